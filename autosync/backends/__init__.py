@@ -1,0 +1,1 @@
+"""Version control systems, one module or package each."""

@@ -1,0 +1,1 @@
+"""What carries announcements, one module each."""

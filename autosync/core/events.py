@@ -1,0 +1,226 @@
+"""What can happen to a session: facts, named in the past tense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from autosync.core.model import Base, CommitId, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
+
+
+class Touch(Enum):
+    """What the kernel said of a path.  It may decide *when* to look, never what is there."""
+
+    CREATED = "created"  # appeared, still empty or being written
+    WRITTEN = "written"  # content changed, still open
+    CLOSED = "closed"  # closed after writing
+    MOVED_IN = "moved in"  # got this name by a rename
+    GONE = "gone"  # deleted, or lost this name by a rename
+    ATTRIBUTES = "attributes"  # mode or times changed
+    SUBTREE = "subtree"  # a directory whose whole content must be looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathHint:
+    """One path to look at.  ``fresh_source`` is true for a ``MOVED_IN`` whose old
+    name had been created moments before: the way editors replace a file."""
+
+    path: RelPath
+    touch: Touch
+    fresh_source: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathsChanged:
+    """The watcher saw these paths change."""
+
+    hints: tuple[PathHint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataChanged:
+    """Something below ``.git`` or ``.hg`` changed: base, branch or a lock may be other now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootVanished:
+    """The working copy's directory is gone or no longer the one that was opened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """A device's statement "I am at this snapshot; get it here".
+
+    ``seq`` rises with every announcement of that device.  ``addresses`` are
+    ``host:port`` texts of its direct listener, ``certificate`` the DER bytes of
+    the X.509 certificate that the listener presents.  ``inline`` is a pack that
+    completes the snapshot for whoever has its base, or empty.  ``on_hub`` tells
+    that the hub has the snapshot.  ``state`` is the device's phase in one word.
+    """
+
+    device: DeviceId
+    name: str
+    seq: int
+    state: str
+    snapshot: SnapshotId | None
+    tree: TreeId | None
+    base: Base
+    version: Version
+    addresses: tuple[str, ...]
+    certificate: bytes
+    on_hub: bool = False
+    inline: bytes = b""
+    sent_at_ms: int = 0
+    """Sender's wall clock in ms, shown by the demo and never used to decide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """An announcement of another device arrived, opened and checked."""
+
+    announcement: Announcement
+    lane: str
+    """What carried it: ``xmpp``, ``lan``, ``hub``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncementsAsked:
+    """A channel came up or another device asked: say again where we are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotTaken:
+    """The working copy was looked at.
+
+    ``snapshot`` is the state now (``None``: nothing recorded yet, or the
+    attempt failed); ``changed`` tells that it is a new one.  ``torn`` were
+    being written while they were read and must be looked at again.
+    """
+
+    snapshot: Snapshot | None
+    changed: bool
+    torn: frozenset[RelPath] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFetched:
+    """A fetch ended: ``snapshot`` is here, complete, or ``None`` and ``reason`` says why."""
+
+    wanted: SnapshotId
+    source: str
+    snapshot: Snapshot | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Integrated:
+    """An attempt to bring the working copy to a peer's snapshot ended.
+
+    ``current`` is what the working copy is at now.  ``complete`` tells that
+    it contains ``theirs``; if not, ``again`` paths could not be replaced yet.
+    """
+
+    theirs: SnapshotId
+    current: Snapshot
+    complete: bool
+    again: frozenset[RelPath] = frozenset()
+    conflicts: tuple[RelPath, ...] = ()
+    changed_paths: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchesDiverged:
+    """Our branch and the one of ``theirs`` each have commits the other lacks."""
+
+    theirs: SnapshotId
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserBusy:
+    """A command could not run because the user's own git or hg is at work."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandFailed:
+    """A command ended with a deliberate error; ``transient`` ones are tried again."""
+
+    command: str
+    title: str
+    hint: str
+    transient: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """The hub has this snapshot."""
+
+    snapshot: SnapshotId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubListed:
+    """The hub's refs were read; these snapshots of other devices are there."""
+
+    snapshots: tuple[tuple[DeviceId, SnapshotId], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """``commits: auto`` made a commit; the working copy's state is now ``snapshot``."""
+
+    commit: CommitId
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimePassed:
+    """The time of the earliest timer has come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The agent opened the working copy; ``current`` is the last recorded state."""
+
+    current: Snapshot | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """The user asked to stop syncing this working copy for now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """The user asked to go on; also releases a halt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlushAsked:
+    """The user asked for everything pending to leave at once (``autosync sync``)."""
+
+
+Event = (
+    PathsChanged
+    | MetadataChanged
+    | RootVanished
+    | Announced
+    | AnnouncementsAsked
+    | SnapshotTaken
+    | SnapshotFetched
+    | Integrated
+    | BranchesDiverged
+    | UserBusy
+    | CommandFailed
+    | Pushed
+    | HubListed
+    | Committed
+    | TimePassed
+    | Started
+    | Paused
+    | Resumed
+    | FlushAsked
+)

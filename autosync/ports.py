@@ -1,0 +1,307 @@
+"""The Protocol of every edge: what the runner expects of backends, channels and files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+from autosync.core.events import PathHint
+from autosync.core.model import (
+    Base,
+    Change,
+    CommitId,
+    DeviceId,
+    Entry,
+    ObjectId,
+    RelPath,
+    Snapshot,
+    SnapshotId,
+    TreeId,
+    Version,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A working copy as it was read: not yet recorded.
+
+    ``torn`` paths changed while they were read; in ``tree`` they stand as they
+    were before.
+    """
+
+    base: Base
+    tree: TreeId
+    torn: frozenset[RelPath]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What stands at a path of the working copy right now.
+
+    ``entry`` is ``None`` when nothing that is versioned stands there (absent, or a
+    plain directory).  ``signature`` identifies the very inode and its state
+    (ino, size, mtime_ns, mode); ``None`` when absent.
+    """
+
+    entry: Entry | None
+    signature: tuple[int, int, int, int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """Bring one path from ``expected`` to ``new`` (``None`` = absent).
+
+    With ``source``, ``new`` is to be had by renaming ``source`` (whose content is
+    expected to equal ``new``), which frees ``source``.
+    """
+
+    path: RelPath
+    expected: Entry | None
+    new: Entry | None
+    source: RelPath | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """The outcome of applying operations.
+
+    ``done`` maps each path that was brought to its new state to that state;
+    ``refused`` maps each path that was left alone to the reason.
+    """
+
+    done: Mapping[RelPath, Entry | None]
+    refused: Mapping[RelPath, str]
+
+
+class Backend(Protocol):
+    """Version control of one working copy.
+
+    Every method blocks and may raise :class:`autosync.errors.AutosyncError`.  The
+    methods in the first three groups are called by one worker thread at a time; the
+    exchange methods may be called from other threads at the same time.
+    """
+
+    vcs: str
+    root: bytes
+    metadata: bytes
+    """Absolute path of our private directory, on the file system of the working copy."""
+
+    def close(self) -> None:
+        """End every process and release every file."""
+
+    # -- looking at the working copy -------------------------------------------------
+    def base(self) -> Base:
+        """Return what is checked out now (cheap: no process is started)."""
+
+    def busy(self) -> str | None:
+        """Return the user's operation in progress or the lock held, in words, else ``None``."""
+
+    def metadata_directories(self) -> Sequence[bytes]:
+        """Return the absolute directories, each watched by itself, in which base, branch and locks show."""
+
+    def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:
+        """Return those of ``paths`` that the ignore rules name and that are not tracked.
+
+        A directory that is ignored but holds a tracked file does not count as ignored.
+        """
+
+    def read(self, paths: Collection[RelPath] | None, previous: tuple[Base, TreeId] | None) -> Reading:
+        """Return the working copy's state, reading only ``paths`` when ``previous`` allows.
+
+        ``paths`` may name files and directories (whole subtrees), ``None`` is
+        everything.  If the base is not ``previous``'s, everything is looked at.
+        New objects are kept in memory until :meth:`record`.
+        """
+
+    def standing(self, path: RelPath) -> Standing:
+        """Return what stands at ``path``, its content kept for :meth:`record`.
+
+        Raises :class:`TransientError` if it changes while it is read.
+        """
+
+    # -- snapshots in the private store ------------------------------------------------
+    def record(
+        self, *, tree: TreeId, base: Base, version: Version, parents: tuple[SnapshotId, ...], device: str, time: int
+    ) -> Snapshot:
+        """Write the kept objects and the snapshot to the private store and return it.
+
+        The same arguments give the same id on every device.
+        """
+
+    def load(self, snapshot: SnapshotId) -> Snapshot | None:
+        """Return a snapshot of the store, ``None`` if it is not here."""
+
+    def pin(self, name: str, snapshot: SnapshotId) -> None:
+        """Keep ``snapshot`` under ``name`` (``[A-Za-z0-9._/-]+``) until the pin moves or goes."""
+
+    def pins(self) -> Mapping[str, SnapshotId]:
+        """Return all pins."""
+
+    def unpin(self, name: str) -> None:
+        """Let go of a pin; no error if there is none."""
+
+    def secure(self, commit: CommitId) -> None:
+        """Copy what ``commit`` needs into the private store, so that the user's own
+        garbage collection after a rewrite of history takes nothing we need."""
+
+    # -- trees ----------------------------------------------------------------------------
+    def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:
+        """Return the differing paths in path order; equal subtrees are never opened."""
+
+    def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
+        """Return ``tree`` with these paths replaced, kept in memory until :meth:`record`."""
+
+    def merge_text(self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
+        """Return the clean three-way merge of three texts, ``None`` if there is none.
+
+        Symmetric in ``ours`` and ``theirs``.
+        """
+
+    def tree_of(self, commit: CommitId | None) -> TreeId:
+        """Return a changeset's tree (of nothing for ``None``)."""
+
+    def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
+        """Return whether ``ancestor`` is contained in ``descendant``'s history (or is it)."""
+
+    def has_commit(self, commit: CommitId) -> bool:
+        """Return whether a changeset is here, in the user's repository or in our store."""
+
+    # -- changing the working copy ----------------------------------------------------------
+    def stage(self, entries: Sequence[tuple[RelPath, Entry]], directory: bytes) -> None:
+        """Write the content of each entry, as a checkout at that path would, to the file (or
+        symlink) ``directory/<index in entries>``.  ``NESTED`` entries must not be passed."""
+
+    def land(self, old: Base, new: Base, *, message: str) -> None:
+        """Move HEAD, branch and index from ``old`` to ``new``; no file is touched.
+
+        The only place that takes a lock of the user's; it never waits for one.
+        Raises :class:`Busy` (lock held, operation in progress, base is not ``old`` any
+        more) or :class:`Diverged` (``new.branch`` exists here with commits that
+        ``new.commit`` lacks); then nothing has changed.
+        """
+
+    def commit(
+        self, paths: Collection[RelPath] | None, *, message: str, tree: TreeId, extra_parent: CommitId | None = None
+    ) -> Base:
+        """Make a commit of ``tree`` on the current branch beside the user's staged files.
+
+        ``extra_parent`` makes it a merge.  Raises :class:`Busy`.
+        """
+
+    def recover(self) -> None:
+        """Undo or finish what a killed agent left half done (a lock of ours)."""
+
+    # -- exchange: may be called from any thread ------------------------------------------------
+    def pack(self, snapshot: SnapshotId, *, limit: int) -> bytes | None:
+        """Return a self-contained thin pack of what ``snapshot`` has beyond its base, ``None``
+        if it would be larger than ``limit`` bytes."""
+
+    def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
+        """Store an inline pack and return the snapshot.
+
+        Raises :class:`Missing` if its base is not here, :class:`Unsafe` if
+        the content is not what the id says or holds a name we must not write.
+        """
+
+    def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
+        """Write a pack to ``out`` that brings one who has the commits and snapshots ``have`` to ``want``.
+
+        Raises :class:`Missing` if ``want`` is not a snapshot of this store.
+        """
+
+    def receive(self, want: SnapshotId, pack: BinaryIO) -> Snapshot:
+        """Store what :meth:`serve` of a peer wrote and return the snapshot.  As :meth:`absorb`."""
+
+    def haves(self) -> Sequence[str]:
+        """Return the ids of commits and snapshots to offer to :meth:`serve` of a peer, best first."""
+
+    def push(self, device: DeviceId, snapshot: SnapshotId) -> None:
+        """Put ``snapshot`` on the hub as this device's latest.  Raises :class:`Unreachable`, :class:`Refused`."""
+
+    def list_hub(self) -> Mapping[DeviceId, SnapshotId]:
+        """Return the latest snapshot of every device that the hub has for this workspace."""
+
+    def fetch(self, device: DeviceId, snapshot: SnapshotId) -> Snapshot:
+        """Get ``snapshot``, latest of ``device``, from the hub.  Raises :class:`Missing`, :class:`Unreachable`."""
+
+    def push_branch(self, branch: str) -> bool:
+        """Push the user's branch to the hub; ``False`` if the hub has moved on."""
+
+    def fetch_branch(self, branch: str) -> CommitId | None:
+        """Get the hub's ``branch`` into the private store and return its tip, ``None`` if it has none."""
+
+
+class Tree(Protocol):
+    """The files of one working copy, written with compare-and-swap."""
+
+    def apply(self, operations: Sequence[Operation]) -> Applied:
+        """Perform the operations, each only if its path still is what it expects."""
+
+    def sweep(self) -> frozenset[RelPath]:
+        """Look after the replaced files that are still kept; return the paths that a late writer
+        has changed and that were brought back."""
+
+
+class Watcher(Protocol):
+    """Says where to look."""
+
+    def start(self) -> None:
+        """Watch; returns once every directory that exists is watched."""
+
+    def stop(self) -> None:
+        """End the watching; no callback is made after it returns."""
+
+
+class WatchListener(Protocol):
+    """What a watcher tells; called from the watcher's thread."""
+
+    def paths_changed(self, hints: Sequence[PathHint]) -> None:
+        """These paths changed."""
+
+    def metadata_changed(self) -> None:
+        """Something in a metadata directory changed."""
+
+    def root_vanished(self) -> None:
+        """The root was deleted, moved or unmounted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelStatus:
+    """``kind`` is ``xmpp`` or ``lan``; ``state`` is ``connecting``, ``online``, ``offline`` or
+    ``failed``; ``detail`` says why in a sentence.  ``dropped`` counts messages that were
+    not ours, per reason."""
+
+    kind: str
+    state: str
+    detail: str = ""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+class ChannelListener(Protocol):
+    """What a channel tells; called in the event loop."""
+
+    def sealed_received(self, workspace_tag: str, sealed: bytes, lane: str) -> None:
+        """A sealed announcement arrived.  Must not raise."""
+
+    def channel_ready(self, lane: str) -> None:
+        """The channel is (again) able to send; say where we are."""
+
+    def catch_up_done(self, lane: str) -> None:
+        """Everybody's last known state has been delivered."""
+
+
+class Channel(Protocol):
+    """Carries sealed announcements; knows nothing of what is in them."""
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once, keeps trying until :meth:`stop`."""
+
+    async def stop(self) -> None:
+        """Say good-bye and close within a second."""
+
+    async def publish(self, slot: str, workspace_tag: str, sealed: bytes) -> None:
+        """Replace what this device last said in ``slot`` and tell all.  Raises :class:`Unreachable`."""
+
+    def status(self) -> ChannelStatus:
+        """Return the state now."""
