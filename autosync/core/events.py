@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from autosync.core.model import Base, CommitId, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 
 
 class Touch(Enum):
@@ -129,6 +129,14 @@ class Integrated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AncestorMissing:
+    """A merge with ``theirs`` would be better with ``ancestor``, which is not here."""
+
+    theirs: SnapshotId
+    ancestor: SnapshotId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BranchesDiverged:
     """Our branch and the one of ``theirs`` each have commits the other lacks."""
 
@@ -169,11 +177,14 @@ class HubListed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Committed:
-    """``commits: auto`` made a commit; the working copy's state is now ``snapshot``."""
+class BranchSettled:
+    """``commits: auto``: the branch was committed, merged or pushed; the state is now ``current``.
 
-    commit: CommitId
-    snapshot: Snapshot
+    ``behind`` tells that the hub or a peer moved on meanwhile: once more, soon.
+    """
+
+    current: Snapshot
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,12 +223,13 @@ Event = (
     | SnapshotTaken
     | SnapshotFetched
     | Integrated
+    | AncestorMissing
     | BranchesDiverged
     | UserBusy
     | CommandFailed
     | Pushed
     | HubListed
-    | Committed
+    | BranchSettled
     | TimePassed
     | Started
     | Paused

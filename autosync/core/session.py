@@ -1,0 +1,592 @@
+"""The state machine of one working copy: events in, commands out, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar
+
+from autosync.core import events as ev
+from autosync.core.commands import (
+    Announce,
+    Command,
+    Commit,
+    Fetch,
+    Integrate,
+    ListHub,
+    LocalCommand,
+    MergeBranch,
+    Push,
+    Source,
+    SyncBranch,
+    TakeSnapshot,
+    Tell,
+)
+from autosync.core.debounce import Debouncer
+from autosync.core.model import DeviceId, Snapshot, SnapshotId
+from autosync.core.sources import Peer, Peers
+
+BUSY_FIRST, BUSY_MOST = 0.05, 2.0
+"""Seconds between looks while the user's own git or hg is at work."""
+FAILED_FIRST, FAILED_MOST = 1.0, 60.0
+"""Seconds between attempts after a failure that may pass."""
+HUB_SETTLE, HUB_MOST = 2.0, 10.0
+"""Seconds of quiet before a snapshot goes to the hub, the slow lane; and the longest wait."""
+METADATA_SETTLE = 0.03
+"""Seconds of quiet below .git or .hg before the working copy is read: git moves HEAD a moment
+after it gave its index lock back, and half a checkout must not be mistaken for edits."""
+NEWS_PATIENCE = 0.25
+"""Seconds that a peer's snapshot waits for local edits to settle, so that both are merged at once."""
+PERMANENT_RETRY = 300.0
+"""Seconds between attempts when the hub says no: its owner may have changed his mind."""
+
+
+class Mode(Enum):
+    """Which way a working copy is synced."""
+
+    TWO_WAY = "two-way"
+    SEND = "send"
+    RECEIVE = "receive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """What a session needs to know of the configuration; times in seconds."""
+
+    device: DeviceId
+    name: str
+    mode: Mode = Mode.TWO_WAY
+    auto_commit: bool = False
+    commit_after: float = 60.0
+    settle: float = 0.05
+    max_wait: float = 2.0
+    hub: bool = False
+    hub_interval: float = 60.0
+    rescan: float = 600.0
+    conservative: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halt:
+    """Why nothing is done until something changes, and how to go on."""
+
+    title: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatus:
+    """What a session tells about itself; ``pending`` counts paths that still have to be looked at."""
+
+    phase: str
+    current: Snapshot | None
+    pending: int
+    waiting_for: str
+    halt: Halt | None
+    last_sync: float | None
+    hub: SnapshotId | None
+    peers: tuple[Peer, ...]
+
+
+@dataclass(slots=True)
+class _Retry:
+    """A back-off without a clock of its own."""
+
+    first: float
+    most: float
+    count: int = 0
+    at: float = 0.0
+    reason: str = ""
+
+    def again(self, now: float, reason: str) -> None:
+        self.at = now + min(self.most, self.first * 2**self.count)
+        self.count += 1
+        self.reason = reason
+
+    def clear(self) -> None:
+        self.count, self.at, self.reason = 0, 0.0, ""
+
+
+@dataclass(slots=True)
+class _Fetching:
+    wanted: SnapshotId
+    left: list[Source] = field(default_factory=list)
+    for_ancestor_of: SnapshotId | None = None
+    reason: str = ""
+
+
+class Session:
+    """What one working copy does next.
+
+    :meth:`handle` is the only way in: it takes a fact and the time (seconds of any
+    monotonic clock) and returns what is to be done.  At most one command that
+    touches the working copy, one fetch and one push are out at a time; each is
+    answered by exactly one event.  :meth:`deadline` tells when
+    :class:`~autosync.core.events.TimePassed` is due.
+    """
+
+    def __init__(self, settings: SessionSettings) -> None:
+        self.settings = settings
+        self.peers = Peers()
+        self.current: Snapshot | None = None
+        self.paused = False
+        self._root_gone: Halt | None = None
+        self._failure: Halt | None = None
+        self.last_sync: float | None = None
+        self._debounce = Debouncer(settle=settings.settle, max_wait=settings.max_wait)
+        self._local: LocalCommand | None = None
+        self._fetching: _Fetching | None = None
+        self._pushing: SnapshotId | None = None
+        self._listing = False
+        self._look_at_all = True
+        self._look_at_base = False
+        self._metadata_quiet_at = 0.0
+        self._news_since: float | None = None
+        self._busy = _Retry(BUSY_FIRST, BUSY_MOST)
+        self._failed = _Retry(FAILED_FIRST, FAILED_MOST)
+        self._hub_failed = _Retry(FAILED_FIRST, FAILED_MOST)
+        self._announced: tuple[SnapshotId | None, str, bool] | None = None
+        self._announce_again = False
+        self._on_hub: SnapshotId | None = None
+        self._hub_due: float | None = None
+        self._hub_latest = 0.0
+        self._list_at = 0.0
+        self._rescan_at = 0.0
+        self._uncommitted = False
+        self._branch_due: float | None = None
+        self._inexact: SnapshotId | None = None
+        self._stopped = True
+
+    # -- the way in -------------------------------------------------------------------
+    def handle(self, event: ev.Event, now: float) -> list[Command]:
+        """Return what is to be done now that ``event`` has happened."""
+        commands = list(self._HANDLERS[type(event)](self, event, now))
+        return commands + self._decide(now)
+
+    def deadline(self) -> float | None:
+        """Return when something is due by time alone, ``None`` if nothing is."""
+        if self._stopped or self.paused or self._root_gone:
+            return None
+        times = [self._rescan_at]
+        if self._fetching is None:
+            times += [p.retry_at for p in self._to_fetch() if p.retry_at]
+        if self._local is None:
+            not_before = max(self._busy.at, self._failed.at, self._metadata_quiet_at)
+            times += [max(t, not_before) for t in self._local_times()]
+        if self.settings.hub and not self._listing:
+            times.append(max(self._list_at, self._hub_failed.at))
+        if self._hub_due is not None and self._pushing is None:
+            times.append(max(self._hub_due, self._hub_failed.at))
+        return min(times)
+
+    def _local_times(self) -> list[float]:
+        times = [t for t in (self._debounce.deadline(), self._branch_due) if t is not None]
+        if self._look_at_all or self._look_at_base:
+            times.append(0.0)
+        if self._to_integrate() is not None and self._news_since is not None:
+            times.append(self._news_since + NEWS_PATIENCE if self._debounce.pending() else 0.0)
+        return times
+
+    @property
+    def halt(self) -> Halt | None:
+        """Return what keeps this working copy from being in sync until someone acts."""
+        if self._root_gone or self._failure:
+            return self._root_gone or self._failure
+        current = self.current.id if self.current else None
+        for peer in self.peers.all():
+            if peer.refused_for is not None and peer.refused_for == current:
+                return Halt(title=peer.reason, hint=peer.hint)
+        return None
+
+    def status(self) -> SessionStatus:
+        """Return what the session is doing."""
+        return SessionStatus(
+            phase=self._phase(),
+            current=self.current,
+            pending=self._debounce.pending() + (1 if self._look_at_all or self._look_at_base else 0),
+            waiting_for=self._busy.reason or self._failed.reason or self._hub_failed.reason,
+            halt=self.halt,
+            last_sync=self.last_sync,
+            hub=self._on_hub,
+            peers=self.peers.all(),
+        )
+
+    def quiet(self) -> bool:
+        """Return whether nothing local is pending and everybody has been told."""
+        return (
+            not self._look_at_all
+            and not self._look_at_base
+            and self._local is None
+            and not self._debounce.pending()
+            and not self._announce_again
+            and self.current is not None
+            and not self._to_fetch()
+            and self._to_integrate() is None
+        )
+
+    def behind(self) -> tuple[Peer, ...]:
+        """Return the peers whose snapshot is not contained in ours yet."""
+        return tuple(self.peers.news(self.current)) if self.current else self.peers.all()
+
+    # -- what happened ------------------------------------------------------------------
+    def _started(self, event: ev.Started, now: float) -> list[Command]:
+        self.current = event.current
+        self._stopped = False
+        self._look_at_all = True
+        self._rescan_at = now + self.settings.rescan
+        return []
+
+    def _paths_changed(self, event: ev.PathsChanged, now: float) -> list[Command]:
+        for hint in event.hints:
+            self._debounce.note(hint, now)
+        return []
+
+    def _metadata_changed(self, _event: ev.MetadataChanged, now: float) -> list[Command]:
+        self._look_at_base = True
+        self._metadata_quiet_at = now + METADATA_SETTLE
+        self._busy.at = min(self._busy.at, now)
+        return []
+
+    def _root_vanished(self, _event: ev.RootVanished, _now: float) -> list[Command]:
+        self._root_gone = Halt(
+            title="The folder of this working copy is gone",
+            hint="Mount or restore it, then run `autosync resume`. Nothing was deleted on the other devices.",
+        )
+        return [Tell(title=self._root_gone.title, hint=self._root_gone.hint)]
+
+    def _got_announcement(self, event: ev.Announced, now: float) -> list[Command]:
+        self.peers.announced(event.announcement, event.lane, now)
+        return []
+
+    def _asked(self, _event: ev.AnnouncementsAsked, now: float) -> list[Command]:
+        self._announce_again = True
+        self._list_at = min(self._list_at, now)
+        return []
+
+    def _snapshot_taken(self, event: ev.SnapshotTaken, now: float) -> list[Command]:
+        self._done_locally()
+        self._debounce.retry(event.torn, now)
+        if event.changed and event.snapshot is not None:
+            self.current = event.snapshot
+            self._edited_here(now)
+        return []
+
+    def _fetched(self, event: ev.SnapshotFetched, now: float) -> list[Command]:
+        fetching, self._fetching = self._fetching, None
+        if event.snapshot is not None:
+            self.peers.fetched(event.snapshot)
+            return []
+        if fetching is None:
+            return []
+        fetching.reason = event.reason
+        if fetching.left:
+            return [self._fetch_next(fetching)]
+        if fetching.for_ancestor_of is not None:
+            self._inexact = fetching.for_ancestor_of
+        else:
+            self.peers.failed(event.wanted, event.reason, now)
+        return []
+
+    def _integrated(self, event: ev.Integrated, now: float) -> list[Command]:
+        self._done_locally()
+        if event.current != self.current:
+            self.current = event.current
+            self.last_sync = now
+            if event.current.id == event.theirs:
+                self._uncommitted, self._branch_due = False, None
+            else:
+                self._edited_here(now)
+        if not event.complete:
+            self._failed.again(now, "some files could not be replaced yet")
+        self._debounce.retry(event.again, now)
+        self._look_at_all = self._look_at_all or self.settings.conservative
+        return []
+
+    def _ancestor_missing(self, event: ev.AncestorMissing, _now: float) -> list[Command]:
+        self._done_locally()
+        sources = self.peers.direct(event.theirs)
+        if self._fetching is not None or not sources:
+            self._inexact = event.theirs
+            return []
+        return [self._fetch_next(_Fetching(event.ancestor, sources, for_ancestor_of=event.theirs))]
+
+    def _diverged(self, event: ev.BranchesDiverged, _now: float) -> list[Command]:
+        merging = isinstance(self._local, MergeBranch)
+        self._done_locally()
+        if self.current is None:
+            return []
+        before = self.halt
+        self.peers.refused(event.theirs, self.current.id, event.reason, event.hint)
+        if self.settings.auto_commit and not merging:
+            for peer in self.peers.all():
+                # One of the two has to make the merge commit; the other then follows it.
+                if peer.here is not None and peer.snapshot == event.theirs and self.settings.device < peer.device:
+                    self._local = MergeBranch(current=self.current, theirs=peer.here, above=self._above())
+                    return [self._local]
+        known = before is not None and before.title == event.reason
+        return [] if known else [Tell(title=event.reason, hint=event.hint)]
+
+    def _user_busy(self, event: ev.UserBusy, now: float) -> list[Command]:
+        self._put_back(now)
+        self._busy.again(now, event.reason)
+        return []
+
+    def _command_failed(self, event: ev.CommandFailed, now: float) -> list[Command]:
+        if event.command in ("Push", "ListHub"):
+            return self._hub_command_failed(event, now)
+        self._put_back(now)
+        if event.command in ("Commit", "SyncBranch", "MergeBranch"):
+            self._branch_due = now + self.settings.commit_after
+        first = self._failed.reason != event.title
+        self._failed.again(now, event.title)
+        if not event.transient:
+            self._failure = Halt(title=event.title, hint=event.hint)
+        return [Tell(title=event.title, hint=event.hint)] if first else []
+
+    def _hub_command_failed(self, event: ev.CommandFailed, now: float) -> list[Command]:
+        if event.command == "Push":
+            self._pushing = None
+        else:
+            self._listing = False
+        first = self._hub_failed.reason != event.title
+        self._hub_failed.again(now, event.title)
+        if event.transient:
+            return []
+        self._hub_failed.at = now + PERMANENT_RETRY
+        return [Tell(title=event.title, hint=event.hint)] if first else []
+
+    def _pushed(self, event: ev.Pushed, _now: float) -> list[Command]:
+        self._pushing = None
+        self._on_hub = event.snapshot
+        if self.current is not None and self.current.id == event.snapshot:
+            self._hub_due = None
+        self._hub_failed.clear()
+        return []
+
+    def _hub_listed(self, event: ev.HubListed, now: float) -> list[Command]:
+        self._listing = False
+        self._list_at = now + self.settings.hub_interval
+        self._hub_failed.clear()
+        for device, snapshot in event.snapshots:
+            if device != self.settings.device:
+                self.peers.listed(device, snapshot)
+            else:
+                self._on_hub = self._on_hub or snapshot
+        if self.settings.auto_commit and self._branch_due is None:
+            self._branch_due = now
+        return []
+
+    def _branch_settled(self, event: ev.BranchSettled, now: float) -> list[Command]:
+        local = self._local
+        self._done_locally()
+        if event.current != self.current:
+            self.current = event.current
+            self._edited_here(now)
+        self._uncommitted = False
+        follow_up = isinstance(local, Commit | MergeBranch) and self.settings.hub
+        self._branch_due = now if follow_up else now + self.settings.commit_after if event.behind else None
+        return []
+
+    def _time_passed(self, _event: ev.TimePassed, now: float) -> list[Command]:
+        if now >= self._rescan_at:
+            self._look_at_all = True
+            self._rescan_at = now + self.settings.rescan
+        return []
+
+    def _pause(self, _event: ev.Paused, _now: float) -> list[Command]:
+        self.paused = True
+        self._announce_again = True
+        return []
+
+    def _resume(self, _event: ev.Resumed, now: float) -> list[Command]:
+        self.paused, self._root_gone, self._failure = False, None, None
+        self._announce_again = True
+        return self._flush(ev.FlushAsked(), now)
+
+    def _flush(self, _event: ev.FlushAsked, now: float) -> list[Command]:
+        self._look_at_all = True
+        for retry in (self._busy, self._failed, self._hub_failed):
+            retry.clear()
+        self._list_at = now
+        if self._hub_due is not None:
+            self._hub_due = now
+        self.peers.retry_all()
+        return []
+
+    _HANDLERS: ClassVar[dict[type, Callable[..., list[Command]]]] = {
+        ev.Started: _started,
+        ev.PathsChanged: _paths_changed,
+        ev.MetadataChanged: _metadata_changed,
+        ev.RootVanished: _root_vanished,
+        ev.Announced: _got_announcement,
+        ev.AnnouncementsAsked: _asked,
+        ev.SnapshotTaken: _snapshot_taken,
+        ev.SnapshotFetched: _fetched,
+        ev.Integrated: _integrated,
+        ev.AncestorMissing: _ancestor_missing,
+        ev.BranchesDiverged: _diverged,
+        ev.UserBusy: _user_busy,
+        ev.CommandFailed: _command_failed,
+        ev.Pushed: _pushed,
+        ev.HubListed: _hub_listed,
+        ev.BranchSettled: _branch_settled,
+        ev.TimePassed: _time_passed,
+        ev.Paused: _pause,
+        ev.Resumed: _resume,
+        ev.FlushAsked: _flush,
+    }
+
+    # -- what is next ---------------------------------------------------------------------
+    def _decide(self, now: float) -> list[Command]:
+        if self._stopped:
+            return []
+        commands = self._say_where_we_are()
+        if self.paused or self._root_gone:
+            return commands
+        commands += self._talk_to_hub(now)
+        commands += self._fetch_news(now)
+        if self._local is None and now >= max(self._busy.at, self._failed.at, self._metadata_quiet_at):
+            self._local = self._next_local(now)
+            if self._local is not None:
+                commands.append(self._local)
+        return commands
+
+    def _say_where_we_are(self) -> list[Command]:
+        if self.current is None:
+            return []
+        said = (self.current.id, self._state(), self._on_hub == self.current.id)
+        if said == self._announced and not self._announce_again:
+            return []
+        self._announced, self._announce_again = said, False
+        own = self.current.version.count(self.settings.device) > 0
+        return [
+            Announce(
+                state=said[1],
+                current=self.current,
+                share=self.settings.mode is not Mode.RECEIVE or not own,
+                inline=self._made_here(self.current),
+                on_hub=said[2],
+            )
+        ]
+
+    def _talk_to_hub(self, now: float) -> list[Command]:
+        commands: list[Command] = []
+        if not self.settings.hub or now < self._hub_failed.at:
+            return commands
+        if not self._listing and now >= self._list_at:
+            self._listing = True
+            commands.append(ListHub())
+        if self._hub_due is not None and self._pushing is None and now >= self._hub_due and self.current is not None:
+            self._pushing = self.current.id
+            commands.append(Push(snapshot=self.current.id))
+        return commands
+
+    def _fetch_news(self, now: float) -> list[Command]:
+        if self._fetching is not None:
+            return []
+        for peer in self._to_fetch():
+            if peer.snapshot is None or now < peer.retry_at:
+                continue
+            sources = self.peers.sources(peer.snapshot)
+            if sources:
+                return [self._fetch_next(_Fetching(peer.snapshot, sources))]
+        return []
+
+    def _fetch_next(self, fetching: _Fetching) -> Fetch:
+        self._fetching = fetching
+        return Fetch(wanted=fetching.wanted, source=fetching.left.pop(0))
+
+    def _next_local(self, now: float) -> LocalCommand | None:
+        if self._look_at_all or self.current is None:
+            self._look_at_all = self._look_at_base = False
+            self._debounce.flush()
+            return TakeSnapshot(paths=None, current=self.current, above=self._above())
+        paths = self._debounce.due(now)
+        if paths or self._look_at_base:
+            self._look_at_base = False
+            return TakeSnapshot(paths=paths, current=self.current, above=self._above())
+        peer = self._to_integrate()
+        if peer is not None and peer.here is not None:
+            self._news_since = now if self._news_since is None else self._news_since
+            if not self._debounce.pending() or now >= self._news_since + NEWS_PATIENCE:
+                self._news_since = None
+                exact, self._inexact = self._inexact != peer.here.id, None
+                return Integrate(current=self.current, theirs=peer.here, exact=exact, above=self._above())
+        if self._branch_due is not None and now >= self._branch_due:
+            self._branch_due = None
+            if self._uncommitted:
+                return Commit(current=self.current, above=self._above())
+            if self.settings.hub:
+                return SyncBranch(current=self.current, above=self._above())
+        return None
+
+    # -- small questions ----------------------------------------------------------------------
+    def _to_fetch(self) -> list[Peer]:
+        if self.current is None or self.settings.mode is Mode.SEND:
+            return []
+        return [p for p in self.peers.news(self.current) if p.here is None]
+
+    def _to_integrate(self) -> Peer | None:
+        if self.current is None or self.settings.mode is Mode.SEND:
+            return None
+        if self._fetching is not None and self._fetching.for_ancestor_of is not None:
+            return None
+        return next((p for p in self.peers.news(self.current) if p.here is not None), None)
+
+    def _made_here(self, snapshot: Snapshot) -> bool:
+        return self.settings.name in snapshot.device.split("+")
+
+    def _above(self) -> int:
+        return self.peers.highest(self.settings.device)
+
+    def _edited_here(self, now: float) -> None:
+        """Take note of a new state that no other device has made."""
+        if self.settings.hub and self.settings.mode is not Mode.RECEIVE:
+            self._hub_latest = now + HUB_MOST if self._hub_due is None else self._hub_latest
+            self._hub_due = min(now + HUB_SETTLE, self._hub_latest)
+        if self.settings.auto_commit and self.current is not None:
+            # Of several devices whose edits were merged, the first by name commits; the
+            # others only if it does not.
+            turns = 1 if self.current.device.split("+")[0] == self.settings.name else 3
+            self._uncommitted = True
+            self._branch_due = now + self.settings.commit_after * turns
+
+    def _done_locally(self) -> None:
+        self._local, self._failure = None, None
+        self._busy.clear()
+        self._failed.clear()
+
+    def _put_back(self, now: float) -> None:
+        """Take note that the local command did nothing, so that its work is still to be done."""
+        local, self._local = self._local, None
+        if isinstance(local, TakeSnapshot):
+            if local.paths is None:
+                self._look_at_all = True
+            else:
+                self._look_at_base = True
+                self._debounce.retry(local.paths, now)
+        elif isinstance(local, Commit | SyncBranch):
+            self._branch_due = now
+
+    def _state(self) -> str:
+        if self.paused:
+            return "paused"
+        return "halted" if self.halt else "ok"
+
+    def _phase(self) -> str:
+        if self._stopped:
+            return "stopped"
+        if self.paused:
+            return "paused"
+        if self._root_gone or self._failure:
+            return "halted"
+        if self._local is not None:
+            return "snapshotting" if isinstance(self._local, TakeSnapshot) else "applying"
+        if self._busy.reason or self._failed.reason:
+            return "waiting"
+        if self._fetching is not None:
+            return "fetching"
+        if self._look_at_all or self._debounce.pending():
+            return "settling"
+        return "halted" if self.halt else "watching"

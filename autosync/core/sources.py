@@ -1,0 +1,135 @@
+"""Remembers what the other devices said and ranks where a snapshot can be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autosync.core.commands import Source, SourceKind
+from autosync.core.events import Announcement
+from autosync.core.model import DeviceId, Order, Snapshot, SnapshotId, TreeId, Version, relate
+
+RETRY_FIRST = 1.0
+RETRY_MOST = 60.0
+"""Seconds between attempts to fetch what no source had."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Peer:
+    """What is known of one other device."""
+
+    device: DeviceId
+    name: str
+    state: str = "unknown"
+    snapshot: SnapshotId | None = None
+    tree: TreeId | None = None
+    version: Version | None = None
+    """``None`` while the snapshot is known by the hub's listing alone."""
+    seen: float = 0.0
+    pack: bytes = b""
+    lane: str = ""
+    on_hub: bool = False
+    here: Snapshot | None = None
+    """The snapshot, once it is in our store."""
+    failures: int = 0
+    retry_at: float = 0.0
+    reason: str = ""
+    hint: str = ""
+    refused_for: SnapshotId | None = None
+    """Our snapshot for which theirs was found to be diverged; tried again when ours moves on."""
+
+
+class Peers:
+    """All other devices of one workspace."""
+
+    def __init__(self) -> None:
+        self._peers: dict[DeviceId, Peer] = {}
+
+    def all(self) -> tuple[Peer, ...]:
+        """Return the peers by name."""
+        return tuple(sorted(self._peers.values(), key=lambda p: (p.name, p.device)))
+
+    def announced(self, said: Announcement, lane: str, now: float) -> None:
+        """Take note of an announcement."""
+        peer = self._peers.setdefault(said.device, Peer(device=said.device, name=said.name))
+        peer.name, peer.state, peer.seen = said.name, said.state, now
+        peer.tree = said.tree
+        if said.snapshot != peer.snapshot or peer.version is None:
+            peer.snapshot, peer.here = said.snapshot, peer.here if said.snapshot == peer.snapshot else None
+            peer.version = said.version if said.snapshot else None
+            peer.pack, peer.on_hub, peer.refused_for = b"", False, None
+        peer.pack = said.inline or peer.pack
+        peer.lane = lane
+        peer.on_hub = peer.on_hub or said.on_hub
+        peer.failures, peer.retry_at, peer.reason = 0, 0.0, ""
+
+    def listed(self, device: DeviceId, snapshot: SnapshotId) -> None:
+        """Take note of a snapshot found on the hub; an announcement that knows better stays."""
+        peer = self._peers.setdefault(device, Peer(device=device, name=device.rpartition("-")[0] or device))
+        if peer.snapshot == snapshot:
+            peer.on_hub = True
+        elif peer.version is None or peer.seen == 0.0:
+            peer.snapshot, peer.version, peer.here, peer.on_hub = snapshot, None, None, True
+            peer.failures, peer.retry_at, peer.refused_for = 0, 0.0, None
+
+    def fetched(self, snapshot: Snapshot) -> None:
+        """Take note that a snapshot is in our store now."""
+        for peer in self._peers.values():
+            if peer.snapshot == snapshot.id:
+                peer.here, peer.version, peer.pack = snapshot, snapshot.version, b""
+                peer.failures, peer.retry_at, peer.reason = 0, 0.0, ""
+
+    def failed(self, wanted: SnapshotId, reason: str, now: float) -> None:
+        """Take note that no source had ``wanted``; it is tried again later, more and more rarely."""
+        for peer in self._peers.values():
+            if peer.snapshot == wanted:
+                peer.failures += 1
+                peer.reason = reason
+                peer.retry_at = now + min(RETRY_MOST, RETRY_FIRST * 2 ** (peer.failures - 1))
+
+    def highest(self, device: DeviceId) -> int:
+        """Return the greatest counter of ``device`` in any peer's version."""
+        return max((p.version.count(device) for p in self._peers.values() if p.version), default=0)
+
+    def news(self, current: Snapshot) -> list[Peer]:
+        """Return the peers whose snapshot ``current`` does not contain, the most advanced first."""
+        news = [p for p in self._peers.values() if p.snapshot and p.refused_for != current.id and _is_news(p, current)]
+        return sorted(news, key=lambda p: (-(sum(n for _, n in p.version.counters) if p.version else 0), p.device))
+
+    def sources(self, wanted: SnapshotId) -> list[Source]:
+        """Return the places to get ``wanted`` from: inline, then peers, then the hub."""
+        holders = [p for p in self._peers.values() if p.snapshot == wanted]
+        inline = [Source(kind=SourceKind.INLINE, device=p.device, pack=p.pack, lane=p.lane) for p in holders if p.pack][
+            :1
+        ]
+        direct = [Source(kind=SourceKind.PEER, device=p.device) for p in holders if p.seen]
+        hub = [Source(kind=SourceKind.HUB, device=p.device) for p in holders if p.on_hub]
+        return inline + direct + hub[:1]
+
+    def direct(self, first: SnapshotId) -> list[Source]:
+        """Return every peer that was heard of, those at ``first`` first."""
+        heard = sorted((p for p in self._peers.values() if p.seen), key=lambda p: (p.snapshot != first, p.device))
+        return [Source(kind=SourceKind.PEER, device=p.device) for p in heard]
+
+    def refused(self, theirs: SnapshotId, ours: SnapshotId, reason: str, hint: str) -> None:
+        """Take note that ``theirs`` cannot be joined with ``ours`` without the user."""
+        for peer in self._peers.values():
+            if peer.snapshot == theirs:
+                peer.refused_for, peer.reason, peer.hint = ours, reason, hint
+
+    def retry_all(self) -> None:
+        """Forget failures and refusals: try everything again at once."""
+        for peer in self._peers.values():
+            peer.refused_for, peer.retry_at, peer.failures = None, 0.0, 0
+
+
+def _is_news(peer: Peer, current: Snapshot) -> bool:
+    if peer.snapshot == current.id:
+        return False
+    if peer.here is not None:
+        return relate(current, peer.here) in (Order.BEFORE, Order.CONCURRENT)
+    if peer.version is None:
+        return True
+    order = current.version.compare(peer.version)
+    if order is Order.EQUAL:
+        return peer.snapshot is not None and current.id > peer.snapshot
+    return order in (Order.BEFORE, Order.CONCURRENT)
