@@ -164,6 +164,9 @@ class Backend(Protocol):
     def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
         """Return whether ``ancestor`` is contained in ``descendant``'s history (or is it)."""
 
+    def merge_base(self, one: CommitId, other: CommitId) -> CommitId | None:
+        """Return the nearest common ancestor of two changesets, ``None`` if they have none."""
+
     def has_commit(self, commit: CommitId) -> bool:
         """Return whether a changeset is here, in the user's repository or in our store."""
 
@@ -171,6 +174,12 @@ class Backend(Protocol):
     def stage(self, entries: Sequence[tuple[RelPath, Entry]], directory: bytes) -> None:
         """Write the content of each entry, as a checkout at that path would, to the file (or
         symlink) ``directory/<index in entries>``.  ``NESTED`` entries must not be passed."""
+
+    def check_landing(self, old: Base, new: Base) -> None:
+        """Raise what :meth:`land` would raise, changing nothing."""
+
+    def bring(self, commit: CommitId) -> None:
+        """Copy ``commit`` and its history from the store to where the user's own commands find it by id."""
 
     def land(self, old: Base, new: Base, *, message: str) -> None:
         """Move HEAD, branch and index from ``old`` to ``new``; no file is touched.

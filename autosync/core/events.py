@@ -126,6 +126,7 @@ class Integrated:
     again: frozenset[RelPath] = frozenset()
     conflicts: tuple[RelPath, ...] = ()
     changed_paths: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

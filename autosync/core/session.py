@@ -298,7 +298,7 @@ class Session:
             else:
                 self._edited_here(now)
         if not event.complete:
-            self._failed.again(now, "some files could not be replaced yet")
+            self._failed.again(now, event.reason or "the base could not be moved yet")
         self._debounce.retry(event.again, now)
         self._look_at_all = self._look_at_all or self.settings.conservative
         return []
