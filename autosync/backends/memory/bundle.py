@@ -1,0 +1,134 @@
+"""Carries a snapshot and the history it needs from one store to another as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import msgspec
+
+from autosync.backends.memory.objects import Changeset, ObjectStore
+from autosync.core.model import CommitId, Entry, Kind, ObjectId, RelPath, Snapshot, SnapshotId, TreeId
+from autosync.core.safety import unsafe_component
+from autosync.errors import Missing, Unsafe
+
+Edits = tuple[tuple[RelPath, Entry | None], ...]
+
+
+class Bundle(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What :func:`pack` wrote: trees as edits of the tree before, and every text the edits name.
+
+    ``history`` is oldest first; a changeset's tree is edited from its first
+    parent's, the snapshot's from its base's.
+    """
+
+    snapshot: Snapshot
+    edits: Edits
+    history: tuple[tuple[CommitId, Changeset, Edits], ...]
+    texts: tuple[bytes, ...]
+
+
+def pack(store: ObjectStore, want: SnapshotId, have: Collection[str] | None) -> bytes:
+    """Return the bytes that bring ``want`` to one who has the changesets ``have`` and all they contain.
+
+    ``None`` stands for one who has all that ``want`` needs of the history.
+    Raises :class:`Missing` if ``want`` is not in ``store``.
+    """
+    snapshot = store.snapshots.get(want)
+    if snapshot is None:
+        raise Missing(f"The snapshot {want} is not in this store.", hint="Ask the device that announced it.")
+    base = snapshot.base.commit
+    history: list[tuple[CommitId, Changeset, Edits]] = []
+    if base is not None and have is not None:
+        known = set(store.history(CommitId(commit) for commit in have))
+        for commit in _parents_first(store, base, known):
+            changeset = store.changesets[commit]
+            first = changeset.parents[0] if changeset.parents else None
+            history.append((commit, changeset, _edits(store, store.tree_of(first), changeset.tree)))
+    edits = _edits(store, store.tree_of(base), snapshot.tree)
+    named = [edits, *(part for _, _, part in history)]
+    texts = {
+        e.oid: store.texts[e.oid] for part in named for _, e in part if e is not None and e.kind is not Kind.NESTED
+    }
+    return msgspec.msgpack.encode(
+        Bundle(snapshot=snapshot, edits=edits, history=tuple(history), texts=tuple(texts.values()))
+    )
+
+
+def unpack(store: ObjectStore, want: SnapshotId, packed: bytes) -> Snapshot:
+    """Put what :func:`pack` wrote into ``store``, all or nothing, and return the snapshot.
+
+    Raises :class:`Missing` if history that was left out is not here, :class:`Unsafe`
+    if anything is not what its id says or has a name that must not be written.
+    """
+    try:
+        bundle = msgspec.msgpack.decode(packed, type=Bundle)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _unsafe(want, f"it cannot be read: {error}") from error
+    layer = ObjectStore(store)
+    for text in bundle.texts:
+        layer.add_text(text)
+    for commit, changeset, edits in bundle.history:
+        for parent in changeset.parents:
+            _require(layer, parent)
+        first = changeset.parents[0] if changeset.parents else None
+        _edit(layer, want, layer.tree_of(first), changeset.tree, edits)
+        if layer.add_changeset(changeset) != commit:
+            raise _unsafe(want, f"the changeset {commit} is not what its id says")
+    sent = bundle.snapshot
+    made = layer.add_snapshot(
+        tree=sent.tree,
+        base=sent.base,
+        version=sent.version,
+        parents=sent.parents,
+        device=sent.device,
+        time=sent.time,
+    )
+    if made.id != want:
+        raise _unsafe(want, "its content is not what the id says")
+    if made.base.commit is not None:
+        _require(layer, made.base.commit)
+    _edit(layer, want, layer.tree_of(made.base.commit), made.tree, bundle.edits)
+    layer.settle()
+    return made
+
+
+def _parents_first(store: ObjectStore, tip: CommitId, known: set[CommitId]) -> Iterator[CommitId]:
+    """Yield ``tip`` and what it contains beyond ``known``, every changeset after its parents."""
+    seen = set(known)
+    stack = [(tip, False)]
+    while stack:
+        commit, parents_done = stack.pop()
+        if parents_done:
+            yield commit
+        elif commit not in seen:
+            seen.add(commit)
+            stack.append((commit, True))
+            stack.extend((parent, False) for parent in store.changesets[commit].parents)
+
+
+def _edits(store: ObjectStore, old: TreeId, new: TreeId) -> Edits:
+    return tuple((change.path, change.new) for change in store.changes(old, new))
+
+
+def _edit(layer: ObjectStore, want: SnapshotId, old: TreeId, new: TreeId, edits: Edits) -> None:
+    """Add the tree ``new``, made from ``old``, to ``layer`` or raise :class:`Unsafe`."""
+    for path, entry in edits:
+        for component in path.split(b"/"):
+            if reason := unsafe_component(component):
+                raise _unsafe(want, f"{path!r} has {reason}")
+        if entry is not None and entry.kind is not Kind.NESTED and ObjectId(entry.oid) not in layer.texts:
+            raise _unsafe(want, f"the content of {path!r} is not what its id says")
+    if layer.splice(old, dict(edits)) != new:
+        raise _unsafe(want, f"the tree {new} is not what its id says")
+
+
+def _require(layer: ObjectStore, commit: CommitId) -> None:
+    if commit not in layer.changesets:
+        raise Missing(f"The changeset {commit} is not here.", hint="Fetch from the device or the hub that has it.")
+
+
+def _unsafe(want: SnapshotId, reason: str) -> Unsafe:
+    return Unsafe(
+        f"What was received as snapshot {want} is refused: {reason}.",
+        hint="The sending device or the network in between is broken or hostile; nothing was stored.",
+    )

@@ -1,0 +1,286 @@
+"""A working copy in memory as the agent sees it: its version control and its files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+
+from autosync.backends.memory.exchange import Exchange
+from autosync.backends.memory.hub import MemoryHub
+from autosync.backends.memory.objects import ObjectStore
+from autosync.backends.memory.user import UserSide
+from autosync.core import diff3
+from autosync.core.model import (
+    Base,
+    Change,
+    CommitId,
+    Entry,
+    Kind,
+    ObjectId,
+    RelPath,
+    Snapshot,
+    SnapshotId,
+    TreeId,
+    Version,
+    WorkspaceId,
+    parent_directories,
+)
+from autosync.errors import Busy, Diverged, Missing, TransientError
+from autosync.ports import Applied, Operation, Reading, Standing
+
+_WORKSPACE = WorkspaceId("0" * 32)
+
+
+class MemoryWorkingCopy(Exchange):
+    """Implements :class:`autosync.ports.Backend` and :class:`autosync.ports.Tree`.
+
+    What was looked at but not recorded is lost by :meth:`crash`; the rest survives.
+    """
+
+    vcs = "memory"
+
+    def __init__(self, name: str, *, hub: MemoryHub | None = None, workspace: WorkspaceId = _WORKSPACE) -> None:
+        super().__init__(UserSide(name, ObjectStore()), hub=hub, workspace=workspace)
+        self.root = b"memory:" + name.encode()
+        self.metadata = self.root + b"/.autosync"
+        self._kept = ObjectStore(self.store)
+        self._pins: dict[str, SnapshotId] = {}
+
+    @property
+    def files(self) -> Mapping[RelPath, tuple[Kind, bytes]]:
+        """What stands at each path; :attr:`user` changes it."""
+        return self.user.files
+
+    def clone(self, name: str) -> MemoryWorkingCopy:
+        """Return a new working copy with this one's history and hub, on the same branch."""
+        copy = MemoryWorkingCopy(name, hub=self.hub, workspace=self.workspace)
+        for tip in self.user.branches.values():
+            copy.store.copy_history(self.store, tip)
+        copy.user.start(self.base())
+        return copy
+
+    def crash(self) -> None:
+        """Forget what a killed agent had in memory only."""
+        self._kept = ObjectStore(self.store)
+
+    def close(self) -> None:
+        """Do nothing: there is no process and no open file."""
+
+    # -- looking at the working copy -------------------------------------------------
+    def base(self) -> Base:
+        """Return what is checked out now."""
+        return self.user.head()
+
+    def busy(self) -> str | None:
+        """Return what the user is in the middle of."""
+        return self.user.operation
+
+    def metadata_directories(self) -> Sequence[bytes]:
+        """Return nothing: there is no directory to watch."""
+        return ()
+
+    def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:
+        """Return those of ``paths`` that a pattern names and that neither are tracked nor hold what is."""
+        tracked = set(self.user.head_listing())
+        tracked.update([up for path in tracked for up in parent_directories(path)])
+        return frozenset(path for path in paths if path not in tracked and self.user.is_ignored(path))
+
+    def read(self, paths: Collection[RelPath] | None, previous: tuple[Base, TreeId] | None) -> Reading:
+        """Return the state now, looking only at ``paths`` if the base is still ``previous``'s."""
+        base = self.base()
+        if previous is None or previous[0] != base or paths is None:
+            paths = [RelPath(b"")]
+            start = self.tree_of(base.commit)
+        else:
+            start = previous[1]
+        before = self._kept.listing(start)
+        edits: dict[RelPath, Entry | None] = {}
+        torn: set[RelPath] = set()
+        for path in paths:
+            prefix = path + b"/" if path else b""
+            candidates = {path, *self.user.below(path), *(each for each in before if each.startswith(prefix))}
+            candidates.discard(RelPath(b""))
+            torn |= candidates & self.user.writing
+            edits.update(dict.fromkeys(candidates - torn))
+            edits.update((each, self._keep(each)) for each in self.user.versioned(candidates - torn))
+        return Reading(base=base, tree=self._kept.splice(start, edits), torn=frozenset(torn))
+
+    def standing(self, path: RelPath) -> Standing:
+        """Return what stands at ``path``.  Raises :class:`TransientError` for a file in ``user.writing``."""
+        if path in self.user.writing:
+            raise TransientError(f"{path!r} changes while it is read.", hint="It is read again when it is quiet.")
+        entry = self._keep(path)
+        if entry is None:
+            return Standing(entry=None, signature=None)
+        inode = self.user.inodes[path]
+        mode = {Kind.FILE: 0o100644, Kind.EXECUTABLE: 0o100755, Kind.SYMLINK: 0o120777, Kind.NESTED: 0o040755}
+        return Standing(entry=entry, signature=(inode, len(self.files[path][1]), inode, mode[entry.kind]))
+
+    def _keep(self, path: RelPath) -> Entry | None:
+        """Return what stands at ``path``, its content kept."""
+        if path not in self.files:
+            return None
+        kind, content = self.files[path]
+        oid = ObjectId(content.decode()) if kind is Kind.NESTED else self._kept.add_text(content)
+        return Entry(kind=kind, oid=oid)
+
+    # -- snapshots in the private store ------------------------------------------------
+    def record(
+        self, *, tree: TreeId, base: Base, version: Version, parents: tuple[SnapshotId, ...], device: str, time: int
+    ) -> Snapshot:
+        """Store what was kept and the snapshot, and return it."""
+        snapshot = self._kept.add_snapshot(
+            tree=tree, base=base, version=version, parents=parents, device=device, time=time
+        )
+        self._kept.settle()
+        return snapshot
+
+    def load(self, snapshot: SnapshotId) -> Snapshot | None:
+        """Return a snapshot of the store."""
+        return self.store.snapshots.get(snapshot)
+
+    def pin(self, name: str, snapshot: SnapshotId) -> None:
+        """Keep ``snapshot`` under ``name``.  Raises :class:`Missing` if it is not here."""
+        if snapshot not in self.store.snapshots:
+            raise Missing(f"The snapshot {snapshot} is not in this store.", hint="Fetch it first.")
+        self._pins = {**self._pins, name: snapshot}
+
+    def pins(self) -> Mapping[str, SnapshotId]:
+        """Return all pins."""
+        return dict(self._pins)
+
+    def unpin(self, name: str) -> None:
+        """Let go of a pin."""
+        self._pins = {pin: snapshot for pin, snapshot in self._pins.items() if pin != name}
+
+    def secure(self, commit: CommitId) -> None:
+        """Check that ``commit`` is here: nothing in memory is ever collected.  Raises :class:`Missing`."""
+        self.store.tree_of(commit)
+
+    # -- trees ----------------------------------------------------------------------------
+    def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:
+        """Return the differing paths in path order."""
+        return self._kept.changes(old, new)
+
+    def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
+        """Return ``tree`` with these paths replaced."""
+        return self._kept.splice(tree, edits)
+
+    def merge_text(self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
+        """Return the clean merge of three texts, ``None`` if there is none or one is binary."""
+        texts = [self._kept.texts[oid] for oid in (base, ours, theirs)]
+        if any(b"\0" in text for text in texts):
+            return None
+        merged = diff3.merge(*texts)
+        return None if merged is None else self._kept.add_text(merged)
+
+    def tree_of(self, commit: CommitId | None) -> TreeId:
+        """Return a changeset's tree."""
+        return self._kept.tree_of(commit)
+
+    def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
+        """Return whether ``descendant`` contains ``ancestor`` or is it."""
+        return ancestor in self.store.history([descendant])
+
+    def has_commit(self, commit: CommitId) -> bool:
+        """Return whether a changeset is here."""
+        return commit in self.store.changesets
+
+    # -- changing the working copy ----------------------------------------------------------
+    def stage(self, entries: Sequence[tuple[RelPath, Entry]], directory: bytes) -> None:
+        """Write the content of each entry to a real file of ``directory``, named by its index."""
+        for index, (_, entry) in enumerate(entries):
+            name = os.path.join(directory, b"%d" % index)
+            content = self._kept.texts[entry.oid]
+            if entry.kind is Kind.SYMLINK:
+                os.symlink(content, name)
+                continue
+            mode = 0o777 if entry.kind is Kind.EXECUTABLE else 0o666
+            with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                file.write(content)
+
+    def land(self, old: Base, new: Base, *, message: str) -> None:  # noqa: ARG002 - there is no reflog here
+        """Move HEAD and branch from ``old`` to ``new``; no file is touched."""
+        self._require_quiet(old)
+        self.tree_of(new.commit)
+        tip = self.user.branches.get(new.branch) if new.branch is not None else None
+        if tip is not None and new.branch != old.branch and not (new.commit and self.is_ancestor(tip, new.commit)):
+            raise Diverged(
+                f"{new.branch} has commits here that {new.commit} lacks.",
+                hint="Merge or rename one of the two branches.",
+            )
+        self.user.move_head(new)
+
+    def commit(
+        self,
+        paths: Collection[RelPath] | None,  # noqa: ARG002 - there is no index to leave other paths in
+        *,
+        message: str,
+        tree: TreeId,
+        extra_parent: CommitId | None = None,
+    ) -> Base:
+        """Make a commit of ``tree`` on the current branch.  Raises :class:`Busy`."""
+        base = self.base()
+        self._require_quiet(base)
+        parents = tuple(parent for parent in (base.commit, extra_parent) if parent is not None)
+        self._kept.settle()
+        return self.user.advance(message, parents, tree)
+
+    def recover(self) -> None:
+        """Do nothing: every change here is whole."""
+
+    def _require_quiet(self, expected: Base) -> None:
+        if self.user.operation is not None:
+            raise Busy(f"The user is at work: {self.user.operation}.", hint="It is tried again afterwards.")
+        if self.base() != expected:
+            raise Busy("HEAD moved in the meantime.", hint="The working copy is looked at again.")
+
+    # -- the files -------------------------------------------------------------------------------
+    def apply(self, operations: Sequence[Operation]) -> Applied:
+        """Perform the operations, removals first, each only if its path still is what it expects."""
+        done: dict[RelPath, Entry | None] = {}
+        refused: dict[RelPath, str] = {}
+        for operation in sorted(operations, key=lambda each: each.new is not None):
+            reason = self._obstacle(operation, done)
+            if reason:
+                refused[operation.path] = reason
+                continue
+            source = operation.source
+            if source is not None and source not in done:
+                self.user.remove(source)
+                done[source] = None
+            if operation.path in self.files:
+                self.user.remove(operation.path)
+            if operation.new is not None:
+                self.user.put_entry(operation.path, operation.new, self._kept)
+            done[operation.path] = operation.new
+        return Applied(done=done, refused=refused)
+
+    def sweep(self) -> frozenset[RelPath]:
+        """Return nothing: no writer can hold a replaced file open here."""
+        return frozenset()
+
+    def _obstacle(self, operation: Operation, done: Mapping[RelPath, Entry | None]) -> str:
+        """Return why the operation must not be performed, "" if it may.
+
+        What an earlier operation of the same call left at a path stands in for what
+        this one expects there, so that renames may form chains and circles.
+        """
+        path, source = operation.path, operation.source
+        if self.user.entry_at(path) != done.get(path, operation.expected):
+            return "it is not what it was when the change was planned"
+        if path in self.user.writing or source in self.user.writing:
+            return "it is being written"
+        if source is not None and source not in done and self.user.entry_at(source) != operation.new:
+            return f"{source!r}, which is to be renamed to it, is not what it was when the change was planned"
+        if operation.new is None:
+            return ""
+        if operation.new.kind is not Kind.NESTED and operation.new.oid not in self._kept.texts:
+            return "its content is not here"
+        if path in self.files:
+            return ""
+        if self.user.below(path) not in ([], [source]):
+            return "a directory stands there"
+        if any(up in self.files and up != source for up in parent_directories(path)):
+            return "something else stands where its directory has to be"
+        return ""
