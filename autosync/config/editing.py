@@ -1,0 +1,145 @@
+"""Adds a working copy to the text of a configuration file and leaves every other byte alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import yaml
+
+from autosync.config.loading import parse
+from autosync.config.model import Config
+from autosync.config.reading import compose
+from autosync.errors import ConfigError
+
+_HEADER = """\
+# The configuration of autosync on this device.
+# `autosync check` tells whether all is well.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """A working copy to be added: what stands in its entry."""
+
+    path: str
+    workspace: str
+    key_file: str
+    remote: str | None
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return the keys and values to be written."""
+        return (
+            ("path", _scalar(self.path)),
+            ("workspace", _scalar(self.workspace)),
+            ("key-file", _scalar(self.key_file)),
+            ("remote", _scalar(self.remote or "none")),
+        )
+
+
+def add_path(text: str, addition: Addition, source: str, environ: Mapping[str, str]) -> str:
+    """Return ``text`` with the addition; comments and layout stay as they are.
+
+    The result is parsed and compared: it says what ``text`` said, and the addition.
+    Raises :class:`ConfigError` if it is a duplicate, or if the file is written in a way
+    that cannot be added to; then the hint holds the lines to add by hand.
+    """
+    before = parse(text, source, environ)
+    for n, path in enumerate(before.paths):
+        if path.workspace == addition.workspace or path.path == addition.path:
+            same = f'workspace "{path.workspace}"' if path.workspace == addition.workspace else path.path
+            raise ConfigError(
+                f"{source}: paths[{n}] is {same} already",
+                hint="Choose another name with --workspace, or remove that entry first.",
+            )
+    edited = _insert(text, addition, compose(text, source))
+    if edited is None or not _adds_one(edited, before, source, environ):
+        lines = "\n".join(_block(addition, "    "))
+        raise ConfigError(
+            f"{source}: is written in a way that autosync does not add to by itself; nothing was changed",
+            hint=f"Add these lines to it, below `paths:`, and run this command again:\n{lines}",
+        )
+    return edited
+
+
+def _adds_one(edited: str, before: Config, source: str, environ: Mapping[str, str]) -> bool:
+    try:
+        after = parse(edited, source, environ)
+    except ConfigError:
+        return False
+    return len(after.paths) == len(before.paths) + 1 and replace(after, paths=after.paths[:-1]) == before
+
+
+def _insert(text: str, addition: Addition, root: yaml.Node | None) -> str | None:
+    newline = "\r\n" if "\r\n" in text else "\n"
+    if root is None:
+        return _append(text or _HEADER, ["paths:", *_block(addition, "  ")], newline)
+    if not isinstance(root, yaml.MappingNode) or root.flow_style:
+        return None
+    paths = next((value for name, value in root.value if name.value == "paths"), None)
+    if paths is None:
+        return _append(text, ["paths:", *_block(addition, "  ")], newline)
+    if paths.tag == "tag:yaml.org,2002:null" or (isinstance(paths, yaml.SequenceNode) and not paths.value):
+        # What stands behind it in its line is a comment on the key.
+        start, end = paths.start_mark.index, paths.end_mark.index
+        rest, _, tail = text[end:].partition("\n")
+        head = text[:start].rstrip(" ") if not rest.strip() else text[:start]
+        return _append(f"{head}{rest.rstrip()}{newline}", _block(addition, "  "), newline) + tail
+    if not isinstance(paths, yaml.SequenceNode):
+        return None
+    if paths.flow_style:
+        close = paths.end_mark.index - 1
+        entry = ", ".join(f"{key}: {value}" for key, value in addition.pairs())
+        return f"{text[:close]}, {{{entry}}}{text[close:]}"
+    # A block's own end mark lies behind the comments that follow it.
+    end = text.find("\n", _end(paths))
+    head, tail = (text, "") if end < 0 else (text[: end + 1], text[end + 1 :])
+    return _append(head, _block(addition, " " * paths.start_mark.column), newline) + tail
+
+
+def _end(node: yaml.Node) -> int:
+    """Return the index behind the last character that belongs to ``node``."""
+    if isinstance(node, yaml.MappingNode) and not node.flow_style and node.value:
+        return _end(node.value[-1][1])
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:
+        return _end(node.value[-1])
+    end: int = node.end_mark.index
+    # A literal text (`|`) ends at the beginning of the next line.
+    return end - 1 if node.end_mark.column == 0 and end else end
+
+
+def _append(text: str, lines: list[str], newline: str) -> str:
+    if text and not text.endswith("\n"):
+        text += newline
+    return text + newline.join(lines) + newline
+
+
+def _block(addition: Addition, indent: str) -> list[str]:
+    first, *rest = [f"{key}: {value}" for key, value in addition.pairs()]
+    return [f"{indent}- {first}", *(f"{indent}  {line}" for line in rest)]
+
+
+def _scalar(text: str) -> str:
+    """Return ``text`` as YAML: plain where that reads back as the same text, else in quotes.
+
+    Bytes of a path that are no UTF-8 (surrogate escapes) become escapes: the file stays text.
+    """
+    escaped = any("\ud800" <= c <= "\udfff" for c in text)
+    if not escaped:
+        try:
+            # Inside braces, where an entry may be put, more characters have a meaning.
+            node = yaml.compose(f"{{k: {text}}}", Loader=yaml.SafeLoader)
+        except yaml.YAMLError:
+            node = None
+        if node is not None and _is_plain(node, text):
+            return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" or ord(c) == 0x7F else c for c in quoted)
+
+
+def _is_plain(node: yaml.Node, text: str) -> bool:
+    if not isinstance(node, yaml.MappingNode) or len(node.value) != 1:
+        return False
+    value = node.value[0][1]
+    return bool(value.tag == "tag:yaml.org,2002:str" and value.value == text)

@@ -1,0 +1,263 @@
+"""Finds the configuration file and turns it into a :class:`Config`."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+from collections.abc import Mapping
+from dataclasses import replace
+
+from autosync.config.checks import check_names, check_paths, own_files
+from autosync.config.model import (
+    DEFAULT_IGNORE,
+    INLINE_CAP,
+    Commits,
+    Config,
+    Mode,
+    PathConfig,
+    PullLock,
+    XmppConfig,
+)
+from autosync.config.overrides import with_overrides
+from autosync.config.reading import Section, Value, compose
+from autosync.errors import ConfigError
+
+_NOTHING: tuple[str, ...] = ()
+_LEVELS = ("debug", "info", "warning", "error")
+_NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
+_HUB_PREFIX = re.compile(r"refs(/[A-Za-z0-9][A-Za-z0-9_-]*)+")
+_BARE_JID = re.compile(r"[^@/\s]+@[^@/\s]+")
+
+
+def candidates(option: str | None, environ: Mapping[str, str]) -> list[str]:
+    """Return where the configuration may be, the first that exists wins.
+
+    A file that was named (``--config``, ``$AUTOSYNC_CONFIG``) is the only candidate.
+    """
+    named = option or environ.get("AUTOSYNC_CONFIG")
+    if named:
+        return [absolute(named, environ, os.getcwd())]
+    base = environ.get("XDG_CONFIG_HOME") or absolute("~/.config", environ, "/")
+    return [os.path.join(base, "autosync", "config.yaml"), absolute("~/.autosync", environ, "/")]
+
+
+def locate(option: str | None, environ: Mapping[str, str]) -> str:
+    """Return the path of the configuration file.
+
+    Raises :class:`ConfigError` if there is none.
+    """
+    places = candidates(option, environ)
+    for place in places:
+        # A directory ~/.autosync is somebody else's; one that was named is a mistake to tell.
+        if os.path.exists(place) and (len(places) == 1 or not os.path.isdir(place)):
+            return place
+    if len(places) == 1:
+        raise ConfigError(
+            f"{places[0]}: there is no such configuration file",
+            hint=f"Make one with `autosync --config {places[0]} init PATH`, where PATH is the folder to keep in sync.",
+        )
+    raise ConfigError(
+        f"There is no configuration: neither {places[0]} nor {places[1]} exists",
+        hint="Make one with `autosync init PATH`, where PATH is the folder to keep in sync.",
+    )
+
+
+def load(option: str | None, environ: Mapping[str, str], *, verify: bool = True) -> Config:
+    """Return the configuration that ``option`` or the environment points to.
+
+    With ``verify`` the file system is looked at too: every path is there and lies in no
+    other one, and each path's own ``.autosync`` file is merged in.  Raises
+    :class:`ConfigError` naming file, line and key.
+    """
+    source = locate(option, environ)
+    text, mode = _read(source)
+    config = parse(text, source, environ)
+    if config.xmpp and config.xmpp.password is not None and mode & 0o077:
+        raise ConfigError(
+            f"{source}: xmpp.password: other users of this machine can read this file (mode {mode & 0o777:04o})",
+            hint=f"Run `chmod 600 {source}`, or use `password-command` instead of `password`.",
+        )
+    if not verify:
+        return config
+    check_paths(config)
+    paths = tuple(replace(p, ignore=(*p.ignore, *own_files(config, p))) for p in config.paths)
+    return replace(config, paths=tuple(with_overrides(p, source) for p in paths))
+
+
+def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
+    """Return the configuration written in ``text``; the file system is not looked at."""
+    root = compose(text, source)
+    if root is None:
+        return Config(source=source, device=_default_device(), state_dir=_default_state_dir(environ))
+    section = Section(Value(root, source, ""))
+    here = os.path.dirname(source)
+    config = Config(
+        source=source,
+        device=section.get("device", _name, _default_device()),
+        state_dir=section.get("state-dir", lambda v: absolute(v.text(), environ, here), _default_state_dir(environ)),
+        listen=section.get("listen", _listen, ("", 0)),
+        peers=section.get("peers", lambda v: tuple(_peer(peer) for peer in v.list()), ()),
+        discovery=section.get("discovery", Value.flag, True),
+        xmpp=section.get("xmpp", lambda v: _xmpp(v.section(), environ, here), None),
+        log_level=section.get("log-level", _log_level, "INFO"),
+        paths=section.get("paths", lambda v: tuple(_path(p.section(), environ, here) for p in v.list()), ()),
+    )
+    section.finish()
+    check_names(config)
+    return config
+
+
+def absolute(path: str, environ: Mapping[str, str], here: str) -> str:
+    """Return ``path`` with ``~`` expanded; a relative one starts at ``here``."""
+    home = environ.get("HOME")
+    if home and (path == "~" or path.startswith("~/")):
+        path = home + path[1:]
+    return os.path.normpath(os.path.join(here, os.path.expanduser(path)))
+
+
+def _read(source: str) -> tuple[str, int]:
+    try:
+        with open(source, "rb") as file:
+            return file.read().decode("utf-8-sig"), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    except UnicodeDecodeError as error:
+        title = f"{source}: byte {error.start} is not UTF-8"
+        raise ConfigError(title, hint="Save the file as UTF-8 text.") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{source}: cannot be read: {error.strerror}", hint="Check the path and its rights."
+        ) from None
+
+
+def _default_device() -> str:
+    name = re.sub(r"[^\w.-]+", "-", socket.gethostname().partition(".")[0])[:64].strip(".-")
+    return name or "device"
+
+
+def _default_state_dir(environ: Mapping[str, str]) -> str:
+    base = environ.get("XDG_STATE_HOME") or absolute("~/.local/state", environ, "/")
+    return os.path.join(base, "autosync")
+
+
+def _name(value: Value) -> str:
+    name = value.text()
+    if not _NAME.fullmatch(name) or ".." in name:
+        hint = "Use at most 64 letters, digits, spaces, and . _ - inside."
+        raise value.error("is no name that can be used on every device", hint)
+    return name
+
+
+def _port(value: Value, text: str) -> int:
+    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
+        raise value.error("the port must be a number from 0 to 65535", "Write it like this: 192.168.1.5:4711")
+    return int(text)
+
+
+def _split_address(value: Value) -> tuple[str, int]:
+    """Return host and port of ``host:port`` or ``[IPv6]:port``."""
+    text = value.text()
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host or "[" in host:
+        raise value.error("an IPv6 address needs brackets", "Write it like this: '[fe80::1]:4711'")
+    if not colon or re.search(r"[\s/@]", host):
+        raise value.error("must be an address with a port", "Write it like this: 192.168.1.5:4711")
+    return host, _port(value, port)
+
+
+def _listen(value: Value) -> tuple[str, int]:
+    host, port = _split_address(value)
+    return ("" if host == "*" else host), port
+
+
+def _peer(value: Value) -> str:
+    host, port = _split_address(value)
+    if not host or not port:
+        raise value.error("must name a host and its port", "Write it like this: desktop.example.org:4711")
+    return value.text()
+
+
+def _log_level(value: Value) -> str:
+    if value.text() not in _LEVELS:
+        raise value.error(f"must be one of: {', '.join(_LEVELS)}", "Write one of these words.")
+    return value.text().upper()
+
+
+def _bare_jid(value: Value) -> str:
+    jid = value.text()
+    if not _BARE_JID.fullmatch(jid):
+        raise value.error("is no XMPP address", "Write it like this: me@example.org (no /resource)")
+    return jid
+
+
+def _xmpp(section: Section, environ: Mapping[str, str], here: str) -> XmppConfig:
+    config = XmppConfig(
+        jid=_bare_jid(section.require("jid", "jid: me@example.org")),
+        password=section.get("password", Value.text, None),
+        password_command=section.get("password-command", _command, None),
+        keyring=section.get("keyring", Value.flag, False),
+        host=section.get("host", Value.text, None),
+        port=section.get("port", lambda v: v.integer(least=1, most=65535), None),
+        ca_file=section.get("ca-file", lambda v: absolute(v.text(), environ, here), None),
+        members=section.get("members", _members, ()),
+    )
+    section.finish()
+    ways = [config.password is not None, config.password_command is not None, config.keyring]
+    if sum(ways) != 1:
+        problem = "there is no password" if not any(ways) else "there is more than one way to the password"
+        hint = "Give exactly one of `password-command`, `keyring: true` and `password`."
+        raise section.value.error(problem, hint)
+    return config
+
+
+def _members(value: Value) -> tuple[str, ...]:
+    return tuple(_bare_jid(member) for member in value.list())
+
+
+def _command(value: Value) -> tuple[str, ...]:
+    command = value.texts()
+    if not command:
+        raise value.error("must name a program", "Write it like this: password-command: [pass, show, xmpp]")
+    return command
+
+
+def _remote(value: Value) -> str | None:
+    name = value.text()
+    if name.startswith("-") or re.search(r"\s", name):
+        raise value.error("is no name of a remote", "Write a name that `git remote` lists, or none.")
+    return None if name == "none" else name
+
+
+def _hub_prefix(value: Value) -> str:
+    prefix = value.text()
+    if not _HUB_PREFIX.fullmatch(prefix):
+        hint = "Write it like this: refs/autosync, or refs/heads/autosync for a host that takes only branches."
+        raise value.error('must start with "refs/" and hold only letters, digits, - and _', hint)
+    if prefix in ("refs/heads", "refs/tags", "refs/remotes"):
+        raise value.error("would mix snapshots with your own refs", f"Write it like this: {prefix}/autosync")
+    return prefix
+
+
+def _path(section: Section, environ: Mapping[str, str], here: str) -> PathConfig:
+    path = section.require("path", "path: ~/notes")
+    config = PathConfig(
+        path=absolute(path.text(), environ, here),
+        workspace=_name(section.require("workspace", "workspace: notes")),
+        key_file=absolute(section.require("key-file", "key-file: ~/.config/autosync/notes.key").text(), environ, here),
+        remote=section.get("remote", _remote, None),
+        mode=section.get("mode", lambda v: v.choice(Mode), Mode.TWO_WAY),
+        commits=section.get("commits", lambda v: v.choice(Commits), Commits.MANUAL),
+        commit_after=section.get("commit-after", lambda v: v.duration(least=1, most=86400), 60.0),
+        settle=section.get("settle", lambda v: v.duration(least=0, most=60), 0.050),
+        max_wait=section.get("max-wait", lambda v: v.duration(least=0.05, most=3600), 2.0),
+        ignore=(*DEFAULT_IGNORE, *section.get("ignore", Value.texts, _NOTHING)),
+        inline_limit=section.get("inline-limit", lambda v: v.size(most=INLINE_CAP), 8192),
+        hub_prefix=section.get("hub-prefix", _hub_prefix, "refs/autosync"),
+        hub_interval=section.get("hub-interval", lambda v: v.duration(least=0.1, most=86400), 5.0),
+        pull_lock=section.get("pull-lock", lambda v: v.choice(PullLock), PullLock.OPTIMIZED),
+        rescan=section.get("rescan", lambda v: v.duration(least=1, most=7 * 86400), 3600.0),
+    )
+    section.finish()
+    return config

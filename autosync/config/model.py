@@ -1,0 +1,108 @@
+"""The values of the configuration and their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+INLINE_CAP = 32 * 1024
+"""Largest ``inline-limit`` in bytes: beyond it the rate limits that XMPP servers ship with
+hold a message back for seconds."""
+
+DEFAULT_IGNORE = (
+    ".*.sw[a-p]",  # vim's swap files
+    "*~",  # backups of vim, emacs and nano
+    ".#*",  # emacs' locks
+    "#*#",  # emacs' auto-saves
+    ".~lock.*#",  # LibreOffice's locks
+    ".goutputstream-*",  # GLib's temporary files
+    ".nfs*",  # files that NFS keeps for who still has them open
+    ".fuse_hidden*",  # the same of FUSE
+)
+"""Patterns (gitignore(5)) of files that are never anybody's content.  They stand before the
+user's own, so that he can take one back with ``!``."""
+
+
+class Mode(Enum):
+    """Which way changes of a working copy travel."""
+
+    TWO_WAY = "two-way"
+    SEND = "send"
+    RECEIVE = "receive"
+
+
+class Commits(Enum):
+    """Who makes commits on the user's branch."""
+
+    MANUAL = "manual"
+    AUTO = "auto"
+
+
+class PullLock(Enum):
+    """What happens to file system events while a peer's changes are applied."""
+
+    OPTIMIZED = "optimized"  # queued, replayed minus our own writes
+    CONSERVATIVE = "conservative"  # watching is suspended, then everything is looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XmppConfig:
+    """The XMPP account.  Exactly one of ``password``, ``password_command``, ``keyring`` is set.
+
+    ``host`` and ``port`` are ``None`` when DNS is to tell (RFC 6120, section 3.2).
+    ``members`` are the bare JIDs of other accounts that take part.
+    """
+
+    jid: str
+    password: str | None = field(default=None, repr=False)
+    password_command: tuple[str, ...] | None = None
+    keyring: bool = False
+    host: str | None = None
+    port: int | None = None
+    ca_file: str | None = None
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathConfig:
+    """One working copy and how it is kept.  Times are in seconds, sizes in bytes.
+
+    ``path`` and ``key_file`` are absolute, in the file system's encoding with surrogate
+    escapes (:func:`os.fsencode` gives the bytes).  ``ignore`` is complete: the defaults,
+    the user's patterns, and autosync's own files should they lie inside ``path``.
+    """
+
+    path: str
+    workspace: str
+    key_file: str
+    remote: str | None = None
+    mode: Mode = Mode.TWO_WAY
+    commits: Commits = Commits.MANUAL
+    commit_after: float = 60.0
+    settle: float = 0.050
+    max_wait: float = 2.0
+    ignore: tuple[str, ...] = DEFAULT_IGNORE
+    inline_limit: int = 8 * 1024
+    hub_prefix: str = "refs/autosync"
+    hub_interval: float = 5.0
+    pull_lock: PullLock = PullLock.OPTIMIZED
+    rescan: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One device's configuration, read from the file ``source``.
+
+    ``listen`` is (host, port); the empty host is all interfaces, port 0 a free one.
+    ``log_level`` is a name of the module :mod:`logging`.
+    """
+
+    source: str
+    device: str
+    state_dir: str
+    listen: tuple[str, int] = ("", 0)
+    peers: tuple[str, ...] = ()
+    discovery: bool = True
+    xmpp: XmppConfig | None = None
+    log_level: str = "INFO"
+    paths: tuple[PathConfig, ...] = ()

@@ -1,0 +1,77 @@
+"""Fetches the XMPP password from where the configuration says it is kept."""
+
+from __future__ import annotations
+
+import subprocess
+
+from autosync.config.model import XmppConfig
+from autosync.errors import ConfigError
+
+_PATIENCE = 30.0
+_SERVICE = "autosync"
+
+
+def fetch_password(xmpp: XmppConfig) -> str:
+    """Return the password.  Blocks for up to 30 s while a password command runs.
+
+    Raises :class:`ConfigError`, which never holds the password.
+    """
+    if xmpp.password is not None:
+        return xmpp.password
+    if xmpp.password_command is not None:
+        return _from_command(xmpp.password_command)
+    return _from_keyring(xmpp.jid)
+
+
+def _from_command(command: tuple[str, ...]) -> str:
+    name = command[0]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"xmpp.password-command: {name} gave no answer for {_PATIENCE:.0f} seconds",
+            hint="Run it by hand; it must not ask anything on the terminal.",
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"xmpp.password-command: {name} cannot be started: {error.strerror}",
+            hint="Check its name. It runs without a shell: write each argument as an item of the list.",
+        ) from None
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip()[-500:] or "no message"
+        raise ConfigError(
+            f"xmpp.password-command: {name} failed with exit code {done.returncode}: {said}",
+            hint="Run it by hand until it prints the password.",
+        )
+    password = done.stdout.decode("utf-8", "replace").split("\n", 1)[0].rstrip("\r")
+    if not password:
+        raise ConfigError(
+            f"xmpp.password-command: the first line that {name} printed is empty",
+            hint="It must print the password as its first line.",
+        )
+    return password
+
+
+def _from_keyring(jid: str) -> str:
+    try:
+        # Optional, and slow to import: only who asks for it pays.
+        import keyring  # noqa: PLC0415
+        import keyring.errors  # noqa: PLC0415
+    except ImportError:
+        raise ConfigError(
+            "xmpp.keyring: the Python package keyring is not installed",
+            hint="Run `pip install autosync[keyring]`, or use `password-command`.",
+        ) from None
+    try:
+        password = keyring.get_password(_SERVICE, jid)
+    except keyring.errors.KeyringError as error:
+        raise ConfigError(
+            f"xmpp.keyring: the keyring does not open: {error}",
+            hint="Unlock it, or use `password-command` on a machine without a desktop.",
+        ) from None
+    if not password:
+        raise ConfigError(
+            f"xmpp.keyring: the keyring has no password for {jid}",
+            hint=f"Store it with `keyring set {_SERVICE} {jid}`.",
+        )
+    return password
