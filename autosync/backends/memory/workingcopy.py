@@ -157,6 +157,9 @@ class MemoryWorkingCopy(Exchange):
         """Check that ``commit`` is here: nothing in memory is ever collected.  Raises :class:`Missing`."""
         self.store.tree_of(commit)
 
+    def tidy(self) -> None:
+        """Do nothing: there are no packs."""
+
     # -- trees ----------------------------------------------------------------------------
     def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:
         """Return the differing paths in path order."""
@@ -182,6 +185,12 @@ class MemoryWorkingCopy(Exchange):
         """Return whether ``descendant`` contains ``ancestor`` or is it."""
         return ancestor in self.store.history([descendant])
 
+    def merge_base(self, one: CommitId, other: CommitId) -> CommitId | None:
+        """Return a common ancestor that no other common ancestor contains, ``None`` if there is none."""
+        common = set(self.store.history([one])) & set(self.store.history([other]))
+        surpassed = {parent for commit in common for parent in self.store.changesets[commit].parents}
+        return min(common - surpassed, default=None)
+
     def has_commit(self, commit: CommitId) -> bool:
         """Return whether a changeset is here."""
         return commit in self.store.changesets
@@ -199,8 +208,8 @@ class MemoryWorkingCopy(Exchange):
             with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(content)
 
-    def land(self, old: Base, new: Base, *, message: str) -> None:  # noqa: ARG002 - there is no reflog here
-        """Move HEAD and branch from ``old`` to ``new``; no file is touched."""
+    def check_landing(self, old: Base, new: Base) -> None:
+        """Raise what :meth:`land` would raise."""
         self._require_quiet(old)
         self.tree_of(new.commit)
         tip = self.user.branches.get(new.branch) if new.branch is not None else None
@@ -209,6 +218,14 @@ class MemoryWorkingCopy(Exchange):
                 f"{new.branch} has commits here that {new.commit} lacks.",
                 hint="Merge or rename one of the two branches.",
             )
+
+    def bring(self, commit: CommitId) -> None:
+        """Check that ``commit`` is here: the user's commands see the whole store.  Raises :class:`Missing`."""
+        self.store.tree_of(commit)
+
+    def land(self, old: Base, new: Base, *, message: str) -> None:  # noqa: ARG002 - there is no reflog here
+        """Move HEAD and branch from ``old`` to ``new``; no file is touched."""
+        self.check_landing(old, new)
         self.user.move_head(new)
 
     def commit(
