@@ -1,0 +1,224 @@
+"""Joins the parts into the backend of one git working copy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import BinaryIO
+
+from autosync.backends.git.exchange import Exchange
+from autosync.backends.git.ignore import Ignore
+from autosync.backends.git.landing import Landing
+from autosync.backends.git.maintenance import Maintenance
+from autosync.backends.git.merging import merge_text
+from autosync.backends.git.reading import Reader
+from autosync.backends.git.repository import Repository, open_repository
+from autosync.backends.git.snapshots import Snapshots
+from autosync.backends.git.staging import Staging
+from autosync.backends.git.store import Store
+from autosync.backends.git.trees import Trees
+from autosync.core.model import (
+    Base,
+    Change,
+    CommitId,
+    DeviceId,
+    Entry,
+    ObjectId,
+    RelPath,
+    Snapshot,
+    SnapshotId,
+    TreeId,
+    Version,
+    WorkspaceId,
+)
+from autosync.ports import Reading, Standing
+
+
+def open_git(
+    path: bytes,
+    *,
+    workspace: WorkspaceId,
+    remote: str | None,
+    hub_prefix: str = "refs/autosync",
+    ignore: Sequence[str] = (),
+) -> GitBackend:
+    """Return the backend of the git working copy at ``path``.
+
+    ``remote`` is the name or URL of the hub, ``ignore`` further patterns in the form of
+    gitignore(5).  Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
+    """
+    return GitBackend(open_repository(path), workspace=workspace, remote=remote, hub_prefix=hub_prefix, ignore=ignore)
+
+
+class GitBackend:
+    """Everything :class:`autosync.ports.Backend` asks for; each part does one group of it."""
+
+    vcs = "git"
+
+    def __init__(
+        self,
+        repo: Repository,
+        *,
+        workspace: WorkspaceId,
+        remote: str | None,
+        hub_prefix: str = "refs/autosync",
+        ignore: Sequence[str] = (),
+    ) -> None:
+        self.repo = repo
+        self.root = repo.root
+        self.metadata = repo.metadata
+        self.store = Store(repo)
+        self._trees = Trees(self.store)
+        self._snapshots = Snapshots(self.store)
+        self._landing = Landing(repo)
+        self._staging = Staging(repo)
+        self._ignore = Ignore(repo, patterns=ignore)
+        self._reader = Reader(repo, self._trees, self._ignore, self._landing.base)
+        self._exchange = Exchange(repo, self.store, workspace, remote, hub_prefix)
+        self._maintenance = Maintenance(repo, self.store)
+
+    def close(self) -> None:
+        """End every process and release every file."""
+        self._reader.close()
+        self._ignore.close()
+        self.store.close()
+
+    # -- looking at the working copy -------------------------------------------------
+    def base(self) -> Base:
+        """Return what is checked out now."""
+        return self._landing.base()
+
+    def busy(self) -> str | None:
+        """Return the user's operation in progress or the lock held, in words."""
+        return self._landing.busy()
+
+    def metadata_directories(self) -> Sequence[bytes]:
+        """Return the directories in which base, branch and locks show."""
+        return self._landing.metadata_directories()
+
+    def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:
+        """Return those of ``paths`` that the ignore rules name and that are not tracked."""
+        return self._reader.ignored(paths)
+
+    def read(self, paths: Collection[RelPath] | None, previous: tuple[Base, TreeId] | None) -> Reading:
+        """Return the working copy's state, reading only ``paths`` when ``previous`` allows."""
+        return self._reader.read(paths, previous)
+
+    def standing(self, path: RelPath) -> Standing:
+        """Return what stands at ``path``, its content kept for :meth:`record`."""
+        return self._reader.standing(path)
+
+    # -- snapshots in the private store ------------------------------------------------
+    def record(
+        self, *, tree: TreeId, base: Base, version: Version, parents: tuple[SnapshotId, ...], device: str, time: int
+    ) -> Snapshot:
+        """Write the kept objects and the snapshot to the private store and return it."""
+        return self._snapshots.record(tree=tree, base=base, version=version, parents=parents, device=device, time=time)
+
+    def load(self, snapshot: SnapshotId) -> Snapshot | None:
+        """Return a snapshot of the store, ``None`` if it is not here."""
+        return self.store.load(snapshot)
+
+    def pin(self, name: str, snapshot: SnapshotId) -> None:
+        """Keep ``snapshot`` under ``name`` until the pin moves or goes."""
+        self._snapshots.pin(name, snapshot)
+
+    def pins(self) -> Mapping[str, SnapshotId]:
+        """Return all pins of this working copy."""
+        return self._snapshots.pins()
+
+    def unpin(self, name: str) -> None:
+        """Let go of a pin; no error if there is none."""
+        self._snapshots.unpin(name)
+
+    def secure(self, commit: CommitId) -> None:
+        """Copy what ``commit`` needs into the private store."""
+        self._maintenance.secure(commit)
+
+    def tidy(self) -> None:
+        """Pack the store and let go of what no pin holds."""
+        self._maintenance.tidy()
+
+    # -- trees ----------------------------------------------------------------------------
+    def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:
+        """Return the differing paths in path order."""
+        return self._trees.changes(old, new)
+
+    def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
+        """Return ``tree`` with these paths replaced."""
+        return self._trees.splice(tree, edits)
+
+    def merge_text(self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
+        """Return the clean three-way merge of three texts, ``None`` if there is none."""
+        return merge_text(self.store, base, ours, theirs)
+
+    def tree_of(self, commit: CommitId | None) -> TreeId:
+        """Return a changeset's tree."""
+        return self.store.tree_of(commit)
+
+    def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
+        """Return whether ``ancestor`` is contained in ``descendant``'s history (or is it)."""
+        return self._snapshots.is_ancestor(ancestor, descendant)
+
+    def has_commit(self, commit: CommitId) -> bool:
+        """Return whether a changeset is here, in the user's repository or in our store."""
+        return self.store.has_commit(commit)
+
+    # -- changing the working copy ----------------------------------------------------------
+    def stage(self, entries: Sequence[tuple[RelPath, Entry]], directory: bytes) -> None:
+        """Write the content of each entry, as a checkout would, to ``directory/<index>``."""
+        self._staging.stage(entries, directory)
+
+    def land(self, old: Base, new: Base, *, message: str) -> None:
+        """Move HEAD, branch and index from ``old`` to ``new``; no file is touched."""
+        self._landing.land(old, new, message=message)
+
+    def commit(
+        self, paths: Collection[RelPath] | None, *, message: str, tree: TreeId, extra_parent: CommitId | None = None
+    ) -> Base:
+        """Make a commit of ``tree`` on the current branch beside the user's staged files."""
+        return self._landing.commit(paths, message=message, tree=tree, extra_parent=extra_parent)
+
+    def recover(self) -> None:
+        """Undo or finish what a killed agent left half done."""
+        self._landing.recover()
+
+    # -- exchange: may be called from any thread ------------------------------------------------
+    def pack(self, snapshot: SnapshotId, *, limit: int) -> bytes | None:
+        """Return a self-contained thin pack of what ``snapshot`` has beyond its base."""
+        return self._exchange.pack(snapshot, limit=limit)
+
+    def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
+        """Store an inline pack and return the snapshot."""
+        return self._exchange.absorb(snapshot, pack)
+
+    def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
+        """Write a pack to ``out`` that brings one who has ``have`` to ``want``."""
+        self._exchange.serve(want, have, out)
+
+    def receive(self, want: SnapshotId, pack: BinaryIO) -> Snapshot:
+        """Store what :meth:`serve` of a peer wrote and return the snapshot."""
+        return self._exchange.receive(want, pack)
+
+    def haves(self) -> Sequence[str]:
+        """Return the ids of commits and snapshots to offer to a peer, best first."""
+        return self._exchange.haves()
+
+    def push(self, device: DeviceId, snapshot: SnapshotId) -> None:
+        """Put ``snapshot`` on the hub as this device's latest."""
+        self._exchange.push(device, snapshot)
+
+    def list_hub(self) -> Mapping[DeviceId, SnapshotId]:
+        """Return the latest snapshot of every device that the hub has for this workspace."""
+        return self._exchange.list_hub()
+
+    def fetch(self, device: DeviceId, snapshot: SnapshotId) -> Snapshot:
+        """Get ``snapshot``, latest of ``device``, from the hub."""
+        return self._exchange.fetch(device, snapshot)
+
+    def push_branch(self, branch: str) -> bool:
+        """Push the user's branch to the hub; ``False`` if the hub has moved on."""
+        return self._exchange.push_branch(branch)
+
+    def fetch_branch(self, branch: str) -> CommitId | None:
+        """Get the hub's ``branch`` into the private store and return its tip."""
+        return self._exchange.fetch_branch(branch)

@@ -1,0 +1,53 @@
+"""Reads objects through one long-lived `git cat-file`."""
+
+from __future__ import annotations
+
+import threading
+
+from autosync.backends.git.cli import Git
+from autosync.backends.git.coprocess import Coprocess, Ended
+
+
+class CatFile:
+    """`git cat-file --batch-command` in one repository, for any thread.
+
+    Sees objects that appear later: git looks again at packs and alternates before it
+    calls an object missing.
+    """
+
+    def __init__(self, git: Git) -> None:
+        self._process = Coprocess(git, "cat-file", "--batch-command")
+        self._lock = threading.Lock()
+
+    def contents(self, oid: str) -> tuple[bytes, bytes] | None:
+        """Return kind and content of the object with this hex id, ``None`` if it is missing."""
+        with self._lock:
+            found = self._header(b"contents", oid)
+            if found is None:
+                return None
+            kind, size = found
+            content = self._process.read(size + 1)
+        return kind, content[:-1]
+
+    def header(self, oid: str) -> tuple[bytes, int] | None:
+        """Return kind and size in bytes, ``None`` if the object is missing."""
+        with self._lock:
+            return self._header(b"info", oid)
+
+    def close(self) -> None:
+        """End the process; a later question starts another."""
+        with self._lock:
+            self._process.close()
+
+    def _header(self, command: bytes, oid: str) -> tuple[bytes, int] | None:
+        question = command + b" " + oid.encode("ascii") + b"\n"
+        try:
+            self._process.ask(question)
+            answer = self._process.read_line()
+        except Ended:  # killed by somebody since the last question: once more with a new one
+            self._process.ask(question)
+            answer = self._process.read_line()
+        parts = answer.split(b" ")
+        if parts[-1] == b"missing":
+            return None
+        return parts[1], int(parts[2])

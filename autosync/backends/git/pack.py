@@ -1,0 +1,166 @@
+"""Writes git packs with their index, without starting git (gitformat-pack(5), versions 2)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterable
+from typing import BinaryIO
+
+_TYPES = {b"commit": 1, b"tree": 2, b"blob": 3}
+_CHUNK = 1 << 20
+_INCOMPRESSIBLE = 0.97
+"""A big file whose start does not shrink below this share is stored as it is."""
+
+
+class PackWriter:
+    """One new pack in ``directory`` (``objects/pack``), visible to others only when finished.
+
+    Used as a context manager; leaving it without :meth:`finish` takes it away again.
+    """
+
+    def __init__(self, directory: bytes, hash_name: str, count: int) -> None:
+        self._directory = directory
+        self._hash_name = hash_name
+        self._sum = hashlib.new(hash_name, usedforsecurity=False)
+        handle, self._path = tempfile.mkstemp(prefix=b"tmp_pack_", dir=directory)
+        self._file: BinaryIO = os.fdopen(handle, "wb", buffering=1 << 16)
+        self._offset = 0
+        self._index: list[tuple[bytes, int, int]] = []
+        self._crc = 0
+        self._write(b"PACK" + struct.pack(">II", 2, count))
+
+    def __enter__(self) -> PackWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if self._path:
+            os.unlink(self._path)
+
+    def add(self, oid: bytes, kind: bytes, content: bytes) -> None:
+        """Append an object that is in memory."""
+        self._begin(oid, kind, len(content))
+        self._write(zlib.compress(content, 1))
+
+    def add_stream(self, oid: bytes, source: BinaryIO, size: int) -> bytes:
+        """Append a blob of ``size`` bytes read from ``source``; return the id of what was read.
+
+        Memory stays at a few MB.  If the id returned is not ``oid`` the pack is spoiled and
+        must not be finished.
+        """
+        self._begin(oid, b"blob", size)
+        digest = hashlib.new(self._hash_name, b"blob %d\0" % size, usedforsecurity=False)
+        left = size
+        packer = None
+        while left and (chunk := source.read(min(_CHUNK, left))):
+            left -= len(chunk)
+            digest.update(chunk)
+            if packer is None:
+                shrinks = len(zlib.compress(chunk, 1)) < _INCOMPRESSIBLE * len(chunk)
+                packer = zlib.compressobj(1 if shrinks else 0)
+            self._write(packer.compress(chunk))
+        self._write((packer or zlib.compressobj(1)).flush())
+        return digest.digest() if not left else b""
+
+    def finish(self) -> bytes:
+        """Make the pack and its index durable and visible; return the pack's path."""
+        self._index_last()
+        checksum = self._sum.digest()
+        self._file.write(checksum)
+        _sync(self._file)
+        pack = os.path.join(self._directory, b"pack-" + checksum.hex().encode() + b".pack")
+        handle, index = tempfile.mkstemp(prefix=b"tmp_idx_", dir=self._directory)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(index_bytes(self._index, checksum, self._hash_name))
+                os.fchmod(file.fileno(), 0o444)
+                _sync(file)
+            os.fchmod(self._file.fileno(), 0o444)
+            # git looks for *.idx and expects the pack beside it.
+            os.rename(self._path, pack)
+            self._path = b""
+            os.rename(index, pack.removesuffix(b".pack") + b".idx")
+        except BaseException:
+            if os.path.exists(index):
+                os.unlink(index)
+            raise
+        return pack
+
+    def _begin(self, oid: bytes, kind: bytes, size: int) -> None:
+        self._index_last()
+        self._index.append((oid, 0, self._offset))
+        self._crc = 0
+        self._write(_object_header(_TYPES[kind], size))
+
+    def _index_last(self) -> None:
+        if self._index:
+            oid, _, offset = self._index[-1]
+            self._index[-1] = (oid, self._crc, offset)
+
+    def _write(self, part: bytes) -> None:
+        self._file.write(part)
+        self._sum.update(part)
+        self._crc = zlib.crc32(part, self._crc)
+        self._offset += len(part)
+
+
+def write_pack(directory: bytes, hash_name: str, objects: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
+    """Write (raw id, kind, content) triples as one pack; return its path."""
+    items = list(objects)
+    with PackWriter(directory, hash_name, len(items)) as writer:
+        for oid, kind, content in items:
+            writer.add(oid, kind, content)
+        return writer.finish()
+
+
+def index_bytes(entries: Iterable[tuple[bytes, int, int]], checksum: bytes, hash_name: str) -> bytes:
+    """Return the index (version 2) of a pack that holds (raw id, CRC-32, offset) entries."""
+    entries = sorted(entries)
+    fanout = [0] * 256
+    for oid, _, _ in entries:
+        fanout[oid[0]] += 1
+    for i in range(1, 256):
+        fanout[i] += fanout[i - 1]
+    small: list[int] = []
+    large: list[int] = []
+    for _, _, offset in entries:
+        if offset < 1 << 31:
+            small.append(offset)
+        else:
+            small.append(1 << 31 | len(large))
+            large.append(offset)
+    count = len(entries)
+    body = b"".join(
+        (
+            b"\377tOc",
+            struct.pack(">I256I", 2, *fanout),
+            b"".join(oid for oid, _, _ in entries),
+            struct.pack(f">{count}I", *(crc for _, crc, _ in entries)),
+            struct.pack(f">{count}I", *small),
+            struct.pack(f">{len(large)}Q", *large),
+            checksum,
+        )
+    )
+    return body + hashlib.new(hash_name, body, usedforsecurity=False).digest()
+
+
+def _object_header(kind: int, size: int) -> bytes:
+    """Return type and size as git packs them: 4 bits of size, then 7 per byte."""
+    byte = kind << 4 | size & 15
+    size >>= 4
+    header = bytearray()
+    while size:
+        header.append(byte | 0x80)
+        byte = size & 0x7F
+        size >>= 7
+    header.append(byte)
+    return bytes(header)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,161 @@
+"""Keeps objects: what is new in memory until it is written, everything else through the private store."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from autosync.backends.git.catfile import CatFile
+from autosync.backends.git.objects import Slot, commit_tree, format_tree, object_id, parse_snapshot, parse_tree
+from autosync.backends.git.pack import PackWriter, write_pack
+from autosync.backends.git.repository import Repository
+from autosync.core.model import CommitId, Snapshot, SnapshotId, TreeId
+from autosync.errors import Missing, TransientError, Unsafe
+
+_PENDING_LIMIT = 32 << 20
+"""Bytes kept in memory before they are written without waiting for a snapshot."""
+_CACHED_SLOTS = 40_000
+"""Lines of parsed trees kept in memory, about 250 bytes each."""
+
+
+class Store:
+    """The private store of one repository, for any thread.
+
+    It never leaves out an object because the user's repository has it too: what his
+    next `git gc` takes away there must still be here.
+    """
+
+    def __init__(self, repo: Repository) -> None:
+        self.repo = repo
+        self._packs = os.path.join(repo.store_dir, b"objects", b"pack")
+        self._cat = CatFile(repo.store)
+        self._lock = threading.RLock()
+        self._pending: dict[str, tuple[bytes, bytes]] = {}
+        self._pending_bytes = 0
+        self._trees: OrderedDict[str, Mapping[bytes, Slot]] = OrderedDict()
+        self._cached_slots = 0
+        self.empty_tree = TreeId(object_id(repo.hash_name, b"tree", b"").hex())
+
+    def close(self) -> None:
+        """End the process that reads objects."""
+        self._cat.close()
+
+    def put(self, kind: bytes, content: bytes) -> str:
+        """Keep an object in memory until :meth:`flush`; return its hex id."""
+        oid = object_id(self.repo.hash_name, kind, content).hex()
+        with self._lock:
+            if oid not in self._pending:
+                self._pending[oid] = (kind, content)
+                self._pending_bytes += len(content)
+                if self._pending_bytes > _PENDING_LIMIT:
+                    self.flush()
+        return oid
+
+    def put_tree(self, tree: Mapping[bytes, Slot]) -> str:
+        """Keep a tree; return its hex id."""
+        oid = self.put(b"tree", format_tree(tree))
+        with self._lock:
+            self._cache(oid, tree)
+        return oid
+
+    def put_stream(self, oid: str, source: BinaryIO, size: int) -> None:
+        """Write a big blob to the store at once, in bounded memory.
+
+        Raises :class:`TransientError` if what ``source`` holds is not ``oid``.
+        """
+        with PackWriter(self._packs, self.repo.hash_name, 1) as writer:
+            if writer.add_stream(bytes.fromhex(oid), source, size).hex() != oid:
+                raise TransientError("a big file changed while it was read", hint="It is read again by itself.")
+            writer.finish()
+
+    def flush(self) -> None:
+        """Write everything that is kept as one durable pack."""
+        with self._lock:
+            if not self._pending:
+                return
+            write_pack(
+                self._packs,
+                self.repo.hash_name,
+                [(bytes.fromhex(oid), kind, content) for oid, (kind, content) in self._pending.items()],
+            )
+            self._pending = {}
+            self._pending_bytes = 0
+
+    def header(self, oid: str) -> tuple[bytes, int] | None:
+        """Return kind and size in bytes of an object, ``None`` if it is not here."""
+        with self._lock:
+            kept = self._pending.get(oid)
+        if kept is not None:
+            return kept[0], len(kept[1])
+        return self._cat.header(self._checked(oid))
+
+    def read(self, oid: str) -> tuple[bytes, bytes]:
+        """Return kind and content of an object; raises :class:`Missing`."""
+        with self._lock:
+            kept = self._pending.get(oid)
+        found = kept or self._cat.contents(self._checked(oid))
+        if found is None:
+            raise Missing(f"object {oid} is not here", hint="It is asked for again from the other devices.")
+        return found
+
+    def blob(self, oid: str) -> bytes:
+        """Return a file's content as it is stored."""
+        return self._of_kind(oid, b"blob")
+
+    def tree(self, oid: str) -> Mapping[bytes, Slot]:
+        """Return a directory, name -> slot; not to be changed."""
+        with self._lock:
+            cached = self._trees.get(oid)
+            if cached is not None:
+                self._trees.move_to_end(oid)
+                return cached
+        if oid == self.empty_tree:
+            return {}
+        tree = parse_tree(self._of_kind(oid, b"tree"), self.repo.hash_name)
+        with self._lock:
+            self._cache(oid, tree)
+        return tree
+
+    def tree_of(self, commit: CommitId | None) -> TreeId:
+        """Return a changeset's tree (of nothing for ``None``); raises :class:`Missing`."""
+        if commit is None:
+            return self.empty_tree
+        return commit_tree(self._of_kind(commit, b"commit"), self.repo.hex_digits)
+
+    def has_commit(self, commit: CommitId) -> bool:
+        """Return whether a changeset is here or in the user's repository."""
+        found = self.header(commit)
+        return found is not None and found[0] == b"commit"
+
+    def load(self, snapshot: SnapshotId) -> Snapshot | None:
+        """Return a snapshot, ``None`` if it is not here; raises :class:`Unsafe` if it is none."""
+        try:
+            kind, content = self.read(snapshot)
+        except Missing:
+            return None
+        if kind != b"commit":
+            raise Unsafe(f"{snapshot} is a {kind.decode()}, not a snapshot", hint="Nothing of it was used.")
+        return parse_snapshot(snapshot, content)
+
+    def _of_kind(self, oid: str, wanted: bytes) -> bytes:
+        kind, content = self.read(oid)
+        if kind != wanted:
+            raise Unsafe(f"object {oid} is a {kind.decode()}, not a {wanted.decode()}", hint="Nothing of it was used.")
+        return content
+
+    def _checked(self, oid: str) -> str:
+        if not self.repo.is_id(oid):
+            raise Unsafe(f"{oid[:100]!r} is no {self.repo.hash_name} object id", hint="Nothing of it was used.")
+        return oid
+
+    def _cache(self, oid: str, tree: Mapping[bytes, Slot]) -> None:
+        if oid in self._trees:
+            return
+        self._trees[oid] = tree
+        self._cached_slots += len(tree)
+        while self._cached_slots > _CACHED_SLOTS and len(self._trees) > 1:
+            _, gone = self._trees.popitem(last=False)
+            self._cached_slots -= len(gone)
