@@ -20,6 +20,7 @@ from autosync.core.model import (
     TreeId,
     Version,
 )
+from autosync.core.operations import Operation as Operation  # noqa: PLC0414 - one of the contracts, so to be had from here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,20 +47,6 @@ class Standing:
 
     entry: Entry | None
     signature: tuple[int, int, int, int] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """Bring one path from ``expected`` to ``new`` (``None`` = absent).
-
-    With ``source``, ``new`` is to be had by renaming ``source`` (whose content is
-    expected to equal ``new``), which frees ``source``.
-    """
-
-    path: RelPath
-    expected: Entry | None
-    new: Entry | None
-    source: RelPath | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +131,9 @@ class Backend(Protocol):
     def secure(self, commit: CommitId) -> None:
         """Copy what ``commit`` needs into the private store, so that the user's own
         garbage collection after a rewrite of history takes nothing we need."""
+
+    def tidy(self) -> None:
+        """Pack the store; called now and then, between commands."""
 
     # -- trees ----------------------------------------------------------------------------
     def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:
