@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import time
 
@@ -20,9 +20,9 @@ from autosync.core.model import (
     TreeId,
     relate,
 )
-from autosync.core.plan import Labels, Side, merge_trees, operations
+from autosync.core.plan import Conflict, Labels, Side, merge_trees, operations
 from autosync.errors import Busy, Diverged
-from autosync.ports import Applied, Backend, Tree
+from autosync.ports import Backend, Tree
 
 ROUNDS = 6
 """How often paths that the user changed meanwhile are merged again before waiting for quiet."""
@@ -56,45 +56,27 @@ class Integrator:
         moved, what stands in the working copy is recorded as our own state and the
         result is incomplete: nothing is lost and a later attempt finds it merged.
         """
-        start = ours.base
-        standing: dict[RelPath, Entry | None] = {}
-        conflicts: tuple[RelPath, ...] = ()
-        changed: set[RelPath] = set()
+        attempt = _Attempt(start=ours.base, ours=ours, theirs=theirs, above=above)
         for _ in range(ROUNDS):
-            target = self._target(ours, theirs, exact=exact)
-            if not isinstance(target, _Target):
+            target = self._target(attempt, exact=exact)
+            if not isinstance(target, Snapshot):
                 return target
-            conflicts = target.conflicts or conflicts
-            blocked = self._blocked(start, target.snapshot.base, theirs)
+            blocked = self._blocked(attempt.start, target.base, theirs)
             if blocked is not None:
                 return blocked
-            applied = self._apply(self.backend.splice(ours.tree, standing), target.snapshot.tree)
-            standing.update(applied.done)
-            changed.update(applied.done)
-            if not applied.refused:
-                return self._land(start, ours, theirs, target.snapshot, standing, conflicts, above)
-            edited = self._record_edits(ours, frozenset(applied.refused), above)
+            if self._apply(attempt, target):
+                return self._land(attempt, target)
+            edited = self._edited(attempt)
             if edited is None:
                 break
-            ours = edited
-        current = self._record_mixture(ours, standing, above)
-        again = frozenset(applied.refused)
-        return Integrated(
-            theirs=theirs.id,
-            current=current,
-            complete=False,
-            again=again,
-            conflicts=conflicts,
-            changed_paths=len(changed),
-            reason="; ".join(sorted({f"{_show(p)}: {why}" for p, why in applied.refused.items()})[:3]),
-        )
+            attempt.ours = edited
+        return self._incomplete(attempt)
 
     # -- where to go -----------------------------------------------------------------------
-    def _target(
-        self, ours: Snapshot, theirs: Snapshot, *, exact: bool
-    ) -> _Target | BranchesDiverged | AncestorMissing:
+    def _target(self, attempt: _Attempt, *, exact: bool) -> Snapshot | BranchesDiverged | AncestorMissing:
+        ours, theirs = attempt.ours, attempt.theirs
         if relate(ours, theirs) is Order.BEFORE:
-            return _Target(snapshot=theirs)
+            return theirs
         ancestry = nearest_common(ours, theirs, self.load)
         if ancestry.missing is not None and exact:
             return AncestorMissing(theirs=theirs.id, ancestor=ancestry.missing)
@@ -111,6 +93,7 @@ class Integrator:
             merge_text=self.backend.merge_text,
             labels=Labels(ours=_side(ours), theirs=_side(theirs)),
         )
+        attempt.conflicts = merged.conflicts or attempt.conflicts
         snapshot = self.backend.record(
             tree=self.backend.splice(origin, merged.edits),
             base=base,
@@ -120,7 +103,7 @@ class Integrator:
             time=max(ours.time, theirs.time),
         )
         self.recorded(snapshot)
-        return _Target(snapshot=snapshot, conflicts=tuple(c.path for c in merged.conflicts))
+        return snapshot
 
     def _first_tree(self, ours: Base, theirs: Base) -> TreeId:
         """Return the tree that two devices without common snapshots have in common: the older base's."""
@@ -142,50 +125,64 @@ class Integrator:
         return None
 
     # -- going there -----------------------------------------------------------------------------
-    def _apply(self, standing: TreeId, target: TreeId) -> Applied:
-        return self.tree.apply(operations(self.backend.changes(standing, target)))
+    def _apply(self, attempt: _Attempt, target: Snapshot) -> bool:
+        """Return whether every path stands as in ``target`` now."""
+        standing = self.backend.splice(attempt.ours.tree, attempt.standing)
+        applied = self.tree.apply(operations(self.backend.changes(standing, target.tree)))
+        attempt.standing.update(applied.done)
+        attempt.refused = dict(applied.refused)
+        return not applied.refused
 
-    def _land(
-        self,
-        start: Base,
-        ours: Snapshot,
-        theirs: Snapshot,
-        target: Snapshot,
-        standing: Mapping[RelPath, Entry | None],
-        conflicts: tuple[RelPath, ...],
-        above: int,
-    ) -> Integrated:
-        changed = len(standing)
-        if target.base != start:
+    def _land(self, attempt: _Attempt, target: Snapshot) -> Integrated:
+        if target.base != attempt.start:
             try:
-                self.backend.land(start, target.base, message=f"autosync: as on {theirs.device}")
-            except Busy:
-                current = self._record_mixture(ours, standing, above)
-                return Integrated(theirs=theirs.id, current=current, complete=False, changed_paths=changed)
+                self.backend.land(attempt.start, target.base, message=f"autosync: as on {attempt.theirs.device}")
+            except Busy as busy:
+                attempt.refused = {RelPath(b""): busy.title}
+                return self._incomplete(attempt)
         return Integrated(
-            theirs=theirs.id, current=target, complete=True, conflicts=conflicts, changed_paths=changed
+            theirs=attempt.theirs.id,
+            current=target,
+            complete=True,
+            conflicts=attempt.conflicts,
+            changed_paths=len(attempt.standing),
         )
 
     # -- recording what stands here ------------------------------------------------------------------
-    def _record_edits(self, ours: Snapshot, paths: frozenset[RelPath], above: int) -> Snapshot | None:
-        """Record what the user made of ``paths`` as a new state of ours, ``None`` if they are as they were."""
-        reading = self.backend.read(paths, (ours.base, ours.tree))
+    def _edited(self, attempt: _Attempt) -> Snapshot | None:
+        """Record what the user made of the refused paths as a new state of ours.
+
+        Returns ``None`` if they are as they were, or still being written.
+        """
+        ours = attempt.ours
+        reading = self.backend.read(frozenset(attempt.refused), (ours.base, ours.tree))
         if reading.tree == ours.tree or reading.base != ours.base or reading.torn:
             return None
-        return self._record(ours, reading.tree, above)
+        return self._record(attempt, reading.tree)
 
-    def _record_mixture(self, ours: Snapshot, standing: Mapping[RelPath, Entry | None], above: int) -> Snapshot:
-        if not standing:
-            return ours
-        return self._record(ours, self.backend.splice(ours.tree, standing), above)
+    def _incomplete(self, attempt: _Attempt) -> Integrated:
+        ours = attempt.ours
+        if attempt.standing:
+            ours = self._record(attempt, self.backend.splice(ours.tree, attempt.standing))
+        reasons = sorted({f"{_show(p)}: {why}" if p else why for p, why in attempt.refused.items()})
+        return Integrated(
+            theirs=attempt.theirs.id,
+            current=ours,
+            complete=False,
+            again=frozenset(p for p in attempt.refused if p),
+            conflicts=(),
+            changed_paths=len(attempt.standing),
+            reason="; ".join(reasons[:3]),
+        )
 
-    def _record(self, ours: Snapshot, tree: TreeId, above: int) -> Snapshot:
+    def _record(self, attempt: _Attempt, tree: TreeId) -> Snapshot:
+        ours = attempt.ours
         if tree == ours.tree:
             return ours
         snapshot = self.backend.record(
             tree=tree,
             base=ours.base,
-            version=ours.version.bump(self.device, above=above),
+            version=ours.version.bump(self.device, above=attempt.above),
             parents=(ours.id,),
             device=self.name,
             time=int(self.clock()),
@@ -194,10 +191,20 @@ class Integrator:
         return snapshot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    snapshot: Snapshot
-    conflicts: tuple[RelPath, ...] = ()
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """How far one integration has come.
+
+    ``standing`` is what was brought into the working copy and is not part of ``ours``.
+    """
+
+    start: Base
+    ours: Snapshot
+    theirs: Snapshot
+    above: int
+    standing: dict[RelPath, Entry | None] = field(default_factory=dict)
+    refused: dict[RelPath, str] = field(default_factory=dict)
+    conflicts: tuple[Conflict, ...] = ()
 
 
 def _side(snapshot: Snapshot) -> Side:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.plan import Conflict
 
 
 class Touch(Enum):
@@ -23,11 +24,13 @@ class Touch(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathHint:
     """One path to look at.  ``fresh_source`` is true for a ``MOVED_IN`` whose old
-    name had been created moments before: the way editors replace a file."""
+    name had been created moments before: the way editors replace a file.  ``source``
+    is the old name of a file that got this one by a rename, if it was in the tree."""
 
     path: RelPath
     touch: Touch
     fresh_source: bool = False
+    source: RelPath | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +127,7 @@ class Integrated:
     current: Snapshot
     complete: bool
     again: frozenset[RelPath] = frozenset()
-    conflicts: tuple[RelPath, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
     changed_paths: int = 0
     reason: str = ""
 

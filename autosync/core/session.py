@@ -225,9 +225,9 @@ class Session:
             and self._to_integrate() is None
         )
 
-    def behind(self) -> tuple[Peer, ...]:
-        """Return the peers whose snapshot is not contained in ours yet."""
-        return tuple(self.peers.news(self.current)) if self.current else self.peers.all()
+    def is_on_hub(self) -> bool:
+        """Return whether the hub has the state that this device made last."""
+        return self._hub_due is None
 
     # -- what happened ------------------------------------------------------------------
     def _started(self, event: ev.Started, now: float) -> list[Command]:

@@ -1,0 +1,117 @@
+"""Commits, merges and pushes the user's branch for ``commits: auto``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autosync.core.events import BranchesDiverged, BranchSettled
+from autosync.core.message import commit_message
+from autosync.core.model import Base, CommitId, DeviceId, Snapshot, TreeId
+from autosync.core.plan import Labels, Side, merge_trees, operations
+from autosync.errors import Busy
+from autosync.ports import Backend, Tree
+
+
+@dataclass(slots=True, kw_only=True)
+class BranchKeeper:
+    """Keeps the user's branch equal to the working copy, and the hub's equal to it."""
+
+    backend: Backend
+    tree: Tree
+    device: DeviceId
+    name: str
+    recorded: Callable[[Snapshot], None]
+    clock: Callable[[], float]
+
+    def commit(self, current: Snapshot, *, above: int) -> BranchSettled:
+        """Make one commit of ``current``; nothing happens if there is nothing to commit.
+
+        Raises :class:`Busy`.
+        """
+        self._raise_if_elsewhere(current)
+        before = self.backend.tree_of(current.base.commit)
+        if before == current.tree:
+            return BranchSettled(current=current)
+        changes = self.backend.changes(before, current.tree)
+        message = commit_message(changes, device=self.name, time=int(self.clock()))
+        base = self.backend.commit([c.path for c in changes], message=message, tree=current.tree)
+        return BranchSettled(current=self._record(current, base, current.tree, above))
+
+    def sync(self, current: Snapshot, *, above: int) -> BranchSettled:
+        """Take in what is new on the hub's branch, then push ours.
+
+        Raises :class:`Busy`, :class:`Unreachable`, :class:`Refused`.
+        """
+        self._raise_if_elsewhere(current)
+        branch = current.base.branch
+        if branch is None or current.base.commit is None:
+            return BranchSettled(current=current)
+        tip = self.backend.fetch_branch(branch)
+        if tip is not None and not self.backend.is_ancestor(tip, current.base.commit):
+            current = self._join(current, tip, "the hub", above)
+        if tip == current.base.commit:
+            return BranchSettled(current=current)
+        return BranchSettled(current=current, behind=not self.backend.push_branch(branch))
+
+    def merge(self, current: Snapshot, theirs: Snapshot, *, above: int) -> BranchSettled | BranchesDiverged:
+        """Join a peer's branch into ours.  Raises :class:`Busy`."""
+        self._raise_if_elsewhere(current)
+        if theirs.base.commit is None or theirs.base.branch != current.base.branch:
+            return BranchesDiverged(
+                theirs=theirs.id,
+                reason=f"This device is on {_name(current.base)}, {theirs.device} is on {_name(theirs.base)}",
+                hint="Check out the same branch on both: `git switch BRANCH`.",
+            )
+        current = self.commit(current, above=above).current
+        return BranchSettled(current=self._join(current, theirs.base.commit, theirs.device, above))
+
+    def _join(self, current: Snapshot, tip: CommitId, whose: str, above: int) -> Snapshot:
+        """Merge the commit ``tip`` into the working copy and the branch."""
+        ours = current.base.commit
+        fork = self.backend.merge_base(ours, tip) if ours else None
+        origin = self.backend.tree_of(fork)
+        merged = merge_trees(
+            self.backend.changes(origin, current.tree),
+            self.backend.changes(origin, self.backend.tree_of(tip)),
+            merge_text=self.backend.merge_text,
+            labels=Labels(
+                ours=Side(device=self.name, time=current.time, id=ours or ""),
+                theirs=Side(device=whose, time=current.time, id=tip),
+            ),
+        )
+        target = self.backend.splice(origin, merged.edits)
+        applied = self.tree.apply(operations(self.backend.changes(current.tree, target)))
+        if applied.refused:
+            # What was applied stands there as a local edit and merges as such next time.
+            raise Busy("files are being edited during a merge", hint="This passes by itself.")
+        if fork == ours:
+            base = Base(commit=tip, branch=current.base.branch)
+            self.backend.land(current.base, base, message=f"autosync: fast-forward to {whose}")
+        else:
+            changes = self.backend.changes(self.backend.tree_of(ours), target)
+            message = f"Merge {_name(current.base)} of {whose}\n\n" + commit_message(
+                changes, device=self.name, time=int(self.clock())
+            )
+            base = self.backend.commit([c.path for c in changes], message=message, tree=target, extra_parent=tip)
+        return self._record(current, base, target, above)
+
+    def _record(self, current: Snapshot, base: Base, tree: TreeId, above: int) -> Snapshot:
+        snapshot = self.backend.record(
+            tree=tree,
+            base=base,
+            version=current.version.bump(self.device, above=above),
+            parents=(current.id,),
+            device=self.name,
+            time=int(self.clock()),
+        )
+        self.recorded(snapshot)
+        return snapshot
+
+    def _raise_if_elsewhere(self, current: Snapshot) -> None:
+        if self.backend.base() != current.base:
+            raise Busy("HEAD has moved", hint="This passes by itself.")
+
+
+def _name(base: Base) -> str:
+    return (base.branch or "a detached HEAD").removeprefix("refs/heads/")

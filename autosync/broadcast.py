@@ -1,0 +1,185 @@
+"""Seals, numbers and broadcasts announcements; opens and checks those of others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from autosync.core.announcement import ReplayGuard, decode, encode
+from autosync.core.commands import Announce
+from autosync.core.events import Announced, Announcement, AnnouncementsAsked
+from autosync.core.model import Base, DeviceId, Version
+from autosync.errors import AutosyncError
+from autosync.ports import Channel
+from autosync.runner import Runner
+from autosync.sealing import SealBroken, WorkspaceKey
+from autosync.store import StateDirectory, WorkspaceState
+
+log = logging.getLogger(__name__)
+
+CONTEXT = b"announcement"
+SEQ_BLOCK = 1000
+"""Announcement numbers reserved by one write of the state file."""
+FAREWELL = 0.5
+"""Seconds that the last announcement may take when the agent stops."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Membership:
+    """This device's part in one workspace: its key, its numbers, what it has seen of others."""
+
+    runner: Runner
+    key: WorkspaceKey
+    state: WorkspaceState
+    guard: ReplayGuard
+    seq: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    last: Announcement | None = None
+
+
+class Broadcaster:
+    """What all channels of this device carry; the listener of each of them."""
+
+    def __init__(self, *, device: DeviceId, name: str, certificate: bytes, states: StateDirectory) -> None:
+        self.device = device
+        self.name = name
+        self.channels: list[Channel] = []
+        self.members: dict[str, Membership] = {}
+        self.learned: Callable[[Membership, Announcement], None] = lambda _member, _said: None
+        """Told of every announcement that passed, so that its addresses are known."""
+        self.addresses: Callable[[], Sequence[str]] = tuple
+        self._certificate = certificate
+        self._states = states
+
+    def join(self, runner: Runner, key: WorkspaceKey, state: WorkspaceState) -> Membership:
+        """Take part in a workspace."""
+        member = Membership(
+            runner=runner,
+            key=key,
+            state=state,
+            # What was last seen may be seen once more: it tells where the others are after a restart.
+            guard=ReplayGuard({device: seq - 1 for device, seq in state.seen.items()}),
+            seq=state.seq,
+        )
+        self.members[key.tag] = member
+        return member
+
+    def member_of(self, runner: Runner) -> Membership:
+        """Return the part that belongs to ``runner``."""
+        return next(m for m in self.members.values() if m.runner is runner)
+
+    def save(self, member: Membership, **changes: object) -> None:
+        """Write what must survive a restart."""
+        member.state = replace(member.state, seen=dict(member.guard.snapshot()), **changes)  # type: ignore[arg-type]  # names are fields
+        self._states.save(member.key.id, member.state)
+
+    # -- out -----------------------------------------------------------------------------
+    async def announce(self, runner: Runner, announce: Announce, pack: bytes) -> None:
+        """Broadcast where a working copy is."""
+        current = announce.current
+        shared = current if announce.share else None
+        await self._publish(
+            self.member_of(runner),
+            Announcement(
+                device=self.device,
+                name=self.name,
+                seq=0,
+                state=announce.state,
+                snapshot=shared.id if shared else None,
+                tree=current.tree if current else None,
+                base=current.base if current else Base(commit=None, branch=None),
+                version=shared.version if shared else Version(),
+                addresses=tuple(self.addresses()),
+                certificate=self._certificate,
+                on_hub=announce.on_hub,
+                inline=pack,
+            ),
+        )
+
+    async def say_farewell(self) -> None:
+        """Tell everybody that this device stops, as far as that is quick."""
+        farewells = [
+            self._publish(m, replace(m.last, state="stopped", inline=b"")) for m in self.members.values() if m.last
+        ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await asyncio.gather(*farewells)
+
+    async def _publish(self, member: Membership, said: Announcement) -> None:
+        said = replace(said, seq=self._next_seq(member), sent_at_ms=int(time.time() * 1000))
+        member.last = said
+        sealed = self._seal(member, said)
+        slot = member.key.slot(self.device)
+        results = await asyncio.gather(
+            *(channel.publish(slot, member.key.tag, sealed) for channel in self.channels), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, AutosyncError):
+                log.info("%s: not announced: %s", member.runner.workspace, result.title)
+            elif isinstance(result, BaseException):
+                log.error("%s: not announced", member.runner.workspace, exc_info=result)
+
+    def _seal(self, member: Membership, said: Announcement) -> bytes:
+        try:
+            return member.key.seal(encode(said), context=CONTEXT)
+        except ValueError:  # too large: then without the content, which is to be fetched
+            return member.key.seal(encode(replace(said, inline=b"")), context=CONTEXT)
+
+    def _next_seq(self, member: Membership) -> int:
+        member.seq += 1
+        if member.seq > member.state.seq:
+            self.save(member, seq=member.seq + SEQ_BLOCK)
+        return member.seq
+
+    # -- in ------------------------------------------------------------------------------------
+    def sealed_received(self, workspace_tag: str, sealed: bytes, lane: str) -> None:
+        """Open an announcement; what does not open or is no news is counted and dropped."""
+        member = self.members.get(workspace_tag)
+        if member is None:
+            return
+        try:
+            said = decode(member.key.open(sealed, context=CONTEXT))
+        except SealBroken as broken:
+            self._drop(member, "forged", str(broken), lane)
+            return
+        except ValueError as malformed:
+            self._drop(member, "malformed", str(malformed), lane)
+            return
+        if said.device == self.device:
+            self._meet_own_past(member, said)
+            return
+        if not member.guard.accept(said.device, said.seq):
+            member.dropped["repeated"] = member.dropped.get("repeated", 0) + 1
+            return
+        self.learned(member, said)
+        member.runner.post(Announced(announcement=said, lane=lane))
+
+    def _meet_own_past(self, member: Membership, said: Announcement) -> None:
+        """Go on above what this device has said before, even if the memory of it was lost."""
+        member.seq = max(member.seq, said.seq)
+
+    def _drop(self, member: Membership, reason: str, detail: str, lane: str) -> None:
+        member.dropped[reason] = member.dropped.get(reason, 0) + 1
+        if member.dropped[reason] in (1, 10, 100, 1000) or member.dropped[reason] % 10_000 == 0:
+            log.warning(
+                "%s: dropped a %s announcement (%s, %s; %d so far)",
+                member.runner.workspace,
+                reason,
+                lane,
+                detail,
+                member.dropped[reason],
+            )
+
+    def channel_ready(self, lane: str) -> None:
+        """Say again where every working copy is."""
+        log.info("%s is up", lane)
+        for member in self.members.values():
+            member.runner.post(AnnouncementsAsked())
+
+    def catch_up_done(self, lane: str) -> None:
+        """Take note that everybody's last words have arrived."""
+        log.debug("%s has caught up", lane)

@@ -1,0 +1,62 @@
+"""Words the message of a commit that autosync makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from autosync.core.model import Change, Entry, RelPath
+
+_NAMED = 3
+"""Paths named in the subject line."""
+_LISTED = 50
+"""Paths listed in the body."""
+
+
+def commit_message(changes: Sequence[Change], *, device: str, time: int) -> str:
+    """Return subject and body: what was added, changed, renamed and removed, on which device, when.
+
+    ``time`` is in seconds since the epoch and shown in UTC.
+    """
+    lines = _lines(changes)
+    subject = _subject(lines)
+    stamp = datetime.fromtimestamp(time, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    listed = [f"{verb} {what}" for verb, what in lines[:_LISTED]]
+    if len(lines) > _LISTED:
+        listed.append(f"and {len(lines) - _LISTED} more")
+    return "\n".join([subject, "", *listed, "", f"By autosync on {device}, {stamp}."]) + "\n"
+
+
+def _subject(lines: Sequence[tuple[str, str]]) -> str:
+    if not lines:
+        return "Merge"
+    if len(lines) <= _NAMED:
+        return "; ".join(f"{verb} {what}" for verb, what in lines)
+    counts: dict[str, int] = {}
+    for verb, _ in lines:
+        counts[verb] = counts.get(verb, 0) + 1
+    return ", ".join(f"{verb} {n} {'file' if n == 1 else 'files'}" for verb, n in counts.items())
+
+
+def _lines(changes: Sequence[Change]) -> list[tuple[str, str]]:
+    removed: dict[Entry, list[RelPath]] = {}
+    for change in changes:
+        if change.old is not None and change.new is None:
+            removed.setdefault(change.old, []).append(change.path)
+    lines: list[tuple[str, str]] = []
+    for change in changes:
+        if change.old is None and change.new is not None:
+            sources = removed.get(change.new)
+            if sources:
+                lines.append(("Rename", f"{_show(sources.pop(0))} to {_show(change.path)}"))
+            else:
+                lines.append(("Add", _show(change.path)))
+        elif change.new is not None:
+            lines.append(("Change", _show(change.path)))
+    lines += [("Remove", _show(path)) for paths in removed.values() for path in paths]
+    return lines
+
+
+def _show(path: RelPath) -> str:
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

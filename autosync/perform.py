@@ -1,0 +1,260 @@
+"""Performs a session's commands on one working copy, blocking, and answers each with an event."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable
+
+from autosync.branch import BranchKeeper
+from autosync.core import events as ev
+from autosync.core.commands import (
+    Commit,
+    Fetch,
+    Integrate,
+    ListHub,
+    LocalCommand,
+    MergeBranch,
+    Push,
+    SourceKind,
+    SyncBranch,
+    TakeSnapshot,
+)
+from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, Version
+from autosync.errors import AutosyncError, Busy, Diverged, TransientError
+from autosync.integrate import Integrator
+from autosync.ports import Backend, Tree
+
+log = logging.getLogger(__name__)
+
+KEPT = 2000
+"""Snapshots kept per working copy; the oldest beyond that are let go."""
+
+_CURRENT = "current"
+_KEEP = "keep/"
+
+_TRANSIENT_OS_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO})
+
+
+class Performer:
+    """The blocking side of one working copy.
+
+    :meth:`local` is called by one thread at a time; :meth:`fetch`, :meth:`push` and
+    :meth:`list_hub` by others beside it.  None of them raises: a failure is an event.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        tree: Tree,
+        device: DeviceId,
+        name: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.backend = backend
+        self.tree = tree
+        self.device = device
+        self.name = name
+        self._clock = clock
+        self._snapshots: dict[SnapshotId, Snapshot] = {}
+        self._integrator = Integrator(
+            backend=backend,
+            tree=tree,
+            device=device,
+            name=name,
+            load=self.load,
+            known=lambda: list(self._snapshots.values()),
+            recorded=self.keep,
+            clock=clock,
+        )
+        self._branches = BranchKeeper(
+            backend=backend, tree=tree, device=device, name=name, recorded=self.keep, clock=clock
+        )
+
+    # -- snapshots that are kept --------------------------------------------------------
+    def open(self) -> Snapshot | None:
+        """Repair what a killed agent left, and return the last recorded state if it is whole."""
+        self.backend.recover()
+        pins = self.backend.pins()
+        for pin, snapshot_id in pins.items():
+            if pin.startswith(_KEEP):
+                self.load(snapshot_id)
+        current = pins.get(_CURRENT)
+        return self.load(current) if current else None
+
+    def load(self, snapshot_id: SnapshotId) -> Snapshot | None:
+        """Return a snapshot of the store, ``None`` if it is not here."""
+        known = self._snapshots.get(snapshot_id)
+        if known is None:
+            known = self.backend.load(snapshot_id)
+            if known is not None:
+                self._snapshots[snapshot_id] = known
+        return known
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot in the store."""
+        self._snapshots[snapshot.id] = snapshot
+        self.backend.pin(_KEEP + snapshot.id, snapshot.id)
+
+    def tidy(self) -> None:
+        """Let go of the oldest snapshots beyond :data:`KEPT` and pack the store."""
+        pins = self.backend.pins()
+        in_use = {snapshot for pin, snapshot in pins.items() if not pin.startswith(_KEEP)}
+        kept = [self._snapshots[s] for p, s in pins.items() if p.startswith(_KEEP) and s in self._snapshots]
+        kept.sort(key=lambda s: (s.time, sum(n for _, n in s.version.counters)))
+        for snapshot in kept[: max(0, len(kept) - KEPT)]:
+            if snapshot.id not in in_use:
+                self.backend.unpin(_KEEP + snapshot.id)
+                self._snapshots.pop(snapshot.id, None)
+        self.backend.tidy()
+
+    # -- commands that touch the working copy ---------------------------------------------
+    def local(self, command: LocalCommand) -> ev.Event:
+        """Perform a command that touches the working copy."""
+        try:
+            event = self._local(command)
+        except Busy as busy:
+            return ev.UserBusy(reason=busy.title)
+        except Diverged as error:
+            theirs = command.theirs.id if isinstance(command, Integrate | MergeBranch) else SnapshotId("")
+            return ev.BranchesDiverged(theirs=theirs, reason=error.title, hint=error.hint)
+        except Exception as error:  # an edge: whatever goes wrong here halts this working copy alone
+            return failure(command, error)
+        current = getattr(event, "current", None) or getattr(event, "snapshot", None)
+        if isinstance(current, Snapshot):
+            self._now_at(command.current, current)
+        return event
+
+    def _local(self, command: LocalCommand) -> ev.Event:
+        match command:
+            case TakeSnapshot():
+                return self._take(command)
+            case Integrate():
+                self._raise_if_busy()
+                return self._integrator.integrate(
+                    command.current, command.theirs, exact=command.exact, above=command.above
+                )
+            case Commit():
+                return self._branches.commit(command.current, above=command.above)
+            case SyncBranch():
+                return self._branches.sync(command.current, above=command.above)
+            case MergeBranch():
+                return self._branches.merge(command.current, command.theirs, above=command.above)
+
+    def _take(self, command: TakeSnapshot) -> ev.SnapshotTaken:
+        self._raise_if_busy()
+        before = command.current
+        paths = command.paths
+        late = self.tree.sweep()
+        if late and paths is not None:
+            paths = paths | late
+        reading = self.backend.read(paths, (before.base, before.tree) if before else None)
+        self._raise_if_busy()
+        if self.backend.base() != reading.base:
+            raise Busy("HEAD is moving", hint="This passes by itself.")
+        if before is not None and reading.tree == before.tree and reading.base == before.base:
+            return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)
+        version = before.version if before else Version()
+        snapshot = self.backend.record(
+            tree=reading.tree,
+            base=reading.base,
+            version=version.bump(self.device, above=command.above),
+            parents=(before.id,) if before else (),
+            device=self.name,
+            time=int(self._clock()),
+        )
+        self.keep(snapshot)
+        return ev.SnapshotTaken(snapshot=snapshot, changed=True, torn=reading.torn)
+
+    def _raise_if_busy(self) -> None:
+        reason = self.backend.busy()
+        if reason is not None:
+            raise Busy(reason, hint="autosync goes on as soon as it is over.")
+
+    def _now_at(self, before: Snapshot | None, current: Snapshot) -> None:
+        if before is not None and before.id == current.id:
+            return
+        self.backend.pin(_CURRENT, current.id)
+        old, new = before.base.commit if before else None, current.base.commit
+        if old and old != new and not (new and self.backend.is_ancestor(old, new)):
+            self.backend.secure(old)
+
+    # -- commands that talk to others ---------------------------------------------------------
+    def absorb(self, command: Fetch) -> ev.SnapshotFetched:
+        """Take in an inline pack."""
+        return self._fetched(command, lambda: self.backend.absorb(command.wanted, command.source.pack))
+
+    def fetch(self, command: Fetch) -> ev.SnapshotFetched:
+        """Get a snapshot from the hub."""
+        assert command.source.kind is SourceKind.HUB  # noqa: S101  # the runner takes the other ways
+        return self._fetched(command, lambda: self.backend.fetch(command.source.device, command.wanted))
+
+    def _fetched(self, command: Fetch, get: Callable[[], Snapshot]) -> ev.SnapshotFetched:
+        source = str(command.source)
+        try:
+            snapshot = self.load(command.wanted) or get()
+            self.keep(snapshot)
+        except Exception as error:  # an edge: a source that fails in any way is a source that failed
+            if not isinstance(error, AutosyncError):
+                log.exception("fetching %s from %s", command.wanted, source)
+            return ev.SnapshotFetched(wanted=command.wanted, source=source, snapshot=None, reason=title_of(error))
+        return ev.SnapshotFetched(wanted=command.wanted, source=source, snapshot=snapshot)
+
+    def receive(self, command: Fetch, get: Callable[[], Snapshot]) -> ev.SnapshotFetched:
+        """Take in what ``get`` reads from a peer."""
+        return self._fetched(command, get)
+
+    def push(self, command: Push) -> ev.Event:
+        """Put a snapshot on the hub."""
+        try:
+            self.backend.push(self.device, command.snapshot)
+        except Exception as error:  # an edge, as above
+            return failure(command, error)
+        return ev.Pushed(snapshot=command.snapshot)
+
+    def list_hub(self, command: ListHub) -> ev.Event:
+        """Read the hub's list."""
+        try:
+            listed = self.backend.list_hub()
+        except Exception as error:  # an edge, as above
+            return failure(command, error)
+        return ev.HubListed(snapshots=tuple(sorted(listed.items())))
+
+    def changed_paths(self, before: Snapshot | None, after: Snapshot) -> tuple[RelPath, ...]:
+        """Return the paths in which two states differ."""
+        return tuple(c.path for c in self.backend.changes(before.tree if before else None, after.tree))
+
+
+def failure(command: object, error: Exception) -> ev.CommandFailed:
+    """Return the event for a command that raised ``error``."""
+    name = type(command).__name__
+    if isinstance(error, AutosyncError):
+        return ev.CommandFailed(
+            command=name, title=error.title, hint=error.hint, transient=isinstance(error, TransientError)
+        )
+    if isinstance(error, OSError) and error.errno in _TRANSIENT_OS_ERRORS:
+        return ev.CommandFailed(
+            command=name,
+            title=title_of(error),
+            hint="autosync goes on by itself when the cause is gone.",
+            transient=False,
+        )
+    log.error("%s failed unexpectedly", name, exc_info=error)
+    return ev.CommandFailed(
+        command=name,
+        title=f"{name} failed unexpectedly: {title_of(error)}",
+        hint="Nothing was lost; the log has the details. Please report it.",
+        transient=False,
+    )
+
+
+def title_of(error: Exception) -> str:
+    """Return one line that says what went wrong."""
+    if isinstance(error, AutosyncError):
+        return error.title
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename!r})" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,121 @@
+"""Builds what ``autosync status`` shows of the running agent."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from autosync.broadcast import Membership
+from autosync.core.model import Order, Snapshot
+from autosync.core.session import SessionStatus
+from autosync.core.sources import Peer
+from autosync.ports import ChannelStatus
+
+STALE = 90.0
+"""Seconds after which a device that is not linked and has said nothing counts as away."""
+
+
+def agent_status(*, device: str, started_at: float, channels: Sequence[ChannelStatus]) -> dict[str, Any]:
+    """Return the part of the status that is not about one workspace."""
+    main = channels[0] if channels else ChannelStatus(kind="none", state="offline")
+    return {
+        "device": device,
+        "agent": {"pid": os.getpid(), "uptime": round(time.time() - started_at, 1), "rss": resident_bytes()},
+        "channel": _channel(main),
+        "channels": [_channel(c) for c in channels],
+    }
+
+
+def workspace_status(
+    member: Membership, *, path: str, vcs: str, now: float, linked: Mapping[str, str], watch: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return one workspace's part.  ``linked`` maps the devices that are directly connected to their address."""
+    runner = member.runner
+    status = runner.session.status()
+    current = status.current
+    halt = status.halt
+    return {
+        "name": runner.workspace,
+        "path": path,
+        "vcs": vcs,
+        "phase": status.phase,
+        "base": current.base.commit if current else None,
+        "branch": current.base.branch if current else None,
+        "snapshot": current.id if current else None,
+        "tree": current.tree if current else None,
+        "pending": status.pending,
+        "waiting-for": status.waiting_for or None,
+        "last-sync": iso(runner.synced_at),
+        "halt": {"title": halt.title, "hint": halt.hint} if halt else None,
+        "mode": runner.settings.mode.value,
+        "hub": status.hub,
+        "watch": dict(watch),
+        "dropped": {**member.dropped, **runner.counts},
+        "conflicts": [
+            {
+                "path": c.path.decode("utf-8", "backslashreplace"),
+                "copy": c.copy.decode("utf-8", "backslashreplace"),
+                "device": c.device,
+                "time": iso(float(c.time)),
+            }
+            for c in member.state.conflicts
+        ],
+        "peers": [_peer(p, status, now, linked) for p in status.peers],
+    }
+
+
+def is_reachable(peer: Peer, now: float, linked: Mapping[str, str]) -> bool:
+    """Return whether a peer can be expected to answer soon."""
+    if peer.state == "stopped":
+        return False
+    return peer.device in linked or (peer.seen > 0 and now - peer.seen < STALE)
+
+
+def iso(seconds: float | None) -> str | None:
+    """Return a moment (seconds since the epoch) as ISO 8601 in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")
+
+
+def resident_bytes() -> int:
+    """Return this process's resident memory (proc(5), statm)."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _channel(status: ChannelStatus) -> dict[str, Any]:
+    return {
+        "kind": status.kind,
+        "state": status.state,
+        "detail": status.detail or None,
+        "dropped": dict(status.dropped),
+    }
+
+
+def _peer(peer: Peer, status: SessionStatus, now: float, linked: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "device": peer.name,
+        "id": peer.device,
+        "snapshot": peer.snapshot,
+        "tree": peer.tree or (peer.here.tree if peer.here else None),
+        "seen": iso(time.time() - (now - peer.seen)) if peer.seen else None,
+        "state": _peer_state(peer, status.current, reachable=is_reachable(peer, now, linked)),
+        "address": linked.get(peer.device),
+        "problem": peer.reason or None,
+    }
+
+
+def _peer_state(peer: Peer, current: Snapshot | None, *, reachable: bool) -> str:
+    if not reachable:
+        return "away"
+    if peer.state in ("paused", "halted"):
+        return peer.state
+    if current is not None and peer.tree == current.tree:
+        return "equal"
+    if current is None or peer.version is None:
+        return "unknown"
+    return {Order.BEFORE: "ahead", Order.AFTER: "behind", Order.CONCURRENT: "diverged", Order.EQUAL: "equal"}[
+        current.version.compare(peer.version)
+    ]

@@ -1,0 +1,340 @@
+"""Runs the session of one working copy: feeds it events and performs what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol, cast
+
+from autosync.core import events as ev
+from autosync.core.commands import (
+    Announce,
+    Command,
+    Commit,
+    Fetch,
+    Integrate,
+    ListHub,
+    MergeBranch,
+    Push,
+    SourceKind,
+    SyncBranch,
+    TakeSnapshot,
+    Tell,
+)
+from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId
+from autosync.core.plan import Conflict
+from autosync.core.session import Session, SessionSettings
+from autosync.errors import AutosyncError
+from autosync.perform import Performer, failure, title_of
+
+log = logging.getLogger(__name__)
+
+SPOOL = 8 << 20
+"""Bytes of a pack from a peer held in memory; more goes to a temporary file."""
+CRASH_PAUSE = 5.0
+"""Seconds before a crashed session starts again from the recorded state."""
+TIDY_EVERY = 600.0
+"""Seconds between looks at whether the store wants packing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """One thing that happened, for people who watch: ``autosync demo`` and the log.
+
+    ``at_ms`` is the wall clock in milliseconds since the epoch.
+    """
+
+    kind: str
+    workspace: str
+    device: str
+    at_ms: float
+    snapshot: str = ""
+    paths: tuple[str, ...] = ()
+    count: int = 0
+    lane: str = ""
+    text: str = ""
+
+
+class Outside(Protocol):
+    """What the agent does for a runner."""
+
+    async def announce(self, runner: Runner, announce: Announce, pack: bytes) -> None:
+        """Seal an announcement and broadcast it over every channel."""
+
+    async def fetch_from_peer(
+        self, runner: Runner, device: DeviceId, wanted: SnapshotId, have: Sequence[str], sink: BinaryIO
+    ) -> None:
+        """Write a pack from a peer to ``sink``.  Raises :class:`AutosyncError`."""
+
+    def happened(self, activity: Activity) -> None:
+        """Take note of something for people who watch."""
+
+    def conflicts_found(self, runner: Runner, conflicts: tuple[Conflict, ...], snapshot: Snapshot) -> None:
+        """Take note of conflict copies that were made."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Runner:
+    """One working copy of the agent.
+
+    Start it with :meth:`start`; :meth:`post` feeds it events from the event loop's
+    thread, :meth:`post_from_thread` from any other.
+    """
+
+    workspace: str
+    settings: SessionSettings
+    performer: Performer
+    outside: Outside
+    local: Executor
+    network: Executor
+    inline_limit: int = 8192
+    session: Session = field(init=False)
+    counts: dict[str, int] = field(default_factory=dict)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
+    _timer: asyncio.TimerHandle | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _lanes: dict[SnapshotId, str] = field(default_factory=dict)
+    _announcing: asyncio.Task[None] | None = None
+    _announce_next: Announce | None = None
+    _watchers: list[asyncio.Event] = field(default_factory=list)
+    _tidied_at: float = 0.0
+    _stopped: bool = False
+    synced_at: float | None = None
+    """Wall clock, in seconds, of the last state taken from another device."""
+
+    def __post_init__(self) -> None:
+        self.session = Session(self.settings)
+
+    async def start(self) -> None:
+        """Open the working copy and begin."""
+        self._loop = asyncio.get_running_loop()
+        current = await self._loop.run_in_executor(self.local, self.performer.open)
+        self._tidied_at = self._loop.time()
+        self.post(ev.Started(current=current))
+
+    async def stop(self) -> None:
+        """End: nothing new is begun, what touches the working copy is finished first."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        network = [t for t in self._tasks if not t.get_name().startswith("local")]
+        for task in network:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- the way in ------------------------------------------------------------------------
+    def post_from_thread(self, event: ev.Event) -> None:
+        """Feed the session from another thread."""
+        self._loop.call_soon_threadsafe(self.post, event)
+
+    def post(self, event: ev.Event) -> None:
+        """Feed the session."""
+        if self._stopped:
+            return
+        before = self.session.status().phase if log.isEnabledFor(logging.DEBUG) else ""
+        try:
+            commands = self.session.handle(event, self._loop.time())
+        except Exception:  # one session's crash never stops another
+            log.exception("%s: the session failed on %s", self.workspace, type(event).__name__)
+            self._restart()
+            return
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s: %s: %s -> %s", self.workspace, type(event).__name__, before, self.session.status().phase)
+        for command in commands:
+            self._perform(command)
+        self._set_timer()
+        for watcher in self._watchers:
+            watcher.set()
+
+    async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Return whether ``condition`` came true within ``seconds``; it is asked after every event."""
+        watcher = asyncio.Event()
+        self._watchers.append(watcher)
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    watcher.clear()
+                    await watcher.wait()
+        except TimeoutError:
+            return condition()
+        finally:
+            self._watchers.remove(watcher)
+        return True
+
+    def _restart(self) -> None:
+        current = self.session.current
+        paused = self.session.paused
+        self.session = Session(self.settings)
+        self.session.paused = paused
+        self.counts["crashes"] = self.counts.get("crashes", 0) + 1
+        self._loop.call_later(CRASH_PAUSE, self.post, ev.Started(current=current))
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = self.session.deadline()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self.post, ev.TimePassed())
+
+    # -- the way out ---------------------------------------------------------------------------
+    def _perform(self, command: Command) -> None:
+        match command:
+            case TakeSnapshot() | Integrate() | Commit() | SyncBranch() | MergeBranch():
+                self._start(self._locally(command), "local")
+            case Fetch():
+                self._start(self._fetch(command), "fetch")
+            case Push():
+                self._start(self._in_network(command, lambda: self.performer.push(command)), "push")
+            case ListHub():
+                self._start(self._in_network(command, lambda: self.performer.list_hub(command)), "list")
+            case Announce():
+                self._announce_next = command
+                if self._announcing is None or self._announcing.done():
+                    self._announcing = self._start(self._announce(), "announce")
+            case Tell():
+                log.warning("%s: %s. %s", self.workspace, command.title, command.hint)
+                self._happened("told", text=f"{command.title}. {command.hint}")
+
+    def _start(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
+        async def run() -> None:
+            await work
+
+        task = self._loop.create_task(run(), name=f"{name} {self.workspace}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _locally(self, command: TakeSnapshot | Integrate | Commit | SyncBranch | MergeBranch) -> None:
+        event = await self._loop.run_in_executor(self.local, self.performer.local, command)
+        self.post(event)
+        await self._report(command, event)
+        if self._loop.time() - self._tidied_at > TIDY_EVERY:
+            self._tidied_at = self._loop.time()
+            await self._loop.run_in_executor(self.local, self._tidy)
+
+    def _tidy(self) -> None:
+        try:
+            self.performer.tidy()
+        except AutosyncError as error:
+            log.warning("%s: the store was not packed: %s", self.workspace, error.title)
+
+    async def _in_network(self, command: Push | ListHub, work: Callable[[], ev.Event]) -> None:
+        try:
+            event = await self._loop.run_in_executor(self.network, work)
+        except RuntimeError as error:  # the executor is closing down
+            event = failure(command, error)
+        self.post(event)
+
+    async def _fetch(self, command: Fetch) -> None:
+        kind = command.source.kind
+        if kind is SourceKind.INLINE:
+            event = await self._loop.run_in_executor(self.network, self.performer.absorb, command)
+        elif kind is SourceKind.HUB:
+            event = await self._loop.run_in_executor(self.network, self.performer.fetch, command)
+        else:
+            event = await self._fetch_from_peer(command)
+        if event.snapshot is None:
+            self.counts["failed fetches"] = self.counts.get("failed fetches", 0) + 1
+            log.info("%s: %s not to be had from %s: %s", self.workspace, event.wanted[:10], event.source, event.reason)
+        else:
+            self._lanes[event.snapshot.id] = event.source
+            while len(self._lanes) > 100:
+                self._lanes.pop(next(iter(self._lanes)))
+        self.post(event)
+
+    async def _fetch_from_peer(self, command: Fetch) -> ev.SnapshotFetched:
+        backend = self.performer.backend
+        with tempfile.SpooledTemporaryFile(max_size=SPOOL) as spool:
+            sink = cast(BinaryIO, spool)
+            try:
+                have = await self._loop.run_in_executor(self.network, backend.haves)
+                await self.outside.fetch_from_peer(self, command.source.device, command.wanted, have, sink)
+            except AutosyncError as error:
+                return ev.SnapshotFetched(
+                    wanted=command.wanted, source=str(command.source), snapshot=None, reason=title_of(error)
+                )
+            spool.seek(0)
+            return await self._loop.run_in_executor(
+                self.network, self.performer.receive, command, lambda: backend.receive(command.wanted, sink)
+            )
+
+    async def _announce(self) -> None:
+        while self._announce_next is not None:
+            command, self._announce_next = self._announce_next, None
+            pack = b""
+            if command.inline and command.share and command.current is not None:
+                pack = await self._loop.run_in_executor(self.network, self._inline_pack, command.current)
+            await self.outside.announce(self, command, pack)
+
+    def _inline_pack(self, current: Snapshot) -> bytes:
+        try:
+            return self.performer.backend.pack(current.id, limit=self.inline_limit) or b""
+        except AutosyncError as error:
+            log.info("%s: announced without content: %s", self.workspace, error.title)
+            return b""
+
+    # -- for people who watch ------------------------------------------------------------------------
+    async def _report(self, command: Command, event: ev.Event) -> None:
+        if isinstance(event, ev.SnapshotTaken) and event.changed and event.snapshot is not None:
+            before = command.current if isinstance(command, TakeSnapshot) else None
+            await self._report_change("saved", before, event.snapshot, "")
+        elif isinstance(event, ev.Integrated) and isinstance(command, Integrate):
+            if event.complete:
+                self.synced_at = time.time()
+                lane = self._lanes.get(event.theirs, "")
+                await self._report_change("applied", command.current, event.current, lane, command.theirs)
+            if event.conflicts:
+                self.outside.conflicts_found(self, event.conflicts, event.current)
+        elif (
+            isinstance(event, ev.BranchSettled)
+            and isinstance(command, Commit | SyncBranch | MergeBranch)
+            and event.current.base != command.current.base
+        ):
+            self._happened("committed", snapshot=event.current.id, text=event.current.base.commit or "")
+
+    async def _report_change(
+        self, kind: str, before: Snapshot | None, after: Snapshot, lane: str, theirs: Snapshot | None = None
+    ) -> None:
+        at_ms = time.time() * 1000
+        if before is None:
+            paths: tuple[RelPath, ...] = ()
+        else:
+            paths = await self._loop.run_in_executor(self.local, self.performer.changed_paths, before, after)
+        self._happened(
+            kind,
+            at_ms=at_ms,
+            snapshot=theirs.id if theirs else after.id,
+            paths=tuple(p.decode("utf-8", "backslashreplace") for p in paths[:5]),
+            count=len(paths),
+            lane=lane,
+            text=theirs.device if theirs else (after.base.commit or ""),
+        )
+
+    def _happened(
+        self,
+        kind: str,
+        *,
+        at_ms: float | None = None,
+        snapshot: str = "",
+        paths: tuple[str, ...] = (),
+        count: int = 0,
+        lane: str = "",
+        text: str = "",
+    ) -> None:
+        activity = Activity(
+            kind=kind,
+            workspace=self.workspace,
+            device=self.settings.name,
+            at_ms=time.time() * 1000 if at_ms is None else at_ms,
+            snapshot=snapshot,
+            paths=paths,
+            count=count,
+            lane=lane,
+            text=text,
+        )
+        log.info("%s: %s %s%s", self.workspace, kind, ", ".join(paths) or text, f" ({lane})" if lane else "")
+        self.outside.happened(activity)
