@@ -1,8 +1,8 @@
 """The configuration: what the user wrote, read once and frozen."""
 
+from autosync.config.checks import check_nesting, inside
 from autosync.config.editing import Addition, add_path
-from autosync.config.keyfile import make_key, read_key
-from autosync.config.loading import candidates, load, locate, parse
+from autosync.config.loading import absolute, candidates, is_name, load, locate, parse
 from autosync.config.model import (
     DEFAULT_IGNORE,
     INLINE_CAP,
@@ -26,14 +26,16 @@ __all__ = [
     "PathConfig",
     "PullLock",
     "XmppConfig",
+    "absolute",
     "add_path",
     "candidates",
+    "check_nesting",
     "fetch_password",
+    "inside",
+    "is_name",
     "load",
     "locate",
-    "make_key",
     "parse",
-    "read_key",
     "read_overrides",
     "with_overrides",
 ]

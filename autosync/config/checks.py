@@ -26,7 +26,7 @@ def check_names(config: Config) -> None:
 
 
 def check_paths(config: Config) -> None:
-    """Refuse paths that are missing, equal, or inside each other, and missing key files."""
+    """Refuse paths and key files that are missing, and paths in one another."""
     for n, path in enumerate(config.paths):
         if not os.path.exists(path.path):
             raise ConfigError(
@@ -44,6 +44,11 @@ def check_paths(config: Config) -> None:
                 hint="Copy the workspace's key file from another of your devices to that place; "
                 "for a new workspace remove the entry and run `autosync init`.",
             )
+    check_nesting(config)
+
+
+def check_nesting(config: Config) -> None:
+    """Refuse paths that are the same directory or lie in one another."""
     for (m, first), (n, second) in combinations(enumerate(config.paths), 2):
         one, other = os.path.realpath(first.path), os.path.realpath(second.path)
         if one == other:

@@ -47,12 +47,12 @@ def add_path(text: str, addition: Addition, source: str, environ: Mapping[str, s
     """
     before = parse(text, source, environ)
     for n, path in enumerate(before.paths):
-        if path.workspace == addition.workspace or path.path == addition.path:
-            same = f'workspace "{path.workspace}"' if path.workspace == addition.workspace else path.path
-            raise ConfigError(
-                f"{source}: paths[{n}] is {same} already",
-                hint="Choose another name with --workspace, or remove that entry first.",
-            )
+        if path.path == addition.path:
+            hint = "Nothing is to be done; `autosync run` starts the agent."
+            raise ConfigError(f"{source}: {path.path} is there already: paths[{n}].path", hint=hint)
+        if path.workspace == addition.workspace:
+            hint = f"{path.path} has that name; choose another one with --workspace."
+            raise ConfigError(f'{source}: a workspace "{path.workspace}" is there already: paths[{n}]', hint=hint)
     edited = _insert(text, addition, compose(text, source))
     if edited is None or not _adds_one(edited, before, source, environ):
         lines = "\n".join(_block(addition, "    "))

@@ -109,6 +109,11 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
     return config
 
 
+def is_name(text: str) -> bool:
+    """Return whether ``text`` can name a device or a workspace: it becomes part of file names."""
+    return bool(_NAME.fullmatch(text)) and ".." not in text
+
+
 def absolute(path: str, environ: Mapping[str, str], here: str) -> str:
     """Return ``path`` with ``~`` expanded; a relative one starts at ``here``."""
     home = environ.get("HOME")
@@ -142,7 +147,7 @@ def _default_state_dir(environ: Mapping[str, str]) -> str:
 
 def _name(value: Value) -> str:
     name = value.text()
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not is_name(name):
         hint = "Use at most 64 letters, digits, spaces, and . _ - inside."
         raise value.error("is no name that can be used on every device", hint)
     return name
@@ -255,9 +260,9 @@ def _path(section: Section, environ: Mapping[str, str], here: str) -> PathConfig
         ignore=(*DEFAULT_IGNORE, *section.get("ignore", Value.texts, _NOTHING)),
         inline_limit=section.get("inline-limit", lambda v: v.size(most=INLINE_CAP), 8192),
         hub_prefix=section.get("hub-prefix", _hub_prefix, "refs/autosync"),
-        hub_interval=section.get("hub-interval", lambda v: v.duration(least=0.1, most=86400), 5.0),
+        hub_interval=section.get("hub-interval", lambda v: v.duration(least=0.1, most=86400), 60.0),
         pull_lock=section.get("pull-lock", lambda v: v.choice(PullLock), PullLock.OPTIMIZED),
-        rescan=section.get("rescan", lambda v: v.duration(least=1, most=7 * 86400), 3600.0),
+        rescan=section.get("rescan", lambda v: v.duration(least=1, most=7 * 86400), 600.0),
     )
     section.finish()
     return config

@@ -84,9 +84,9 @@ class PathConfig:
     ignore: tuple[str, ...] = DEFAULT_IGNORE
     inline_limit: int = 8 * 1024
     hub_prefix: str = "refs/autosync"
-    hub_interval: float = 5.0
+    hub_interval: float = 60.0
     pull_lock: PullLock = PullLock.OPTIMIZED
-    rescan: float = 3600.0
+    rescan: float = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,61 @@
+"""``autosync check``: tells whether everything that autosync needs is as it must be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import click
+
+from autosync.cli.checkup import Finding, Level, check_configuration, check_device, check_path, check_xmpp
+from autosync.cli.failures import FAILED, OK
+from autosync.cli.invocation import Invocation, pass_invocation
+from autosync.cli.table import plain
+from autosync.errors import AutosyncError
+
+_COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
+
+
+@click.command(epilog="Example: autosync check")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@pass_invocation
+def check(invocation: Invocation, *, as_json: bool) -> int:
+    """Check the configuration, the working copies, their hubs, the XMPP login and the system's limits.
+
+    Nothing is changed. Each line says ok, warn or fail; the exit code is 1 if anything failed.
+    """
+    findings = []
+    for finding in _findings(invocation):
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    if as_json:
+        rows = [{"level": f.level.value, "what": f.what, "detail": f.detail, "hint": f.hint} for f in findings]
+        click.echo(json.dumps({"ok": not _failed(findings), "findings": rows}, indent=2))
+    return FAILED if _failed(findings) else OK
+
+
+def _findings(invocation: Invocation) -> Iterator[Finding]:
+    try:
+        config = invocation.load(verify=True)
+    except AutosyncError as error:
+        yield Finding(Level.FAIL, "config", error.title, error.hint)
+        return
+    yield from check_configuration(config, invocation.config_option)
+    yield from check_device(config)
+    for path in config.paths:
+        yield from check_path(config, path)
+    if config.xmpp is not None:
+        yield check_xmpp(config, config.xmpp)
+
+
+def _failed(findings: list[Finding]) -> bool:
+    return any(finding.level is Level.FAIL for finding in findings)
+
+
+def _print(finding: Finding) -> None:
+    # click drops the colours when nobody looks at a terminal.
+    level = click.style(f"{finding.level.value:<4}", fg=_COLOURS[finding.level])
+    click.echo(f"{level}  {plain(finding.what)}: {plain(finding.detail)}")
+    for line in finding.hint.split("\n") if finding.hint else ():
+        click.echo(f"      {plain(line)}")

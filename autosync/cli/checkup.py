@@ -1,0 +1,189 @@
+"""The examinations that ``autosync check`` consists of."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from autosync.backends.git.backend import open_git
+from autosync.backends.git.cli import Git
+from autosync.config import Config, PathConfig, XmppConfig, candidates, fetch_password, inside
+from autosync.control import NotRunning, call
+from autosync.core.model import RelPath
+from autosync.errors import AutosyncError
+from autosync.ports import Backend
+from autosync.sealing import load_key
+from autosync.store import StateDirectory
+
+_LOGIN_WITHIN = 30.0
+_WATCHES = "/proc/sys/fs/inotify/max_user_watches"
+_SPARE_WATCHES = 8192
+"""What editors and desktops of the same user are left: a common default of small systems."""
+
+
+class Level(Enum):
+    """How a finding is to be taken."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the result: ``hint`` is the next step, empty when there is none."""
+
+    level: Level
+    what: str
+    detail: str
+    hint: str = ""
+
+
+def check_configuration(config: Config, option: str | None) -> Iterator[Finding]:
+    """Tell which file is in force and what it configures."""
+    yield Finding(Level.OK, "config", f'{config.source}: device "{config.device}", {len(config.paths)} path(s)')
+    for place in candidates(option, os.environ):
+        if place != config.source and os.path.isfile(place):
+            detail = f"{place} exists too and is not read: {config.source} comes first"
+            yield Finding(Level.WARN, "config", detail, "Merge the two files, or choose one with --config.")
+    if not config.paths:
+        yield Finding(Level.WARN, "paths", "no working copy is configured", "Add one with `autosync init PATH`.")
+
+
+def check_device(config: Config) -> Iterator[Finding]:
+    """Examine git, the state directory, the agent, the listening port and the watch limit."""
+    try:
+        version = Git(b"/").run("version").decode().strip()
+        yield Finding(Level.OK, "git", version)
+    except FileNotFoundError:
+        yield Finding(Level.FAIL, "git", "git is not installed, or not on PATH", "On Debian: apt-get install git")
+    try:
+        StateDirectory(config.state_dir)
+    except AutosyncError as error:
+        yield Finding(Level.FAIL, "state-dir", error.title, error.hint)
+        return
+    try:
+        agent = call(config.state_dir, "status")["agent"]
+        yield Finding(Level.OK, "agent", f"runs (pid {agent['pid']})")
+    except NotRunning:
+        yield Finding(Level.OK, "agent", "is not running", "Start it with `autosync run`.")
+        yield _check_port(config)
+    except AutosyncError as error:
+        yield Finding(Level.WARN, "agent", error.title, error.hint)
+    yield _check_watches(config)
+
+
+def _check_port(config: Config) -> Finding:
+    host, port = config.listen
+    shown = f"{host or 'all interfaces'}, port {port or 'any'}"
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        hint = "Choose another port with `listen:`, or 0 for a free one."
+        return Finding(Level.FAIL, "listen", f"{shown}: {error.strerror}", hint)
+    return Finding(Level.OK, "listen", shown)
+
+
+def _check_watches(config: Config) -> Finding:
+    """Compare the directories that may have to be watched with what the kernel allows (inotify(7))."""
+    needed = sum(_count_directories(os.fsencode(path.path)) for path in config.paths)
+    with open(_WATCHES, encoding="ascii") as file:
+        allowed = int(file.read())
+    detail = f"at most {needed} directories, {allowed} watches are allowed"
+    if needed + _SPARE_WATCHES <= allowed or needed * 2 <= allowed:
+        return Finding(Level.OK, "inotify", detail)
+    level = Level.WARN if needed <= allowed else Level.FAIL
+    more = 2 * needed + _SPARE_WATCHES
+    return Finding(level, "inotify", detail, f"Allow more, as root: sysctl fs.inotify.max_user_watches={more}")
+
+
+def _count_directories(root: bytes) -> int:
+    """Return the number of directories that can hold a user's files."""
+    count = 0
+    for _directory, below, _files in os.walk(root):
+        count += 1
+        below[:] = [name for name in below if name not in (b".git", b".hg")]
+    return count
+
+
+def check_path(config: Config, path: PathConfig) -> Iterator[Finding]:
+    """Examine one working copy: its key, its repository, its hub."""
+    try:
+        key = load_key(path.key_file)
+        backend = open_git(
+            os.fsencode(path.path),
+            workspace=key.id,
+            remote=path.remote,
+            hub_prefix=path.hub_prefix,
+            ignore=path.ignore,
+        )
+    except AutosyncError as error:
+        yield Finding(Level.FAIL, path.workspace, error.title, error.hint)
+        return
+    try:
+        yield from _check_working_copy(config, path, backend)
+    finally:
+        backend.close()
+
+
+def _check_working_copy(config: Config, path: PathConfig, backend: Backend) -> Iterator[Finding]:
+    base, busy = backend.base(), backend.busy()
+    branch = (base.branch or "no branch").removeprefix("refs/heads/")
+    yield Finding(Level.OK, path.workspace, f"{path.path}: {backend.vcs} working copy on {branch}")
+    if busy:
+        yield Finding(Level.WARN, path.workspace, f"{busy}", "autosync waits until that is finished.")
+    root = os.path.realpath(path.path)
+    for what, own in (("key-file", path.key_file), ("state-dir", config.state_dir), ("config", config.source)):
+        place = os.path.realpath(own)
+        if inside(place, root) and not _is_ignored(backend, root, place):
+            detail = f"{what} {own} lies in the working copy and can get into a commit"
+            yield Finding(Level.WARN, path.workspace, detail, "Move it out, or ignore it in .gitignore.")
+    if path.remote is not None:
+        yield _check_hub(path, backend)
+
+
+def _is_ignored(backend: Backend, root: str, place: str) -> bool:
+    relative = RelPath(os.fsencode(os.path.relpath(place, root)))
+    return relative in backend.ignored([relative])
+
+
+def _check_hub(path: PathConfig, backend: Backend) -> Finding:
+    what = f"{path.workspace}, hub {path.remote}"
+    try:
+        devices = backend.list_hub()
+    except AutosyncError as error:
+        return Finding(Level.FAIL, what, error.title, error.hint)
+    return Finding(Level.OK, what, f"reachable, holds {len(devices)} device(s) of this workspace")
+
+
+def check_xmpp(config: Config, xmpp: XmppConfig) -> Finding:
+    """Log in to the XMPP account and out again."""
+    try:
+        asyncio.run(_log_in(config, xmpp))
+    except AutosyncError as error:
+        return Finding(Level.FAIL, "xmpp", error.title, error.hint)
+    return Finding(Level.OK, "xmpp", f"logged in as {xmpp.jid}")
+
+
+async def _log_in(config: Config, xmpp: XmppConfig) -> None:
+    # Imported when an account is configured: the library takes half a second.
+    from slixmpp import JID  # noqa: PLC0415
+
+    from autosync.channels.xmpp_client import XmppClient  # noqa: PLC0415
+
+    resource = re.sub(r"\s", "-", f"{config.device}-check")
+    client = XmppClient(JID(f"{xmpp.jid}/{resource}"), ca_file=xmpp.ca_file, event_received=lambda _xml: None)
+    try:
+        await client.log_in(fetch_password(xmpp), host=xmpp.host, port=xmpp.port, timeout=_LOGIN_WITHIN)
+    finally:
+        await client.close(within=1.0)

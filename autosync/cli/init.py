@@ -1,0 +1,237 @@
+"""``autosync init``: adds a working copy to the configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+
+from autosync.backends.git.cli import Git, GitFailed
+from autosync.backends.git.repository import open_repository
+from autosync.cli.invocation import Invocation, pass_invocation
+from autosync.cli.table import plain
+from autosync.config import Addition, absolute, add_path, candidates, check_nesting, inside, is_name, locate, parse
+from autosync.errors import AutosyncError, ConfigError, NotAWorkingCopy
+from autosync.sealing import create_key, load_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """Everything that `init` found out before it changes anything."""
+
+    addition: Addition
+    source: str
+    text: str
+    is_new_repository: bool
+    is_new_key: bool
+    remotes: tuple[str, ...]
+
+
+@click.command(
+    epilog="Example: autosync init ~/notes --workspace notes --remote origin. On a second device, with the key "
+    "file copied from the first: autosync init ~/notes --workspace notes --key-file ~/notes.key"
+)
+@click.argument("path", default=".", type=click.Path())
+@click.option("--workspace", metavar="NAME", help="Name of the workspace. Default: the folder's name.")
+@click.option(
+    "--key-file",
+    metavar="FILE",
+    type=click.Path(),
+    help="The workspace's key. If the file exists, this device joins that workspace; else a new key is written there.",
+)
+@click.option("--remote", metavar="NAME", help="Remote of the repository to use as the hub, or none. Default: none.")
+@pass_invocation
+def init(invocation: Invocation, path: str, workspace: str | None, key_file: str | None, remote: str | None) -> None:
+    """Keep the folder PATH in sync: add it to the configuration.
+
+    A folder that is no repository yet becomes a git repository. The configuration file is made
+    if there is none; what stands in it stays as it is.
+    """
+    plan = _prepare(invocation, path, workspace, key_file, remote)
+    _perform(plan)
+    _tell(invocation, plan)
+
+
+def _prepare(
+    invocation: Invocation, path: str, workspace: str | None, key_file: str | None, remote: str | None
+) -> _Plan:
+    """Find out what is to be done and whether it can be; nothing is changed."""
+    root = os.path.realpath(path)
+    if not os.path.isdir(root):
+        what = "is not a directory" if os.path.exists(root) else "does not exist"
+        raise AutosyncError(f"{root} {what}", hint=f"Make the folder first: mkdir -p {shlex.quote(root)}")
+    name = workspace or re.sub(r"[^\w .-]+", "-", os.path.basename(root)).strip(" .-")
+    if not is_name(name):
+        hint = "Give one with --workspace: at most 64 letters, digits, spaces, and . _ - inside."
+        raise AutosyncError(f'"{name}" cannot be the name of a workspace', hint=hint)
+    source, text = _configuration(invocation)
+    key = _key_place(source, name, key_file)
+    remotes = _remotes(root)
+    hub = None if remote in (None, "none") else remote
+    if hub is not None and hub not in (remotes or ()):
+        found = (
+            f"It has: {', '.join(remotes)}." if remotes else f"Add it: git -C {shlex.quote(root)} remote add {hub} URL"
+        )
+        raise AutosyncError(f'--remote: the repository {root} has no remote "{hub}"', hint=found)
+    addition = Addition(path=root, workspace=name, key_file=key, remote=hub)
+    edited = add_path(text, addition, source, os.environ)
+    check_nesting(parse(edited, source, os.environ))
+    is_new_key = _is_new_key(key, root, named=key_file is not None)
+    return _Plan(
+        addition=addition,
+        source=source,
+        text=edited,
+        is_new_repository=remotes is None,
+        is_new_key=is_new_key,
+        remotes=remotes or (),
+    )
+
+
+def _configuration(invocation: Invocation) -> tuple[str, str]:
+    """Return where the configuration is or will be, and its text."""
+    places = candidates(invocation.config_option, os.environ)
+    try:
+        source = locate(invocation.config_option, os.environ)
+    except ConfigError:
+        return places[0], ""
+    try:
+        with open(source, encoding="utf-8", newline="") as file:
+            return source, file.read()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{source}: is not UTF-8 text", hint="Save the file as UTF-8 text.") from None
+
+
+def _key_place(source: str, name: str, key_file: str | None) -> str:
+    if key_file is not None:
+        return absolute(key_file, os.environ, os.getcwd())
+    directory = os.path.dirname(source)
+    if os.path.basename(source) == ".autosync":
+        directory = absolute("~/.config/autosync", os.environ, "/")
+    return os.path.join(directory, f"{name.replace(' ', '-')}.key")
+
+
+def _is_new_key(key: str, root: str, *, named: bool) -> bool:
+    """Return whether the key must be made; ``named`` tells that the user gave its place.
+
+    Raises :class:`AutosyncError` if there can be no key or there is one that he did not mean.
+    """
+    if inside(os.path.realpath(key), root):
+        hint = "Name a place outside with --key-file: inside, it could end up in a commit."
+        raise AutosyncError(f"The key file {key} would lie in the working copy", hint=hint)
+    if not os.path.lexists(key):
+        return True
+    if not named:
+        raise AutosyncError(
+            f"There is a key file {key} already",
+            hint=f"To join the workspace it belongs to, name it: --key-file {shlex.quote(key)}. "
+            "For a new workspace choose another --workspace.",
+        )
+    load_key(key)
+    return False
+
+
+def _remotes(root: str) -> tuple[str, ...] | None:
+    """Return the names of the repository's remotes, ``None`` if ``root`` is a plain folder.
+
+    Raises :class:`NotAWorkingCopy` for what is neither.
+    """
+    if os.path.isdir(os.path.join(root, ".hg")):
+        raise NotAWorkingCopy(f"{root} is a Mercurial working copy", hint="autosync keeps git working copies in sync.")
+    git = Git(os.fsencode(root))
+    try:
+        git.run("rev-parse", "--git-dir")
+    except FileNotFoundError:
+        raise AutosyncError("git is not installed, or not on PATH", hint="On Debian: apt-get install git") from None
+    except GitFailed as failure:
+        if "not a git repository" in failure.stderr:
+            return None
+        raise NotAWorkingCopy(
+            f"git cannot open {root}: {failure.stderr}", hint="Make `git status` work in that folder first."
+        ) from None
+    # Also refuses a bare repository, a folder inside a working copy, and what is not supported.
+    open_repository(os.fsencode(root))
+    return tuple(os.fsdecode(git.run("remote")).split("\n")[:-1])
+
+
+def _perform(plan: _Plan) -> None:
+    """Make repository, key and entry, or none of them."""
+    with contextlib.ExitStack() as undo:
+        root = plan.addition.path
+        if plan.is_new_repository:
+            undo.callback(shutil.rmtree, os.path.join(root, ".git"), ignore_errors=True)
+            git = Git(os.fsencode(root))
+            # Every device should name its first branch alike, whatever its git's age.
+            branch = git.call("config", "--get", "init.defaultBranch", accept=(0, 1))[1].strip() or b"main"
+            git.run("init", "--quiet", b"--initial-branch=" + branch)
+        if plan.is_new_key:
+            create_key(plan.addition.key_file)
+            undo.callback(os.unlink, plan.addition.key_file)
+        _write(plan.source, plan.text)
+        undo.pop_all()
+
+
+def _write(source: str, text: str) -> None:
+    """Replace the configuration file atomically; a symlink to it stays one, its mode stays."""
+    target = os.path.realpath(source)
+    directory = os.path.dirname(target)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    with _named(target):
+        fd, temporary = tempfile.mkstemp(dir=directory, prefix=".autosync-")  # mode 0600
+        try:
+            with open(fd, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+                if os.path.exists(target):
+                    os.fchmod(fd, os.stat(target).st_mode & 0o7777)
+                file.flush()
+                os.fsync(fd)
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written: {error.strerror}", hint="Check its rights and free space."
+        ) from None
+
+
+def _tell(invocation: Invocation, plan: _Plan) -> None:
+    added = plan.addition
+    key = added.key_file
+    lines = [f'{added.path} is now a working copy of the workspace "{added.workspace}".']
+    if plan.is_new_repository:
+        lines.append("  git:    it was a plain folder; it is a git repository now, without any commit yet")
+    lines.append(f"  key:    {key} ({'new: who has this file has your files' if plan.is_new_key else 'joined'})")
+    lines.append(f"  hub:    {added.remote or 'none: changes travel straight between your devices'}")
+    lines.append(f"  config: {plan.source}")
+    if added.remote is None and plan.remotes:
+        lines.append(
+            f"To reach devices that are not online together, set `remote: {plan.remotes[0]}` there. Who may read "
+            "that remote can then read what you have not committed yet."
+        )
+    lines += ["", "Next:", f"  {invocation.command('check')}    tells whether all is well"]
+    lines.append(f"  {invocation.command('run')}      starts the agent; restart it if it runs already")
+    if plan.is_new_key:
+        name = shlex.quote(added.workspace)
+        there = shlex.quote(os.path.basename(key))
+        lines += [
+            "",
+            "On the second device:",
+            f"  scp -p THIS-DEVICE:{shlex.quote(key)} .",
+            f"  autosync init FOLDER --workspace {name} --key-file {there}",
+            "  autosync run",
+        ]
+    for line in lines:
+        click.echo(plain(line))

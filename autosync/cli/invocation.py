@@ -1,0 +1,64 @@
+"""What one call of the command line was told: the options before the command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import click
+
+from autosync.config import Config, PathConfig, load
+from autosync.errors import AutosyncError
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@dataclass(slots=True)
+class Invocation:
+    """The options before the command, and where a crash report goes once that is known."""
+
+    config_option: str | None = None
+    verbose: bool = False
+    state_dir: str | None = field(default=None, init=False)
+
+    def load(self, *, verify: bool) -> Config:
+        """Return the configuration; see :func:`autosync.config.load`."""
+        config = load(self.config_option, os.environ, verify=verify)
+        self.state_dir = config.state_dir
+        return config
+
+    def command(self, words: str) -> str:
+        """Return the command line that repeats this call's configuration, to be shown to the user."""
+        return f"autosync --config {self.config_option} {words}" if self.config_option else f"autosync {words}"
+
+
+pass_invocation = click.make_pass_decorator(Invocation)
+
+
+def path_argument(function: F) -> F:
+    """Give a command the optional argument PATH."""
+    return click.argument("path", required=False, type=click.Path())(function)
+
+
+def select(config: Config, path: str | None) -> PathConfig | None:
+    """Return the working copy that ``path`` lies in, ``None`` for no path: all of them.
+
+    A workspace's name does as well.
+    """
+    if path is None:
+        return None
+    real = os.path.realpath(path)
+    for candidate in config.paths:
+        root = os.path.realpath(candidate.path)
+        if real == root or real.startswith(root.rstrip("/") + "/"):
+            return candidate
+    for candidate in config.paths:
+        if candidate.workspace == path:
+            return candidate
+    watched = ", ".join(p.path for p in config.paths) or "none yet"
+    raise AutosyncError(
+        f"{real} is not in a working copy of {config.source}",
+        hint=f"The working copies there: {watched}. Add this one with `autosync init {path}`.",
+    )

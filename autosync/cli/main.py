@@ -1,0 +1,85 @@
+"""The command ``autosync``: its options, its commands in sections, and how it ends."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from autosync import __version__
+from autosync.cli.failures import exit_code_of
+from autosync.cli.invocation import Invocation
+
+# Imported when used: `autosync status` need not wait for the import of an XMPP library.
+SECTIONS = {
+    "Core": {
+        "init": "autosync.cli.init:init",
+        "run": "autosync.cli.run:run",
+        "sync": "autosync.cli.steering:sync",
+    },
+    "Information": {
+        "status": "autosync.cli.status:status",
+        "check": "autosync.cli.check:check",
+    },
+    "Control": {
+        "pause": "autosync.cli.steering:pause",
+        "resume": "autosync.cli.steering:resume",
+    },
+}
+
+
+class Sections(click.Group):
+    """A group whose commands are imported when used and listed in sections."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return all names in the order of the sections."""
+        return [name for commands in SECTIONS.values() for name in commands]
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, ``None`` if there is none of that name."""
+        for commands in SECTIONS.values():
+            if cmd_name in commands:
+                module, _, attribute = commands[cmd_name].partition(":")
+                found = getattr(importlib.import_module(module), attribute)
+                assert isinstance(found, click.Command)  # noqa: S101  (of our own table)
+                return found
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, one block per section."""
+        width = max(len(name) for name in self.list_commands(ctx))
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                found = [(name, self.get_command(ctx, name)) for name in commands]
+                formatter.write_dl(
+                    [(name.ljust(width), command.get_short_help_str(80)) for name, command in found if command]
+                )
+
+
+@click.group(
+    cls=Sections,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with `autosync init PATH`. A command's own help has an example: `autosync init --help`.",
+)
+@click.option("--config", "config_option", metavar="FILE", type=click.Path(), help="Use this configuration file.")
+@click.option("--verbose", "-v", is_flag=True, help="Log every step.")
+@click.version_option(__version__, prog_name="autosync", message="%(prog)s %(version)s")
+@click.pass_obj
+def autosync(invocation: Invocation, config_option: str | None, *, verbose: bool) -> None:
+    """Keep git working copies equal on all your machines, with nothing in your history."""
+    invocation.config_option = config_option
+    invocation.verbose = verbose
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be text, and a terminal need not know UTF-8.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are text files
+    invocation = Invocation()
+    return exit_code_of(
+        lambda: autosync.main(arguments, prog_name="autosync", obj=invocation, standalone_mode=False),
+        lambda: invocation.state_dir,
+    )

@@ -1,0 +1,30 @@
+"""``autosync run``: the agent in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import click
+
+from autosync.cli.invocation import Invocation, pass_invocation
+
+
+@click.command(epilog="Example: autosync run")
+@pass_invocation
+def run(invocation: Invocation) -> int:
+    """Run the agent until it is interrupted.
+
+    It watches the working copies of the configuration and exchanges their changes with the
+    other devices. Ctrl-C or SIGTERM ends it within two seconds; nothing is lost by that.
+    """
+    config = invocation.load(verify=True)
+    logging.basicConfig(
+        level=logging.DEBUG if invocation.verbose else config.log_level,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # An XMPP library's every stanza is not what --verbose asks for, and holds the login.
+    logging.getLogger("slixmpp").setLevel(logging.WARNING)
+    from autosync.agent import run_agent  # noqa: PLC0415  (imports the network libraries)
+
+    return asyncio.run(run_agent(config))

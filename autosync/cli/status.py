@@ -1,0 +1,103 @@
+"""``autosync status``: what the agent says of itself, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from autosync.cli.failures import FAILED, OK
+from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
+from autosync.cli.table import age, plain, table
+from autosync.config import Config
+from autosync.control import NotRunning, call
+
+_HEADS = ("WORKSPACE", "STATE", "BRANCH", "PENDING", "LAST SYNC", "PATH")
+_ID_DIGITS = 10
+
+
+@click.command(epilog="Example: autosync status --json")
+@path_argument
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@pass_invocation
+def status(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
+    """Show the agent, its working copies, their peers, and what is pending.
+
+    The exit code is 1 when the agent is not running.
+    """
+    config = invocation.load(verify=False)
+    chosen = select(config, path)
+    try:
+        answer, stopped = call(config.state_dir, "status"), None
+    except NotRunning as error:
+        answer, stopped = _without_agent(config), error
+    if chosen is not None:
+        answer["workspaces"] = [w for w in answer["workspaces"] if w["path"] == chosen.path]
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        for line in _lines(answer, invocation, datetime.now(tz=UTC)):
+            click.echo(line)
+        if stopped is not None:
+            click.echo(f"{stopped.title}. {stopped.hint}", err=True)
+    return OK if stopped is None else FAILED
+
+
+def _without_agent(config: Config) -> dict[str, Any]:
+    unknown = dict.fromkeys(("vcs", "base", "branch", "snapshot", "tree", "last-sync", "halt"))
+    return {
+        "device": config.device,
+        "agent": None,
+        "channel": None,
+        "workspaces": [
+            {"name": p.workspace, "path": p.path, "phase": "stopped", "pending": 0, **unknown, "peers": []}
+            for p in config.paths
+        ],
+    }
+
+
+def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> list[str]:
+    lines = [_headline(answer), ""]
+    lines += table(_HEADS, [_row(w, now) for w in answer["workspaces"]]) if answer["workspaces"] else ["No paths."]
+    peers = [
+        (w["name"], p["device"], p["state"], _since(p["seen"], now), p.get("problem") or "")
+        for w in answer["workspaces"]
+        for p in w["peers"]
+    ]
+    if peers:
+        lines += ["", *table(("WORKSPACE", "DEVICE", "STATE", "SEEN", "PROBLEM"), peers)]
+    for workspace in answer["workspaces"]:
+        if workspace["halt"]:
+            again = plain(invocation.command(f"resume {workspace['path']}"))
+            lines += ["", f"{plain(workspace['name'])} is halted: {plain(workspace['halt']['title'])}"]
+            lines += [f"  {plain(workspace['halt']['hint'])}", f"  Then release it with: {again}"]
+        elif workspace.get("waiting-for"):
+            lines += ["", f"{plain(workspace['name'])} waits: {plain(workspace['waiting-for'])}"]
+    return lines
+
+
+def _headline(answer: dict[str, Any]) -> str:
+    agent, channel = answer["agent"], answer["channel"]
+    if agent is None:
+        return f"{plain(answer['device'])}: no agent"
+    size = f"{agent['rss'] / 1024**2:.0f} MB"
+    line = f"{plain(answer['device'])}: agent {agent['pid']}, up {age(agent['uptime'])}, {size}"
+    if channel is None:
+        return line
+    line += f"; channel {plain(channel['kind'])} {plain(channel['state'])}"
+    return f"{line}: {plain(channel['detail'])}" if channel.get("detail") else line
+
+
+def _row(workspace: dict[str, Any], now: datetime) -> tuple[object, ...]:
+    base = workspace["base"] or ""
+    branch = (workspace["branch"] or "").removeprefix("refs/heads/") or (f"at {base[:_ID_DIGITS]}" if base else "-")
+    last = _since(workspace["last-sync"], now)
+    phase = "halted" if workspace["halt"] else workspace["phase"]
+    return workspace["name"], phase, branch, workspace["pending"], last, workspace["path"]
+
+
+def _since(moment: str | None, now: datetime) -> str:
+    """Return how long ago ``moment`` (ISO 8601) was."""
+    return "never" if moment is None else f"{age((now - datetime.fromisoformat(moment)).total_seconds())} ago"

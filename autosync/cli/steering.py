@@ -1,0 +1,80 @@
+"""``autosync sync``, ``pause`` and ``resume``: what the user asks of the running agent."""
+
+from __future__ import annotations
+
+import click
+
+from autosync.cli.failures import FAILED, OK
+from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
+from autosync.cli.table import plain
+from autosync.control import call
+
+_MARGIN = 5.0
+"""Seconds that an answer may come after the time the agent was given."""
+
+
+@click.command(epilog="Example: autosync sync ~/notes --wait --timeout 30")
+@path_argument
+@click.option("--wait", is_flag=True, help="Return when every reachable device has the same content.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Wait so long at most.",
+)
+@pass_invocation
+def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float) -> int:
+    """Send what is pending at once, for PATH or for all working copies.
+
+    With --wait the exit code is 0 only when every reachable device has confirmed the same
+    content.
+    """
+    config = invocation.load(verify=False)
+    chosen = select(config, path)
+    answer = call(
+        config.state_dir,
+        "sync",
+        patience=(timeout if wait else 0) + _MARGIN,
+        path=chosen.path if chosen else None,
+        wait=wait,
+        timeout=timeout,
+    )
+    if answer.get("detail"):
+        click.echo(plain(answer["detail"]))
+    if not wait or answer.get("synced"):
+        return OK
+    waiting = ", ".join(plain(device) for device in answer.get("waiting", []))
+    click.echo(f"Not yet in sync after {timeout:g} seconds. Waiting for: {waiting or 'this device'}", err=True)
+    click.echo("  `autosync status` shows what each one is at.", err=True)
+    return FAILED
+
+
+@click.command(epilog="Example: autosync pause ~/notes")
+@path_argument
+@pass_invocation
+def pause(invocation: Invocation, path: str | None) -> int:
+    """Stop exchanging changes of PATH, or of all working copies, until `autosync resume`.
+
+    Nothing is sent and nothing is applied meanwhile, also after a restart of the agent.
+    """
+    _steer(invocation, "pause", path)
+    return OK
+
+
+@click.command(epilog="Example: autosync resume ~/notes")
+@path_argument
+@pass_invocation
+def resume(invocation: Invocation, path: str | None) -> int:
+    """Go on with PATH, or with all working copies; also releases one that was halted."""
+    _steer(invocation, "resume", path)
+    return OK
+
+
+def _steer(invocation: Invocation, command: str, path: str | None) -> None:
+    config = invocation.load(verify=False)
+    chosen = select(config, path)
+    call(config.state_dir, command, path=chosen.path if chosen else None)
+    names = [chosen.workspace] if chosen else [p.workspace for p in config.paths]
+    click.echo(f"{command}d: {', '.join(names)}")
