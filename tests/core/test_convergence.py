@@ -1,0 +1,85 @@
+"""Whatever happens, all devices end up equal and every saved content is still somewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.simulator import Device, World
+
+NAMES = (b"a.txt", b"b.txt", b"dir/c.txt", b"dir/d.txt", b"shared.txt")
+
+
+def _step(world: World, device: Device, number: int) -> None:
+    dice = world.random.random()
+    path = world.random.choice(NAMES)
+    files = sorted(device.copy.files)
+    if dice < 0.5 or not files:
+        world.write(device, path, b"%s %d\n" % (device.name.encode(), number))
+    elif dice < 0.6 and path == b"shared.txt" and path in files:
+        lines = device.copy.files[path][1].splitlines(keepends=True)  # type: ignore[index]
+        lines.insert(world.random.randrange(len(lines) + 1), b"%s adds %d\n" % (device.name.encode(), number))
+        world.write(device, path, b"".join(lines))
+    elif dice < 0.75:
+        world.remove(device, world.random.choice(files))
+    elif dice < 0.85:
+        old = world.random.choice(files)
+        new = b"moved/%d" % number
+        world.rename(device, old, new)
+    elif dice < 0.9:
+        device.linked = not device.linked
+    else:
+        world.run(world.random.uniform(0, 2))
+
+
+def _settle(world: World) -> None:
+    world.loss = 0.0
+    for device in world.devices:
+        device.linked = True
+        if not device.on:
+            world.restart(device)
+    from autosync.core.events import AnnouncementsAsked
+
+    for _ in range(10):
+        for device in world.devices:
+            world.post(device, AnnouncementsAsked())
+        world.run(70)
+        trees = world.trees()
+        if all(tree == trees[0] for tree in trees):
+            return
+
+
+def _check(world: World) -> None:
+    trees = world.trees()
+    assert all(tree == trees[0] for tree in trees), [
+        (d.name, d.session.status().phase, d.session.status().waiting_for, d.session.halt) for d in world.devices
+    ]
+    assert len({d.session.current.tree for d in world.devices if d.session.current}) == 1
+    assert not world.ledger - world.kept()
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_devices_converge_and_nothing_is_lost(seed: int) -> None:
+    world = World(seed, devices=2 + seed % 3, loss=0.3 if seed % 2 else 0.0)
+    world.run(1)
+    for number in range(25):
+        device = world.random.choice(world.devices)
+        if not device.on:
+            world.restart(device)
+        _step(world, device, number)
+        if world.random.random() < 0.05:
+            # Saved and seen: what was saved a moment before a crash is found at the restart.
+            world.crash(world.random.choice(world.devices))
+        world.run(world.random.choice((0.0, 0.01, 0.1, 1.0)))
+    _settle(world)
+    _check(world)
+
+
+def test_a_seed_gives_the_same_trace_twice() -> None:
+    traces = []
+    for _ in range(2):
+        world = World(7, loss=0.2)
+        for number in range(20):
+            _step(world, world.random.choice(world.devices), number)
+            world.run(0.2)
+        traces.append(world.trace)
+    assert traces[0] == traces[1]
