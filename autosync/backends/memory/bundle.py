@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator
 
 import msgspec
@@ -49,9 +50,10 @@ def pack(store: ObjectStore, want: SnapshotId, have: Collection[str] | None) -> 
     texts = {
         e.oid: store.texts[e.oid] for part in named for _, e in part if e is not None and e.kind is not Kind.NESTED
     }
-    return msgspec.msgpack.encode(
+    body = msgspec.msgpack.encode(
         Bundle(snapshot=snapshot, edits=edits, history=tuple(history), texts=tuple(texts.values()))
     )
+    return body + hashlib.sha256(body).digest()
 
 
 def unpack(store: ObjectStore, want: SnapshotId, packed: bytes) -> Snapshot:
@@ -60,10 +62,7 @@ def unpack(store: ObjectStore, want: SnapshotId, packed: bytes) -> Snapshot:
     Raises :class:`Missing` if history that was left out is not here, :class:`Unsafe`
     if anything is not what its id says or has a name that must not be written.
     """
-    try:
-        bundle = msgspec.msgpack.decode(packed, type=Bundle)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _unsafe(want, f"it cannot be read: {error}") from error
+    bundle = _decode(want, packed)
     layer = ObjectStore(store)
     for text in bundle.texts:
         layer.add_text(text)
@@ -83,13 +82,28 @@ def unpack(store: ObjectStore, want: SnapshotId, packed: bytes) -> Snapshot:
         device=sent.device,
         time=sent.time,
     )
-    if made.id != want:
+    if made.id != want or made != sent:
         raise _unsafe(want, "its content is not what the id says")
     if made.base.commit is not None:
         _require(layer, made.base.commit)
     _edit(layer, want, layer.tree_of(made.base.commit), made.tree, bundle.edits)
     layer.settle()
     return made
+
+
+def _decode(want: SnapshotId, packed: bytes) -> Bundle:
+    body, trailer = packed[:-32], packed[-32:]
+    if hashlib.sha256(body).digest() != trailer:
+        raise _unsafe(want, "it is cut off or damaged")
+    try:
+        return msgspec.msgpack.decode(body, type=Bundle)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _unsafe(want, f"it cannot be read: {error}") from error
+
+
+def unsafe_path(path: RelPath) -> str | None:
+    """Return why nothing must be written to ``path``, ``None`` if something may."""
+    return next((reason for name in path.split(b"/") if (reason := unsafe_component(name))), None)
 
 
 def _parents_first(store: ObjectStore, tip: CommitId, known: set[CommitId]) -> Iterator[CommitId]:
@@ -113,9 +127,8 @@ def _edits(store: ObjectStore, old: TreeId, new: TreeId) -> Edits:
 def _edit(layer: ObjectStore, want: SnapshotId, old: TreeId, new: TreeId, edits: Edits) -> None:
     """Add the tree ``new``, made from ``old``, to ``layer`` or raise :class:`Unsafe`."""
     for path, entry in edits:
-        for component in path.split(b"/"):
-            if reason := unsafe_component(component):
-                raise _unsafe(want, f"{path!r} has {reason}")
+        if reason := unsafe_path(path):
+            raise _unsafe(want, f"{path!r} has {reason}")
         if entry is not None and entry.kind is not Kind.NESTED and ObjectId(entry.oid) not in layer.texts:
             raise _unsafe(want, f"the content of {path!r} is not what its id says")
     if layer.splice(old, dict(edits)) != new:

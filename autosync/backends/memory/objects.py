@@ -122,25 +122,25 @@ class ObjectStore:
         return tuple(Change(path=path, old=before.get(path), new=after.get(path)) for path in sorted(changed))
 
     def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
-        """Return ``tree`` with these paths replaced; a new file ends what stands below or above it."""
+        """Return ``tree`` with these paths replaced.
+
+        ``None`` takes away whatever stands at the path, a whole directory included;
+        a new file ends what stands below or above it.
+        """
         listing = dict(self.listing(tree))
-        added: dict[RelPath, Entry] = {}
-        for path, entry in edits.items():
-            if entry is None:
-                listing.pop(path, None)
-            elif path in listing:
-                listing[path] = entry
-            else:
-                added[path] = entry
-        if added:
+        cleared = [path for path in edits if listing.pop(path, None) is None]
+        if cleared:
             directories = {directory for path in listing for directory in parent_directories(path)}
-            for path in directories & added.keys():
+            for path in directories.intersection(cleared):
                 prefix = path + b"/"
                 listing = {other: entry for other, entry in listing.items() if not other.startswith(prefix)}
-            for path in added:
+        for path, entry in edits.items():
+            if entry is not None:
+                listing[path] = entry
+        for path in cleared:
+            if edits[path] is not None:
                 for directory in parent_directories(path):
                     listing.pop(directory, None)
-            listing |= added
         return self.add_tree(listing)
 
     # -- history --------------------------------------------------------------------------

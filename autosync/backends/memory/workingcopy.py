@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 
+from autosync.backends.memory.bundle import unsafe_path
 from autosync.backends.memory.exchange import Exchange
 from autosync.backends.memory.hub import MemoryHub
 from autosync.backends.memory.objects import ObjectStore
@@ -25,9 +26,12 @@ from autosync.core.model import (
     WorkspaceId,
     parent_directories,
 )
+from autosync.core.operations import Operation
 from autosync.errors import Busy, Diverged, Missing, TransientError
-from autosync.ports import Applied, Operation, Reading, Standing
+from autosync.ports import Applied, Reading, Standing
 
+_LOOKED_AT = 8000
+"""Bytes at the start of a text that tell whether it is binary, as in git."""
 _WORKSPACE = WorkspaceId("0" * 32)
 
 
@@ -172,7 +176,7 @@ class MemoryWorkingCopy(Exchange):
     def merge_text(self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
         """Return the clean merge of three texts, ``None`` if there is none or one is binary."""
         texts = [self._kept.texts[oid] for oid in (base, ours, theirs)]
-        if any(b"\0" in text for text in texts):
+        if ours != theirs and base not in (ours, theirs) and any(b"\0" in text[:_LOOKED_AT] for text in texts):
             return None
         merged = diff3.merge(*texts)
         return None if merged is None else self._kept.add_text(merged)
@@ -182,7 +186,9 @@ class MemoryWorkingCopy(Exchange):
         return self._kept.tree_of(commit)
 
     def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
-        """Return whether ``descendant`` contains ``ancestor`` or is it."""
+        """Return whether ``descendant`` contains ``ancestor`` or is it.  Raises :class:`Missing`."""
+        self.store.tree_of(ancestor)
+        self.store.tree_of(descendant)
         return ancestor in self.store.history([descendant])
 
     def merge_base(self, one: CommitId, other: CommitId) -> CommitId | None:
@@ -284,6 +290,8 @@ class MemoryWorkingCopy(Exchange):
         this one expects there, so that renames may form chains and circles.
         """
         path, source = operation.path, operation.source
+        if reason := unsafe_path(path):
+            return f"it has {reason}"
         if self.user.entry_at(path) != done.get(path, operation.expected):
             return "it is not what it was when the change was planned"
         if path in self.user.writing or source in self.user.writing:

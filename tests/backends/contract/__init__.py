@@ -1,0 +1,30 @@
+"""What every backend does: one suite of behaviours that runs over each of them.
+
+A test module gives a fixture ``fleet`` (:class:`contract.fleet.Fleet`) and imports the
+classes named here.
+"""
+
+from __future__ import annotations
+
+from contract.applying import TestApplying, TestStaging
+from contract.hubs import TestHub
+from contract.landing import TestCommitting, TestLanding
+from contract.looking import TestLooking
+from contract.peers import TestPeers
+from contract.recording import TestRecording
+from contract.rounds import TestRounds
+from contract.trees import TestHistory, TestTrees
+
+__all__ = [
+    "TestApplying",
+    "TestCommitting",
+    "TestHistory",
+    "TestHub",
+    "TestLanding",
+    "TestLooking",
+    "TestPeers",
+    "TestRecording",
+    "TestRounds",
+    "TestStaging",
+    "TestTrees",
+]

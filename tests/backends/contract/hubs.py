@@ -1,0 +1,126 @@
+"""The hub keeps the latest snapshot of every device, and the user's branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from autosync.core.model import DeviceId, Snapshot
+from autosync.errors import Missing, Refused, Unreachable
+from contract.fleet import MAIN, Fleet, Site, contents, pair, snap
+
+ONE, TWO = DeviceId("one-00000001"), DeviceId("two-00000002")
+
+CALLS: list[Callable[[Site, Snapshot], object]] = [
+    lambda site, snapshot: site.backend.push(ONE, snapshot.id),
+    lambda site, _: site.backend.list_hub(),
+    lambda site, snapshot: site.backend.fetch(TWO, snapshot.id),
+    lambda site, _: site.backend.push_branch(MAIN),
+    lambda site, _: site.backend.fetch_branch(MAIN),
+]
+CALL_NAMES = ["push", "list", "fetch", "push branch", "fetch branch"]
+
+
+class TestHub:
+    def test_a_pushed_snapshot_is_fetched(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        one.write("a.txt", b"second\n")
+        one.commit("second")
+        one.write("a.txt", b"edited\n")
+        one.write("new/file", b"new\n")
+        snapshot = snap(one)
+        before = two.files(), two.status(), two.backend.base()
+        assert two.backend.list_hub() == {}
+        one.backend.push(ONE, snapshot.id)
+        assert two.backend.list_hub() == one.backend.list_hub() == {ONE: snapshot.id}
+        assert two.backend.fetch(ONE, snapshot.id) == snapshot
+        assert contents(two, snapshot.tree) == one.files()
+        assert (two.files(), two.status(), two.backend.base()) == before
+        two.reopen()
+        assert two.backend.load(snapshot.id) == snapshot
+
+    def test_only_the_latest_of_a_device_is_there(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        first = snap(one)
+        one.backend.push(ONE, first.id)
+        one.write("a.txt", b"edited\n")
+        second = snap(one, first, count=2)
+        one.backend.push(ONE, second.id)
+        one.backend.push(ONE, second.id)
+        theirs = snap(two)
+        two.backend.push(TWO, theirs.id)
+        assert one.backend.list_hub() == {ONE: second.id, TWO: theirs.id}
+        with pytest.raises(Missing):
+            two.backend.fetch(ONE, first.id)
+        assert two.backend.load(first.id) is None
+        assert two.backend.fetch(ONE, second.id) == second
+
+    def test_what_was_never_pushed_is_missing(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        one.write("a.txt", b"edited\n")
+        with pytest.raises(Missing):
+            two.backend.fetch(ONE, snap(one).id)
+
+    def test_one_without_a_commit_goes_over_the_hub(self, fleet: Fleet) -> None:
+        one, two = fleet.new("one"), fleet.new("two")
+        one.write("a", b"1")
+        snapshot = snap(one)
+        one.backend.push(ONE, snapshot.id)
+        assert two.backend.fetch(ONE, snapshot.id) == snapshot
+        assert contents(two, snapshot.tree) == one.files()
+
+    @pytest.mark.parametrize("call", CALLS, ids=CALL_NAMES)
+    def test_a_hub_that_does_not_answer_is_unreachable(
+        self, fleet: Fleet, call: Callable[[Site, Snapshot], object]
+    ) -> None:
+        one, two = pair(fleet)
+        theirs = snap(two)
+        two.backend.push(TWO, theirs.id)
+        one.write("a.txt", b"edited\n")
+        ours = snap(one)
+        fleet.cut_hub()
+        with pytest.raises(Unreachable):
+            call(one, ours)
+        fleet.open_hub()
+        assert one.backend.list_hub() == {TWO: theirs.id}
+
+    @pytest.mark.parametrize("call", CALLS, ids=CALL_NAMES)
+    def test_a_hub_that_says_no_refuses(self, fleet: Fleet, call: Callable[[Site, Snapshot], object]) -> None:
+        one, two = pair(fleet)
+        theirs = snap(two)
+        two.backend.push(TWO, theirs.id)
+        one.write("a.txt", b"edited\n")
+        ours = snap(one)
+        fleet.close_hub()
+        with pytest.raises(Refused):
+            call(one, ours)
+        fleet.open_hub()
+        assert one.backend.list_hub() == {TWO: theirs.id}
+
+    def test_a_branch_goes_over_the_hub(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        assert two.backend.fetch_branch(MAIN) is None
+        assert one.backend.push_branch(MAIN) is True
+        one.write("a.txt", b"second\n")
+        second = one.commit("second").commit
+        assert second is not None
+        before = two.files(), two.status(), two.backend.base()
+        assert one.backend.push_branch(MAIN) is True
+        assert one.backend.push_branch(MAIN) is True
+        assert two.backend.fetch_branch(MAIN) == second
+        assert two.backend.has_commit(second)
+        assert two.backend.tree_of(second) == one.backend.tree_of(second)
+        assert two.backend.fetch_branch("refs/heads/no-such") is None
+        assert (two.files(), two.status(), two.backend.base()) == before
+
+    def test_a_branch_that_moved_on_is_never_overwritten(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        one.write("a.txt", b"one's\n")
+        ours = one.commit("one's").commit
+        assert one.backend.push_branch(MAIN) is True
+        two.write("a.txt", b"two's\n")
+        two.commit("two's")
+        assert two.backend.push_branch(MAIN) is False
+        assert two.backend.fetch_branch(MAIN) == ours
+        assert one.backend.fetch_branch(MAIN) == ours
