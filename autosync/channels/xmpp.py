@@ -1,0 +1,239 @@
+"""The channel that carries announcements through an XMPP account."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from slixmpp import JID
+from slixmpp.jid import InvalidJID
+from slixmpp.util.sasl.client import saslprep
+from slixmpp.util.stringprep_profiles import StringPrepError
+
+from autosync.channels import xmpp_causes as causes
+from autosync.channels.xmpp_client import XmppClient
+from autosync.channels.xmpp_element import MAX_SEALED, Item, is_name
+from autosync.channels.xmpp_inbox import Inbox
+from autosync.channels.xmpp_session import Session, XmppTiming
+from autosync.core.backoff import Backoff
+from autosync.errors import AutosyncError, ConfigError, TransientError, Unreachable
+from autosync.ports import ChannelListener, ChannelStatus
+
+__all__ = ["LANE", "XmppChannel", "XmppSettings", "XmppTiming"]
+
+LANE = "xmpp"
+_EXAMPLE = "Write it like me@example.org."
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XmppSettings:
+    """An account and who takes part.
+
+    ``jid`` may name a resource, else ``device`` is it.  ``password`` is called for a login,
+    in a thread of its own; it may block, and raise :class:`AutosyncError`.  With ``ca_file``
+    only what that PEM file holds is trusted.  ``members`` are the bare JIDs of other
+    accounts: each account keeps its announcements in a node of its own, lets the others
+    read it, and listens to theirs.
+    """
+
+    jid: str
+    password: Callable[[], str]
+    device: str
+    host: str | None = None
+    port: int | None = None
+    ca_file: str | None = None
+    members: tuple[str, ...] = ()
+
+
+class XmppChannel:
+    """A :class:`autosync.ports.Channel` through one XMPP account.
+
+    Raises :class:`ConfigError` for a JID that is none.
+    """
+
+    def __init__(self, settings: XmppSettings, listener: ChannelListener, *, timing: XmppTiming | None = None) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._timing = timing or XmppTiming()
+        account = _parse(settings.jid, "xmpp.jid")
+        self._jid = account if account.resource else _parse(f"{account.bare}/{settings.device}", "device")
+        self._members = sorted({_parse(member, "xmpp.members").bare for member in settings.members} - {account.bare})
+        self._inbox = Inbox({account.bare, *self._members}, deliver=self._deliver, node_deleted=self._node_deleted)
+        self._supervisor: asyncio.Task[None] | None = None
+        self._client: XmppClient | None = None
+        self._session: Session | None = None
+        self._password: str | None = None
+        self._state = "connecting"
+        self._detail = f"Connecting to {account.domain}."
+
+    # -- the port --------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once, keeps trying until :meth:`stop`."""
+        self._supervisor = asyncio.create_task(self._keep_connected(), name="xmpp")
+
+    async def stop(self) -> None:
+        """Say good-bye and close within a second."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        self._become("offline", "Stopped.")
+
+    async def publish(self, slot: str, workspace_tag: str, sealed: bytes) -> None:
+        """Replace what this device last said in ``slot`` and tell all.
+
+        Returns once the server has taken it, or a newer one of the slot.  Raises
+        :class:`Unreachable` when not online, :class:`autosync.errors.Refused` if the server
+        says no, and :class:`AutosyncError` for more than 64 KB.
+        """
+        if not (is_name(slot) and is_name(workspace_tag)):
+            raise ValueError(f"slot {slot!r} and workspace tag {workspace_tag!r} must be visible ASCII")
+        if len(sealed) > MAX_SEALED:
+            raise AutosyncError(
+                f"An announcement of {len(sealed)} bytes is too large for XMPP, which carries {MAX_SEALED}",
+                hint="Announce it without its content; the others fetch that from this device or the hub.",
+            )
+        if self._session is None or self._state != "online":
+            raise Unreachable(f"Not connected to the XMPP server {self._jid.domain}", hint=self._detail)
+        await self._session.publish(Item(slot=slot, workspace_tag=workspace_tag, sealed=sealed))
+
+    def status(self) -> ChannelStatus:
+        """Return the state now."""
+        detail = self._detail
+        if self._state == "online" and self._session is not None and self._session.unheard:
+            detail += f" Not (yet) allowed to listen to {', '.join(sorted(self._session.unheard))}."
+        return ChannelStatus(kind=LANE, state=self._state, detail=detail, dropped=dict(self._inbox.dropped))
+
+    # -- connecting --------------------------------------------------------------------------
+
+    async def _keep_connected(self) -> None:
+        timing = self._timing
+        backoff = Backoff(timing.retry_base, timing.retry_cap)
+        clock = asyncio.get_running_loop().time
+        try:
+            while True:
+                began = clock()
+                cause = await self._connect()
+                passes = isinstance(cause, TransientError)
+                self._become("offline" if passes else "failed", f"{cause.title}. {cause.hint}")
+                await self._close_client(unless_resumable=True)
+                if clock() - began > timing.stable:
+                    backoff.reset()
+                soon = passes or isinstance(cause, causes.Untrusted)
+                await asyncio.sleep(backoff.next(random.random()) if soon else timing.refused_retry)  # noqa: S311
+        finally:
+            await self._close_client()
+
+    async def _connect(self) -> AutosyncError:
+        """Log in and use the session until it ends; return why it did."""
+        try:
+            # Asked for once per login and not per attempt to reach the server: a person may have to answer.
+            self._password = self._password or await self._ask_password()
+            self._client = self._client or self._new_client()
+            await self._use(self._client, self._password)
+        except AutosyncError as error:
+            if not isinstance(error, TransientError):
+                self._password = None
+            return error
+        except Exception:
+            log.exception("xmpp: a bug ended the connection")
+            return AutosyncError("The XMPP connection ended by a bug", hint="Please report what the log says.")
+
+    async def _use(self, client: XmppClient, password: str) -> NoReturn:
+        settings, timing = self._settings, self._timing
+        await client.log_in(password, host=settings.host, port=settings.port, within=timing.login_timeout)
+        self._password = None
+        self._session = Session(client, self._inbox, members=self._members, timing=timing)
+        try:
+            await self._session.run(self._caught_up)
+        finally:
+            self._session = None
+
+    def _new_client(self) -> XmppClient:
+        ca_file = self._settings.ca_file
+        try:
+            return XmppClient(self._jid, ca_file=ca_file, event_received=self._inbox.take_event)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"The file {ca_file} (xmpp.ca-file) cannot be used: {error.strerror or error}",
+                hint="It must be a readable PEM file with the certificate of the server or of its authority.",
+            ) from error
+
+    async def _close_client(self, *, unless_resumable: bool = False) -> None:
+        client = self._client
+        if client is not None and not (unless_resumable and client.resumable):
+            self._client = None
+            await client.close(within=0.4)
+
+    async def _ask_password(self) -> str:
+        """Return the password, asked for in a daemon thread: an unanswered prompt must not hold up the exit."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[str] = loop.create_future()
+
+        def settle(password: str, error: Exception | None) -> None:
+            if answer.done():
+                return
+            if error is None:
+                answer.set_result(password)
+            else:
+                answer.set_exception(error)
+
+        def ask() -> None:
+            password, failure = "", None
+            try:
+                password = self._settings.password()
+            except Exception as error:
+                failure = error
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, password, failure)
+
+        threading.Thread(target=ask, name="xmpp password", daemon=True).start()
+        password = await answer
+        try:
+            saslprep(password)
+        except StringPrepError:
+            raise ConfigError(
+                f"The password of {self._jid.bare} holds a character that XMPP does not allow",
+                hint="Look at what xmpp.password-command prints; control characters are the usual cause.",
+            ) from None
+        return password
+
+    # -- what happens in a session -------------------------------------------------------------
+
+    def _caught_up(self) -> None:
+        self._become("online", f"Connected to {self._jid.domain} as {self._jid.full}.")
+        self._listener.catch_up_done(LANE)
+        self._listener.channel_ready(LANE)
+
+    def _deliver(self, item: Item) -> None:
+        self._listener.sealed_received(item.workspace_tag, item.sealed, LANE)
+
+    def _node_deleted(self, owner: str) -> None:
+        # Its readers and subscribers went with it: begin again with everything.
+        if self._client is not None:
+            self._client.give_up(causes.node_deleted(owner))
+
+    def _become(self, state: str, detail: str) -> None:
+        if (state, detail) != (self._state, self._detail):
+            log.info("xmpp: %s -> %s (%s)", self._state, state, detail)
+        self._state, self._detail = state, detail
+
+
+def _parse(text: str, key: str) -> JID:
+    """Return ``text`` as a JID with an account; ``key`` is where the user wrote it."""
+    try:
+        jid = JID(text)
+    except InvalidJID as error:
+        raise ConfigError(f"{key}: {text!r} cannot be (part of) an XMPP address ({error})", hint=_EXAMPLE) from error
+    if not (jid.user and jid.domain):
+        raise ConfigError(f"{key}: {text!r} is no XMPP address", hint=_EXAMPLE)
+    return jid
