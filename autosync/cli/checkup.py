@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from autosync.backends.git.backend import open_git
 from autosync.backends.git.cli import Git
-from autosync.config import Config, PathConfig, XmppConfig, candidates, fetch_password, inside
+from autosync.config import Config, PathConfig, XmppConfig, candidates, inside
 from autosync.control import NotRunning, call
 from autosync.core.model import RelPath
 from autosync.errors import AutosyncError
-from autosync.ports import Backend
+from autosync.ports import Backend, ChannelStatus
 from autosync.sealing import load_key
 from autosync.store import StateDirectory
 
-_LOGIN_WITHIN = 30.0
+_LOGIN_WITHIN = 60.0
 _WATCHES = "/proc/sys/fs/inotify/max_user_watches"
 _SPARE_WATCHES = 8192
 """What editors and desktops of the same user are left: a common default of small systems."""
@@ -167,23 +166,43 @@ def _check_hub(path: PathConfig, backend: Backend) -> Finding:
 
 
 def check_xmpp(config: Config, xmpp: XmppConfig) -> Finding:
-    """Log in to the XMPP account and out again."""
+    """Log in to the XMPP account, prepare its node, and log out again."""
     try:
-        asyncio.run(_log_in(config, xmpp))
+        state = asyncio.run(_visit(config, xmpp))
     except AutosyncError as error:
         return Finding(Level.FAIL, "xmpp", error.title, error.hint)
-    return Finding(Level.OK, "xmpp", f"logged in as {xmpp.jid}")
+    return Finding(Level.OK if state.state == "online" else Level.FAIL, "xmpp", state.detail)
 
 
-async def _log_in(config: Config, xmpp: XmppConfig) -> None:
+async def _visit(config: Config, xmpp: XmppConfig) -> ChannelStatus:
+    """Return how the first attempt to connect ends."""
     # Imported when an account is configured: the library takes half a second.
-    from slixmpp import JID  # noqa: PLC0415
+    from autosync.agent import xmpp_settings  # noqa: PLC0415
+    from autosync.channels.xmpp import XmppChannel  # noqa: PLC0415
 
-    from autosync.channels.xmpp_client import XmppClient  # noqa: PLC0415
-
-    resource = re.sub(r"\s", "-", f"{config.device}-check")
-    client = XmppClient(JID(f"{xmpp.jid}/{resource}"), ca_file=xmpp.ca_file, event_received=lambda _xml: None)
+    # A resource of its own: the agent's session is not to be thrown out.
+    channel = XmppChannel(replace(xmpp_settings(xmpp, config), device=f"{config.device}-check"), _Deaf())
+    await channel.start()
     try:
-        await client.log_in(fetch_password(xmpp), host=xmpp.host, port=xmpp.port, timeout=_LOGIN_WITHIN)
+        async with asyncio.timeout(_LOGIN_WITHIN):
+            # A channel calls its listener when it is ready, not when it failed.
+            while (state := channel.status()).state == "connecting":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return state
+    except TimeoutError:
+        return replace(channel.status(), state="offline")
     finally:
-        await client.close(within=1.0)
+        await channel.stop()
+
+
+class _Deaf:
+    """Listens to a channel and hears nothing."""
+
+    def sealed_received(self, workspace_tag: str, sealed: bytes, lane: str) -> None:
+        """Ignore an announcement."""
+
+    def channel_ready(self, lane: str) -> None:
+        """Ignore that the channel can send."""
+
+    def catch_up_done(self, lane: str) -> None:
+        """Ignore that everything was delivered."""

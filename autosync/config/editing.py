@@ -84,8 +84,8 @@ def _insert(text: str, addition: Addition, root: yaml.Node | None) -> str | None
         # What stands behind it in its line is a comment on the key.
         start, end = paths.start_mark.index, paths.end_mark.index
         rest, _, tail = text[end:].partition("\n")
-        head = text[:start].rstrip(" ") if not rest.strip() else text[:start]
-        return _append(f"{head}{rest.rstrip()}{newline}", _block(addition, "  "), newline) + tail
+        head = text[:start].rstrip(" ") + rest.rstrip()
+        return _append(head + newline, _block(addition, "  "), newline) + tail
     if not isinstance(paths, yaml.SequenceNode):
         return None
     if paths.flow_style:
@@ -123,10 +123,10 @@ def _block(addition: Addition, indent: str) -> list[str]:
 def _scalar(text: str) -> str:
     """Return ``text`` as YAML: plain where that reads back as the same text, else in quotes.
 
-    Bytes of a path that are no UTF-8 (surrogate escapes) become escapes: the file stays text.
+    What is not printable becomes an escape, and so do the bytes of a path that are no UTF-8
+    (surrogate escapes): the file stays text.
     """
-    escaped = any("\ud800" <= c <= "\udfff" for c in text)
-    if not escaped:
+    if text.isprintable():
         try:
             # Inside braces, where an entry may be put, more characters have a meaning.
             node = yaml.compose(f"{{k: {text}}}", Loader=yaml.SafeLoader)
@@ -135,7 +135,7 @@ def _scalar(text: str) -> str:
         if node is not None and _is_plain(node, text):
             return text
     quoted = json.dumps(text, ensure_ascii=False)
-    return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" or ord(c) == 0x7F else c for c in quoted)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
 def _is_plain(node: yaml.Node, text: str) -> bool:

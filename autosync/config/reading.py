@@ -34,12 +34,12 @@ _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
 
 
 def compose(text: str, source: str) -> yaml.Node | None:
-    """Return the root node of one YAML document, ``None`` if it is empty.
+    """Return the root node of the one YAML document, ``None`` if it is empty.
 
     Raises :class:`ConfigError` naming ``source`` and the line.
     """
     try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}, line {mark.line + 1}" if mark else source
@@ -54,6 +54,7 @@ def compose(text: str, source: str) -> yaml.Node | None:
         raise ConfigError(title, hint="Remove it, or write it as an escape inside double quotes.") from None
     except RecursionError:
         raise ConfigError(f"{source}: lists nested too deeply", hint="Compare it with the example file.") from None
+    return None if root is None or root.tag == _NULL else root
 
 
 def _code(error: yaml.reader.ReaderError) -> int:
