@@ -195,8 +195,8 @@ class Session:
             return self._root_gone or self._failure
         current = self.current.id if self.current else None
         for peer in self.peers.all():
-            if peer.refused_for is not None and peer.refused_for == current:
-                return Halt(title=peer.reason, hint=peer.hint)
+            if peer.refusal is not None and peer.refusal.ours == current:
+                return Halt(title=peer.refusal.title, hint=peer.refusal.hint)
         return None
 
     def status(self) -> SessionStatus:

@@ -13,6 +13,15 @@ RETRY_MOST = 60.0
 """Seconds between attempts to fetch what no source had."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a peer's snapshot was not joined with ``ours``; tried again when ours moves on."""
+
+    ours: SnapshotId
+    title: str
+    hint: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Peer:
     """What is known of one other device."""
@@ -33,9 +42,7 @@ class Peer:
     failures: int = 0
     retry_at: float = 0.0
     reason: str = ""
-    hint: str = ""
-    refused_for: SnapshotId | None = None
-    """Our snapshot for which theirs was found to be diverged; tried again when ours moves on."""
+    refusal: Refusal | None = None
 
 
 class Peers:
@@ -56,7 +63,7 @@ class Peers:
         if said.snapshot != peer.snapshot or peer.version is None:
             peer.snapshot, peer.here = said.snapshot, peer.here if said.snapshot == peer.snapshot else None
             peer.version = said.version if said.snapshot else None
-            peer.pack, peer.on_hub, peer.refused_for = b"", False, None
+            peer.pack, peer.on_hub, peer.refusal = b"", False, None
         peer.pack = said.inline or peer.pack
         peer.lane = lane
         peer.on_hub = peer.on_hub or said.on_hub
@@ -69,7 +76,7 @@ class Peers:
             peer.on_hub = True
         elif peer.version is None or peer.seen == 0.0:
             peer.snapshot, peer.version, peer.here, peer.on_hub = snapshot, None, None, True
-            peer.failures, peer.retry_at, peer.refused_for = 0, 0.0, None
+            peer.failures, peer.retry_at, peer.refusal = 0, 0.0, None
 
     def fetched(self, snapshot: Snapshot) -> None:
         """Take note that a snapshot is in our store now."""
@@ -92,7 +99,7 @@ class Peers:
 
     def news(self, current: Snapshot) -> list[Peer]:
         """Return the peers whose snapshot ``current`` does not contain, the most advanced first."""
-        news = [p for p in self._peers.values() if p.snapshot and p.refused_for != current.id and _is_news(p, current)]
+        news = [p for p in self._peers.values() if not _is_refused(p, current) and _is_news(p, current)]
         return sorted(news, key=lambda p: (-(sum(n for _, n in p.version.counters) if p.version else 0), p.device))
 
     def sources(self, wanted: SnapshotId) -> list[Source]:
@@ -114,16 +121,20 @@ class Peers:
         """Take note that ``theirs`` cannot be joined with ``ours`` without the user."""
         for peer in self._peers.values():
             if peer.snapshot == theirs:
-                peer.refused_for, peer.reason, peer.hint = ours, reason, hint
+                peer.refusal = Refusal(ours=ours, title=reason, hint=hint)
 
     def retry_all(self) -> None:
         """Forget failures and refusals: try everything again at once."""
         for peer in self._peers.values():
-            peer.refused_for, peer.retry_at, peer.failures = None, 0.0, 0
+            peer.refusal, peer.retry_at, peer.failures = None, 0.0, 0
+
+
+def _is_refused(peer: Peer, current: Snapshot) -> bool:
+    return peer.refusal is not None and peer.refusal.ours == current.id
 
 
 def _is_news(peer: Peer, current: Snapshot) -> bool:
-    if peer.snapshot == current.id:
+    if peer.snapshot in (None, current.id):
         return False
     if peer.here is not None:
         return relate(current, peer.here) in (Order.BEFORE, Order.CONCURRENT)

@@ -54,7 +54,9 @@ class Device:
 class World:
     """A clock, a bus that may lose, delay and repeat, and the devices on it."""
 
-    def __init__(self, seed: int, *, devices: int = 3, hub: bool = False, loss: float = 0.0, **settings: object) -> None:
+    def __init__(
+        self, seed: int, *, devices: int = 3, hub: bool = False, loss: float = 0.0, **settings: object
+    ) -> None:
         self.random = random.Random(seed)
         self.now = 0.0
         self.loss = loss

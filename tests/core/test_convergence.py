@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from autosync.core.events import AnnouncementsAsked, MetadataChanged
+from autosync.errors import AutosyncError
 from tests.core.simulator import Device, World
 
 NAMES = (b"a.txt", b"b.txt", b"dir/c.txt", b"dir/d.txt", b"shared.txt")
@@ -37,8 +39,6 @@ def _settle(world: World) -> None:
         device.linked = True
         if not device.on:
             world.restart(device)
-    from autosync.core.events import AnnouncementsAsked
-
     for _ in range(10):
         for device in world.devices:
             world.post(device, AnnouncementsAsked())
@@ -72,6 +72,60 @@ def test_devices_converge_and_nothing_is_lost(seed: int) -> None:
         world.run(world.random.choice((0.0, 0.01, 0.1, 1.0)))
     _settle(world)
     _check(world)
+
+
+def _git_step(world: World, device: Device, number: int) -> None:
+    dice = world.random.random()
+    user = device.copy.user
+    if dice < 0.15:
+        world.commit(device)
+    elif dice < 0.2:
+        user.amend("amended")
+    elif dice < 0.3:
+        branch = world.random.choice(("main", "feature"))
+        if f"refs/heads/{branch}" not in user.branches:
+            user.create_branch(branch)
+        try:
+            user.checkout(branch)
+        except AutosyncError:
+            return  # as git would: local changes are in the way
+    else:
+        _step(world, device, number)
+    world.post(device, MetadataChanged())
+
+
+@pytest.mark.parametrize("hub", [False, True])
+@pytest.mark.parametrize("seed", range(40))
+def test_commits_and_checkouts_arrive_or_the_user_is_told(seed: int, hub: bool) -> None:
+    world = World(seed, devices=2 + seed % 3, hub=hub)
+    world.run(1)
+    for number in range(20):
+        _git_step(world, world.random.choice(world.devices), number)
+        world.run(world.random.choice((0.5, 1.0, 3.0)))
+    _settle(world)
+    assert not world.ledger - world.kept()
+    if any(d.session.halt for d in world.devices):
+        assert all(d.session.halt.title in d.told for d in world.devices if d.session.halt)
+    else:
+        _check(world)
+        assert len({d.copy.base() for d in world.devices}) == 1
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_automatic_commits_end_in_one_history(seed: int) -> None:
+    world = World(seed, devices=2 + seed % 3, hub=True, auto_commit=True, commit_after=5.0)
+    world.run(1)
+    for number in range(20):
+        _step(world, world.random.choice(world.devices), number)
+        world.run(world.random.choice((0.01, 0.5, 3.0, 10.0)))
+    _settle(world)
+    world.run(200)
+    _settle(world)
+    _check(world)
+    assert len({d.copy.base() for d in world.devices}) == 1
+    assert not any(d.session.halt for d in world.devices)
+    for device in world.devices:
+        assert device.copy.tree_of(device.copy.base().commit) == device.session.current.tree
 
 
 def test_a_seed_gives_the_same_trace_twice() -> None:
