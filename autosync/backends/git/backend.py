@@ -12,6 +12,7 @@ from autosync.backends.git.maintenance import Maintenance
 from autosync.backends.git.merging import merge_text
 from autosync.backends.git.reading import Reader
 from autosync.backends.git.repository import Repository, open_repository
+from autosync.backends.git.settings import SettingsWatch
 from autosync.backends.git.snapshots import Snapshots
 from autosync.backends.git.staging import Staging
 from autosync.backends.git.store import Store
@@ -71,8 +72,9 @@ class GitBackend:
         self._snapshots = Snapshots(self.store)
         self._landing = Landing(repo)
         self._staging = Staging(repo)
-        self._ignore = Ignore(repo, patterns=ignore)
-        self._reader = Reader(repo, self._trees, self._ignore, self._landing.base)
+        settings = SettingsWatch(repo)
+        self._ignore = Ignore(repo, settings, patterns=ignore)
+        self._reader = Reader(self._trees, settings, self._ignore, self._landing.base)
         self._exchange = Exchange(repo, self.store, workspace, remote, hub_prefix)
         self._maintenance = Maintenance(repo, self.store)
 

@@ -146,13 +146,13 @@ _SNAPSHOT = re.compile(
     rb"(?:parent (?P<base>[0-9a-f]+)\n)?"
     rb"author autosync <(?P<device>[!-~]*)@autosync> (?P<time>[0-9]{1,13}) \+0000\n"
     rb"committer [^\n]*\n\nautosync snapshot\n\n"
-    rb"Autosync-Format: (?P<format>[0-9]{1,6})\n"
-    rb"(?:(?!Autosync-Device:)[^\n]*\n)*"
+    rb"Autosync-Format: %d\n"
     rb"Autosync-Device: [^\n]*\n"
     rb"(?:Autosync-Branch: (?P<branch>[!-~]+)\n)?"
     rb"Autosync-Version: (?P<version>[ -~]*)\n"
-    rb"Autosync-Parents: (?P<parents>[0-9a-f ]*)\n"
+    rb"Autosync-Parents: (?P<parents>[0-9a-f ]*)\n" % FORMAT
 )
+_OTHER_FORMAT = re.compile(rb"\n\nautosync snapshot\n\nAutosync-Format: ([0-9]{1,6})\n")
 
 
 def parse_snapshot(snapshot: SnapshotId, raw: bytes) -> Snapshot:
@@ -163,12 +163,13 @@ def parse_snapshot(snapshot: SnapshotId, raw: bytes) -> Snapshot:
     """
     found = _SNAPSHOT.fullmatch(raw) if len(raw) <= _LARGEST_SNAPSHOT else None
     if found is None:
+        other = _OTHER_FORMAT.search(raw)
+        if other and int(other[1]) != FORMAT:
+            raise Unsafe(
+                f"snapshot {snapshot} has format {int(other[1])}, this autosync knows {FORMAT}",
+                hint="Update autosync on all devices of this workspace.",
+            )
         raise Unsafe(f"{snapshot} is no snapshot", hint=_HINT)
-    if int(found["format"]) != FORMAT:
-        raise Unsafe(
-            f"snapshot {snapshot} has format {int(found['format'])}, this autosync knows {FORMAT}",
-            hint="Update autosync on all devices of this workspace.",
-        )
     parsed = Snapshot(
         id=snapshot,
         tree=TreeId(found["tree"].decode()),

@@ -46,13 +46,17 @@ class Store:
     def put(self, kind: bytes, content: bytes) -> str:
         """Keep an object in memory until :meth:`flush`; return its hex id."""
         oid = object_id(self.repo.hash_name, kind, content).hex()
+        self.keep(oid, kind, content)
+        return oid
+
+    def keep(self, oid: str, kind: bytes, content: bytes) -> None:
+        """Keep an object whose hex id has been computed already."""
         with self._lock:
             if oid not in self._pending:
                 self._pending[oid] = (kind, content)
                 self._pending_bytes += len(content)
                 if self._pending_bytes > _PENDING_LIMIT:
                     self.flush()
-        return oid
 
     def put_tree(self, tree: Mapping[bytes, Slot]) -> str:
         """Keep a tree; return its hex id."""

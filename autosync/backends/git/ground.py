@@ -1,0 +1,100 @@
+"""Finds what a hinted path means: a file to look at, a directory to search, or nothing of ours."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from autosync.backends.git.files import look
+from autosync.backends.git.footing import Footing
+from autosync.backends.git.nested import is_repository
+from autosync.core.model import RelPath, parent_directories
+from autosync.core.safety import unsafe_component
+
+
+class _Kind(Enum):
+    DIRECTORY = "directory"
+    OTHER = "other"  # a file or a link; what is below it is gone
+    ABSENT = "absent"
+    GITLINK = "gitlink"
+    FOREIGN = "foreign"  # an untracked nested repository: not ours to look into
+
+
+@dataclass(slots=True)
+class Places:
+    """Where to look: single paths, and directories to be searched whole."""
+
+    files: set[RelPath] = field(default_factory=set)
+    directories: set[RelPath] = field(default_factory=set)
+
+
+class Ground:
+    """The directories of the working copy as one reading meets them, each looked at once."""
+
+    def __init__(self, root: bytes, footing: Footing) -> None:
+        self._root = root
+        self._footing = footing
+        self._kinds: dict[RelPath, _Kind] = {}
+
+    def places(self, hints: Iterable[RelPath]) -> Places:
+        """Return where to look for what the hints name."""
+        places = Places()
+        for hint in hints:
+            self._place(hint, places)
+        if b"" in places.directories:
+            places.directories = {RelPath(b"")}
+        return places
+
+    def reachable(self, path: RelPath) -> bool:
+        """Return whether all directories above ``path`` are there and ours."""
+        return all(self._kind(above) is _Kind.DIRECTORY for above in parent_directories(path))
+
+    def _place(self, hint: RelPath, places: Places) -> None:
+        if not hint:
+            places.directories.add(hint)
+            return
+        if not storable(hint) and not self._footing.known(hint):
+            return
+        for above in [*parent_directories(hint)][::-1]:
+            kind = self._kind(above)
+            if kind is _Kind.FOREIGN:
+                return
+            if kind is _Kind.GITLINK:
+                places.files.add(above)
+                return
+            if kind is not _Kind.DIRECTORY:  # nothing can stand at the hint any more
+                places.files.update((above, hint))
+                return
+        kind = self._kind(hint)
+        if kind is _Kind.DIRECTORY:
+            places.directories.add(hint)
+            places.files.add(hint)  # it may have been a file
+        elif kind is not _Kind.FOREIGN:
+            places.files.add(hint)
+
+    def _kind(self, path: RelPath) -> _Kind:
+        kind = self._kinds.get(path)
+        if kind is None:
+            kind = self._kinds[path] = self._find_kind(path)
+        return kind
+
+    def _find_kind(self, path: RelPath) -> _Kind:
+        full = os.path.join(self._root, path)
+        found = look(full)
+        if found is None:
+            return _Kind.ABSENT
+        if not stat.S_ISDIR(found.st_mode):
+            return _Kind.OTHER
+        if self._footing.is_gitlink(path):
+            return _Kind.GITLINK
+        if is_repository(full) and not self._footing.holds_files(path):
+            return _Kind.FOREIGN
+        return _Kind.DIRECTORY
+
+
+def storable(path: RelPath) -> bool:
+    """Return whether peers would take a file of that name."""
+    return not any(map(unsafe_component, path.split(b"/")))

@@ -1,0 +1,177 @@
+"""Reads the working copy's state: base plus whatever stands differently on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from autosync.backends.git.contents import Contents
+from autosync.backends.git.files import Torn, look
+from autosync.backends.git.footing import Footing
+from autosync.backends.git.ground import Ground, storable
+from autosync.backends.git.ignore import Ignore
+from autosync.backends.git.index import Index
+from autosync.backends.git.objects import is_tree
+from autosync.backends.git.settings import SettingsWatch
+from autosync.backends.git.status import dirty_paths
+from autosync.backends.git.trees import Trees
+from autosync.core.model import Base, Entry, RelPath, TreeId, parent_directories
+from autosync.errors import Busy
+from autosync.ports import Reading, Standing
+
+_ROOT = RelPath(b"")
+_TRIES = 3
+
+Previous = tuple[Base, TreeId]
+
+
+class Reader:
+    """The looking at one working copy; ``base`` tells what is checked out.
+
+    Once a file is in a snapshot it stays until it is deleted, also if a later ignore
+    rule names it or a repository is made around it: on the other devices it would
+    else be deleted.
+    """
+
+    def __init__(self, trees: Trees, settings: SettingsWatch, ignore: Ignore, base: Callable[[], Base]) -> None:
+        self._trees = trees
+        self._store = trees.store
+        self._repo = trees.store.repo
+        self._settings = settings
+        self._ignore = ignore
+        self._base = base
+        self._index = Index(self._repo)
+        self._contents = Contents(self._store, settings)
+        self._last: Previous | None = None
+
+    def close(self) -> None:
+        """End every process."""
+        self._contents.close()
+
+    def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:
+        """Return those of ``paths`` that the ignore rules name and that are not tracked."""
+        inside = [path for path in paths if storable(path) or not path]
+        named = self._ignore.matches(inside) | (set(paths) - set(inside))
+        if not named:
+            return frozenset()
+        footing = self._footing(self._base(), self._last)
+        return frozenset(path for path in named if not footing.known(path))
+
+    def standing(self, path: RelPath) -> Standing:
+        """Return what stands at ``path``; raises :class:`Torn` if it changes while it is read."""
+        self._contents.refresh()
+        footing = self._footing(self._base(), self._last)
+        full = os.path.join(self._repo.root, path)
+        before = look(full) if Ground(self._repo.root, footing).reachable(path) else None
+        if before is None:
+            return Standing(entry=None, signature=None)
+        seen = self._contents.look([path], footing)
+        after = look(full)
+        if path in seen.torn or after is None or _signature(after) != _signature(before):
+            raise Torn(path)
+        return Standing(entry=seen.entries.get(path, footing.entry(path)), signature=_signature(after))
+
+    def read(self, paths: Collection[RelPath] | None, previous: Previous | None) -> Reading:
+        """Return the working copy's state, reading only ``paths`` when ``previous`` allows.
+
+        Raises :class:`Busy` if the base keeps changing meanwhile.
+        """
+        for _ in range(_TRIES):
+            base = self._base()
+            reading = self._read(base, paths, previous)
+            if self._base() == base:
+                self._last = (base, reading.tree)
+                return reading
+        raise Busy("the checked out commit keeps changing", hint="It is looked at again when that has settled.")
+
+    def _read(self, base: Base, paths: Collection[RelPath] | None, previous: Previous | None) -> Reading:
+        footing = self._footing(base, previous)
+        if footing.moved:
+            self._contents.forget()
+        start = footing.base_tree if footing.moved else footing.tree
+        ground = Ground(self._repo.root, footing)
+        places = ground.places(self._hints(paths, footing))
+        edits: dict[RelPath, Entry | None] = {}
+        found = self._unignored(places.files, footing)
+        if places.directories:
+            if not footing.moved:
+                edits.update(self._committed(places.directories, footing))
+            found |= self._searched(places.directories, footing, previous)
+        edits.update((path, None) for path in found if not ground.reachable(path))
+        seen = self._contents.look(
+            [path for path in found if ground.reachable(path) and not footing.frozen(path)], footing
+        )
+        edits.update(seen.entries)
+        for path in seen.directories:  # None would take away all below it
+            if is_tree(self._trees.slot(start, path)):
+                edits.pop(path, None)
+        torn = seen.torn | _contradictions(edits)
+        for path in torn:
+            edits.pop(path, None)
+        return Reading(base=base, tree=self._trees.splice(start, edits), torn=frozenset(torn))
+
+    def _footing(self, base: Base, previous: Previous | None) -> Footing:
+        base_tree = self._store.tree_of(base.commit)
+        self._index.refresh(base_tree)
+        moved = previous is None or previous[0].commit != base.commit
+        tree = base_tree if previous is None else previous[1]
+        return Footing(self._trees, self._index, base_tree=base_tree, tree=tree, moved=moved)
+
+    def _hints(self, paths: Collection[RelPath] | None, footing: Footing) -> Collection[RelPath]:
+        """Return where to look, wider than ``paths`` if the rules for looking have changed."""
+        attributes_changed = self._contents.refresh()
+        ignores_changed = self._ignore.refresh()
+        # Which of its names a file has when case does not count, only git knows.
+        by_git = self._settings.current().ignore_case
+        if paths is None or footing.moved or attributes_changed or ignores_changed or by_git:
+            if paths is None:
+                self._ignore.forget()
+                self._contents.forget()
+            return (_ROOT,)
+        hints = set(paths)
+        for path in paths:
+            directory, name = os.path.split(path)
+            if name == b".gitattributes":
+                self._contents.forget()
+                hints.add(RelPath(directory))
+            elif name == b".gitignore":
+                self._ignore.forget()
+                hints.add(RelPath(directory))
+        return hints
+
+    def _unignored(self, paths: Iterable[RelPath], footing: Footing) -> set[RelPath]:
+        paths = set(paths)
+        return paths - self._ignore.matches([path for path in paths if not footing.known(path)])
+
+    def _committed(self, directories: Iterable[RelPath], footing: Footing) -> dict[RelPath, Entry | None]:
+        """Return what takes the last state back to the base below ``directories``."""
+        return {
+            change.path: change.old
+            for directory in directories
+            for change in self._trees.changes(footing.base_tree, footing.tree, under=directory)
+        }
+
+    def _searched(self, directories: Collection[RelPath], footing: Footing, previous: Previous | None) -> set[RelPath]:
+        """Return what differs from the base below ``directories``, and what was synced without being committed."""
+        dirty = dirty_paths(self._repo, [*directories], self._ignore.options())
+        found = {path for path in dirty if storable(path) or footing.known(path)}
+        if previous is not None:
+            old_base = self._store.tree_of(previous[0].commit)
+            for directory in directories:
+                changes = self._trees.changes(old_base, previous[1], under=directory)
+                found.update(change.path for change in changes if change.old is None)
+        return found
+
+
+def _signature(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode
+
+
+def _contradictions(edits: Mapping[RelPath, Entry | None]) -> set[RelPath]:
+    """Return the paths that were found as a file and as a directory, one after the other."""
+    found: set[RelPath] = set()
+    for path, entry in edits.items():
+        if entry is not None:
+            above = [parent for parent in parent_directories(path) if edits.get(parent) is not None]
+            found.update((path, *above) if above else ())
+    return found
