@@ -10,7 +10,7 @@ from contract import *  # noqa: E402, F403
 from contract.fleet import entries, operation, pair, rel  # noqa: E402
 from memoryfleet import MemoryFleet  # noqa: E402
 
-from autosync.errors import AutosyncError, Missing, TransientError, Unreachable  # noqa: E402
+from autosync.errors import AutosyncError, Missing, Refused, TransientError  # noqa: E402
 
 
 @pytest.fixture
@@ -62,6 +62,19 @@ def test_a_checkout_keeps_local_changes_or_refuses(fleet: MemoryFleet) -> None:
     assert site.files()[rel("a.txt")][1] == b"dirty\n"
 
 
+@pytest.mark.parametrize("untracked", ["x", "x/y/z", "x/y"])
+def test_a_checkout_never_takes_away_an_untracked_file(fleet: MemoryFleet, untracked: str) -> None:
+    site, _ = pair(fleet)
+    site.branch("topic")
+    site.write("x/y", b"committed\n")
+    site.commit("second")
+    site.checkout("topic")
+    site.write(untracked, b"untracked\n")
+    with pytest.raises(AutosyncError, match="would be lost"):
+        site.checkout("main")
+    assert site.files()[rel(untracked)][1] == b"untracked\n"
+
+
 def test_nothing_is_written_where_something_else_stands(fleet: MemoryFleet) -> None:
     site, _ = pair(fleet)
     with pytest.raises(IsADirectoryError):
@@ -78,10 +91,10 @@ def test_without_a_commit_there_is_nothing_to_amend_or_to_branch_off(fleet: Memo
         site.branch("topic")
 
 
-def test_without_a_hub_it_is_unreachable(fleet: MemoryFleet) -> None:
+def test_without_a_hub_it_is_refused(fleet: MemoryFleet) -> None:
     site, _ = pair(fleet)
     site.copy.hub = None
-    with pytest.raises(Unreachable, match="has no hub"):
+    with pytest.raises(Refused, match="has no hub"):
         site.backend.list_hub()
 
 

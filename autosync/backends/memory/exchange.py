@@ -9,7 +9,7 @@ from autosync.backends.memory import bundle
 from autosync.backends.memory.hub import MemoryHub
 from autosync.backends.memory.user import UserSide
 from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId, WorkspaceId
-from autosync.errors import Missing, Unreachable
+from autosync.errors import Missing, Refused
 
 _OFFERED = 256
 """How many changesets :meth:`Exchange.haves` names at most."""
@@ -96,6 +96,6 @@ class Exchange:
 
     def _hub(self) -> MemoryHub:
         if self.hub is None:
-            raise Unreachable("This working copy has no hub.", hint="Name a remote for it in the configuration.")
+            raise Refused("This working copy has no hub.", hint="Name a remote for it in the configuration.")
         self.hub.answer()
         return self.hub

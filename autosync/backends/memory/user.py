@@ -110,10 +110,12 @@ class UserSide:
         before, after = self.head_listing(), self.store.listing(self.store.tree_of(commit))
         changing = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
         for path in changing:
-            if self.entry_at(path) != before.get(path):
+            around = {*self.below(path), *(up for up in parent_directories(path) if up in self.files)}
+            if self.entry_at(path) != before.get(path) or (path in after and around - before.keys()):
                 raise AutosyncError(f"The local changes to {path!r} would be lost.", hint="Commit them first.")
         for path in changing:
-            self.remove(path)
+            if path in before:
+                self.remove(path)
         for path in changing:
             if path in after:
                 self.put_entry(path, after[path], self.store)

@@ -180,7 +180,7 @@ def staged(name: str) -> bytes:
 
 def brief(changes: Iterable[Change]) -> list[tuple[bytes, Kind | None, Kind | None]]:
     """Return path, old and new kind of each change."""
-    return [(bytes(c.path), c.old and c.old.kind, c.new and c.new.kind) for c in changes]
+    return [(bytes(c.path), c.old.kind if c.old else None, c.new.kind if c.new else None) for c in changes]
 
 
 def operation(path: str | bytes, expected: Entry | None, new: Entry | None, source: str | None = None) -> Operation:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from autosync.core.model import Base, DeviceId, Version
+from autosync.errors import Missing
 from contract.fleet import MAIN, TOPIC, Fleet, contents, look, pair, record, snap, unknown
 
 
@@ -129,3 +130,21 @@ class TestRecording:
         packed = one.backend.pack(previous.id, limit=8192)
         assert packed is not None
         assert two.backend.absorb(previous.id, packed) == previous
+
+    def test_what_is_not_here_is_neither_pinned_nor_secured(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        one.write("a.txt", b"edited\n")
+        commit = one.commit("second").commit
+        snapshot = snap(one)
+        assert commit is not None
+        with pytest.raises(Missing):
+            two.backend.pin("current", snapshot.id)
+        with pytest.raises(Missing):
+            two.backend.secure(commit)
+        assert two.backend.pins() == {}
+        one.backend.secure(commit)
+        assert one.backend.has_commit(commit)
+
+    def test_the_places_of_the_metadata_are_absolute(self, fleet: Fleet) -> None:
+        one, _ = pair(fleet)
+        assert all(directory.startswith(b"/") for directory in one.backend.metadata_directories())
