@@ -50,10 +50,16 @@ class Peers:
 
     def __init__(self) -> None:
         self._peers: dict[DeviceId, Peer] = {}
+        self._on_hub: dict[DeviceId, Peer] = {}
+        """What the hub lists and no announcement has told of: it may be older or newer."""
 
     def all(self) -> tuple[Peer, ...]:
         """Return the peers by name."""
-        return tuple(sorted(self._peers.values(), key=lambda p: (p.name, p.device)))
+        silent = [p for device, p in self._on_hub.items() if device not in self._peers]
+        return tuple(sorted([*self._peers.values(), *silent], key=lambda p: (p.name, p.device)))
+
+    def _known(self) -> list[Peer]:
+        return [*self._peers.values(), *self._on_hub.values()]
 
     def announced(self, said: Announcement, lane: str, now: float) -> None:
         """Take note of an announcement."""
@@ -70,24 +76,25 @@ class Peers:
         peer.failures, peer.retry_at, peer.reason = 0, 0.0, ""
 
     def listed(self, device: DeviceId, snapshot: SnapshotId) -> None:
-        """Take note of a snapshot found on the hub; an announcement that knows better stays."""
-        peer = self._peers.setdefault(device, Peer(device=device, name=device.rpartition("-")[0] or device))
-        if peer.snapshot == snapshot:
+        """Take note of a snapshot found on the hub."""
+        peer = self._peers.get(device)
+        if peer is not None and peer.snapshot == snapshot:
             peer.on_hub = True
-        elif peer.version is None or peer.seen == 0.0:
-            peer.snapshot, peer.version, peer.here, peer.on_hub = snapshot, None, None, True
-            peer.failures, peer.retry_at, peer.refusal = 0, 0.0, None
+            self._on_hub.pop(device, None)
+        elif device not in self._on_hub or self._on_hub[device].snapshot != snapshot:
+            name = peer.name if peer else device.rpartition("-")[0] or device
+            self._on_hub[device] = Peer(device=device, name=name, snapshot=snapshot, on_hub=True)
 
     def fetched(self, snapshot: Snapshot) -> None:
         """Take note that a snapshot is in our store now."""
-        for peer in self._peers.values():
+        for peer in self._known():
             if peer.snapshot == snapshot.id:
                 peer.here, peer.version, peer.pack = snapshot, snapshot.version, b""
                 peer.failures, peer.retry_at, peer.reason = 0, 0.0, ""
 
     def failed(self, wanted: SnapshotId, reason: str, now: float) -> None:
         """Take note that no source had ``wanted``; it is tried again later, more and more rarely."""
-        for peer in self._peers.values():
+        for peer in self._known():
             if peer.snapshot == wanted:
                 peer.failures += 1
                 peer.reason = reason
@@ -95,16 +102,16 @@ class Peers:
 
     def highest(self, device: DeviceId) -> int:
         """Return the greatest counter of ``device`` in any peer's version."""
-        return max((p.version.count(device) for p in self._peers.values() if p.version), default=0)
+        return max((p.version.count(device) for p in self._known() if p.version), default=0)
 
     def news(self, current: Snapshot) -> list[Peer]:
         """Return the peers whose snapshot ``current`` does not contain, the most advanced first."""
-        news = [p for p in self._peers.values() if not _is_refused(p, current) and _is_news(p, current)]
+        news = [p for p in self._known() if not _is_refused(p, current) and _is_news(p, current)]
         return sorted(news, key=lambda p: (-(sum(n for _, n in p.version.counters) if p.version else 0), p.device))
 
     def sources(self, wanted: SnapshotId) -> list[Source]:
         """Return the places to get ``wanted`` from: inline, then peers, then the hub."""
-        holders = [p for p in self._peers.values() if p.snapshot == wanted]
+        holders = [p for p in self._known() if p.snapshot == wanted]
         inline = [Source(kind=SourceKind.INLINE, device=p.device, pack=p.pack, lane=p.lane) for p in holders if p.pack][
             :1
         ]
@@ -114,18 +121,18 @@ class Peers:
 
     def direct(self, first: SnapshotId) -> list[Source]:
         """Return every peer that was heard of, those at ``first`` first."""
-        heard = sorted((p for p in self._peers.values() if p.seen), key=lambda p: (p.snapshot != first, p.device))
+        heard = sorted((p for p in self._known() if p.seen), key=lambda p: (p.snapshot != first, p.device))
         return [Source(kind=SourceKind.PEER, device=p.device) for p in heard]
 
     def refused(self, theirs: SnapshotId, ours: SnapshotId, reason: str, hint: str) -> None:
         """Take note that ``theirs`` cannot be joined with ``ours`` without the user."""
-        for peer in self._peers.values():
+        for peer in self._known():
             if peer.snapshot == theirs:
                 peer.refusal = Refusal(ours=ours, title=reason, hint=hint)
 
     def retry_all(self) -> None:
         """Forget failures and refusals: try everything again at once."""
-        for peer in self._peers.values():
+        for peer in self._known():
             peer.refusal, peer.retry_at, peer.failures = None, 0.0, 0
 
 
