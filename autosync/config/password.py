@@ -7,29 +7,28 @@ import subprocess
 from autosync.config.model import XmppConfig
 from autosync.errors import ConfigError
 
-_PATIENCE = 30.0
 _SERVICE = "autosync"
 
 
-def fetch_password(xmpp: XmppConfig) -> str:
-    """Return the password.  Blocks for up to 30 s while a password command runs.
+def fetch_password(xmpp: XmppConfig, *, patience: float = 30.0) -> str:
+    """Return the password.  Blocks for up to ``patience`` seconds while a password command runs.
 
     Raises :class:`ConfigError`, which never holds the password.
     """
     if xmpp.password is not None:
         return xmpp.password
     if xmpp.password_command is not None:
-        return _from_command(xmpp.password_command)
+        return _from_command(xmpp.password_command, patience)
     return _from_keyring(xmpp.jid)
 
 
-def _from_command(command: tuple[str, ...]) -> str:
+def _from_command(command: tuple[str, ...], patience: float) -> str:
     name = command[0]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE, check=False)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=False)
     except subprocess.TimeoutExpired:
         raise ConfigError(
-            f"xmpp.password-command: {name} gave no answer for {_PATIENCE:.0f} seconds",
+            f"xmpp.password-command: {name} gave no answer for {patience:g} seconds",
             hint="Run it by hand; it must not ask anything on the terminal.",
         ) from None
     except OSError as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import keyring
+import keyring.backends.fail
+import keyring.backends.null
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -353,6 +357,45 @@ def test_a_password_command_that_fails_is_told_without_the_password(command: lis
 def test_a_password_command_gives_its_first_line() -> None:
     command = ("printf", "%s", "p w$HOME\r\nlogin: me\n")
     assert fetch_password(XmppConfig(jid="a@b", password_command=command)) == "p w$HOME"
+
+
+def test_a_password_command_that_hangs_is_ended() -> None:
+    with pytest.raises(ConfigError) as caught:
+        fetch_password(XmppConfig(jid="a@b", password_command=("sleep", "60")), patience=0.05)
+    assert caught.value.title == "xmpp.password-command: sleep gave no answer for 0.05 seconds"
+
+
+class OneSecret(keyring.backends.null.Keyring):
+    """A keyring that knows the password of one account."""
+
+    priority = 1
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return "hunter2" if (service, username) == ("autosync", "a@b") else None
+
+
+@pytest.fixture
+def own_keyring() -> Iterator[None]:
+    before = keyring.get_keyring()
+    keyring.set_keyring(OneSecret())
+    yield
+    keyring.set_keyring(before)
+
+
+@pytest.mark.usefixtures("own_keyring")
+def test_the_keyring_is_asked_for_the_account() -> None:
+    assert fetch_password(XmppConfig(jid="a@b", keyring=True)) == "hunter2"
+    with pytest.raises(ConfigError) as caught:
+        fetch_password(XmppConfig(jid="c@d", keyring=True))
+    assert caught.value.title == "xmpp.keyring: the keyring has no password for c@d"
+    assert "keyring set autosync c@d" in caught.value.hint
+
+
+@pytest.mark.usefixtures("own_keyring")
+def test_a_keyring_that_does_not_open_is_told() -> None:
+    keyring.set_keyring(keyring.backends.fail.Keyring())
+    with pytest.raises(ConfigError, match=r"^xmpp\.keyring: the keyring does not open: "):
+        fetch_password(XmppConfig(jid="a@b", keyring=True))
 
 
 ADDITION = Addition(path="/n", workspace="new", key_file="/n.key", remote=None)
