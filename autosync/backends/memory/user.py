@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from autosync.backends.memory.objects import Changeset, Listing, ObjectStore
 from autosync.core.model import Base, CommitId, Entry, Kind, ObjectId, RelPath, TreeId, parent_directories
@@ -167,10 +167,9 @@ class UserSide:
         """Return whether a pattern names ``path`` or a directory above it; tracked or not."""
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.ignore_patterns for name in path.split(b"/"))
 
-    def versioned(self, paths: Iterable[RelPath]) -> list[RelPath]:
-        """Return those of ``paths`` that are tracked, or neither ignored nor inside a nested repository."""
-        tracked = self.head_listing()
-        return [p for p in paths if (p in tracked or not self.is_ignored(p)) and not self._is_nested(p)]
+    def versioned(self, paths: Iterable[RelPath], known: Container[RelPath]) -> list[RelPath]:
+        """Return those of ``paths`` that are ``known``, or neither ignored nor inside a nested repository."""
+        return [p for p in paths if (p in known or not self.is_ignored(p)) and not self._is_nested(p)]
 
     def head_listing(self) -> Listing:
         """Return what is tracked."""
@@ -196,7 +195,7 @@ class UserSide:
 
     def _write_tree(self) -> TreeId:
         listing: dict[RelPath, Entry] = {}
-        for path in self.versioned(self.files):
+        for path in self.versioned(self.files, self.head_listing()):
             entry = self.entry_at(path)
             if entry is not None:
                 listing[path] = entry

@@ -49,6 +49,7 @@ class MemoryWorkingCopy(Exchange):
         self.metadata = self.root + b"/.autosync"
         self._kept = ObjectStore(self.store)
         self._pins: dict[str, SnapshotId] = {}
+        self._last: TreeId | None = None
 
     @property
     def files(self) -> Mapping[RelPath, tuple[Kind, bytes]]:
@@ -66,6 +67,7 @@ class MemoryWorkingCopy(Exchange):
     def crash(self) -> None:
         """Forget what a killed agent had in memory only."""
         self._kept = ObjectStore(self.store)
+        self._last = None
 
     def close(self) -> None:
         """Do nothing: there is no process and no open file."""
@@ -85,13 +87,14 @@ class MemoryWorkingCopy(Exchange):
 
     def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:
         """Return those of ``paths`` that a pattern names and that neither are tracked nor hold what is."""
-        tracked = set(self.user.head_listing())
-        tracked.update([up for path in tracked for up in parent_directories(path)])
-        return frozenset(path for path in paths if path not in tracked and self.user.is_ignored(path))
+        known = self._known(self._last)
+        known |= {up for path in known for up in parent_directories(path)}
+        return frozenset(path for path in paths if path not in known and self.user.is_ignored(path))
 
     def read(self, paths: Collection[RelPath] | None, previous: tuple[Base, TreeId] | None) -> Reading:
         """Return the state now, looking only at ``paths`` if the base is still ``previous``'s."""
         base = self.base()
+        known = self._known(None if previous is None else previous[1])
         if previous is None or previous[0] != base or paths is None:
             paths = [RelPath(b"")]
             start = self.tree_of(base.commit)
@@ -106,8 +109,9 @@ class MemoryWorkingCopy(Exchange):
             candidates.discard(RelPath(b""))
             torn |= candidates & self.user.writing
             edits.update(dict.fromkeys(candidates - torn))
-            edits.update((each, self._keep(each)) for each in self.user.versioned(candidates - torn))
-        return Reading(base=base, tree=self._kept.splice(start, edits), torn=frozenset(torn))
+            edits.update((each, self._keep(each)) for each in self.user.versioned(candidates - torn, known))
+        self._last = self._kept.splice(start, edits)
+        return Reading(base=base, tree=self._last, torn=frozenset(torn))
 
     def standing(self, path: RelPath) -> Standing:
         """Return what stands at ``path``.  Raises :class:`TransientError` for a file in ``user.writing``."""
@@ -119,6 +123,10 @@ class MemoryWorkingCopy(Exchange):
         inode = self.user.inodes[path]
         mode = {Kind.FILE: 0o100644, Kind.EXECUTABLE: 0o100755, Kind.SYMLINK: 0o120777, Kind.NESTED: 0o040755}
         return Standing(entry=entry, signature=(inode, len(self.files[path][1]), inode, mode[entry.kind]))
+
+    def _known(self, tree: TreeId | None) -> set[RelPath]:
+        """Return what is tracked or was synced in ``tree``: a later ignore rule does not delete it elsewhere."""
+        return {*self.user.head_listing(), *self._kept.listing(tree)}
 
     def _keep(self, path: RelPath) -> Entry | None:
         """Return what stands at ``path``, its content kept."""

@@ -203,6 +203,27 @@ class TestLooking:
         assert brief(site.backend.changes(before.tree, look(site, ["d"], before).tree)) == expected
         assert brief(site.backend.changes(before.tree, look(site, ["d/b.txt"], before).tree)) == expected
 
+    def test_what_was_synced_stays_when_it_is_ignored_later(self, fleet: Fleet) -> None:
+        site, _ = pair(fleet)
+        site.write("junk", b"1\n")
+        site.write("d/new/junk", b"2\n")
+        before = look(site)
+        site.ignore(b"junk")
+        site.ignore(b"new")
+        site.write("e/junk", b"never synced\n")
+        for named in (None, [""], ["junk", "d", "e"], ["junk", "d/new/junk", "e/junk"]):
+            assert look(site, named, before).tree == before.tree, named
+        asked = [rel(path) for path in ("junk", "d/new", "d/new/junk", "e/junk")]
+        assert site.backend.ignored(asked) == {b"e/junk"}
+        site.write("junk", b"edited\n")
+        site.remove("d/new")
+        for named in (None, ["junk", "d/new"]):
+            after = look(site, named, before)
+            assert brief(site.backend.changes(before.tree, after.tree)) == [
+                (b"d/new/junk", Kind.FILE, None),
+                (b"junk", Kind.FILE, Kind.FILE),
+            ]
+
     def test_a_nested_repository_is_never_swallowed(self, fleet: Fleet) -> None:
         site, _ = pair(fleet)
         before = look(site)
