@@ -108,14 +108,20 @@ class Git:
         *args: str | bytes,
         stdin: int | BinaryIO = subprocess.PIPE,
         stdout: int | BinaryIO = subprocess.PIPE,
+        stderr: int | BinaryIO | None = None,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a command that the caller talks to and ends."""
+        """Start a command that the caller talks to and ends.
+
+        Unless ``stderr`` says otherwise, errors can be read only if ``stdout`` is not a pipe.
+        """
+        if stderr is None:
+            stderr = subprocess.PIPE if stdout != subprocess.PIPE else subprocess.DEVNULL
         return subprocess.Popen(
             self.argv(args),
             cwd=self.directory,
             stdin=stdin,
             stdout=stdout,
-            stderr=subprocess.PIPE if stdout != subprocess.PIPE else subprocess.DEVNULL,
+            stderr=stderr,
             env=environment({**self.env, **(env or {})}),
         )

@@ -1,0 +1,209 @@
+"""Moves snapshots between this store and others: inline, peer and hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, cast
+
+from autosync.backends.git.cli import Git
+from autosync.backends.git.hub import Hub
+from autosync.backends.git.incoming import incoming
+from autosync.backends.git.inline import TooLarge, beyond_base, check
+from autosync.backends.git.network import Patience
+from autosync.backends.git.pack import write_pack
+from autosync.backends.git.repository import Repository
+from autosync.backends.git.store import Store
+from autosync.backends.git.thin import Bounds, Loose, decode, encode
+from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId, WorkspaceId
+from autosync.errors import AutosyncError, Missing, TransientError, Unreachable, Unsafe
+
+RECEIVE_LIMIT = 16 << 30
+"""Bytes of one pack from a peer."""
+HAVES = 256
+"""Ids offered to a peer."""
+
+_SERVED_HAVES = 1024
+_CHUNK = 1 << 16
+_SMALLEST_OBJECT = 12
+"""Bytes an object takes in a pack at the very least."""
+_ALL_PINS = "refs/autosync/pins/"
+
+
+class Exchange:
+    """The exchange of one working copy, for any number of threads.
+
+    ``remote`` is the name or URL of the hub in the user's repository, ``None`` for
+    no hub; ``hub_prefix`` is where the snapshots are put there (``refs/autosync``).
+    """
+
+    def __init__(
+        self,
+        repo: Repository,
+        store: Store,
+        workspace: WorkspaceId,
+        remote: str | None,
+        hub_prefix: str,
+        *,
+        patience: Patience | None = None,
+        receive_limit: int = RECEIVE_LIMIT,
+    ) -> None:
+        self._repo = repo
+        self._store = store
+        self._hub = Hub(repo, store, workspace, remote, hub_prefix, patience=patience or Patience())
+        self._receive_limit = receive_limit
+
+    def close(self) -> None:
+        """End every transfer with the hub."""
+        self._hub.close()
+
+    # -- inline ----------------------------------------------------------------------------
+    def pack(self, snapshot: SnapshotId, *, limit: int) -> bytes | None:
+        """Return a thin pack of exactly what ``snapshot`` has beyond its base, ``None`` if it would be
+        larger than ``limit`` bytes.  Raises :class:`Missing`."""
+        loaded = self._loaded(snapshot)
+        try:
+            objects = beyond_base(self._store, loaded, most=min(limit // _SMALLEST_OBJECT, Bounds().objects))
+            return encode(objects, self._repo.hash_name, limit=min(limit, Bounds().packed))
+        except TooLarge:
+            return None
+
+    def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
+        """Store an inline pack and return the snapshot.
+
+        Raises :class:`Missing` if its base is not here, :class:`Unsafe` if the
+        content is not what the id says or holds a name we must not write.
+        """
+        self._checked(snapshot)
+        known = self._store.load(snapshot)
+        if known is not None:
+            return known
+        objects = decode(pack, self._repo.hash_name, self._base_of_delta, Bounds())
+        checked = check(self._store, snapshot, objects)
+        write_pack(
+            os.path.join(self._repo.store_dir, b"objects", b"pack"),
+            self._repo.hash_name,
+            [(oid, loose.kind, loose.content) for oid, loose in objects.items()],
+        )
+        return checked
+
+    def _base_of_delta(self, oid: bytes, size: int) -> Loose | None:
+        header = self._store.header(oid.hex())
+        if header is None or header[1] != size:
+            return None
+        return Loose(kind=header[0], content=self._store.read(oid.hex())[1])
+
+    # -- peer --------------------------------------------------------------------------------
+    def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
+        """Write a pack to ``out`` that brings one who has the commits and snapshots ``have`` to ``want``.
+
+        It contains public history that the other lacks.  Raises :class:`Missing` if
+        ``want`` is not a snapshot of this store, or belongs to another worktree's workspace.
+        """
+        self._loaded(want)
+        self._refuse_foreign(want)
+        known = [oid for oid in have[:_SERVED_HAVES] if self._repo.is_id(oid) and self._store.has_commit(CommitId(oid))]
+        process = self._repo.store.start("pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q")
+        try:
+            with cast(BinaryIO, process.stdin) as stdin:
+                stdin.write("".join([f"{want}\n", *(f"^{oid}\n" for oid in known)]).encode())
+            stdout = cast(BinaryIO, process.stdout)
+            while part := stdout.read(_CHUNK):
+                out.write(part)
+            if process.wait() != 0:
+                raise TransientError(
+                    f"git pack-objects could not pack snapshot {want}",
+                    hint=f"Look at `git -C {os.fsdecode(self._repo.store_dir)} fsck`.",
+                )
+        finally:
+            process.kill()
+            process.wait()
+            cast(BinaryIO, process.stdout).close()
+
+    def receive(self, want: SnapshotId, pack: BinaryIO) -> Snapshot:
+        """Store what :meth:`serve` of a peer wrote and return the snapshot.
+
+        Until it has proven whole and harmless nothing of it is in the store.  Raises as
+        :meth:`absorb`, and :class:`Unreachable` if it breaks off.
+        """
+        self._checked(want)
+        known = self._store.load(want)
+        if known is not None:
+            return known
+        with incoming(self._repo) as arriving:
+            try:
+                arriving.take(pack, limit=self._receive_limit)
+            except OSError as error:
+                raise Unreachable(
+                    f"The transfer of snapshot {want} broke off: {error}", hint="It will be tried again."
+                ) from error
+            return arriving.admit(want)
+
+    def haves(self) -> Sequence[str]:
+        """Return the ids of commits and snapshots to offer to :meth:`serve` of a peer, best first.
+
+        These are our pinned snapshots, HEAD, the branches and the remote-tracking
+        branches, most recent first within each; :data:`HAVES` at most.
+        """
+        pins = _tips(self._repo.store, HAVES // 2, self._repo.pin_prefix)
+        _, head = self._repo.git.call("rev-parse", "--quiet", "--verify", "HEAD^{commit}", accept=(0, 1, 128))
+        heads = _tips(self._repo.git, HAVES, "refs/heads")
+        remotes = _tips(self._repo.git, HAVES, "refs/remotes")
+        return list(dict.fromkeys([*pins, *head.decode().split(), *heads, *remotes]))[:HAVES]
+
+    def _refuse_foreign(self, want: SnapshotId) -> None:
+        """Raise :class:`Missing` for a snapshot that only other worktrees have pinned."""
+        if not os.path.isdir(os.path.join(self._repo.common_dir, b"worktrees")):
+            return
+        listed = self._repo.store.run("for-each-ref", f"--points-at={want}", "--format=%(refname)", _ALL_PINS)
+        pins = os.fsdecode(listed).splitlines()
+        if pins and not any(pin.startswith(self._repo.pin_prefix) for pin in pins):
+            raise _absent(want)
+
+    # -- hub ---------------------------------------------------------------------------------
+    def push(self, device: DeviceId, snapshot: SnapshotId) -> None:
+        """Put ``snapshot`` on the hub as this device's latest.  Raises :class:`Unreachable`, :class:`Refused`."""
+        self._loaded(snapshot)
+        self._hub.push(device, snapshot)
+
+    def list_hub(self) -> Mapping[DeviceId, SnapshotId]:
+        """Return the latest snapshot of every device that the hub has for this workspace."""
+        return self._hub.list_hub()
+
+    def fetch(self, device: DeviceId, snapshot: SnapshotId) -> Snapshot:
+        """Get ``snapshot``, latest of ``device``, from the hub.  Raises :class:`Missing`, :class:`Unreachable`."""
+        self._checked(snapshot)
+        return self._store.load(snapshot) or self._hub.fetch(device, snapshot)
+
+    def push_branch(self, branch: str) -> bool:
+        """Push the user's branch to the hub; ``False`` if the hub has moved on."""
+        return self._hub.push_branch(branch)
+
+    def fetch_branch(self, branch: str) -> CommitId | None:
+        """Get the hub's ``branch`` into the private store and return its tip, ``None`` if it has none."""
+        return self._hub.fetch_branch(branch)
+
+    # -- checks ------------------------------------------------------------------------------
+    def _checked(self, snapshot: SnapshotId) -> None:
+        if not self._repo.is_id(snapshot):
+            raise Unsafe(f"{snapshot[:100]!r} is no {self._repo.hash_name} object id", hint="Nothing was fetched.")
+
+    def _loaded(self, snapshot: SnapshotId) -> Snapshot:
+        try:
+            loaded = self._store.load(snapshot) if self._repo.is_id(snapshot) else None
+        except AutosyncError as error:  # an object of the user's, say: not for others
+            raise _absent(snapshot) from error
+        if loaded is None:
+            raise _absent(snapshot)
+        return loaded
+
+
+def _tips(git: Git, count: int, prefix: str) -> list[str]:
+    listed = git.run("for-each-ref", "--sort=-committerdate", f"--count={count}", "--format=%(objectname)", prefix)
+    return listed.decode("ascii").split()
+
+
+def _absent(snapshot: SnapshotId) -> Missing:
+    return Missing(
+        f"{snapshot[:100]} is not a snapshot of this workspace", hint="Ask for the latest one that was announced."
+    )
