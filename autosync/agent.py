@@ -27,7 +27,7 @@ from autosync.core.commands import Announce
 from autosync.core.events import Announcement
 from autosync.core.model import DeviceId, Snapshot, SnapshotId
 from autosync.core.plan import Conflict
-from autosync.core.session import Mode, SessionSettings
+from autosync.core.settings import Mode, SessionSettings
 from autosync.errors import AutosyncError
 from autosync.link import Links, load_or_create_identity
 from autosync.perform import Performer
@@ -72,7 +72,7 @@ class Agent:
         identity = load_or_create_identity(config.state_dir)
         self._network = ThreadPoolExecutor(NETWORK_THREADS, thread_name_prefix="network")
         self._locals: dict[bytes, ThreadPoolExecutor] = {}
-        self._links = Links(listen=config.listen, identity=identity)
+        self._links = Links(identity, listen=config.listen)
         self._broadcaster = Broadcaster(
             device=self._device, name=config.device, certificate=identity.certificate_der, states=self._states
         )
@@ -192,7 +192,7 @@ class Agent:
             self._broadcaster.save(member, conflicts=member.state.conflicts + new)
 
     def _learn(self, member: Membership, said: Announcement) -> None:
-        self._links.learn(member.key.id, said.device, said.addresses)
+        self._links.learn(member.key.id, said.device, said.addresses, heard=said.state != "stopped")
 
     # -- the control socket ----------------------------------------------------------------------------
     async def _answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -316,7 +316,8 @@ class Agent:
         return chosen
 
     def _linked(self, workspace: Workspace) -> dict[str, str]:
-        return {p.device: p.address for p in self._links.peers(workspace.member.key.id) if p.connected}
+        peers = self._links.peers(workspace.member.key.id)
+        return {p.device: p.address for p in peers if p.connected and p.device is not None}
 
 
 class _Listener:

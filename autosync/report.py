@@ -10,7 +10,7 @@ from typing import Any
 
 from autosync.broadcast import Membership
 from autosync.core.model import Order, Snapshot
-from autosync.core.session import SessionStatus
+from autosync.core.settings import SessionStatus
 from autosync.core.sources import Peer
 from autosync.ports import ChannelStatus
 

@@ -28,7 +28,8 @@ from autosync.core.commands import (
 )
 from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId
 from autosync.core.plan import Conflict
-from autosync.core.session import Session, SessionSettings
+from autosync.core.session import Session
+from autosync.core.settings import SessionSettings
 from autosync.errors import AutosyncError
 from autosync.perform import Performer, failure, title_of
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import ClassVar
 
 from autosync.core import events as ev
@@ -14,98 +13,29 @@ from autosync.core.commands import (
     Commit,
     Fetch,
     Integrate,
-    ListHub,
     LocalCommand,
     MergeBranch,
-    Push,
     Source,
     SyncBranch,
     TakeSnapshot,
     Tell,
 )
 from autosync.core.debounce import Debouncer
-from autosync.core.model import DeviceId, Snapshot, SnapshotId
+from autosync.core.hubtalk import HubTalk
+from autosync.core.model import Snapshot, SnapshotId
+from autosync.core.retry import Retry
+from autosync.core.settings import Halt, Mode, SessionSettings, SessionStatus
 from autosync.core.sources import Peer, Peers
 
 BUSY_FIRST, BUSY_MOST = 0.05, 2.0
 """Seconds between looks while the user's own git or hg is at work."""
 FAILED_FIRST, FAILED_MOST = 1.0, 60.0
 """Seconds between attempts after a failure that may pass."""
-HUB_SETTLE, HUB_MOST = 2.0, 10.0
-"""Seconds of quiet before a snapshot goes to the hub, the slow lane; and the longest wait."""
 METADATA_SETTLE = 0.03
 """Seconds of quiet below .git or .hg before the working copy is read: git moves HEAD a moment
 after it gave its index lock back, and half a checkout must not be mistaken for edits."""
 NEWS_PATIENCE = 0.25
 """Seconds that a peer's snapshot waits for local edits to settle, so that both are merged at once."""
-PERMANENT_RETRY = 300.0
-"""Seconds between attempts when the hub says no: its owner may have changed his mind."""
-
-
-class Mode(Enum):
-    """Which way a working copy is synced."""
-
-    TWO_WAY = "two-way"
-    SEND = "send"
-    RECEIVE = "receive"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionSettings:
-    """What a session needs to know of the configuration; times in seconds."""
-
-    device: DeviceId
-    name: str
-    mode: Mode = Mode.TWO_WAY
-    auto_commit: bool = False
-    commit_after: float = 60.0
-    settle: float = 0.05
-    max_wait: float = 2.0
-    hub: bool = False
-    hub_interval: float = 60.0
-    rescan: float = 600.0
-    conservative: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Halt:
-    """Why nothing is done until something changes, and how to go on."""
-
-    title: str
-    hint: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionStatus:
-    """What a session tells about itself; ``pending`` counts paths that still have to be looked at."""
-
-    phase: str
-    current: Snapshot | None
-    pending: int
-    waiting_for: str
-    halt: Halt | None
-    last_sync: float | None
-    hub: SnapshotId | None
-    peers: tuple[Peer, ...]
-
-
-@dataclass(slots=True)
-class _Retry:
-    """A back-off without a clock of its own."""
-
-    first: float
-    most: float
-    count: int = 0
-    at: float = 0.0
-    reason: str = ""
-
-    def again(self, now: float, reason: str) -> None:
-        self.at = now + min(self.most, self.first * 2**self.count)
-        self.count += 1
-        self.reason = reason
-
-    def clear(self) -> None:
-        self.count, self.at, self.reason = 0, 0.0, ""
 
 
 @dataclass(slots=True)
@@ -137,22 +67,16 @@ class Session:
         self._debounce = Debouncer(settle=settings.settle, max_wait=settings.max_wait)
         self._local: LocalCommand | None = None
         self._fetching: _Fetching | None = None
-        self._pushing: SnapshotId | None = None
-        self._listing = False
         self._look_at_all = True
         self._look_at_base = False
         self._metadata_quiet_at = 0.0
         self._news_since: float | None = None
-        self._busy = _Retry(BUSY_FIRST, BUSY_MOST)
-        self._failed = _Retry(FAILED_FIRST, FAILED_MOST)
-        self._hub_failed = _Retry(FAILED_FIRST, FAILED_MOST)
+        self._busy = Retry(BUSY_FIRST, BUSY_MOST)
+        self._failed = Retry(FAILED_FIRST, FAILED_MOST)
         self._announced: tuple[SnapshotId | None, str, bool] | None = None
         self._announce_again = False
-        self._on_hub: SnapshotId | None = None
-        self._hub_due: float | None = None
-        self._hub_latest = 0.0
-        self._list_at = 0.0
         self._rescan_at = 0.0
+        self._hub = HubTalk(interval=settings.hub_interval) if settings.hub else None
         self._uncommitted = False
         self._branch_due: float | None = None
         self._inexact: SnapshotId | None = None
@@ -174,10 +98,7 @@ class Session:
         if self._local is None:
             not_before = max(self._busy.at, self._failed.at, self._metadata_quiet_at)
             times += [max(t, not_before) for t in self._local_times()]
-        if self.settings.hub and not self._listing:
-            times.append(max(self._list_at, self._hub_failed.at))
-        if self._hub_due is not None and self._pushing is None:
-            times.append(max(self._hub_due, self._hub_failed.at))
+        times += self._hub.times() if self._hub else []
         return min(times)
 
     def _local_times(self) -> list[float]:
@@ -205,10 +126,10 @@ class Session:
             phase=self._phase(),
             current=self.current,
             pending=self._debounce.pending() + (1 if self._look_at_all or self._look_at_base else 0),
-            waiting_for=self._busy.reason or self._failed.reason or self._hub_failed.reason,
+            waiting_for=self._busy.reason or self._failed.reason or (self._hub.failed.reason if self._hub else ""),
             halt=self.halt,
             last_sync=self.last_sync,
-            hub=self._on_hub,
+            hub=self._hub.latest if self._hub else None,
             peers=self.peers.all(),
         )
 
@@ -227,7 +148,7 @@ class Session:
 
     def is_on_hub(self) -> bool:
         """Return whether the hub has the state that this device made last."""
-        return self._hub_due is None
+        return self._hub is not None and self._hub.settled
 
     # -- what happened ------------------------------------------------------------------
     def _started(self, event: ev.Started, now: float) -> list[Command]:
@@ -261,7 +182,8 @@ class Session:
 
     def _asked(self, _event: ev.AnnouncementsAsked, now: float) -> list[Command]:
         self._announce_again = True
-        self._list_at = min(self._list_at, now)
+        if self._hub:
+            self._hub.look_soon(now)
         return []
 
     def _snapshot_taken(self, event: ev.SnapshotTaken, now: float) -> list[Command]:
@@ -333,8 +255,9 @@ class Session:
         return []
 
     def _command_failed(self, event: ev.CommandFailed, now: float) -> list[Command]:
-        if event.command in ("Push", "ListHub"):
-            return self._hub_command_failed(event, now)
+        if event.command in ("Push", "ListHub") and self._hub:
+            tell = self._hub.refused(event, now)
+            return [Tell(title=event.title, hint=event.hint)] if tell else []
         self._put_back(now)
         if event.command in ("Commit", "SyncBranch", "MergeBranch"):
             self._branch_due = now + self.settings.commit_after
@@ -344,35 +267,17 @@ class Session:
             self._failure = Halt(title=event.title, hint=event.hint)
         return [Tell(title=event.title, hint=event.hint)] if first else []
 
-    def _hub_command_failed(self, event: ev.CommandFailed, now: float) -> list[Command]:
-        if event.command == "Push":
-            self._pushing = None
-        else:
-            self._listing = False
-        first = self._hub_failed.reason != event.title
-        self._hub_failed.again(now, event.title)
-        if event.transient:
-            return []
-        self._hub_failed.at = now + PERMANENT_RETRY
-        return [Tell(title=event.title, hint=event.hint)] if first else []
-
     def _pushed(self, event: ev.Pushed, _now: float) -> list[Command]:
-        self._pushing = None
-        self._on_hub = event.snapshot
-        if self.current is not None and self.current.id == event.snapshot:
-            self._hub_due = None
-        self._hub_failed.clear()
+        if self._hub:
+            self._hub.pushed(event.snapshot, self.current)
         return []
 
     def _hub_listed(self, event: ev.HubListed, now: float) -> list[Command]:
-        self._listing = False
-        self._list_at = now + self.settings.hub_interval
-        self._hub_failed.clear()
-        for device, snapshot in event.snapshots:
-            if device != self.settings.device:
-                self.peers.listed(device, snapshot)
-            else:
-                self._on_hub = self._on_hub or snapshot
+        listed = dict(event.snapshots)
+        if self._hub:
+            self._hub.listed(listed.pop(self.settings.device, None), now)
+        for device, snapshot in listed.items():
+            self.peers.listed(device, snapshot)
         if self.settings.auto_commit and self._branch_due is None:
             self._branch_due = now
         return []
@@ -406,11 +311,10 @@ class Session:
 
     def _flush(self, _event: ev.FlushAsked, now: float) -> list[Command]:
         self._look_at_all = True
-        for retry in (self._busy, self._failed, self._hub_failed):
-            retry.clear()
-        self._list_at = now
-        if self._hub_due is not None:
-            self._hub_due = now
+        self._busy.clear()
+        self._failed.clear()
+        if self._hub:
+            self._hub.hurry(now)
         self.peers.retry_all()
         return []
 
@@ -444,7 +348,7 @@ class Session:
         commands = self._say_where_we_are()
         if self.paused or self._root_gone:
             return commands
-        commands += self._talk_to_hub(now)
+        commands += self._hub.commands(self.current, now) if self._hub else []
         commands += self._fetch_news(now)
         if self._local is None and now >= max(self._busy.at, self._failed.at, self._metadata_quiet_at):
             self._local = self._next_local(now)
@@ -455,7 +359,7 @@ class Session:
     def _say_where_we_are(self) -> list[Command]:
         if self.current is None:
             return []
-        said = (self.current.id, self._state(), self._on_hub == self.current.id)
+        said = (self.current.id, self._state(), self._hub is not None and self._hub.latest == self.current.id)
         if said == self._announced and not self._announce_again:
             return []
         self._announced, self._announce_again = said, False
@@ -469,18 +373,6 @@ class Session:
                 on_hub=said[2],
             )
         ]
-
-    def _talk_to_hub(self, now: float) -> list[Command]:
-        commands: list[Command] = []
-        if not self.settings.hub or now < self._hub_failed.at:
-            return commands
-        if not self._listing and now >= self._list_at:
-            self._listing = True
-            commands.append(ListHub())
-        if self._hub_due is not None and self._pushing is None and now >= self._hub_due and self.current is not None:
-            self._pushing = self.current.id
-            commands.append(Push(snapshot=self.current.id))
-        return commands
 
     def _fetch_news(self, now: float) -> list[Command]:
         if self._fetching is not None:
@@ -542,9 +434,8 @@ class Session:
 
     def _edited_here(self, now: float) -> None:
         """Take note of a new state that no other device has made."""
-        if self.settings.hub and self.settings.mode is not Mode.RECEIVE:
-            self._hub_latest = now + HUB_MOST if self._hub_due is None else self._hub_latest
-            self._hub_due = min(now + HUB_SETTLE, self._hub_latest)
+        if self._hub and self.settings.mode is not Mode.RECEIVE:
+            self._hub.edited(now)
         if self.settings.auto_commit and self.current is not None:
             # Of several devices whose edits were merged, the first by name commits; the
             # others only if it does not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,8 +26,9 @@ from autosync.core.commands import (
     Tell,
 )
 from autosync.core.events import Announcement, PathHint, Touch
-from autosync.core.model import Base, DeviceId, RelPath, SnapshotId, Version
-from autosync.core.session import Session, SessionSettings
+from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, Version
+from autosync.core.session import Session
+from autosync.core.settings import SessionSettings
 from autosync.errors import AutosyncError, Unreachable
 from autosync.perform import Performer
 
@@ -187,9 +189,7 @@ class World:
             return device.performer.fetch(command)
         source = next(d for d in self.devices if d.id == command.source.device)
 
-        def get():  # type: ignore[no-untyped-def]
-            import io
-
+        def get() -> Snapshot:
             if not (source.on and source.linked and device.linked):
                 raise Unreachable(f"{source.name} is away", hint="")
             pipe = io.BytesIO()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autosync.core import events as ev
 from autosync.core.model import CommitId, RelPath
-from autosync.core.session import Mode
+from autosync.core.session import Session
+from autosync.core.settings import Mode
 from tests.core.simulator import Device, World
 
 A = RelPath(b"a.txt")
@@ -66,10 +69,6 @@ def test_both_edit_one_line_and_both_versions_are_kept_under_the_same_names() ->
 def test_a_sender_takes_nothing_and_a_receiver_gives_nothing() -> None:
     world = World(2, devices=2)
     sender, receiver = world.devices
-    from dataclasses import replace
-
-    from autosync.core.session import Session
-
     for device, mode in ((sender, Mode.SEND), (receiver, Mode.RECEIVE)):
         device.settings = replace(device.settings, mode=mode)
         device.session = Session(device.settings)

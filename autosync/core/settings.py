@@ -1,0 +1,56 @@
+"""What a session is told at its start and what it tells about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from autosync.core.model import DeviceId, Snapshot, SnapshotId
+from autosync.core.sources import Peer
+
+
+class Mode(Enum):
+    """Which way a working copy is synced."""
+
+    TWO_WAY = "two-way"
+    SEND = "send"
+    RECEIVE = "receive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """What a session needs to know of the configuration; times in seconds."""
+
+    device: DeviceId
+    name: str
+    mode: Mode = Mode.TWO_WAY
+    auto_commit: bool = False
+    commit_after: float = 60.0
+    settle: float = 0.05
+    max_wait: float = 2.0
+    hub: bool = False
+    hub_interval: float = 60.0
+    rescan: float = 600.0
+    conservative: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halt:
+    """Why nothing is done until something changes, and how to go on."""
+
+    title: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatus:
+    """What a session tells about itself; ``pending`` counts paths that still have to be looked at."""
+
+    phase: str
+    current: Snapshot | None
+    pending: int
+    waiting_for: str
+    halt: Halt | None
+    last_sync: float | None
+    hub: SnapshotId | None
+    peers: tuple[Peer, ...]
