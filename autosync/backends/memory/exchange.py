@@ -64,7 +64,13 @@ class Exchange:
             return {device: snapshot for (space, device), snapshot in hub.latest.items() if space == self.workspace}
 
     def fetch(self, device: DeviceId, snapshot: SnapshotId) -> Snapshot:
-        """Get the latest of ``device`` from the hub.  Raises :class:`Missing`, :class:`Unreachable`."""
+        """Get the latest of ``device`` from the hub, if it is not here.
+
+        Raises :class:`Missing`, :class:`Unreachable`.
+        """
+        here = self.store.snapshots.get(snapshot)
+        if here is not None:
+            return here
         hub = self._hub()
         with hub.lock:
             if hub.latest.get((self.workspace, device)) != snapshot:

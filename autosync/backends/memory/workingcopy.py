@@ -272,11 +272,10 @@ class MemoryWorkingCopy(Exchange):
         done: dict[RelPath, Entry | None] = {}
         refused: dict[RelPath, str] = {}
         for operation in sorted(operations, key=lambda each: each.new is not None):
-            reason = self._obstacle(operation, done)
+            reason, source = self._obstacle(operation, done), operation.source
             if reason:
-                refused[operation.path] = reason
+                refused.update(dict.fromkeys((operation.path, source or operation.path), reason))
                 continue
-            source = operation.source
             if source is not None and source not in done:
                 self.user.remove(source)
                 done[source] = None

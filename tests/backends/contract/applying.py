@@ -50,7 +50,7 @@ def refuse(site: Site, wanted: Operation) -> str:
     before = site.files()
     applied = site.tree.apply([wanted])
     assert applied.done == {}
-    assert set(applied.refused) == {wanted.path}
+    assert set(applied.refused) == {wanted.path, wanted.source or wanted.path}
     assert site.files() == before
     return applied.refused[wanted.path]
 
@@ -111,12 +111,13 @@ class TestApplying:
         files = apply(
             site,
             operation("x/moved", None, was[rel("a.txt")], source="a.txt"),
-            operation("d/b.txt", was[rel("d/b.txt")], was[rel("e")], source="e"),
+            operation("b.txt", None, was[rel("d/b.txt")], source="d/b.txt"),
         )
         assert files == {
             rel("x/moved"): (Kind.FILE, b"a\n"),
-            rel("d/b.txt"): (Kind.FILE, b"e\n"),
+            rel("b.txt"): (Kind.FILE, b"b\n"),
             rel("d/c.txt"): (Kind.FILE, b"c\n"),
+            rel("e"): (Kind.FILE, b"e\n"),
         }
 
     def test_a_directory_becomes_a_file_and_a_file_a_directory(self, fleet: Fleet) -> None:

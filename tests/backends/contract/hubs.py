@@ -12,12 +12,13 @@ from contract.fleet import MAIN, Fleet, Site, contents, pair, snap
 
 ONE, TWO = DeviceId("one-00000001"), DeviceId("two-00000002")
 
-CALLS: list[Callable[[Site, Snapshot], object]] = [
-    lambda site, snapshot: site.backend.push(ONE, snapshot.id),
-    lambda site, _: site.backend.list_hub(),
-    lambda site, snapshot: site.backend.fetch(TWO, snapshot.id),
-    lambda site, _: site.backend.push_branch(MAIN),
-    lambda site, _: site.backend.fetch_branch(MAIN),
+Call = Callable[[Site, Snapshot, Snapshot], object]
+CALLS: list[Call] = [
+    lambda site, ours, _: site.backend.push(ONE, ours.id),
+    lambda site, *_: site.backend.list_hub(),
+    lambda site, _, theirs: site.backend.fetch(TWO, theirs.id),
+    lambda site, *_: site.backend.push_branch(MAIN),
+    lambda site, *_: site.backend.fetch_branch(MAIN),
 ]
 CALL_NAMES = ["push", "list", "fetch", "push branch", "fetch branch"]
 
@@ -71,9 +72,7 @@ class TestHub:
         assert contents(two, snapshot.tree) == one.files()
 
     @pytest.mark.parametrize("call", CALLS, ids=CALL_NAMES)
-    def test_a_hub_that_does_not_answer_is_unreachable(
-        self, fleet: Fleet, call: Callable[[Site, Snapshot], object]
-    ) -> None:
+    def test_a_hub_that_does_not_answer_is_unreachable(self, fleet: Fleet, call: Call) -> None:
         one, two = pair(fleet)
         theirs = snap(two)
         two.backend.push(TWO, theirs.id)
@@ -81,12 +80,12 @@ class TestHub:
         ours = snap(one)
         fleet.cut_hub()
         with pytest.raises(Unreachable):
-            call(one, ours)
+            call(one, ours, theirs)
         fleet.open_hub()
         assert one.backend.list_hub() == {TWO: theirs.id}
 
     @pytest.mark.parametrize("call", CALLS, ids=CALL_NAMES)
-    def test_a_hub_that_says_no_refuses(self, fleet: Fleet, call: Callable[[Site, Snapshot], object]) -> None:
+    def test_a_hub_that_says_no_refuses(self, fleet: Fleet, call: Call) -> None:
         one, two = pair(fleet)
         theirs = snap(two)
         two.backend.push(TWO, theirs.id)
@@ -94,7 +93,7 @@ class TestHub:
         ours = snap(one)
         fleet.close_hub()
         with pytest.raises(Refused):
-            call(one, ours)
+            call(one, ours, theirs)
         fleet.open_hub()
         assert one.backend.list_hub() == {TWO: theirs.id}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autosync.core.model import Base, Kind
-from contract.fleet import MAIN, TOPIC, Fleet, brief, contents, entries, kinds, look, pair, record, rel
+from contract.fleet import MAIN, TOPIC, Fleet, brief, contents, entries, kinds, look, pair, record, rel, snap
 
 ODD_NAMES = [
     b"caf\xc3\xa9",
@@ -71,7 +71,7 @@ class TestLooking:
         site.chmod("run", executable=True)
         site.symlink("link", b"plain")
         site.symlink("dangling", b"../no such \xff thing")
-        tree = look(site).tree
+        tree = snap(site).tree
         assert contents(site, tree) == site.files()
         assert kinds(site, tree)[b"run"] is Kind.EXECUTABLE
         assert kinds(site, tree)[b"dangling"] is Kind.SYMLINK
@@ -81,7 +81,7 @@ class TestLooking:
         site = fleet.new("one")
         for name in ODD_NAMES:
             site.write(name, name)
-        full = look(site)
+        full = snap(site)
         assert contents(site, full.tree) == {rel(name): (Kind.FILE, name) for name in ODD_NAMES}
         start = (full.base, site.backend.tree_of(None))
         assert site.backend.read([rel(name) for name in ODD_NAMES], start).tree == full.tree

@@ -110,7 +110,7 @@ class TestRecording:
         assert one.backend.pins() == {"current": first.id, "peers/desk-1.2_3/4": first.id}
         one.backend.pin("current", second.id)
         one.backend.unpin("peers/desk-1.2_3/4")
-        one.backend.unpin("never was")
+        one.backend.unpin("never-was")
         assert one.backend.pins() == {"current": second.id}
         one.reopen()
         assert one.backend.pins() == {"current": second.id}
