@@ -68,7 +68,7 @@ class Attributes:
 
     def refresh(self) -> bool:
         """Notice changed attribute files outside the tree; return whether there were any."""
-        self._settings.current()
+        self._settings.refresh()
         seen = (self._settings.generation, tuple(map(file_signature, self._settings.attribute_files())))
         changed = self._seen is not None and seen != self._seen
         self._seen = seen
@@ -114,7 +114,7 @@ class Attributes:
             return LineEnds.CONVERTED_IN_TEXT
         if text != b"unspecified" or eol in {b"lf", b"crlf"}:
             return LineEnds.CONVERTED
-        return LineEnds.CONVERTED_IN_TEXT if self._settings.current().autocrlf else LineEnds.KEPT
+        return LineEnds.CONVERTED_IN_TEXT if self._settings.values.autocrlf else LineEnds.KEPT
 
 
 def chunks(paths: Collection[RelPath]) -> Iterator[list[RelPath]]:

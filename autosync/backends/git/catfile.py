@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
 
 from autosync.backends.git.cli import Git
 from autosync.backends.git.coprocess import Coprocess, Ended
+
+_AT_ONCE = 256
+"""Questions in flight; they must fit into a pipe (coprocess.QUESTION_LIMIT)."""
 
 
 class CatFile:
@@ -29,6 +33,17 @@ class CatFile:
             content = self._process.read(size + 1)
         return kind, content[:-1]
 
+    def contents_of_many(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes, bytes]]:
+        """Yield (hex id, kind, content) of those objects that are here.
+
+        Many are asked for at once: a question for each would cost a change of process each.
+        """
+        for start in range(0, len(oids), _AT_ONCE):
+            asked = oids[start : start + _AT_ONCE]
+            with self._lock:
+                found = self._exchange(asked)
+            yield from found
+
     def header(self, oid: str) -> tuple[bytes, int] | None:
         """Return kind and size in bytes, ``None`` if the object is missing."""
         with self._lock:
@@ -39,6 +54,15 @@ class CatFile:
         with self._lock:
             self._process.close()
 
+    def _exchange(self, oids: Sequence[str]) -> list[tuple[str, bytes, bytes]]:
+        self._process.ask(b"".join(b"contents %s\n" % oid.encode("ascii") for oid in oids))
+        found = []
+        for oid in oids:
+            header = self._parse(self._process.read_line())
+            if header is not None:
+                found.append((oid, header[0], self._process.read(header[1] + 1)[:-1]))
+        return found
+
     def _header(self, command: bytes, oid: str) -> tuple[bytes, int] | None:
         question = command + b" " + oid.encode("ascii") + b"\n"
         try:
@@ -47,6 +71,9 @@ class CatFile:
         except Ended:  # killed by somebody since the last question: once more with a new one
             self._process.ask(question)
             answer = self._process.read_line()
+        return self._parse(answer)
+
+    def _parse(self, answer: bytes) -> tuple[bytes, int] | None:
         parts = answer.split(b" ")
         if parts[-1] == b"missing":
             return None

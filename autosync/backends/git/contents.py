@@ -91,7 +91,7 @@ class Contents:
         self._started = time.time_ns()
         result = Look()
         files: list[_File] = []
-        for path in paths:
+        for path in sorted(paths):  # neighbours share the directories that are kept parsed
             found = look(os.path.join(self._root, path))
             if found is None:
                 result.entries[path] = None
@@ -166,7 +166,7 @@ class Contents:
             big = scan_big(full, self._store.repo.hash_name)
             if conversion.changes(has_crlf=big.has_crlf, looks_binary=big.looks_binary, has_ident=big.has_ident):
                 return None
-            if not self._stands(file.path, big.oid, footing):
+            if big.oid not in {entry.oid for entry in footing.entries(file.path) if entry}:
                 with opened_as(full, big.state) as source:
                     self._store.put_stream(big.oid, source, big.state[1])
             return big.state, big.oid
@@ -194,23 +194,20 @@ class Contents:
 
     def _keep(self, path: RelPath, content: bytes, footing: Footing) -> ObjectId:
         oid = object_id(self._store.repo.hash_name, b"blob", content).hex()
-        if not self._stands(path, oid, footing):
+        last = footing.entry(path)
+        if last is None or last.oid != oid:  # else it is stored already
             self._store.keep(oid, b"blob", content)
         return ObjectId(oid)
 
-    def _stands(self, path: RelPath, oid: str, footing: Footing) -> bool:
-        """Return whether this content is what stood at ``path`` before: then it is stored already."""
-        return any(entry is not None and entry.oid == oid for entry in footing.entries(path))
-
     def _is_link_in_disguise(self, path: RelPath, footing: Footing) -> bool:
         """Return whether git wrote a symbolic link as a file, where there are none (core.symlinks)."""
-        return not self._settings.current().symlinks and footing.declared(path) is Kind.SYMLINK
+        return not self._settings.values.symlinks and footing.declared(path) is Kind.SYMLINK
 
     def _entry(self, path: RelPath, mode: int, oid: str, footing: Footing) -> Entry:
         kind = Kind.EXECUTABLE if mode & stat.S_IXUSR else Kind.FILE
         if self._is_link_in_disguise(path, footing):
             kind = Kind.SYMLINK
-        elif not self._settings.current().file_mode:
+        elif not self._settings.values.file_mode:
             declared = footing.declared(path)
             kind = declared if declared in {Kind.FILE, Kind.EXECUTABLE} else Kind.FILE
         return Entry(kind=kind, oid=ObjectId(oid))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from autosync.backends.git.index import Index
 from autosync.backends.git.objects import Slot, entry_of, is_tree
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Entry, Kind, RelPath, TreeId
+
+_MANY = 32
 
 
 class Footing:
@@ -22,6 +26,11 @@ class Footing:
         self.base_tree = base_tree
         self.tree = tree
 
+    def warm(self, paths: Collection[RelPath]) -> None:
+        """Prepare for questions about many paths."""
+        if len(paths) >= _MANY:
+            self._trees.warm(self.tree, paths)
+
     def entry(self, path: RelPath) -> Entry | None:
         """Return what stood at ``path`` last."""
         return self._trees.entry(self.tree, path)
@@ -37,7 +46,11 @@ class Footing:
     def known(self, path: RelPath) -> bool:
         """Return whether something at or below ``path`` is committed, staged or was synced: ignore
         rules do not count for it."""
-        return any(slot is not None for slot in self._slots(path)) or self._index.holds(path)
+        return (
+            self._trees.slot(self.tree, path) is not None
+            or self._trees.slot(self.base_tree, path) is not None
+            or self._index.holds(path)
+        )
 
     def frozen(self, path: RelPath) -> bool:
         """Return whether the user told git to leave the file alone."""

@@ -45,7 +45,7 @@ class Ignore:
 
     def refresh(self) -> bool:
         """Notice changed rules outside the tree; return whether there were any."""
-        self._settings.current()
+        self._settings.refresh()
         outside = (self._settings.generation, tuple(map(file_signature, self._settings.ignore_files())))
         first = self._outside is None
         if outside == self._outside:

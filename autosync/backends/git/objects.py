@@ -55,7 +55,7 @@ def object_id(hash_name: str, kind: bytes, content: bytes) -> bytes:
 
 def is_tree(slot: Slot | None) -> bool:
     """Return whether the slot holds a directory."""
-    return slot is not None and slot.mode in {TREE_MODE, _OLD_TREE_MODE}
+    return slot is not None and slot.mode in _DIRECTORIES
 
 
 def entry_of(slot: Slot | None) -> Entry | None:
@@ -70,34 +70,31 @@ def slot_of(entry: Entry) -> Slot:
     return Slot(_MODES[entry.kind], bytes.fromhex(entry.oid))
 
 
-def _tree_pattern(size: int) -> re.Pattern[bytes]:
-    return re.compile(rb"([0-7]{5,6}) ([^\0/]+)\0(.{%d})" % size, re.DOTALL)
-
-
-_TREE_PATTERNS = {size: _tree_pattern(size) for size in (20, 32)}
+_LINE = rb"([0-7]{5,6}) ([^\0/]+)\0(.{%d})"
+_LINES = {size: re.compile(_LINE % size, re.DOTALL) for size in (20, 32)}
+_WHOLE = {size: re.compile(b"(?:" + _LINE % size + b")*", re.DOTALL) for size in (20, 32)}
+_DIRECTORIES = {TREE_MODE, _OLD_TREE_MODE}
+_TREE_MODES = {mode: mode for mode in (*_KINDS, *_DIRECTORIES)}  # one object for each: trees are many
+_DIGEST_SIZES = {"sha1": 20, "sha256": 32}
 
 
 def parse_tree(raw: bytes, hash_name: str) -> dict[bytes, Slot]:
-    """Return name -> slot of a tree object (gitformat: ``<mode> <name> NUL <raw id>``).
+    """Return name -> slot of a tree object (``<mode> <name> NUL <raw id>``, again and again).
 
     Raises :class:`Unsafe` for what git would not have written: an unknown mode, a
     name twice or out of order, or ``.``, ``..`` and ``.git``.
     """
-    size = hashlib.new(hash_name, usedforsecurity=False).digest_size
-    tree: dict[bytes, Slot] = {}
-    order: list[bytes] = []
-    length = 0
-    for mode, name, oid in _TREE_PATTERNS[size].findall(raw):
-        tree[name] = Slot(mode, oid)
-        directory = mode in {TREE_MODE, _OLD_TREE_MODE}
-        if not directory and mode not in _KINDS:
-            raise Unsafe(f"a tree holds {name!r} with the unknown mode {mode.decode()}", hint=_HINT)
-        order.append(name + b"/" if directory else name)
-        length += len(mode) + len(name) + size + 2
-    if length != len(raw):
+    size = _DIGEST_SIZES[hash_name]
+    if not _WHOLE[size].fullmatch(raw):
         raise Unsafe("a tree object is malformed", hint=_HINT)
-    if len(tree) != len(order):
+    lines = _LINES[size].findall(raw)
+    try:
+        tree = {name: Slot(_TREE_MODES[mode], oid) for mode, name, oid in lines}
+    except KeyError as unknown:
+        raise Unsafe(f"a tree holds the unknown mode {unknown.args[0].decode()}", hint=_HINT) from None
+    if len(tree) != len(lines):
         raise Unsafe("a tree holds one name twice", hint=_HINT)
+    order = [name + b"/" if mode in _DIRECTORIES else name for mode, name, _ in lines]
     if order != sorted(order):
         raise Unsafe("a tree's names are out of order", hint=_HINT)
     for name in (b".", b"..", b".git"):

@@ -90,13 +90,16 @@ class Reader:
             self._contents.forget()
         start = footing.base_tree if footing.moved else footing.tree
         ground = Ground(self._repo.root, footing)
-        places = ground.places(self._hints(paths, footing))
+        hints = self._hints(paths, footing)
+        footing.warm(hints)
+        places = ground.places(hints)
         edits: dict[RelPath, Entry | None] = {}
         found = self._unignored(places.files, footing)
         if places.directories:
             if not footing.moved:
                 edits.update(self._committed(places.directories, footing))
             found |= self._searched(places.directories, footing, previous)
+            footing.warm(found)
         edits.update((path, None) for path in found if not ground.reachable(path))
         seen = self._contents.look(
             [path for path in found if ground.reachable(path) and not footing.frozen(path)], footing
@@ -122,7 +125,7 @@ class Reader:
         attributes_changed = self._contents.refresh()
         ignores_changed = self._ignore.refresh()
         # Which of its names a file has when case does not count, only git knows.
-        by_git = self._settings.current().ignore_case
+        by_git = self._settings.values.ignore_case
         if paths is None or footing.moved or attributes_changed or ignores_changed or by_git:
             if paths is None:
                 self._ignore.forget()
@@ -140,8 +143,8 @@ class Reader:
         return hints
 
     def _unignored(self, paths: Iterable[RelPath], footing: Footing) -> set[RelPath]:
-        paths = set(paths)
-        return paths - self._ignore.matches([path for path in paths if not footing.known(path)])
+        paths = sorted(paths)
+        return set(paths) - self._ignore.matches([path for path in paths if not footing.known(path)])
 
     def _committed(self, directories: Iterable[RelPath], footing: Footing) -> dict[RelPath, Entry | None]:
         """Return what takes the last state back to the base below ``directories``."""

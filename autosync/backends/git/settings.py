@@ -36,30 +36,30 @@ class Settings:
 class SettingsWatch:
     """Reads the settings again when a file they come from has changed.
 
-    Asking costs a few calls of lstat(2).  Included files are noticed, too.
+    Included files are noticed, too.
     """
 
     def __init__(self, repo: Repository) -> None:
         self._repo = repo
         self._files: tuple[bytes, ...] = ()
         self._seen: tuple[FileSignature, ...] | None = None
-        self._values = Settings()
+        self.values = Settings()
+        """The settings as of the last :meth:`refresh`."""
         self.generation = 0
         """Rises whenever the values may be other ones."""
 
-    def current(self) -> Settings:
-        """Return the settings as they are now."""
+    def refresh(self) -> None:
+        """Look whether the files have changed (a few calls of lstat(2))."""
         if self._seen is None or self._seen != self._signatures():
             self._read()
-        return self._values
 
     def ignore_files(self) -> tuple[bytes, ...]:
         """Return the files with ignore rules that lie outside the tree."""
-        return os.path.join(self._repo.common_dir, b"info", b"exclude"), self._values.excludes_file
+        return os.path.join(self._repo.common_dir, b"info", b"exclude"), self.values.excludes_file
 
     def attribute_files(self) -> tuple[bytes, ...]:
         """Return the files with attributes that lie outside the tree."""
-        return os.path.join(self._repo.common_dir, b"info", b"attributes"), self._values.attributes_file
+        return os.path.join(self._repo.common_dir, b"info", b"attributes"), self.values.attributes_file
 
     def _signatures(self) -> tuple[FileSignature, ...]:
         return tuple(map(file_signature, self._files))
@@ -78,7 +78,7 @@ class SettingsWatch:
         if len(origins) > len(self._files):
             self._files = tuple(sorted(origins))
             self._seen = self._signatures()
-        self._values = Settings(
+        self.values = Settings(
             file_mode=_is_true(values.get(b"core.filemode", b"true")),
             symlinks=_is_true(values.get(b"core.symlinks", b"true")),
             ignore_case=_is_true(values.get(b"core.ignorecase", b"false")),

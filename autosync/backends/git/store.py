@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 from autosync.backends.git.catfile import CatFile
@@ -17,8 +17,9 @@ from autosync.errors import Missing, TransientError, Unsafe
 
 _PENDING_LIMIT = 32 << 20
 """Bytes kept in memory before they are written without waiting for a snapshot."""
-_CACHED_SLOTS = 40_000
-"""Lines of parsed trees kept in memory, about 250 bytes each."""
+_CACHED_SLOTS = 100_000
+_CACHED_SLOTS_AT_REST = 20_000
+"""Lines of parsed trees kept in memory, about 250 bytes each, during a change and after it."""
 
 
 class Store:
@@ -88,6 +89,11 @@ class Store:
             self._pending = {}
             self._pending_bytes = 0
 
+    def rest(self) -> None:
+        """A snapshot is done: let go of what the next small one will not need."""
+        with self._lock:
+            self._shrink(_CACHED_SLOTS_AT_REST)
+
     def header(self, oid: str) -> tuple[bytes, int] | None:
         """Return kind and size in bytes of an object, ``None`` if it is not here."""
         with self._lock:
@@ -122,6 +128,16 @@ class Store:
         with self._lock:
             self._cache(oid, tree)
         return tree
+
+    def warm(self, oids: Iterable[str]) -> None:
+        """Read these directories at once, so that :meth:`tree` need not ask for each."""
+        with self._lock:
+            wanted = [oid for oid in oids if oid not in self._trees and oid not in self._pending]
+        for oid, kind, content in self._cat.contents_of_many(wanted):
+            if kind == b"tree":
+                tree = parse_tree(content, self.repo.hash_name)
+                with self._lock:
+                    self._cache(oid, tree)
 
     def tree_of(self, commit: CommitId | None) -> TreeId:
         """Return a changeset's tree (of nothing for ``None``); raises :class:`Missing`."""
@@ -160,6 +176,9 @@ class Store:
             return
         self._trees[oid] = tree
         self._cached_slots += len(tree)
-        while self._cached_slots > _CACHED_SLOTS and len(self._trees) > 1:
+        self._shrink(_CACHED_SLOTS)
+
+    def _shrink(self, limit: int) -> None:
+        while self._cached_slots > limit and len(self._trees) > 1:
             _, gone = self._trees.popitem(last=False)
             self._cached_slots -= len(gone)

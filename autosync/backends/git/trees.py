@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from autosync.backends.git.objects import TREE_MODE, Slot, entry_of, is_tree, slot_of
@@ -43,6 +43,21 @@ class Trees:
     def entry(self, tree: TreeId | None, path: RelPath) -> Entry | None:
         """Return the entry at ``path``, ``None`` for a directory or nothing."""
         return entry_of(self.slot(tree, path))
+
+    def warm(self, tree: TreeId, paths: Iterable[RelPath]) -> None:
+        """Read the directories above many ``paths`` in a few questions, one for each level."""
+        level: dict[str, set[bytes]] = {tree: set(paths)}
+        while level:
+            self.store.warm(level)
+            below: dict[str, set[bytes]] = {}
+            for oid, rests in level.items():
+                names = self.store.tree(oid)
+                for rest in rests:
+                    name, _, deeper = rest.partition(b"/")
+                    slot = names.get(name)
+                    if deeper and slot is not None and is_tree(slot):
+                        below.setdefault(slot.oid.hex(), set()).add(deeper)
+            level = below
 
     def changes(self, old: TreeId | None, new: TreeId | None, *, under: RelPath = _ROOT) -> tuple[Change, ...]:
         """Return the differing paths at and below ``under``, in path order."""
