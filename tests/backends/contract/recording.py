@@ -131,19 +131,22 @@ class TestRecording:
         assert packed is not None
         assert two.backend.absorb(previous.id, packed) == previous
 
-    def test_what_is_not_here_is_neither_pinned_nor_secured(self, fleet: Fleet) -> None:
+    def test_what_is_not_here_cannot_be_pinned(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        one.write("a.txt", b"edited\n")
+        with pytest.raises(Missing):
+            two.backend.pin("current", snap(one).id)
+        assert two.backend.pins() == {}
+
+    def test_a_commit_is_secured_if_it_is_here(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
         one.write("a.txt", b"edited\n")
         commit = one.commit("second").commit
-        snapshot = snap(one)
         assert commit is not None
-        with pytest.raises(Missing):
-            two.backend.pin("current", snapshot.id)
-        with pytest.raises(Missing):
-            two.backend.secure(commit)
-        assert two.backend.pins() == {}
         one.backend.secure(commit)
+        two.backend.secure(commit)
         assert one.backend.has_commit(commit)
+        assert not two.backend.has_commit(commit)
 
     def test_the_places_of_the_metadata_are_absolute(self, fleet: Fleet) -> None:
         one, _ = pair(fleet)
