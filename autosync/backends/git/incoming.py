@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from autosync.backends.git.cli import Git, GitFailed
 from autosync.backends.git.inline import refuse_name
-from autosync.backends.git.objects import parse_snapshot
+from autosync.backends.git.objects import parse_snapshot, parse_tree
 from autosync.backends.git.repository import Repository
 from autosync.core.model import CommitId, Snapshot, SnapshotId
 from autosync.errors import Missing, Unsafe
@@ -38,6 +38,7 @@ HARMLESS = (
 )
 
 _ABSENT = ("unresolved delta", "did not receive expected object", "missing ")
+_NOTHING, _DIRECTORY = b"000000", b"040000"
 _CHUNK = 1 << 16
 _HINT = "The source may be faulty or hostile; nothing of it was kept. Another source will be tried."
 
@@ -97,7 +98,7 @@ class Incoming:
         """
         snapshot = parse_snapshot(wanted, self._commit(wanted))
         self._check_whole(wanted)
-        self._check_names(snapshot)
+        self._check_trees(snapshot)
         self._migrate()
         return snapshot
 
@@ -123,13 +124,24 @@ class Incoming:
                 hint="It will be fetched from another source.",
             ) from None
 
-    def _check_names(self, snapshot: Snapshot) -> None:
+    def _check_trees(self, snapshot: Snapshot) -> None:
+        """Look at every directory and name that the snapshot does not have from its base."""
         base = f"{snapshot.base.commit}^{{tree}}" if snapshot.base.commit else _empty_tree(self._repo.hash_name)
         listed = self._git.run("diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", base, snapshot.tree).split(b"\0")
+        directories = [snapshot.tree.encode("ascii")]
         for description, path in zip(listed[::2], listed[1::2], strict=False):
-            mode = description.split(b" ")[1]
-            if mode != b"000000":
+            _, mode, _, oid, _ = description.split(b" ")
+            if mode != _NOTHING:
                 refuse_name(path.rpartition(b"/")[2], mode)
+            if mode == _DIRECTORY:
+                directories.append(oid)
+        # diff-tree shows any mode as the usual one next to it: look at the trees themselves.
+        answer = self._git.run("cat-file", "--batch", input=b"".join(oid + b"\n" for oid in directories))
+        at = 0
+        for _ in directories:
+            start = answer.index(b"\n", at) + 1
+            at = start + int(answer[at : start - 1].split(b" ")[2]) + 1
+            parse_tree(answer[start : at - 1], self._repo.hash_name)
 
     def _migrate(self) -> None:
         """Show the packs to all readers of the store: the index last, for it is what they look for."""
