@@ -1,0 +1,263 @@
+"""Performs operations on the files of a working copy: one run over many paths."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from time import sleep, time_ns
+from typing import cast
+
+from autosync.apply.content import Preparer, Stage, inherit, permissions
+from autosync.apply.limbo import Limbo
+from autosync.apply.obstacle import CHANGED, Obstacle, obstacle_of
+from autosync.apply.parents import Parents
+from autosync.apply.signature import Signature, signature_at, signature_of
+from autosync.apply.swap import Swapper, kept_file
+from autosync.core.model import Entry, Kind, RelPath, parent_directories
+from autosync.errors import AutosyncError
+from autosync.ports import Applied, Operation, Standing
+
+CHUNK = 512
+"""Files whose new content is prepared at a time."""
+
+_FRESH_NS = 12_000_000
+"""ns; two writes within one tick of the kernel's clock (at most 10 ms) can leave one mtime,
+so a file is looked at once more when it is older than that."""
+_LOOKS = 4
+
+_REGULAR = frozenset({Kind.FILE, Kind.EXECUTABLE})
+
+
+class Application:
+    """One application of operations to the directories that ``parents`` opens."""
+
+    def __init__(
+        self,
+        limbo: Limbo,
+        swapper: Swapper,
+        standing: Callable[[RelPath], Standing],
+        stage: Stage,
+        parents: Parents,
+    ) -> None:
+        self._limbo = limbo
+        self._swapper = swapper
+        self._look = standing
+        self._preparer = Preparer(stage)
+        self._parents = parents
+        self._done: dict[RelPath, Entry | None] = {}
+        self._refused: dict[RelPath, str] = {}
+        self._emptied: set[RelPath] = set()
+        self._stopped: Obstacle | None = None
+
+    def run(self, operations: Sequence[Operation]) -> Applied:
+        """Perform the operations: deletions, then renames, then new content."""
+        removals = [o for o in operations if o.new is None]
+        moves = [o for o in operations if o.new is not None and o.source is not None]
+        modes = [o for o in operations if o.source is None and _is_mode_only(o)]
+        writes = [o for o in operations if o.new is not None and o.source is None and not _is_mode_only(o)]
+        needed = frozenset(d for o in (*moves, *writes) for d in parent_directories(o.path))
+        for chunk in _chunks(removals):
+            self._in_batch(chunk, self._remove_all)
+        self._parents.remove_empty(self._emptied, keep=needed)
+        for operation in moves:
+            self._attempt(operation, self._move)
+        self._parents.remove_empty(self._emptied, keep=needed)
+        for operation in modes:
+            self._attempt(operation, self._change_mode)
+        for chunk in _chunks(writes):
+            self._in_batch(chunk, self._write_all)
+        self._parents.remove_made()
+        self._parents.remove_empty(self._emptied)
+        return Applied(done=self._done, refused=self._refused)
+
+    # -- many paths -----------------------------------------------------------------------
+    def _in_batch(self, chunk: Sequence[Operation], perform: Callable[[Sequence[Operation], bytes], None]) -> None:
+        try:
+            if self._stopped is None:
+                with self._limbo.batch() as batch:
+                    perform(chunk, batch)
+                return
+        except OSError as error:
+            self._stopped = obstacle_of(error)
+        except Obstacle as obstacle:
+            self._stopped = obstacle
+        for operation in chunk:
+            if operation.path not in self._done and operation.path not in self._refused:
+                self._refuse(operation, self._stopped)
+
+    def _remove_all(self, chunk: Sequence[Operation], batch: bytes) -> None:
+        for index, operation in enumerate(chunk):
+            self._attempt(operation, partial(self._remove, slot=b"%s/%d" % (batch, index)))
+
+    def _write_all(self, chunk: Sequence[Operation], batch: bytes) -> None:
+        chunk = [o for o in chunk if not self._is_nested(o)]
+        directory = os.path.join(self._limbo.directory, batch)
+        default = _default_mode(directory)
+        entries = [(o.path, o.new) for o in chunk if o.new is not None]
+        failed = self._preparer.prepare(entries, directory)
+        for index, operation in enumerate(chunk):
+            if index in failed:
+                self._refuse(operation, failed[index])
+                continue
+            self._attempt(operation, partial(self._write, slot=b"%s/%d" % (batch, index), default=default))
+
+    def _is_nested(self, operation: Operation) -> bool:
+        if any(e is not None and e.kind is Kind.NESTED for e in (operation.expected, operation.new)):
+            self._refuse(operation, Obstacle("a nested repository is left to you"))
+            return True
+        return False
+
+    def _attempt(self, operation: Operation, perform: Callable[[Operation], None]) -> None:
+        """Perform one operation and file it under done or refused."""
+        try:
+            if self._stopped is not None:
+                raise Obstacle(self._stopped.reason, fatal=True)
+            if self._is_nested(operation):
+                return
+            perform(operation)
+        except Obstacle as obstacle:
+            self._refuse(operation, obstacle)
+        except (OSError, AutosyncError) as error:
+            self._refuse(operation, obstacle_of(error))
+        else:
+            self._done[operation.path] = operation.new
+            if operation.source is not None:
+                self._done[operation.source] = None
+
+    def _refuse(self, operation: Operation, obstacle: Obstacle) -> None:
+        if obstacle.fatal:
+            self._stopped = obstacle
+        self._refused[operation.path] = obstacle.reason
+        if operation.source is not None:
+            self._refused[operation.source] = obstacle.reason
+
+    # -- one path --------------------------------------------------------------------------
+    def _remove(self, operation: Operation, slot: bytes) -> None:
+        try:
+            with self._parents.opened(operation.path) as (parent, name):
+                standing = self._settled(operation.path, parent, name)
+                if standing.entry is None or standing.signature is None:
+                    return
+                self._demand(operation.expected, standing)
+                self._swapper.remove(
+                    kept_file(slot, operation.path, operation.expected, standing.signature), parent, name
+                )
+        except FileNotFoundError:  # with its whole directory: so it is as wanted
+            return
+        self._emptied.update(_directory(operation.path))
+
+    def _move(self, operation: Operation) -> None:
+        source = cast(RelPath, operation.source)
+        with self._parents.opened(source) as (old_parent, old_name):
+            standing = self._settled(source, old_parent, old_name)
+            self._demand(operation.new, standing)
+            with self._parents.opened(operation.path, create=True) as (parent, name):
+                self._into_free_name(
+                    lambda: self._swapper.rename(
+                        (old_parent, old_name), (parent, name), cast(Signature, standing.signature)
+                    ),
+                    parent,
+                    name,
+                )
+        self._emptied.update(_directory(source))
+
+    def _change_mode(self, operation: Operation) -> None:
+        new = cast(Entry, operation.new)
+        with self._parents.opened(operation.path) as (parent, name):
+            standing = self._settled(operation.path, parent, name)
+            if standing.entry == new:
+                return
+            self._demand(operation.expected, standing)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            file = os.open(name, flags, dir_fd=parent)
+            try:
+                found = os.fstat(file)
+                if signature_of(found) != standing.signature:
+                    raise Obstacle(CHANGED)
+                os.fchmod(file, permissions(new.kind, found.st_mode, 0))
+            finally:
+                os.close(file)
+
+    def _write(self, operation: Operation, slot: bytes, default: int) -> None:
+        new = cast(Entry, operation.new)
+        with self._parents.opened(operation.path, create=True) as (parent, name):
+            standing = self._settled(operation.path, parent, name)
+            if standing.entry == new:
+                return
+            self._demand(operation.expected, standing)
+            staged = os.path.join(self._limbo.directory, slot)
+            signature = standing.signature if standing.entry is not None else None
+            inherit(staged, b"/proc/self/fd/%d/%s" % (parent, name) if signature is not None else None, parent)
+            if new.kind is not Kind.SYMLINK:
+                os.chmod(staged, permissions(new.kind, signature[3] if signature else None, default))
+            if signature is None:
+                self._into_free_name(lambda: self._swapper.create(slot, parent, name), parent, name)
+            else:
+                self._swapper.replace(kept_file(slot, operation.path, standing.entry, signature), new, parent, name)
+
+    @staticmethod
+    def _into_free_name(perform: Callable[[], None], parent: int, name: bytes) -> None:
+        """Perform a rename to a new name, an empty directory of that name removed first."""
+        try:
+            perform()
+        except FileExistsError:
+            try:
+                os.rmdir(name, dir_fd=parent)
+            except NotADirectoryError:
+                raise Obstacle("it appeared here meanwhile") from None
+            except OSError as error:
+                if error.errno == errno.ENOTEMPTY:
+                    raise Obstacle("a directory with files that are not part of this change stands here") from None
+                raise
+            perform()
+
+    @staticmethod
+    def _demand(expected: Entry | None, standing: Standing) -> None:
+        if standing.entry != expected:
+            raise Obstacle(CHANGED)
+
+    def _settled(self, path: RelPath, parent: int, name: bytes) -> Standing:
+        """Return what stands at ``path``, old enough for a later write to show in its time."""
+        for _ in range(_LOOKS):
+            standing = self._look(path)
+            if standing.signature is None or standing.entry is None:
+                return standing
+            age = time_ns() - standing.signature[2]
+            if not 0 <= age < _FRESH_NS:
+                break
+            sleep((_FRESH_NS - age) / 1e9)
+        else:
+            raise Obstacle("it is being written to")
+        if signature_at(parent, name) != standing.signature:
+            raise Obstacle(CHANGED)
+        return standing
+
+
+def _is_mode_only(operation: Operation) -> bool:
+    old, new = operation.expected, operation.new
+    return old is not None and new is not None and old.oid == new.oid and {old.kind, new.kind} <= _REGULAR
+
+
+def _directory(path: RelPath) -> Iterator[RelPath]:
+    """Yield the directory that holds ``path`` unless it is the root."""
+    directory = path.rpartition(b"/")[0]
+    if directory:
+        yield RelPath(directory)
+
+
+def _chunks(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
+    return (operations[i : i + CHUNK] for i in range(0, len(operations), CHUNK))
+
+
+def _default_mode(directory: bytes) -> int:
+    """Return the permission bits that a new file gets here: what the umask leaves."""
+    path = os.path.join(directory, b"mode")
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(file).st_mode)
+    finally:
+        os.close(file)
+        os.unlink(path)

@@ -1,0 +1,127 @@
+"""Prepares new content beside the working copy: whole, on disk, with the right permissions."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import stat
+from collections.abc import Callable, Sequence
+
+from autosync.apply.obstacle import Obstacle, obstacle_of
+from autosync.core.model import Entry, Kind, RelPath
+from autosync.errors import AutosyncError
+
+Stage = Callable[[Sequence[tuple[RelPath, Entry]], bytes], None]
+"""Writes the content of each entry to ``directory/<index>``; :meth:`autosync.ports.Backend.stage`."""
+
+_ONE_BY_ONE = 16
+"""Up to so many files are forced to disk each by itself, more of them by one syncfs(2).
+
+Measured on ext4: 0.2 ms a file against 1 ms for the file system; for 500 files 94 ms
+against 7 ms.  Without either a power cut leaves empty files under the new names, which
+would be taken for the user's work and sent to everybody.
+"""
+
+
+class Preparer:
+    """Writes staged content for one apply."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def prepare(self, entries: Sequence[tuple[RelPath, Entry]], directory: bytes) -> dict[int, Obstacle]:
+        """Write ``entries`` to ``directory/<index>``; return the obstacles of single entries by index.
+
+        Raises :class:`Obstacle` for what stops them all (a full disk).
+        """
+        failed: dict[int, Obstacle] = {}
+        try:
+            try:
+                self._stage(entries, directory)
+            except (OSError, AutosyncError) as error:
+                failed = self._one_by_one(entries, directory, obstacle_of(error))
+            force_to_disk(
+                directory, [i for i, (_, e) in enumerate(entries) if e.kind is not Kind.SYMLINK and i not in failed]
+            )
+        except OSError as error:
+            raise obstacle_of(error) from error
+        return failed
+
+    def _one_by_one(
+        self, entries: Sequence[tuple[RelPath, Entry]], directory: bytes, obstacle: Obstacle
+    ) -> dict[int, Obstacle]:
+        """Stage each entry by itself, so that one that fails keeps no other from arriving."""
+        if obstacle.fatal:
+            raise obstacle
+        if len(entries) == 1:
+            return {0: obstacle}
+        failed: dict[int, Obstacle] = {}
+        for index, entry in enumerate(entries):
+            alone = os.path.join(directory, b"alone-%d" % index)
+            os.mkdir(alone, 0o700)
+            try:
+                self._stage([entry], alone)
+                os.rename(os.path.join(alone, b"0"), os.path.join(directory, b"%d" % index))
+            except (OSError, AutosyncError) as error:
+                failed[index] = obstacle_of(error)
+                if failed[index].fatal:
+                    raise failed[index] from error
+        return failed
+
+
+def force_to_disk(directory: bytes, indices: Sequence[int]) -> None:
+    """Return when the content of ``directory/<index>`` survives a power cut."""
+    if len(indices) > _ONE_BY_ONE:
+        _sync_file_system(directory)
+        return
+    for index in indices:
+        file = os.open(os.path.join(directory, b"%d" % index), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fdatasync(file)
+        finally:
+            os.close(file)
+
+
+def _sync_file_system(directory: bytes) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), directory)
+    finally:
+        os.close(descriptor)
+
+
+def permissions(new: Kind, old: int | None, default: int) -> int:
+    """Return the permission bits of a file of kind ``new`` in place of one with the mode ``old``.
+
+    Who may read and write stays as it was (``default`` for what was no regular file);
+    who may read an executable may run it, as git's checkout does.
+    """
+    base = stat.S_IMODE(old) if old is not None and stat.S_ISREG(old) else default
+    if new is Kind.EXECUTABLE:
+        return base | (base & 0o444) >> 2
+    return base & ~0o111
+
+
+def inherit(staged: bytes, old: bytes | None, parent: int) -> None:
+    """Give a staged file the group and the extended attributes of what it replaces.
+
+    A new file gets the group of a set-group-id directory (inode(7)), which it would have
+    if it were created there.  What we may not set is left out.
+    """
+    with contextlib.suppress(OSError):
+        above = os.fstat(parent)
+        found = os.lstat(old) if old is not None else None
+        group = found.st_gid if found is not None else above.st_gid if above.st_mode & stat.S_ISGID else None
+        if group is not None and group != os.lstat(staged).st_gid:
+            os.chown(staged, -1, group, follow_symlinks=False)
+    if old is None:
+        return
+    with contextlib.suppress(OSError):
+        for attribute in os.listxattr(old, follow_symlinks=False):
+            if not attribute.startswith("security."):
+                os.setxattr(
+                    staged, attribute, os.getxattr(old, attribute, follow_symlinks=False), follow_symlinks=False
+                )

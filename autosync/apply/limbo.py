@@ -1,0 +1,202 @@
+"""Keeps the files that were replaced or deleted until nobody can write to them any more."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import cast
+
+from autosync.apply.rename import ASIDE
+from autosync.apply.signature import Signature, is_being_written, signature_at
+from autosync.core.model import Entry, Kind, ObjectId, RelPath
+
+QUIET = 2.0
+"""Seconds without a change after which a file is let go."""
+
+_JOURNAL = b"journal"
+_NEVER: Signature = (0, 0, 0, 0)  # what no file has
+
+
+@dataclass(slots=True, kw_only=True)
+class Kept:
+    """One file in limbo, or about to come there.
+
+    ``slot`` is its name below the limbo; it stood at ``path`` as ``entry`` with the
+    signature ``was``.  ``placed`` is what was put there instead (``None``: nothing).
+    ``entry`` is ``None`` when the content is not known as an entry.
+    """
+
+    slot: bytes
+    path: RelPath
+    entry: Entry | None
+    was: Signature
+    placed: Signature | None
+    seen: Signature
+    since: float
+    held: bool = False
+    """Some process had it open for writing while it was here."""
+
+
+class Limbo:
+    """A directory of batches, each a directory of slots and a journal.
+
+    A slot first holds the new content; once that has changed places with the file, it holds
+    the old one.  What is going to happen to a slot is written to the journal before it
+    happens, so that after a kill at any moment it is known what the slot holds.
+    """
+
+    def __init__(self, directory: bytes) -> None:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        self.directory = directory
+        self.descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._next = 0
+        self._kept: dict[bytes, dict[bytes, Kept]] = {}  # batch -> slot -> file
+        for batch in os.listdir(directory):
+            self._adopt(batch)
+
+    def close(self) -> None:
+        """Release the directory; what is kept is found again by the next one."""
+        os.close(self.descriptor)
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[bytes]:
+        """Give the name of a new directory for slots; at the end only kept files stay in it."""
+        name = b"%d" % self._next
+        self._next += 1
+        os.mkdir(os.path.join(self.directory, name), 0o700)
+        try:
+            yield name
+        finally:
+            self._clear(name)
+
+    def note(self, kept: Kept) -> None:
+        """Write down what is going to happen to a slot."""
+        line = {
+            "slot": kept.slot.rpartition(b"/")[2].decode("ascii"),
+            "path": kept.path.decode("latin-1"),
+            "kind": kept.entry.kind.value if kept.entry else None,
+            "oid": kept.entry.oid if kept.entry else None,
+            "was": kept.was,
+            "placed": kept.placed,
+        }
+        journal = os.path.join(self.directory, _batch(kept.slot), _JOURNAL)
+        file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(file, json.dumps(line).encode() + b"\n")
+        finally:
+            os.close(file)
+
+    def keep(self, kept: Kept) -> None:
+        """Look after a slot that holds an old file from now on."""
+        kept.held = is_being_written(self.descriptor, kept.slot)
+        self._take(kept)
+
+    def kept(self) -> list[Kept]:
+        """Return the files that are kept."""
+        return [kept for slots in self._kept.values() for kept in slots.values()]
+
+    def look(self, kept: Kept) -> Signature | None:
+        """Return a kept file's signature now, and restart its time if it changed."""
+        now = signature_at(self.descriptor, kept.slot)
+        if now is not None and now != kept.seen:
+            kept.seen, kept.since = now, monotonic()
+        kept.held = kept.held or is_being_written(self.descriptor, kept.slot)
+        return now
+
+    def is_quiet(self, kept: Kept) -> bool:
+        """Return whether nobody can be expected to write to the file any more."""
+        return monotonic() - kept.since >= QUIET and not is_being_written(self.descriptor, kept.slot)
+
+    def release(self, kept: Kept) -> None:
+        """Let go of a file, and of its batch with the last one."""
+        batch = _batch(kept.slot)
+        del self._kept[batch][kept.slot]
+        _remove(os.path.join(self.directory, kept.slot))
+        if not self._kept[batch]:
+            self._clear(batch)
+
+    def _take(self, kept: Kept) -> None:
+        self._kept.setdefault(_batch(kept.slot), {})[kept.slot] = kept
+
+    def _clear(self, batch: bytes) -> None:
+        directory = os.path.join(self.directory, batch)
+        if not self._kept.get(batch):
+            self._kept.pop(batch, None)
+            _remove(directory)
+            return
+        for name in os.listdir(directory):
+            if name != _JOURNAL and batch + b"/" + name not in self._kept[batch]:
+                _remove(os.path.join(directory, name))
+
+    # -- after a restart ----------------------------------------------------------------------
+    def _adopt(self, batch: bytes) -> None:
+        """Take over what an agent that was killed has left."""
+        if batch.isdigit():
+            self._next = max(self._next, int(batch) + 1)
+            for kept in self._read_journal(batch):
+                self._adopt_slot(kept)
+        self._clear(batch)
+
+    def _adopt_slot(self, kept: Kept) -> None:
+        found = signature_at(self.descriptor, kept.slot)
+        aside = signature_at(self.descriptor, kept.slot + ASIDE)
+        if found is None and aside is not None:  # a stepwise exchange was cut off before its last step
+            os.rename(kept.slot + ASIDE, kept.slot, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+            found, aside = aside, None
+        if found is not None and (kept.placed is None or found[0] != kept.placed[0]):
+            self._take(kept)
+        elif aside is not None:  # ... or before its second: the old file has to go back
+            kept.slot += ASIDE
+            kept.entry, kept.placed, kept.seen = None, None, aside
+            kept.was = _NEVER
+            self._take(kept)
+
+    def _read_journal(self, batch: bytes) -> Iterator[Kept]:
+        try:
+            with open(os.path.join(self.directory, batch, _JOURNAL), "rb") as file:
+                lines = file.read().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return
+        last: dict[bytes, Kept] = {}
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # torn by a power cut
+                kept = _parse(batch, cast(dict[str, object], json.loads(line)))
+                last[kept.slot] = kept
+        yield from last.values()
+
+
+def _parse(batch: bytes, line: dict[str, object]) -> Kept:
+    was = _signature(line["was"])
+    kind, placed = line["kind"], line["placed"]
+    return Kept(
+        slot=batch + b"/" + str(line["slot"]).encode("ascii"),
+        path=RelPath(str(line["path"]).encode("latin-1")),
+        entry=None if kind is None else Entry(kind=Kind(kind), oid=ObjectId(str(line["oid"]))),
+        was=was,
+        placed=None if placed is None else _signature(placed),
+        seen=was,
+        since=monotonic(),
+    )
+
+
+def _signature(value: object) -> Signature:
+    ino, size, mtime, mode = (int(n) for n in cast(list[int], value))
+    return ino, size, mtime, mode
+
+
+def _batch(slot: bytes) -> bytes:
+    return slot.partition(b"/")[0]
+
+
+def _remove(path: bytes) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except (IsADirectoryError, PermissionError):
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,123 @@
+"""Opens, makes and removes the directories of a working copy without ever following a link."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+
+from autosync.apply.obstacle import Obstacle
+from autosync.core.model import RelPath
+from autosync.core.safety import unsafe_component
+from autosync.errors import TransientError
+
+_OPEN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_REPOSITORIES = (b".git", b".hg")
+
+
+class Parents:
+    """The directories below one root.
+
+    Every component is opened relative to the one above it, so that nobody can lead us
+    elsewhere by putting a symbolic link in the way at the right moment.
+    """
+
+    def __init__(self, root: bytes) -> None:
+        try:
+            self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise TransientError(
+                f"The folder {os.fsdecode(root)} cannot be opened: {error.strerror}",
+                hint="It is looked for again; if you moved it, correct its path in the config.",
+            ) from None
+        # What makes a directory of this working copy a repository of its own.
+        self._marks = tuple(mark for mark in _REPOSITORIES if _exists(mark, self._root))
+        self._plain: set[bytes] = set()
+        self._made: list[RelPath] = []
+
+    def close(self) -> None:
+        """Release the root."""
+        os.close(self._root)
+
+    @contextlib.contextmanager
+    def opened(self, path: RelPath, *, create: bool = False) -> Iterator[tuple[int, bytes]]:
+        """Give a descriptor of the directory that holds ``path``, and the name in it.
+
+        ``create`` makes what is missing.  Raises :class:`Obstacle`, and
+        :class:`FileNotFoundError` for a missing directory without ``create``.
+        """
+        components = path.split(b"/")
+        for component in components:
+            if (reason := unsafe_component(component)) is not None:
+                raise Obstacle(reason)
+        directory = os.dup(self._root)
+        try:
+            for depth, component in enumerate(components[:-1], start=1):
+                above = RelPath(b"/".join(components[:depth]))
+                inner = self._enter(directory, component, above, create=create)
+                os.close(directory)
+                directory = inner
+            yield directory, components[-1]
+        finally:
+            os.close(directory)
+
+    def remove_empty(self, directories: Iterable[RelPath], *, keep: frozenset[RelPath] = frozenset()) -> None:
+        """Remove each directory that is empty, and then those above it, except those in ``keep``."""
+        for directory in sorted(directories, reverse=True):
+            current = directory
+            while current and current not in keep and self._remove(current):
+                current = RelPath(current.rpartition(b"/")[0])
+
+    def remove_made(self) -> None:
+        """Remove those directories that were made and are empty: what was to come into them did not."""
+        for directory in reversed(self._made):
+            self._remove(directory)
+
+    def _remove(self, directory: RelPath) -> bool:
+        try:
+            with self.opened(directory) as (parent, name):
+                os.rmdir(name, dir_fd=parent)
+        except (OSError, Obstacle):
+            return False
+        self._plain.discard(directory)
+        return True
+
+    def _enter(self, directory: int, name: bytes, path: RelPath, *, create: bool) -> int:
+        try:
+            inner = os.open(name, _OPEN, dir_fd=directory)
+        except FileNotFoundError:
+            if not create:
+                raise
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o777, dir_fd=directory)
+                self._made.append(path)
+            return self._enter(directory, name, path, create=False)
+        except NotADirectoryError:
+            kind = "a symbolic link" if _is_link(name, directory) else "a file"
+            raise Obstacle(f"{_show(path)} is {kind} here") from None
+        if path not in self._plain:
+            if any(_exists(mark, inner) for mark in self._marks):
+                os.close(inner)
+                raise Obstacle(f"{_show(path)} is a repository of its own here")
+            self._plain.add(path)
+        return inner
+
+
+def _exists(name: bytes, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _is_link(name: bytes, directory: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _show(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")

@@ -1,0 +1,72 @@
+"""Brings the files of one working copy to new states, compare-and-swap."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from autosync.apply.application import Application
+from autosync.apply.content import Stage
+from autosync.apply.limbo import Limbo
+from autosync.apply.obstacle import obstacle_of
+from autosync.apply.parents import Parents
+from autosync.apply.rename import Renames, probe
+from autosync.apply.rescue import Rescue
+from autosync.apply.swap import Swapper
+from autosync.core.model import RelPath
+from autosync.errors import TransientError
+from autosync.ports import Applied, Operation, Standing
+
+
+class WorkingTree:
+    """The files below ``root``; implements :class:`autosync.ports.Tree`.
+
+    ``metadata`` is a private directory on the same file system.  ``standing`` and ``stage``
+    are those of the backend.  For one thread at a time, and for one object per working copy.
+    """
+
+    def __init__(
+        self,
+        root: bytes,
+        metadata: bytes,
+        *,
+        standing: Callable[[RelPath], Standing],
+        stage: Stage,
+        renames: Renames | None = None,
+    ) -> None:
+        """Take over what an agent that was killed has left; ``renames`` are probed if not given."""
+        self._root = root
+        self._standing = standing
+        self._stage = stage
+        try:
+            self._limbo = Limbo(os.path.join(metadata, b"limbo"))
+            self._swapper = Swapper(renames or probe(self._limbo.directory), self._limbo)
+        except OSError as error:
+            raise TransientError(
+                f"Cannot write to {os.fsdecode(metadata)}: {obstacle_of(error).reason}",
+                hint="autosync prepares new content there; make room, or make the directory writable for you.",
+            ) from error
+        self._rescue = Rescue(root, self._limbo, self._swapper, stage)
+
+    def close(self) -> None:
+        """Release the directories; files that are still kept are found again at the next start."""
+        self._limbo.close()
+
+    def apply(self, operations: Sequence[Operation]) -> Applied:
+        """Perform the operations, each only if its path still is what it expects.
+
+        Deletions first, then renames, then new content.  A path that cannot be brought to
+        its new state is left alone and named with the reason, and so are all that come
+        after a full disk.  Raises :class:`TransientError` only if the root cannot be
+        opened; then nothing was done.
+        """
+        parents = Parents(self._root)
+        try:
+            return Application(self._limbo, self._swapper, self._standing, self._stage, parents).run(operations)
+        finally:
+            parents.close()
+
+    def sweep(self) -> frozenset[RelPath]:
+        """Look after the replaced files that are still kept; return the paths that a late writer
+        has changed and that were brought back."""
+        return self._rescue.sweep()
