@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from autosync.backends.git.backend import open_git
+from autosync.backends.git.backend import GitBackend, open_git
 from autosync.backends.git.cli import Git
 from autosync.config import Config, PathConfig, XmppConfig, candidates, inside
 from autosync.control import NotRunning, call
 from autosync.core.model import RelPath
 from autosync.errors import AutosyncError
-from autosync.ports import Backend, ChannelStatus
+from autosync.ports import ChannelStatus
 from autosync.sealing import load_key
 from autosync.store import StateDirectory
 
@@ -135,7 +135,7 @@ def check_path(config: Config, path: PathConfig) -> Iterator[Finding]:
         backend.close()
 
 
-def _check_working_copy(config: Config, path: PathConfig, backend: Backend) -> Iterator[Finding]:
+def _check_working_copy(config: Config, path: PathConfig, backend: GitBackend) -> Iterator[Finding]:
     base, busy = backend.base(), backend.busy()
     branch = (base.branch or "no branch").removeprefix("refs/heads/")
     yield Finding(Level.OK, path.workspace, f"{path.path}: {backend.vcs} working copy on {branch}")
@@ -151,18 +151,19 @@ def _check_working_copy(config: Config, path: PathConfig, backend: Backend) -> I
         yield _check_hub(path, backend)
 
 
-def _is_ignored(backend: Backend, root: str, place: str) -> bool:
+def _is_ignored(backend: GitBackend, root: str, place: str) -> bool:
     relative = RelPath(os.fsencode(os.path.relpath(place, root)))
     return relative in backend.ignored([relative])
 
 
-def _check_hub(path: PathConfig, backend: Backend) -> Finding:
+def _check_hub(path: PathConfig, backend: GitBackend) -> Finding:
     what = f"{path.workspace}, hub {path.remote}"
     try:
         devices = backend.list_hub()
+        backend.probe_hub()
     except AutosyncError as error:
         return Finding(Level.FAIL, what, error.title, error.hint)
-    return Finding(Level.OK, what, f"reachable, holds {len(devices)} device(s) of this workspace")
+    return Finding(Level.OK, what, f"can be read and written, holds {len(devices)} device(s) of this workspace")
 
 
 def check_xmpp(config: Config, xmpp: XmppConfig) -> Finding:

@@ -46,7 +46,7 @@ class _Plan:
     type=click.Path(),
     help="The workspace's key. If the file exists, this device joins that workspace; else a new key is written there.",
 )
-@click.option("--remote", metavar="NAME", help="Remote of the repository to use as the hub, or none. Default: none.")
+@click.option("--remote", metavar="NAME", help="The hub: a remote of the repository, a URL, or none. Default: none.")
 @pass_invocation
 def init(invocation: Invocation, path: str, workspace: str | None, key_file: str | None, remote: str | None) -> None:
     """Keep the folder PATH in sync: add it to the configuration.
@@ -75,7 +75,8 @@ def _prepare(
     key = _key_place(source, name, key_file)
     remotes = _remotes(root)
     hub = None if remote in (None, "none") else remote
-    if hub is not None and hub not in (remotes or ()):
+    is_url = hub is not None and re.search(r"[:/]", hub)
+    if hub is not None and not is_url and hub not in (remotes or ()):
         found = (
             f"It has: {', '.join(remotes)}." if remotes else f"Add it: git -C {shlex.quote(root)} remote add {hub} URL"
         )

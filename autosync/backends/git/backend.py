@@ -213,6 +213,10 @@ class GitBackend:
         """Return the latest snapshot of every device that the hub has for this workspace."""
         return self._exchange.list_hub()
 
+    def probe_hub(self) -> None:
+        """Find out whether the hub takes what is ours.  Raises :class:`Unreachable`, :class:`Refused`."""
+        self._exchange.probe_hub()
+
     def fetch(self, device: DeviceId, snapshot: SnapshotId) -> Snapshot:
         """Get ``snapshot``, latest of ``device``, from the hub."""
         return self._exchange.fetch(device, snapshot)

@@ -170,6 +170,10 @@ class Exchange:
         """Return the latest snapshot of every device that the hub has for this workspace."""
         return self._hub.list_hub()
 
+    def probe_hub(self) -> None:
+        """Find out whether the hub takes what is ours.  Raises :class:`Unreachable`, :class:`Refused`."""
+        self._hub.probe()
+
     def fetch(self, device: DeviceId, snapshot: SnapshotId) -> Snapshot:
         """Get ``snapshot``, latest of ``device``, from the hub.  Raises :class:`Missing`, :class:`Unreachable`."""
         self._checked(snapshot)

@@ -34,6 +34,7 @@ _FETCH = (
 # synced must never be executed.  The server's hooks decide as ever.
 _PUSH = ("push", "--porcelain", "--progress", "--no-verify")
 
+_PROBE = {"NAME": "autosync", "EMAIL": "autosync@localhost", "DATE": "1000000000 +0000"}
 _OVERTAKEN = ("fetch first", "non-fast-forward", "needs force", "cannot lock ref", "incorrect old value")
 _REFUSED = re.compile(
     r"denied|unauthorized|forbidden|authentication failed|could not read (?:username|password)|prompts disabled"
@@ -83,17 +84,33 @@ class Hub:
 
     def push(self, device: DeviceId, snapshot: SnapshotId) -> None:
         """Put ``snapshot`` on the hub as this device's latest.  Raises :class:`Unreachable`, :class:`Refused`."""
-        ref = self._folder + _component(device)
+        self._place(find_remote(self._repo, self._remote), self._folder + _component(device), snapshot)
+
+    def probe(self) -> None:
+        """Put an empty changeset on the hub and take it away again: does it take what is ours?
+
+        :meth:`list_hub` never shows it.  Raises :class:`Unreachable`, :class:`Refused`.
+        """
+        remote = find_remote(self._repo, self._remote)
+        # Author and time are fixed: however often it is made, it is one object.
+        nobody = {f"GIT_{who}_{what}": _PROBE[what] for who in ("AUTHOR", "COMMITTER") for what in _PROBE}
+        tree = self._repo.store.run("hash-object", "-w", "-t", "tree", "--stdin", input=b"").strip()
+        changeset = self._repo.store.run("commit-tree", "-m", "Can autosync write here?", tree, env=nobody).strip()
+        ref = self._folder + "probe/check"
+        self._place(remote, ref, changeset.decode())
+        self._push(remote, ALIAS, f":{ref}")
+
+    def _place(self, remote: Remote, ref: str, oid: str) -> None:
+        """Let ``ref`` be ``oid`` on the hub, whatever it was."""
         hint = (
             f"Let the server accept {self._folder}*, or set `hub-prefix: refs/heads/autosync` "
             "for this path if it takes branches only."
         )
-        remote = find_remote(self._repo, self._remote)
-        reason = self._push(remote, ALIAS, f"+{snapshot}:{ref}")
+        reason = self._push(remote, ALIAS, f"+{oid}:{ref}")
         if reason and "non-fast-forward" in reason:
             # A server that lets no branch move back (receive.denyNonFastForwards, as
             # `git init --shared` sets it) does let it go and come anew.
-            reason = self._push(remote, ALIAS, f":{ref}") or self._push(remote, ALIAS, f"+{snapshot}:{ref}")
+            reason = self._push(remote, ALIAS, f":{ref}") or self._push(remote, ALIAS, f"+{oid}:{ref}")
         if reason:
             raise Refused(f"The hub {remote.shown} does not take {ref}: {reason}", hint=hint)
 

@@ -1,0 +1,303 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import signal
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from autosync import __version__
+from autosync.cli.main import SECTIONS
+from autosync.config import load
+from tests.system.commandline import Home
+
+COMMANDS = [name for commands in SECTIONS.values() for name in commands]
+
+
+def test_version_and_help(home: Home) -> None:
+    assert home.run("--version").stdout == f"autosync {__version__}\n"
+    shown = home.run("--help")
+    assert shown.returncode == 0
+    for section, commands in SECTIONS.items():
+        assert f"{section}:\n" in shown.stdout
+        for command in commands:
+            assert re.search(rf"^  {command} +\S", shown.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_commands_help_has_an_example(home: Home, command: str) -> None:
+    shown = home.run(command, "--help")
+    assert shown.returncode == 0
+    assert f"Example: autosync {command}" in " ".join(shown.stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [["snyc"], ["sync", "--wiat"], ["sync", "--timeout", "soon"]])
+def test_a_wrong_command_line_is_exit_code_2(home: Home, arguments: list[str]) -> None:
+    shown = home.run(*arguments)
+    assert shown.returncode == 2
+    assert "Usage: autosync" in shown.stderr
+    assert "Error: " in shown.stderr
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_init_makes_repository_key_and_configuration(home: Home) -> None:
+    (home.path / "notes").mkdir()
+    (home.path / "notes/todo").write_text("milk\n")
+    shown = home.run("--config", home.config, "init", "notes")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    key = home.path / "notes.key"
+    assert len(base64.b64decode(key.read_text().strip(), validate=True)) == 32
+    assert (mode(key), mode(home.config)) == (0o600, 0o600)
+    assert home.git("notes", "status", "--porcelain=v2", "--branch").splitlines() == [
+        "# branch.oid (initial)",
+        "# branch.head main",
+        "? todo",
+    ]
+    (path,) = load(str(home.config), {"HOME": str(home.path)}).paths
+    assert (path.path, path.workspace, path.key_file) == (str(home.path / "notes"), "notes", str(key))
+    assert path.remote is None
+    for words in ("it was a plain folder; it is a git repository now", "On the second device:", "--key-file notes.key"):
+        assert words in shown.stdout
+
+
+def test_init_without_options_uses_the_standard_places(home: Home) -> None:
+    (home.path / "notes").mkdir()
+    assert home.run("init", "notes").returncode == 0
+    place = home.path / ".config/autosync"
+    assert sorted(p.name for p in place.iterdir()) == ["config.yaml", "notes.key"]
+    assert mode(place) == 0o700
+
+
+def test_a_second_device_joins_with_the_key_of_the_first(home: Home) -> None:
+    for folder in ("one", "two"):
+        (home.path / folder).mkdir()
+    first, second = home.path / "first.yaml", home.path / "second.yaml"
+    assert home.run("--config", first, "init", "one", "--workspace", "w", "--key-file", "w.key").returncode == 0
+    key = (home.path / "w.key").read_bytes()
+    shown = home.run("--config", second, "init", "two", "--workspace", "w", "--key-file", "w.key")
+    assert shown.returncode == 0
+    assert "(joined)" in shown.stdout
+    assert "On the second device" not in shown.stdout
+    assert (home.path / "w.key").read_bytes() == key
+    paths = [load(str(config), {}).paths[0] for config in (first, second)]
+    assert paths[0].key_file == paths[1].key_file
+
+
+def test_init_leaves_a_repository_as_it_is_and_names_its_hub(home: Home) -> None:
+    home.git(".", "init", "--quiet", "--bare", "hub.git")
+    home.git(".", "clone", "--quiet", "hub.git", "work")
+    home.git("work", "commit", "--quiet", "--allow-empty", "-m", "first")
+    before = home.git("work", "for-each-ref") + home.git("work", "status")
+    shown = home.run("--config", home.config, "init", "work", "--remote", "origin")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert load(str(home.config), {}).paths[0].remote == "origin"
+    assert home.git("work", "for-each-ref") + home.git("work", "status") == before
+
+
+def test_init_keeps_comments_and_a_symlinked_configuration(home: Home) -> None:
+    (home.path / "dotfiles").mkdir()
+    real = home.path / "dotfiles/autosync.yaml"
+    real.write_text("# my devices\ndevice: laptop   # the old one\n")
+    real.chmod(0o640)
+    home.config.symlink_to(real)
+    (home.path / "notes").mkdir()
+    assert home.run("--config", home.config, "init", "notes").returncode == 0
+    assert home.config.is_symlink()
+    assert mode(real) == 0o640
+    assert real.read_text().startswith("# my devices\ndevice: laptop   # the old one\npaths:\n  - path: ")
+
+
+def test_init_takes_a_name_that_is_no_text(home: Home) -> None:
+    folder = os.path.join(os.fsencode(home.path), b"caf\xe9 [1] #x: y")
+    os.mkdir(folder)
+    shown = home.run("--config", home.config, "init", os.fsdecode(folder), "--workspace", "cafe")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert os.fsencode(load(str(home.config), {}).paths[0].path) == folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "title", "hint"),
+    [
+        (["gone"], "{home}/gone does not exist", "mkdir -p {home}/gone"),
+        (["file"], "{home}/file is not a directory", "mkdir -p"),
+        (["work/sub"], "{home}/work/sub lies inside the working copy {home}/work", "Give autosync {home}/work itself"),
+        (["work/.git"], "{home}/work/.git lies inside a .git directory", "the folder that holds .git"),
+        (["bare.git"], "{home}/bare.git is a bare repository: it has no files to sync", "Clone it"),
+        (["hgwork"], "{home}/hgwork is a Mercurial working copy", "git working copies"),
+        (["plain", "--workspace", "../x"], '"../x" cannot be the name of a workspace', "--workspace"),
+        (["plain", "--workspace", "known"], 'a workspace "known" is there already: paths[0]', "choose another one"),
+        (["known"], "{home}/known is there already: paths[0].path", "Nothing is to be done"),
+        (
+            ["plain", "--remote", "origin"],
+            'the repository {home}/plain has no remote "origin"',
+            "remote add origin URL",
+        ),
+        (["work", "--remote", "orign"], 'the repository {home}/work has no remote "orign"', "It has: origin."),
+        (["plain", "--key-file", "plain/k"], "The key file {home}/plain/k would lie in the working copy", "outside"),
+        (["plain", "--key-file", "file"], "key-file {home}/file does not hold the base64 of 32 bytes", "Copy the file"),
+        (["plain", "--key-file", "open.key"], "key-file {home}/open.key is open to other users", "chmod 600"),
+        (
+            ["plain", "--workspace", "taken"],
+            "There is a key file {home}/taken.key already",
+            "--key-file {home}/taken.key",
+        ),
+        (["."], "paths[0].path: {home}/known lies inside paths[1].path, {home}", "move one out"),
+    ],
+)
+def test_init_refuses_and_changes_nothing(home: Home, arguments: list[str], title: str, hint: str) -> None:
+    for folder in ("plain", "known", "hgwork/.hg"):
+        (home.path / folder).mkdir(parents=True)
+    home.git(".", "init", "--quiet", "--bare", "bare.git")
+    home.git(".", "clone", "--quiet", "bare.git", "work")
+    (home.path / "work/sub").mkdir()
+    (home.path / "file").touch(0o600)
+    (home.path / "open.key").write_text(base64.b64encode(b"k" * 32).decode())
+    (home.path / "taken.key").touch(0o600)
+    assert home.run("--config", home.config, "init", "known").returncode == 0
+    before = snapshot(home)
+    shown = home.run("--config", home.config, "init", *arguments)
+    assert shown.returncode == 1
+    assert shown.stdout == ""
+    said, next_step = shown.stderr.split("\n", 1)
+    assert title.format(home=home.path) in said
+    assert hint.format(home=home.path) in next_step
+    assert snapshot(home) == before
+
+
+def snapshot(home: Home) -> dict[str, bytes | None]:
+    """Return every file of the home, autosync's private store in repositories aside."""
+    found: dict[str, bytes | None] = {}
+    for directory, below, files in os.walk(home.path):
+        below[:] = [name for name in below if (os.path.basename(directory), name) != (".git", "autosync")]
+        found[directory] = None
+        found.update({p: Path(p).read_bytes() for p in (os.path.join(directory, name) for name in files)})
+    return found
+
+
+def test_a_failed_init_takes_back_what_it_made(home: Home) -> None:
+    (home.path / "notes").mkdir()
+    (home.path / "taken").touch()
+    shown = home.run("--config", home.path / "taken/config.yaml", "init", "notes", "--key-file", "n.key")
+    assert shown.returncode == 1
+    assert sorted(p.name for p in home.path.iterdir()) == ["notes", "taken"]
+    assert list((home.path / "notes").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["sync"], ["pause"], ["resume"], ["status"]])
+def test_without_an_agent_the_next_step_is_told(home: Home, command: list[str]) -> None:
+    config = home.configured("device: laptop\nstate-dir: state\n")
+    shown = home.run("--config", config, *command)
+    assert shown.returncode == 1
+    assert "The agent is not running" in shown.stderr
+    assert "Start it with `autosync run`." in shown.stderr
+    assert not (home.path / "state").exists()
+
+
+def test_status_without_an_agent_as_json(home: Home) -> None:
+    config = home.configured("device: laptop\npaths: [{path: /gone, workspace: notes, key-file: /gone.key}]\n")
+    shown = home.run("--config", config, "status", "--json")
+    assert (shown.returncode, shown.stderr) == (1, "")
+    assert json.loads(shown.stdout) == {
+        "device": "laptop",
+        "agent": None,
+        "channel": None,
+        "workspaces": [
+            {
+                "name": "notes",
+                "path": "/gone",
+                "vcs": None,
+                "phase": "stopped",
+                "base": None,
+                "branch": None,
+                "snapshot": None,
+                "tree": None,
+                "pending": 0,
+                "last-sync": None,
+                "halt": None,
+                "peers": [],
+            }
+        ],
+    }
+
+
+def test_a_path_that_is_not_kept_is_told(home: Home) -> None:
+    config = home.configured("paths: [{path: /notes, workspace: notes, key-file: /k}]\n")
+    shown = home.run("--config", config, "status", "elsewhere")
+    assert shown.returncode == 1
+    assert shown.stderr == (
+        f"Error: {home.path}/elsewhere is not in a working copy of {config}\n"
+        "  The working copies there: /notes. Add this one with `autosync init elsewhere`.\n"
+    )
+    assert "/notes" in home.run("--config", config, "status", "/notes/deep/inside").stdout
+    assert "/notes" in home.run("--config", config, "status", "notes").stdout
+
+
+@pytest.fixture
+def running(home: Home) -> Home:
+    """A home with one working copy and a configuration for an agent on loopback."""
+    (home.path / "notes").mkdir()
+    home.configured("device: laptop\nstate-dir: state\nlisten: 127.0.0.1:0\ndiscovery: false\n")
+    assert home.run("--config", home.config, "init", "notes").returncode == 0
+    return home
+
+
+def wait_until_it_answers(home: Home, *, patience: float = 20) -> dict[str, object]:
+    """Return the status of an agent that has just been started."""
+    until = time.monotonic() + patience
+    while (shown := home.run("--config", home.config, "status", "--json")).returncode != 0:
+        assert time.monotonic() < until, shown.stderr
+    answer: dict[str, object] = json.loads(shown.stdout)
+    return answer
+
+
+def test_an_agent_is_asked_steered_and_stopped(running: Home) -> None:
+    with running.start("--config", running.config, "run") as agent:
+        try:
+            status = wait_until_it_answers(running)
+            assert status["device"] == "laptop"
+            shown = running.run("--config", running.config, "status")
+            assert re.match(rf"laptop: agent {agent.pid}, up \d+ s, \d+ MB; channel ", shown.stdout)
+            assert re.search(rf"^notes +\S.* main +0 .*{running.path}/notes$", shown.stdout, re.MULTILINE)
+
+            second = running.run("--config", running.config, "run")
+            assert second.returncode == 1
+            assert second.stderr.startswith(
+                f"Error: another autosync agent (pid {agent.pid}) uses {running.path}/state\n"
+            )
+            assert running.run("--config", running.config, "pause", "notes").stdout == "paused: notes\n"
+            assert '"phase": "paused"' in running.run("--config", running.config, "status", "--json").stdout
+            assert running.run("--config", running.config, "resume").stdout == "resumed: notes\n"
+            assert running.run("--config", running.config, "sync", "--wait", "--timeout", "10").returncode == 0
+            checked = running.run("--config", running.config, "check")
+            assert checked.returncode == 0
+            assert f"ok    agent: runs (pid {agent.pid})" in checked.stdout
+
+            began = time.monotonic()
+            agent.send_signal(signal.SIGTERM)
+            assert agent.wait(10) == 0
+            assert time.monotonic() - began < 2
+        finally:
+            agent.kill()
+    assert running.run("--config", running.config, "status").returncode == 1
+
+
+def test_check_tells_what_is_right(running: Home) -> None:
+    (running.path / ".autosync").write_text("device: forgotten\n")
+    (running.path / ".config/autosync").mkdir(parents=True)
+    running.config.rename(running.path / ".config/autosync/config.yaml")
+    shown = running.run("check", "--json")
+    findings = {(f["level"], f["what"]) for f in json.loads(shown.stdout)["findings"]}
+    assert (shown.returncode, json.loads(shown.stdout)["ok"]) == (0, True), shown.stdout
+    assert findings >= {("ok", "git"), ("ok", "agent"), ("ok", "listen"), ("ok", "inotify"), ("ok", "notes")}
+    assert ("warn", "config") in findings
+    assert f"{running.path}/.autosync exists too and is not read" in shown.stdout
