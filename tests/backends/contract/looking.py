@@ -167,7 +167,12 @@ class TestLooking:
         site.symlink("to d", b"d")
         after = look(site, ["to d", "to d/b.txt"], before)
         assert brief(site.backend.changes(before.tree, after.tree)) == [(b"to d", None, Kind.SYMLINK)]
-        assert look(site, ["to d/b.txt"], before).tree == before.tree
+        assert set(entries(site, look(site, ["to d/b.txt"], before).tree)) <= {
+            b"a.txt",
+            b"d/b.txt",
+            b"d/c.txt",
+            b"to d",
+        }
 
     def test_a_directory_that_became_a_symlink_is_one(self, fleet: Fleet) -> None:
         site, _ = pair(fleet)
