@@ -18,6 +18,7 @@ SECTIONS = {
         "init": "autosync.cli.init:init",
         "run": "autosync.cli.run:run",
         "sync": "autosync.cli.steering:sync",
+        "demo": "autosync.cli.demo.command:demo",
     },
     "Information": {
         "status": "autosync.cli.status:status",
@@ -26,6 +27,9 @@ SECTIONS = {
     "Control": {
         "pause": "autosync.cli.steering:pause",
         "resume": "autosync.cli.steering:resume",
+    },
+    "Try it": {
+        "demo": "autosync.cli.demo.command:demo",
     },
 }
 

@@ -1,0 +1,1 @@
+"""``autosync demo``: three devices on one machine, to see what happens."""

@@ -1,0 +1,85 @@
+"""The command ``autosync demo``."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import click
+
+from autosync.cli.demo.fleet import Fleet
+from autosync.cli.demo.livelog import LiveLog
+from autosync.cli.demo.script import is_equal, play
+from autosync.cli.failures import FAILED, OK
+
+
+@click.command(epilog="Example: autosync demo --once --json")
+@click.option("--once", is_flag=True, help="Do the edits, compare the folders and end.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: print the result as JSON.")
+@click.option(
+    "--channel",
+    type=click.Choice(["lan", "xmpp"]),
+    default="lan",
+    show_default=True,
+    help="Announce directly, or over a Prosody that is started for the demo.",
+)
+@click.option(
+    "--directory", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to make it."
+)
+@click.option("--keep", is_flag=True, help="Leave the folder behind.")
+def demo(*, once: bool, as_json: bool, channel: str, directory: Path, keep: bool) -> int:
+    """Run three devices on this machine and watch them stay equal.
+
+    A hub and the devices laptop, desktop and server get a folder each below ./demo, and an
+    agent each. The demo edits some files by itself and tells when which device had them;
+    then it is your turn, until Ctrl-C, which ends the agents and removes ./demo again.
+    """
+    as_json = as_json and once
+    fleet = Fleet(directory.absolute(), xmpp=channel == "xmpp")
+
+    def show(line: str) -> None:
+        if not as_json:
+            click.echo(line)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    made = False
+    try:
+        show("Starting a hub and three devices ...")
+        fleet.prepare()
+        made = True
+        fleet.start()
+        for device in fleet.devices:
+            show(f"  {device.name:8} {device.path}")
+        log = LiveLog(fleet.devices, show)
+        try:
+            results = play(fleet, log, show)
+            if once:
+                return _conclude(fleet, results, channel, as_json=as_json)
+            show("")
+            show("Your turn: edit files in one of the folders above and see them arrive in the others.")
+            show("Ctrl-C ends the demo" + (" and leaves the folder." if keep else " and removes its folder."))
+            while True:
+                log.pump(1.0)
+        except KeyboardInterrupt:
+            if once:
+                raise
+            show("")
+            return OK
+        finally:
+            log.stop()
+    finally:
+        if made:
+            fleet.stop(remove=not keep)
+            show("The demo has ended.")
+
+
+def _conclude(fleet: Fleet, results: list[dict[str, object]], channel: str, *, as_json: bool) -> int:
+    equal = all(r["equal"] for r in results) and is_equal(fleet)
+    if as_json:
+        report = {"equal": equal, "channel": channel, "trees": fleet.trees(), "steps": results}
+        click.echo(json.dumps(report, indent=2))
+    else:
+        click.echo("")
+        click.echo("All three folders are equal." if equal else "The folders are NOT equal.")
+    return OK if equal else FAILED
