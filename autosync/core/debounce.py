@@ -97,16 +97,14 @@ class Debouncer:
     # -- what comes in ----------------------------------------------------------------
     def note(self, hint: PathHint, now: float) -> None:
         """Take note that ``hint.path`` was touched."""
-        entry = self._entries.get(hint.path)
-        if entry is None:
-            self._make_room()
-            entry = self._open(hint.path, now, new=hint.touch is Touch.CREATED)
+        entry = self._entry(hint.path, now, new=hint.touch is Touch.CREATED)
         entry.last = now
         self._enter(hint.path, entry, _stage_after(entry, hint))
         if entry.stage is _Stage.COMPLETE:
             entry.refused = 0.0  # whoever was at it when the look failed is done
         if hint.touch is Touch.MOVED_IN:
             entry.new = False
+        if hint.source is not None:
             entry.source = hint.source
             if (old := self._old_name(entry)) is not None:
                 old[1].last = now  # a rename is to be seen whole
@@ -120,9 +118,7 @@ class Debouncer:
             entry = self._entries.get(path)
             if entry is not None and entry.stage is _Stage.COMPLETE:
                 continue  # whoever was at it has finished since
-            if entry is None:
-                self._make_room()
-                entry = self._open(path, now, new=False)
+            entry = self._entry(path, now, new=False)
             heat = self._heat.setdefault(path, _Heat(now))
             heat.refusal = min(max(self._settle, 2 * heat.refusal), self._max_wait)
             entry.refused = now + heat.refusal
@@ -168,7 +164,12 @@ class Debouncer:
         return paths
 
     # -- one path's way -------------------------------------------------------------------
-    def _open(self, path: RelPath, now: float, *, new: bool) -> _Pending:
+    def _entry(self, path: RelPath, now: float, *, new: bool) -> _Pending:
+        """Return what is pending for ``path``; its window opens if nothing is."""
+        if path not in self._entries:
+            self._make_room()
+        if path in self._entries:  # making room may have named this very directory
+            return self._entries[path]
         entry = self._entries[path] = _Pending(first=now, last=now, new=new, patience=self._max_wait)
         heat = self._heat.get(path)
         if heat is not None:
@@ -314,7 +315,7 @@ def _stage_after(entry: _Pending, hint: PathHint) -> _Stage:
         case Touch.CREATED:
             return _Stage.UNFINISHED
         case Touch.WRITTEN:
-            return _Stage.UNFINISHED if entry.stage is _Stage.UNFINISHED else _Stage.WRITING
+            return _Stage.UNFINISHED if entry.new or entry.stage is _Stage.UNFINISHED else _Stage.WRITING
         case Touch.CLOSED:
             return _Stage.SETTLING if entry.new else _Stage.COMPLETE
         case Touch.MOVED_IN:
