@@ -1,0 +1,1 @@
+"""Measurements beside autosync's peers, printed as ratios."""

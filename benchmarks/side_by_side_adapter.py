@@ -1,0 +1,74 @@
+"""autosync as one more tool of a side-by-side harness that runs two hosts in network namespaces.
+
+The harness (``peers.py``) is given with ``--adapter`` and this file; it provides ``adapters.Adapter``.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import sys
+
+from adapters import Adapter, Unavailable  # type: ignore[import-not-found]  # the harness's own module
+
+PORT = 7000
+CONFIG = """\
+device: {name}
+state-dir: {home}/state
+listen: {ip}:{port}
+peers: ["{peer}:{port}"]
+discovery: false
+log-level: warning
+paths:
+  - path: {path}
+    workspace: bench
+    key-file: {home}/bench.key
+    remote: none
+"""
+
+
+class Autosync(Adapter):  # type: ignore[misc]  # as above
+    """Two agents with default settings and static addresses; no hub, no XMPP."""
+
+    name = "autosync"
+    config = "defaults; two agents, static peers, no hub; two-way, every state recorded as a snapshot"
+    meta = frozenset({".git"})
+    own_logs = ()
+
+    def version(self) -> str:
+        """Return the version text."""
+        try:
+            return str(self.first_line(sys.executable, "-m", "autosync", "--version"))
+        except OSError as error:
+            raise Unavailable(f"autosync does not start: {error}") from None
+
+    def setup(self, A, B, dirA, dirB):  # type: ignore[no-untyped-def]  # noqa: N803  # the harness's names
+        """Make both folders checkouts of one repository, and a configuration for each."""
+        super().setup(A, B, dirA, dirB)
+        git = ["git", "-C", dirA]
+        if not os.path.isdir(dirA + "/.git"):
+            A.run(["git", "init", "-q", dirA])
+            A.run([*git, "add", "-A"])
+            A.run([*git, "commit", "-q", "--allow-empty", "-m", "start"])
+            shutil.copytree(dirA + "/.git", dirB + "/.git")
+            B.run(["git", "-C", dirB, "status", "-s"])
+        key = base64.b64encode(os.urandom(32))
+        for host, path, peer, name in ((A, dirA, B, "a"), (B, dirB, A, "b")):
+            for file, content in (
+                ("bench.key", key),
+                (
+                    "config.yaml",
+                    CONFIG.format(name=name, home=host.home, ip=host.ip, port=PORT, peer=peer.ip, path=path).encode(),
+                ),
+            ):
+                handle = os.open(f"{host.home}/{file}", os.O_WRONLY | os.O_CREAT, 0o600)
+                with open(handle, "wb") as out:
+                    out.write(content)
+
+    def start(self) -> None:
+        """Start both agents."""
+        for host in (self.B, self.A):
+            host.popen(
+                [sys.executable, "-m", "autosync", "--config", f"{host.home}/config.yaml", "run"], log="autosync.log"
+            )
