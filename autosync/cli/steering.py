@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from autosync.cli.failures import FAILED, OK
+from autosync.cli.failures import OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
 from autosync.cli.table import plain
 from autosync.control import call
+from autosync.errors import AutosyncError
 
 _MARGIN = 5.0
 """Seconds that an answer may come after the time the agent was given."""
@@ -41,14 +42,14 @@ def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float
         wait=wait,
         timeout=timeout,
     )
-    if answer.get("detail"):
-        click.echo(plain(answer["detail"]))
-    if not wait or answer.get("synced"):
+    detail = plain(answer["detail"])
+    if not wait or answer["synced"]:
+        if detail:
+            click.echo(detail)
         return OK
-    waiting = ", ".join(plain(device) for device in answer.get("waiting", []))
-    click.echo(f"Not yet in sync after {timeout:g} seconds. Waiting for: {waiting or 'this device'}", err=True)
-    click.echo("  `autosync status` shows what each one is at.", err=True)
-    return FAILED
+    missing = ", ".join(plain(device) for device in answer["waiting"])
+    reason = "; ".join(filter(None, (detail, f"waiting for {missing}" if missing else "")))
+    raise AutosyncError(f"Not in sync: {reason}", hint="`autosync status` shows what each device is at.")
 
 
 @click.command(epilog="Example: autosync pause ~/notes")

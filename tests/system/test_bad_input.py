@@ -239,7 +239,7 @@ def test_a_hub_that_refuses(home: Home) -> None:
     ((what, detail, hint),) = findings(home)
     assert what == "notes, hub origin"
     assert detail.startswith("The hub origin (../hub.git) does not take refs/autosync/")
-    assert detail.endswith("pre-receive hook declined; only branches here")
+    assert detail.endswith("(pre-receive hook declined); only branches here")
     assert "hub-prefix: refs/heads/autosync" in hint
     assert home.git("hub.git", "for-each-ref") == ""
 

@@ -277,7 +277,10 @@ def test_an_agent_is_asked_steered_and_stopped(running: Home) -> None:
             assert running.run("--config", running.config, "pause", "notes").stdout == "paused: notes\n"
             assert '"phase": "paused"' in running.run("--config", running.config, "status", "--json").stdout
             assert running.run("--config", running.config, "resume").stdout == "resumed: notes\n"
-            assert running.run("--config", running.config, "sync", "--wait", "--timeout", "10").returncode == 0
+            assert running.run("--config", running.config, "sync").returncode == 0
+            alone = running.run("--config", running.config, "sync", "notes", "--wait", "--timeout", "0.1")
+            assert alone.returncode == 1
+            assert alone.stderr.startswith("Error: Not in sync: notes: no other device can be reached")
             checked = running.run("--config", running.config, "check")
             assert checked.returncode == 0
             assert f"ok    agent: runs (pid {agent.pid})" in checked.stdout
