@@ -35,14 +35,14 @@ WORKSPACE = WorkspaceId("0123456789abcdef" * 2)
 LAPTOP = DeviceId("laptop-00000001")
 
 
-def git(directory: Path | bytes, *args: str | bytes, accept: tuple[int, ...] = (0,), **env: str) -> str:
+def git(directory: Path | bytes, *args: str | bytes, accept: tuple[int, ...] = (0,), input: str = "") -> str:
     """Return what the user's git printed."""
     who = {f"GIT_{role}_{what}": "u@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     done = subprocess.run(
         ["git", *args],
         cwd=directory,
-        env={**os.environ, **who, **env},
-        stdin=subprocess.DEVNULL,
+        env={**os.environ, **who},
+        input=input.encode(),
         capture_output=True,
         check=False,
     )
