@@ -105,6 +105,11 @@ def decode(encoded: bytes) -> Announcement:
     return announcement
 
 
+def is_device_id(text: str) -> bool:
+    """Return whether ``text`` can be a device id: safe as part of a ref or a file name."""
+    return _DEVICE.fullmatch(text) is not None and ".." not in text
+
+
 class _Header:
     """A JSON object of unknown shape, read key by key."""
 
@@ -165,7 +170,7 @@ def _check(announcement: Announcement) -> None:
     """Raise :class:`ValueError` unless every field is of the size and alphabet it must be."""
     said = announcement
     for device in (said.device, *(d for d, _ in said.version.counters)):
-        if not _DEVICE.fullmatch(device) or ".." in device:
+        if not is_device_id(device):
             raise ValueError(f"device {device[:40]!r} is no device id")
     if not said.name.isprintable() or not 1 <= len(said.name) <= 128:
         raise ValueError("name is empty, too long or not printable")

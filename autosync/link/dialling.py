@@ -1,0 +1,224 @@
+"""Keeps trying to reach every peer that has an address."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from autosync.core.backoff import Backoff
+from autosync.core.model import DeviceId, WorkspaceId
+from autosync.link.addresses import MAX_ADDRESSES, explain, split, tune
+from autosync.link.workspace import Timing, WorkspaceHandle
+
+log = logging.getLogger(__name__)
+
+MAX_TARGETS = 256
+"""Devices of one workspace that are dialled; each new state directory is a new device."""
+
+
+class Unlinked(Exception):
+    """An attempt that did not end in a link; says why."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Target:
+    """A peer to be linked with: a known device, or whoever of the workspace is at an address."""
+
+    handle: WorkspaceHandle
+    device: DeviceId | None
+    name: str = ""
+    addresses: tuple[str, ...]
+    configured: bool
+    """Its one address was given by the user, whoever is there."""
+    backoff: Backoff
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    attempt_over: asyncio.Event = field(default_factory=asyncio.Event)
+    problem: str = ""
+
+    def describe(self) -> str:
+        """Return how messages call it."""
+        return self.name or self.device or self.addresses[0]
+
+
+Greet = Callable[[Target, str, socket.socket], Awaitable[None]]
+"""Makes a link of a new connection to an address; owns the socket.  Raises :class:`Unlinked` or
+:class:`OSError`."""
+
+
+class Dialler:
+    """One task for each target: dial, wait while linked, back off, again."""
+
+    def __init__(self, greet: Greet, is_linked: Callable[[Target], bool], *, timing: Timing) -> None:
+        self._greet = greet
+        self._is_linked = is_linked
+        self._timing = timing
+        self._targets: dict[Target, asyncio.Task[None]] = {}
+
+    def targets(self, workspace: WorkspaceId) -> list[Target]:
+        """Return the targets of one workspace."""
+        return [target for target in self._targets if target.handle.key.id == workspace]
+
+    def target(self, workspace: WorkspaceId, device: DeviceId) -> Target | None:
+        """Return the target for a device, rather one that learns addresses than a configured one."""
+        found = [t for t in self.targets(workspace) if t.device == device]
+        return min(found, key=lambda t: t.configured, default=None)
+
+    def learn(self, handle: WorkspaceHandle, device: DeviceId | None, addresses: Iterable[str], *, heard: bool) -> None:
+        """Take note of where ``device`` (``None``: some peer, at each address) may be reached.
+
+        The newest addresses are tried first.  ``heard``: it is there at this moment.
+        """
+        sound = tuple(a for a in dict.fromkeys(addresses) if _is_address(a))
+        if device is None:
+            for address in sound:
+                if not any(t.configured and address in t.addresses for t in self.targets(handle.key.id)):
+                    self._add(handle, None, (address,))
+            return
+        target = self.target(handle.key.id, device)
+        if target is None or target.configured:
+            if sound:
+                self._add(handle, device, sound[:MAX_ADDRESSES])
+            return
+        news = set(sound) - set(target.addresses)
+        target.addresses = tuple(dict.fromkeys((*sound, *target.addresses)))[:MAX_ADDRESSES]
+        if news or heard:
+            target.backoff.reset()
+            target.woken.set()
+
+    def wake(self, workspace: WorkspaceId, device: DeviceId) -> None:
+        """Look again at the targets that are this device: its link is new or gone."""
+        for target in self.targets(workspace):
+            if target.device == device:
+                target.woken.set()
+
+    async def stop(self, handle: WorkspaceHandle | None = None) -> None:
+        """Forget the targets of one workspace, or all."""
+        gone = [t for t in self._targets if handle is None or t.handle is handle]
+        tasks = [self._targets.pop(target) for target in gone]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _add(self, handle: WorkspaceHandle, device: DeviceId | None, addresses: tuple[str, ...]) -> None:
+        known = self.targets(handle.key.id)
+        if len(known) >= MAX_TARGETS:
+            oldest = next((t for t in known if not t.configured and not self._is_linked(t)), known[0])
+            self._targets.pop(oldest).cancel()
+        backoff = Backoff(self._timing.retry_first, self._timing.retry_most)
+        target = Target(handle=handle, device=device, addresses=addresses, configured=device is None, backoff=backoff)
+        self._targets[target] = asyncio.create_task(self._keep(target), name=f"dial {target.describe()}")
+
+    async def _keep(self, target: Target) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            target.woken.clear()
+            if not self._is_linked(target):
+                await self._try(target)
+            linked_at = clock()
+            while self._is_linked(target):
+                target.problem = ""
+                await target.woken.wait()
+                target.woken.clear()
+            if clock() - linked_at > self._timing.settled:
+                target.backoff.reset()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(target.backoff.next(random.random())):  # noqa: S311 - guards nothing
+                    await target.woken.wait()
+
+    async def _try(self, target: Target) -> None:
+        try:
+            await self._dial(target)
+            problem = ""
+        except Unlinked as error:
+            problem = str(error)
+        except Exception:
+            # A bug that one peer's answer brings out must not end the attempts for good.
+            log.exception("dialling %s failed", target.describe())
+            problem = "an internal error; the log says more"
+        if problem and problem != target.problem:
+            log.info("%s: no link to %s: %s", target.handle.name, target.describe(), problem)
+        target.problem = problem
+        target.attempt_over.set()
+        target.attempt_over.clear()
+
+    async def _dial(self, target: Target) -> None:
+        """Try the addresses, each a moment after the one before, until one leads to a link.
+
+        Raises :class:`Unlinked` with what every one of them came to.
+        """
+        problems: dict[str, None] = {}
+        waiting = list(target.addresses)
+        turn = asyncio.Lock()
+        attempts: set[asyncio.Task[None]] = set()
+        try:
+            while waiting or attempts:
+                if waiting:
+                    attempts.add(asyncio.create_task(self._attempt(target, waiting.pop(0), turn)))
+                done, attempts = await asyncio.wait(
+                    attempts,
+                    timeout=self._timing.stagger if waiting else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for attempt in done:
+                    try:
+                        attempt.result()
+                    except Unlinked as error:
+                        problems[str(error)] = None
+                    else:
+                        return
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)
+        raise Unlinked("; ".join(problems) or "no address is known")
+
+    async def _attempt(self, target: Target, address: str, turn: asyncio.Lock) -> None:
+        try:
+            async with asyncio.timeout(self._timing.hello):
+                connection = await _connect(address)
+            # One hello at a time: the peer keeps the newest of several links, which would
+            # be the one that is given up here.
+            async with turn:
+                if self._is_linked(target):
+                    connection.close()
+                    return
+                await self._greet(target, address, connection)
+        except OSError as error:
+            raise Unlinked(f"{address}: {explain(error)}") from None
+        except Unlinked as error:
+            raise Unlinked(f"{address}: {error}") from None
+        target.addresses = tuple(dict.fromkeys((address, *target.addresses)))
+
+
+async def _connect(address: str) -> socket.socket:
+    """Return a connection to the first address that the name has and that takes one."""
+    loop = asyncio.get_running_loop()
+    host, port = split(address)
+    problem: OSError | None = None
+    for family, kind, protocol, _, where in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        connection = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+        try:
+            tune(connection)
+            await loop.sock_connect(connection, where)
+        except OSError as error:
+            connection.close()
+            problem = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise problem or OSError(f"{host} has no address")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        split(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,368 @@
+"""All links of this device: which leads to which peer, and what goes to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import socket
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import BinaryIO
+
+from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
+from autosync.errors import ConfigError, Unreachable
+from autosync.link.addresses import explain, join, listening_socket, reachable
+from autosync.link.connection import Link, Origin
+from autosync.link.dialling import Dialler, Target, Unlinked
+from autosync.link.fetching import NothingCame
+from autosync.link.hello import (
+    INSTANCE_BYTES,
+    NONCE_BYTES,
+    Hello,
+    HelloRefused,
+    NoHello,
+    open_hello,
+    receive_hello,
+    secure,
+)
+from autosync.link.identity import Identity
+from autosync.link.listening import Listener
+from autosync.link.serving import MAX_AT_ONCE
+from autosync.link.wire import WireError
+from autosync.link.workspace import PeerStatus, Timing, WorkspaceHandle
+
+log = logging.getLogger(__name__)
+
+_MAX_NONCES = 4096
+"""Hellos that are remembered so that a recorded one is not answered again."""
+_STOPPING = 1.0
+"""Seconds for links to say good-bye."""
+
+_Caller = tuple[WorkspaceHandle, Hello]
+
+
+class Links:
+    """Listens at ``listen`` (host, port; empty host: all interfaces, port 0: a free one) and dials.
+
+    There is one link for each workspace and peer.  ``dropped`` counts by reason what
+    came in and was no peer.
+    """
+
+    def __init__(self, identity: Identity, *, listen: tuple[str, int] = ("", 0), timing: Timing | None = None) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.instance = os.urandom(INSTANCE_BYTES)
+        self.port = 0
+        """0 while not listening."""
+        self.ip: IPv4Address | IPv6Address | None = None
+        """The address it is bound to; ``None``: all interfaces."""
+        self._identity = identity
+        self._host, self._wanted_port = listen
+        self._timing = timing or Timing()
+        self._handles: dict[WorkspaceId, WorkspaceHandle] = {}
+        self._links: dict[tuple[WorkspaceId, DeviceId], Link] = {}
+        self._carrying: set[asyncio.Task[None]] = set()
+        self._last_said: dict[WorkspaceId, bytes] = {}
+        self._everywhere: dict[str, None] = {}
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+        self._numbers = itertools.count(1)
+        self._nonces_seen: OrderedDict[bytes, None] = OrderedDict()
+        self._nonces_dialled: set[bytes] = set()
+        self._nonces_met: set[bytes] = set()
+        self._dialler = Dialler(self._greet, self._is_linked, timing=self._timing)
+        self._listener: Listener[_Caller] | None = None
+
+    async def start(self) -> None:
+        """Begin to listen.  Raises :class:`ConfigError` if that is not possible there."""
+        try:
+            listening = listening_socket(self._host, self._wanted_port)
+        except OSError as error:
+            raise ConfigError(
+                f"listen: {join(self._host or '*', self._wanted_port)} cannot be used: {explain(error)}",
+                hint="Name an address of this machine; with port 0 a free port is taken.",
+            ) from None
+        bound, self.port = listening.getsockname()[:2]
+        self.ip = ip_address(bound.partition("%")[0]) if self._host else None
+        self._listener = Listener(
+            listening,
+            identify=self._identify,
+            admit=self._welcome,
+            dropped=self.dropped,
+            patience=self._timing.hello,
+        )
+        log.info("listening at %s", ", ".join(self.addresses()))
+
+    async def stop(self) -> None:
+        """Say good-bye to all peers, within a second or two."""
+        await self._dialler.stop()
+        if self._listener is not None:
+            await self._listener.stop()
+            self._listener = None
+        self.port = 0
+        for link in self._links.values():
+            link.close("this device was stopped")
+        if self._carrying:
+            _, slow = await asyncio.wait(self._carrying, timeout=_STOPPING)
+            for task in slow:
+                task.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
+
+    def addresses(self) -> tuple[str, ...]:
+        """Return where peers can reach this device at this moment, best first."""
+        return reachable(self._host, self.port) if self.port else ()
+
+    # -- workspaces -----------------------------------------------------------------------
+    def add(self, handle: WorkspaceHandle) -> None:
+        """Link with the peers of a workspace from now on.  Raises :class:`ValueError` for one that is here."""
+        if handle.key.id in self._handles:
+            raise ValueError(f"workspace {handle.key.id} is here already")
+        self._handles[handle.key.id] = handle
+        self._dialler.learn(handle, None, self._everywhere, heard=False)
+
+    async def remove(self, handle: WorkspaceHandle) -> None:
+        """End all links of a workspace and forget it."""
+        del self._handles[handle.key.id]
+        self._last_said.pop(handle.key.id, None)
+        await self._dialler.stop(handle)
+        for link in self._linked(handle.key.id):
+            link.close("the workspace was removed")
+
+    def handles(self) -> tuple[WorkspaceHandle, ...]:
+        """Return the workspaces that are here."""
+        return tuple(self._handles.values())
+
+    def learn(
+        self,
+        workspace: WorkspaceId | None,
+        device: DeviceId | None,
+        addresses: Iterable[str],
+        *,
+        heard: bool = False,
+    ) -> None:
+        """Take note of addresses and keep trying them.
+
+        ``workspace`` ``None`` is every workspace, also one added later; ``device`` ``None``
+        is whoever answers.  ``heard`` tells that the device is there at this moment, so
+        that a long wait for the next attempt is cut short.
+        """
+        if workspace is None:
+            addresses = tuple(addresses)
+            self._everywhere.update(dict.fromkeys(addresses))
+        for handle in self._handles.values():
+            if handle.key.id == (workspace or handle.key.id) and handle.device != device:
+                self._dialler.learn(handle, device, addresses, heard=heard)
+
+    # -- what goes over links ----------------------------------------------------------------
+    def broadcast(self, workspace: WorkspaceId, sealed: bytes) -> None:
+        """Send an announcement to every linked peer, now and to those who come later."""
+        self._last_said[workspace] = sealed
+        for link in self._linked(workspace):
+            link.announce(sealed)
+
+    async def fetch(
+        self, workspace: WorkspaceId, device: DeviceId, want: SnapshotId, have: Sequence[str], sink: BinaryIO
+    ) -> None:
+        """Write to ``sink`` what ``device`` answers.
+
+        Raises :class:`~autosync.errors.Missing`, :class:`~autosync.errors.Refused` or
+        :class:`Unreachable`; then ``sink`` may hold a part.
+        """
+        while True:
+            link = await self._link_to(workspace, device)
+            try:
+                return await link.fetch(want, have, sink)
+            except NothingCame:
+                # Of two links that were dialled at one moment one is given up.
+                if self._links.get((workspace, device)) in (None, link):
+                    raise
+
+    def peers(self, workspace: WorkspaceId) -> list[PeerStatus]:
+        """Return what is known of the ways to all peers, linked ones first."""
+        found: dict[DeviceId | str, PeerStatus] = {
+            link.device: PeerStatus(
+                device=link.device,
+                name=link.name,
+                address=link.origin.address,
+                connected=True,
+                rtt_ms=link.rtt_ms,
+            )
+            for link in self._linked(workspace)
+        }
+        for target in self._dialler.targets(workspace):
+            if target.device != target.handle.device:
+                status = PeerStatus(
+                    device=target.device,
+                    name=target.name,
+                    address=target.addresses[0],
+                    connected=False,
+                    problem=target.problem,
+                )
+                found.setdefault(target.device or target.addresses[0], status)
+        return list(found.values())
+
+    def linked_devices(self) -> int:
+        """Return the number of devices with at least one link."""
+        return len({device for _, device in self._links})
+
+    # -- how links begin and end --------------------------------------------------------------
+    async def _link_to(self, workspace: WorkspaceId, device: DeviceId) -> Link:
+        """Return the link to a device; if one can be made, wait for that attempt."""
+        link = self._links.get((workspace, device))
+        target = self._dialler.target(workspace, device)
+        if link is None and target is not None:
+            target.woken.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timing.hello):
+                    await target.attempt_over.wait()
+            link = self._links.get((workspace, device))
+        if link is None:
+            where = target.problem if target is not None and target.problem else "no address of it answers"
+            raise Unreachable(f"{device} is not linked: {where}", hint="It is tried again as long as the agent runs.")
+        return link
+
+    def _linked(self, workspace: WorkspaceId) -> list[Link]:
+        return [link for (of, _), link in self._links.items() if of == workspace]
+
+    def _is_linked(self, target: Target) -> bool:
+        return target.device is not None and (target.handle.key.id, target.device) in self._links
+
+    def _hello(self, handle: WorkspaceHandle, number: int) -> Hello:
+        return Hello(
+            device=handle.device,
+            name=handle.name,
+            certificate_der=self._identity.certificate_der,
+            instance=self.instance,
+            number=number,
+            nonce=os.urandom(NONCE_BYTES),
+        )
+
+    async def _identify(self, connection: socket.socket) -> _Caller:
+        """Return who calls.  Raises :class:`HelloRefused`; nothing is sent."""
+        sealed = await receive_hello(connection)
+        for handle in self._handles.values():
+            if handle.key.fits(sealed):
+                hello = open_hello(handle.key, sealed, answers=None)
+                self._refuse_replay(hello)
+                self._refuse_self(handle, hello)
+                return handle, hello
+        raise HelloRefused("stranger")
+
+    def _refuse_replay(self, hello: Hello) -> None:
+        # Whoever replays a hello cannot go on without the private key.  He need not even
+        # learn that there is somebody who can open it.
+        if hello.nonce in self._nonces_seen:
+            raise HelloRefused("replay")
+        self._nonces_seen[hello.nonce] = None
+        if len(self._nonces_seen) > _MAX_NONCES:
+            self._nonces_seen.popitem(last=False)
+
+    def _refuse_self(self, handle: WorkspaceHandle, hello: Hello) -> None:
+        if hello.device != handle.device:
+            return
+        if hello.nonce in self._nonces_dialled:
+            self._nonces_met.add(hello.nonce)
+            raise HelloRefused("")
+        log.warning("%s: another device has the id of this one, %s: a copied state-dir?", handle.name, handle.device)
+        raise HelloRefused("copied state-dir")
+
+    async def _welcome(self, connection: socket.socket, address: str, caller: _Caller) -> None:
+        """Make a link of a connection from a member."""
+        handle, peer = caller
+        mine = self._hello(handle, peer.number)
+        try:
+            async with asyncio.timeout(self._timing.hello):
+                answer = mine.sealed(handle.key, answers=peer.nonce)
+                await asyncio.get_running_loop().sock_sendall(connection, answer)
+        except BaseException:
+            connection.close()
+            raise
+        streams = await secure(connection, self._identity, peer, dialled=False, timing=self._timing)
+        origin = Origin(dialled=False, address=address, instance=peer.instance, number=peer.number)
+        link = Link(handle, peer, origin, streams, timing=self._timing, turns=self._turns)
+        link.greet()
+        self._keep(link)
+
+    async def _greet(self, target: Target, address: str, connection: socket.socket) -> None:
+        """Make a link of a connection to an address."""
+        handle, number = target.handle, next(self._numbers)
+        mine = self._hello(handle, number)
+        try:
+            peer = await self._exchange_hellos(target, connection, mine)
+        except BaseException:
+            connection.close()
+            raise
+        target.device, target.name = peer.device, peer.name
+        known = self._links.get((handle.key.id, peer.device))
+        if known is not None and known.origin.instance == peer.instance:
+            connection.close()
+            known.doubt()
+            return
+        try:
+            streams = await secure(connection, self._identity, peer, dialled=True, timing=self._timing)
+        except HelloRefused as refused:
+            raise Unlinked(refused.reason) from None
+        origin = Origin(dialled=True, address=address, instance=peer.instance, number=number)
+        link = Link(handle, peer, origin, streams, timing=self._timing, turns=self._turns)
+        try:
+            async with asyncio.timeout(self._timing.hello):
+                await link.greeted()
+        except (asyncio.IncompleteReadError, WireError, OSError) as error:
+            link.abandon()
+            raise Unlinked("it did not take the link") from error
+        except BaseException:
+            link.abandon()
+            raise
+        self._keep(link)
+
+    async def _exchange_hellos(self, target: Target, connection: socket.socket, mine: Hello) -> Hello:
+        key = target.handle.key
+        self._nonces_dialled.add(mine.nonce)
+        try:
+            async with asyncio.timeout(self._timing.hello):
+                await asyncio.get_running_loop().sock_sendall(connection, mine.sealed(key, answers=None))
+                return open_hello(key, await receive_hello(connection), answers=mine.nonce)
+        except NoHello:
+            if mine.nonce in self._nonces_met:
+                raise Unlinked("that is this device itself") from None
+            raise Unlinked("it does not know this workspace, or its key is another one") from None
+        except HelloRefused as refused:
+            raise Unlinked(f"not a peer ({refused.reason})") from None
+        finally:
+            self._nonces_dialled.discard(mine.nonce)
+            self._nonces_met.discard(mine.nonce)
+
+    def _keep(self, link: Link) -> None:
+        """Let a new link carry, unless the one that is there is the one to keep."""
+        handle, way = link.handle, (link.handle.key.id, link.device)
+        old = self._links.get(way)
+        if self._handles.get(handle.key.id) is not handle or self._listener is None:
+            link.close("it is not wanted any more")
+        elif old is not None and not link.outranks(old):
+            link.close("there is another link")
+            old.doubt()
+        else:
+            self._links[way] = link
+            if old is not None:
+                old.close("there is a newer link")
+            if handle.key.id in self._last_said:
+                link.announce(self._last_said[handle.key.id])
+            log.info("%s: linked with %s at %s", handle.name, link.device, link.origin.address)
+            self._dialler.wake(*way)
+        task = asyncio.create_task(self._carry(link), name=f"link {link.device}")
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+
+    async def _carry(self, link: Link) -> None:
+        way = (link.handle.key.id, link.device)
+        try:
+            reason = await link.run()
+        finally:
+            if self._links.get(way) is link:
+                del self._links[way]
+                self._dialler.wake(*way)
+        if link.misbehaved:
+            self.dropped["broken frame"] += 1
+        log.info("%s: link to %s ended: %s", link.handle.name, link.device, reason)

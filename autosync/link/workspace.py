@@ -1,0 +1,74 @@
+"""What a link needs of a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from autosync.core.model import DeviceId, SnapshotId
+from autosync.sealing import WorkspaceKey
+
+
+class WorkspaceHandle(Protocol):
+    """One workspace of this device, as its links see it."""
+
+    @property
+    def key(self) -> WorkspaceKey:
+        """The key that proves membership."""
+
+    @property
+    def device(self) -> DeviceId:
+        """This device."""
+
+    @property
+    def name(self) -> str:
+        """This device's name, for people."""
+
+    def announced(self, sealed: bytes, peer: DeviceId) -> None:
+        """A linked peer sent an announcement; called in the event loop.
+
+        It has still to be opened: who sent it is known, what it says is not.
+        """
+
+    def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
+        """As :meth:`autosync.ports.Backend.serve`; called in a thread.
+
+        ``out`` is a pipe; writing raises :class:`BrokenPipeError` once nobody wants the rest.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStatus:
+    """What is known of the way to a peer.
+
+    ``device`` is ``None`` for a configured address that has not answered yet; ``rtt_ms``
+    is the last measured round trip; ``problem`` says why the last attempt failed.
+    """
+
+    device: DeviceId | None
+    name: str
+    address: str
+    connected: bool
+    rtt_ms: float | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long links wait, in seconds."""
+
+    hello: float = 5.0
+    """For each step of a new connection: connecting, the hello, TLS."""
+    ping: float = 30.0
+    """Between pings."""
+    patience: float = 30.0
+    """For any sign of life after a ping."""
+    stall: float = 120.0
+    """For the next bytes of a fetch."""
+    stagger: float = 0.25
+    """Between attempts at the addresses of one peer (RFC 8305, "Happy Eyeballs", 5)."""
+    retry_first: float = 0.25
+    retry_most: float = 30.0
+    settled: float = 10.0
+    """A link that lived shorter counts as a failed attempt."""
