@@ -1,0 +1,60 @@
+"""The nearest common ancestor of two snapshots."""
+
+from __future__ import annotations
+
+from autosync.core.lineage import Ancestry, latest_contained, nearest_common
+from autosync.core.model import Base, DeviceId, Snapshot, SnapshotId, TreeId, Version
+
+ONE, TWO = DeviceId("one-00000001"), DeviceId("two-00000002")
+
+
+def snapshot(name: str, one: int, two: int, *parents: str) -> Snapshot:
+    return Snapshot(
+        id=SnapshotId(name),
+        tree=TreeId("t" + name),
+        base=Base(commit=None, branch=None),
+        version=Version.of({ONE: one, TWO: two}),
+        parents=tuple(SnapshotId(p) for p in parents),
+        device="one",
+        time=0,
+    )
+
+
+FIRST = snapshot("first", 1, 0)
+SECOND = snapshot("second", 2, 0, "first")
+OURS = snapshot("ours", 3, 0, "second")
+THEIRS = snapshot("theirs", 2, 1, "second")
+STORE = {s.id: s for s in (FIRST, SECOND, OURS, THEIRS)}
+
+
+def test_the_nearest_is_found() -> None:
+    assert nearest_common(OURS, THEIRS, STORE.get) == Ancestry(here=SECOND, missing=None)
+    assert nearest_common(THEIRS, OURS, STORE.get) == Ancestry(here=SECOND, missing=None)
+
+
+def test_one_may_be_the_other_ones_ancestor() -> None:
+    assert nearest_common(OURS, SECOND, STORE.get) == Ancestry(here=SECOND, missing=None)
+
+
+def test_an_ancestor_known_by_name_only_is_named() -> None:
+    without = {i: s for i, s in STORE.items() if s is not SECOND}
+    assert nearest_common(OURS, THEIRS, without.get) == Ancestry(here=None, missing=SECOND.id)
+
+
+def test_strangers_have_none() -> None:
+    stranger = snapshot("stranger", 0, 1)
+    assert nearest_common(OURS, stranger, {**STORE, stranger.id: stranger}.get) == Ancestry(here=None, missing=None)
+
+
+def test_without_a_chain_versions_tell() -> None:
+    known = [FIRST, SECOND, OURS, THEIRS, snapshot("later", 9, 9)]
+    assert latest_contained(OURS, THEIRS, known) == SECOND
+    assert latest_contained(OURS, THEIRS, []) is None
+
+
+def test_a_merge_of_a_merge() -> None:
+    merge = snapshot("merge", 3, 1, "ours", "theirs")
+    after = snapshot("after", 4, 1, "merge")
+    other = snapshot("other", 3, 2, "merge")
+    store = {**STORE, merge.id: merge}
+    assert nearest_common(after, other, store.get) == Ancestry(here=merge, missing=None)
