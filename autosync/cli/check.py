@@ -16,7 +16,7 @@ from autosync.errors import AutosyncError
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
 
-@click.command(epilog="Example: autosync check")
+@click.command(epilog="Example: autosync check", short_help="Tell whether all is well, and what to do if not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_invocation
 def check(invocation: Invocation, *, as_json: bool) -> int:

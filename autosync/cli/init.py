@@ -35,8 +35,9 @@ class _Plan:
 
 
 @click.command(
+    short_help="Keep a folder in sync.",
     epilog="Example: autosync init ~/notes --workspace notes --remote origin. On a second device, with the key "
-    "file copied from the first: autosync init ~/notes --workspace notes --key-file ~/notes.key"
+    "file copied from the first: autosync init ~/notes --workspace notes --key-file ~/notes.key",
 )
 @click.argument("path", default=".", type=click.Path())
 @click.option("--workspace", metavar="NAME", help="Name of the workspace. Default: the folder's name.")

@@ -18,7 +18,6 @@ SECTIONS = {
         "init": "autosync.cli.init:init",
         "run": "autosync.cli.run:run",
         "sync": "autosync.cli.steering:sync",
-        "demo": "autosync.cli.demo.command:demo",
     },
     "Information": {
         "status": "autosync.cli.status:status",

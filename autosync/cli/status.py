@@ -18,7 +18,7 @@ _HEADS = ("WORKSPACE", "STATE", "BRANCH", "PENDING", "LAST SYNC", "PATH")
 _ID_DIGITS = 10
 
 
-@click.command(epilog="Example: autosync status --json")
+@click.command(epilog="Example: autosync status --json", short_help="Show agent, working copies and other devices.")
 @path_argument
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @pass_invocation

@@ -14,7 +14,7 @@ _MARGIN = 5.0
 """Seconds that an answer may come after the time the agent was given."""
 
 
-@click.command(epilog="Example: autosync sync ~/notes --wait --timeout 30")
+@click.command(epilog="Example: autosync sync ~/notes --wait --timeout 30", short_help="Send what is pending at once.")
 @path_argument
 @click.option("--wait", is_flag=True, help="Return when every reachable device has the same content.")
 @click.option(
@@ -52,7 +52,7 @@ def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float
     raise AutosyncError(f"Not in sync: {reason}", hint="`autosync status` shows what each device is at.")
 
 
-@click.command(epilog="Example: autosync pause ~/notes")
+@click.command(epilog="Example: autosync pause ~/notes", short_help="Stop exchanging changes for now.")
 @path_argument
 @pass_invocation
 def pause(invocation: Invocation, path: str | None) -> int:
@@ -64,7 +64,7 @@ def pause(invocation: Invocation, path: str | None) -> int:
     return OK
 
 
-@click.command(epilog="Example: autosync resume ~/notes")
+@click.command(epilog="Example: autosync resume ~/notes", short_help="Go on; also releases a halt.")
 @path_argument
 @pass_invocation
 def resume(invocation: Invocation, path: str | None) -> int:
