@@ -112,7 +112,7 @@ async def receive_hello(connection: socket.socket) -> bytes:
     (length,) = _LENGTH.unpack(await _exactly(connection, _LENGTH.size))
     if length > MAX_HELLO:
         raise HelloRefused("stranger")
-    return await _exactly(connection, length)
+    return await _exactly(connection, length, begun=True)
 
 
 async def secure(
@@ -171,12 +171,13 @@ def _context(answers: bytes | None) -> bytes:
     return _DIALLING if answers is None else _ANSWERING + answers
 
 
-async def _exactly(connection: socket.socket, count: int) -> bytes:
+async def _exactly(connection: socket.socket, count: int, *, begun: bool = False) -> bytes:
     loop = asyncio.get_running_loop()
     received = bytearray()
     while len(received) < count:
         part = await loop.sock_recv(connection, count - len(received))
         if not part:
-            raise NoHello("stranger")
+            # A peer whose other attempt was quicker goes without a word.
+            raise NoHello("stranger" if received or begun else "")
         received += part
     return bytes(received)
