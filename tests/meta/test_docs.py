@@ -10,9 +10,8 @@ import click
 import pytest
 
 from autosync.cli.main import SECTIONS, autosync
-from autosync.config import DEFAULT_IGNORE, PathConfig, parse
-from autosync.config.loading import parse as parse_config
-from autosync.config.model import Config
+from autosync.config import DEFAULT_IGNORE, Config, PathConfig, parse
+from autosync.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/.autosync-example"
@@ -39,9 +38,9 @@ def test_the_example_shows_every_key() -> None:
         "xmpp: {jid: a@b, password: p, zzzzzz: 1}",
         "paths: [{path: /a, workspace: a, key-file: /k, zzzzzz: 1}]",
     ):
-        with pytest.raises(Exception, match="unknown key") as caught:
-            parse_config(text, "/c", ENVIRON)
-        known.update(str(caught.value).rpartition("are: ")[2].rstrip(".").split(", "))
+        with pytest.raises(ConfigError, match="unknown key") as caught:
+            parse(text, "/c", ENVIRON)
+        known.update(caught.value.hint.rpartition("are: ")[2].rstrip(".").split(", "))
     assert len(known) > 25
     assert known - shown == set()
 
@@ -66,6 +65,20 @@ def documented_commands() -> list[tuple[str, list[str]]]:
             if re.match(r"(autosync|make) ", line):
                 found.append((document.name, shlex.split(re.sub(r"\s+#.*", "", line))))
     return found
+
+
+def test_the_readme_shows_the_way_in() -> None:
+    shown = {shlex.join(command) for document, command in documented_commands() if document == "README.md"}
+    assert {"make run", "make test", "autosync run", "autosync sync --wait"} <= shown
+
+
+def test_the_readmes_configuration_is_right() -> None:
+    blocks = re.findall(
+        r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    configs = [parse(block, "README.md", ENVIRON) for block in blocks]
+    assert any(config.xmpp for config in configs)
+    assert any(config.paths for config in configs)
 
 
 def test_documented_commands_exist() -> None:
