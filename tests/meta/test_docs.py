@@ -58,7 +58,7 @@ def documented_commands() -> list[tuple[str, list[str]]]:
     found = []
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
-        blocks = re.findall(r"^```(?:sh|console|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        blocks = re.findall(r"^```(?:sh|console|bash)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
         lines += re.findall(r"(?<!`)`((?:autosync|make) [^`\n]+)`(?!`)", text)
         for line in lines:
