@@ -22,7 +22,7 @@ _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 def check(invocation: Invocation, *, as_json: bool) -> int:
     """Check the configuration, the working copies, their hubs, the XMPP login and the system's limits.
 
-    Nothing is changed. Each line says ok, warn or fail; the exit code is 1 if anything failed.
+    Nothing of yours is changed. Each line says ok, warn or fail; the exit code is 1 if anything failed.
     """
     findings = []
     for finding in _findings(invocation):
