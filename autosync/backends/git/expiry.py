@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Sequence
 
+from autosync.backends.git.cli import GitFailed
 from autosync.backends.git.packs import WEEK, Pack, Packs
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
@@ -91,12 +92,20 @@ class Expiry:
                 if snapshot.base.commit is not None and self._store.has_commit(snapshot.base.commit):
                     history.add(snapshot.base.commit)
         tips = self._repo.git.run("for-each-ref", "--format=^%(objectname)", "refs/heads").decode("ascii").split()
-        listing = ("rev-list", "--objects", "--no-object-names", "--missing=allow-any", "--ignore-missing", "--stdin")
-        found = set(roots)
-        for wanted in (trees, [*history, *tips] if history else ()):
-            if wanted:
-                found.update(self._lines(*listing, request="".join(f"{oid}\n" for oid in wanted).encode()))
-        return frozenset(found)
+        found = {*roots, *(self._listed(trees) or ())}
+        together = self._listed([*history, *tips]) if history else set()
+        if together is None:  # a changeset that is not whole any more is of use to nobody
+            together = set().union(*(self._listed([wanted, *tips]) or () for wanted in history))
+        return frozenset(found | together)
+
+    def _listed(self, wanted: Collection[str]) -> set[str] | None:
+        """Return all objects that ``wanted`` and not its ``^excluded`` are made of, ``None`` if history is missing."""
+        request = "".join(f"{oid}\n" for oid in wanted).encode()
+        options = ("--objects", "--no-object-names", "--missing=allow-any", "--ignore-missing", "--stdin")
+        try:
+            return set(self._lines("rev-list", *options, request=request))
+        except GitFailed:
+            return None
 
     def _lines(self, *args: str, request: bytes | None = None) -> Sequence[str]:
         return self._repo.store.run(*args, input=request).decode("ascii").splitlines()

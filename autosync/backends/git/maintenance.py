@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
+from autosync.backends.git.cli import GitFailed
 from autosync.backends.git.expiry import Expiry
 from autosync.backends.git.incoming import PREFIX
 from autosync.backends.git.packs import Packs
@@ -19,6 +21,7 @@ from autosync.errors import AutosyncError
 
 PACKS = 200
 """Packs in the store before they are rolled up."""
+_LOCK = b"autosync-tidy.lock"
 _STALE = 24 * 3600.0
 """Seconds after which a temporary file belongs to a process that is gone."""
 
@@ -39,26 +42,41 @@ class Maintenance:
         takes it from his repository.  Does nothing if it is gone already.
         """
         if self._store.has_commit(commit):
-            self._copy([commit])
+            self._copy(commit, self._tips(), besides=frozenset())
 
     def tidy(self) -> None:
-        """Secure the base of every pinned snapshot, roll up small packs, drop what has expired and stale files.
+        """Roll up small packs, secure the base of every pinned snapshot, drop what has expired and stale files.
 
-        Blocks nobody: others may record, read and receive meanwhile.
+        Blocks nobody: others may record, read and receive meanwhile.  Does nothing if
+        another worktree's agent is at it.
         """
-        self._drop_stale_files()
-        self._copy(self._bases())
-        self._packs.roll_up(most=PACKS)
-        Expiry(self._repo, self._store, self._packs, now=self._clock()).run()
+        with open(os.path.join(self._repo.store_dir, _LOCK), "wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            self._tidy()
 
-    def _copy(self, commits: Iterable[CommitId]) -> None:
-        held = self._tips()
-        wanted = [commit for commit in commits if commit not in held]
-        if not wanted:
+    def _tidy(self) -> None:
+        self._drop_stale_files()
+        self._packs.roll_up(most=PACKS)
+        tips, ours = self._tips(), self._packs.objects(self._packs.list())
+        for base in self._bases():
+            with contextlib.suppress(GitFailed):  # it was not whole when we came
+                self._copy(base, tips, besides=ours)
+        Expiry(self._repo, self._store, self._packs, now=self._clock()).run()
+        # A reader goes on seeing what it has open, deleted or not; a new one does not.
+        self._store.close()
+
+    def _copy(self, commit: CommitId, tips: Collection[str], *, besides: Collection[str]) -> None:
+        """Write to the store what ``commit`` has and neither ``tips`` nor ``besides`` hold."""
+        if commit in tips:
             return
-        request = "".join([*(f"{commit}\n" for commit in wanted), *(f"^{tip}\n" for tip in held)]).encode()
-        if self._repo.store.run("rev-list", "--max-count=1", "--stdin", input=request):
-            self._packs.write("--revs", request=request)
+        request = "".join([f"{commit}\n", *(f"^{tip}\n" for tip in tips)]).encode()
+        listed = self._repo.store.run("rev-list", "--objects", "--stdin", input=request).splitlines(keepends=True)
+        wanted = b"".join(line for line in listed if line.split()[0].decode("ascii") not in besides)
+        if wanted:
+            self._packs.write(request=wanted)
 
     def _tips(self) -> frozenset[str]:
         """Return the user's branches and this worktree's HEAD, as far as they are whole."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autosync.backends.git.repository import Repository
+from autosync.errors import StateError
 
+_INDEX_HEAD = ">4sI1020xI"
+"""Magic, version, and the last of the 256 sums: the count of objects."""
 WEEK = 7 * 24 * 3600.0
 
 _GROWTH = 2
@@ -93,14 +97,19 @@ class Packs:
                     os.unlink(os.path.join(self._directory, name + suffix))
 
     def objects(self, packs: Iterable[Pack]) -> frozenset[str]:
-        """Return the ids of all objects in ``packs``."""
+        """Return the ids of all objects in ``packs``, read from their indexes (gitformat-pack(5), version 2)."""
+        width = self._repo.hex_digits // 2
         found: set[str] = set()
         for pack in packs:
             with open(os.path.join(self._directory, pack.name + b".idx"), "rb") as index:
-                shown = self._repo.store.run(
-                    "show-index", f"--object-format={self._repo.hash_name}", input=index.read()
-                )
-            found.update(line.split()[1].decode("ascii") for line in shown.splitlines())
+                magic, version, count = struct.unpack(_INDEX_HEAD, index.read(struct.calcsize(_INDEX_HEAD)))
+                if (magic, version) != (b"\377tOc", 2):
+                    raise StateError(
+                        f"{os.fsdecode(index.name)} is no index of version 2",
+                        hint=f"Rebuild it: git index-pack {os.fsdecode(index.name).removesuffix('.idx')}.pack",
+                    )
+                ids = index.read(count * width).hex()
+            found.update(ids[at : at + 2 * width] for at in range(0, len(ids), 2 * width))
         return frozenset(found)
 
 
