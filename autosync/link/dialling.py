@@ -39,6 +39,7 @@ class Target:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     attempt_over: asyncio.Event = field(default_factory=asyncio.Event)
     problem: str = ""
+    """Why the last attempt at these addresses failed; empty before it ended."""
 
     def describe(self) -> str:
         """Return how messages call it."""
@@ -86,6 +87,8 @@ class Dialler:
             return
         news = set(sound) - set(target.addresses)
         target.addresses = tuple(dict.fromkeys((*sound, *target.addresses)))[:MAX_ADDRESSES]
+        if news:
+            target.problem = ""
         if news or heard:
             target.backoff.reset()
             target.woken.set()

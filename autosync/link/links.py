@@ -209,11 +209,13 @@ class Links:
 
     # -- how links begin and end --------------------------------------------------------------
     async def _link_to(self, workspace: WorkspaceId, device: DeviceId) -> Link:
-        """Return the link to a device; if one can be made, wait for that attempt."""
+        """Return the link to a device; if a first attempt to make one is under way, wait for it.
+
+        Not for later ones: a peer behind a NAT would cost every fetch the time they take.
+        """
         link = self._links.get((workspace, device))
         target = self._dialler.target(workspace, device)
-        if link is None and target is not None:
-            target.woken.set()
+        if link is None and target is not None and not target.problem:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.hello):
                     await target.attempt_over.wait()

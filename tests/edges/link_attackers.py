@@ -38,7 +38,7 @@ async def say_hello(listener: Device, hello: Hello) -> tuple[socket.socket, Hell
 
 @contextlib.asynccontextmanager
 async def member(
-    listener: Device, state: Path, name: str = "mallory"
+    listener: Device, state: Path, name: str = "mallory", *, instance: bytes = bytes(8), number: int = 1
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A link, to say on it whatever one likes."""
     identity = load_or_create_identity(str(state / name))
@@ -46,8 +46,8 @@ async def member(
         device=DeviceId(f"{name}-00000000"),
         name=name,
         certificate_der=identity.certificate_der,
-        instance=os.urandom(8),
-        number=1,
+        instance=instance,
+        number=number,
         nonce=os.urandom(16),
     )
     connection, theirs = await say_hello(listener, mine)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from autosync.errors import ConfigError, Unreachable
-from autosync.link import Timing
-from tests.edges.link_attackers import relay
+from autosync.link import Timing, wire
+from autosync.link.wire import Kind
+from tests.edges.link_attackers import member, relay, rest_of
 from tests.edges.linked_devices import (
     BLOCK,
     KEY,
@@ -93,6 +94,50 @@ def _ends_of_one_connection(one: Device, other: Device) -> bool:
     mine, theirs = (link._writer.get_extra_info for link in (there, here))
     settled = len(one.links._carrying) == len(other.links._carrying) == 1
     return settled and mine("sockname") == theirs("peername") and mine("peername") == theirs("sockname")
+
+
+@pytest.mark.parametrize(
+    ("instance", "number", "kept"),
+    [
+        (bytes(8), 6, "new"),
+        (bytes(8), 4, "old"),
+        (b"restarts", 1, "new"),
+    ],
+)
+async def test_of_two_links_that_one_side_dialled_the_last_is_kept(
+    tmp_path: Path, instance: bytes, number: int, kept: str
+) -> None:
+    async with (
+        running(tmp_path, "laptop") as laptop,
+        member(laptop, tmp_path, number=5) as old,
+        member(laptop, tmp_path, instance=instance, number=number) as new,
+    ):
+        given_up = old if kept == "new" else new
+        await rest_of(given_up[0])
+        laptop.say("to the one that is kept")
+        reader = (new if kept == "new" else old)[0]
+        async with asyncio.timeout(10):
+            while (await wire.read_frame(reader)) != (Kind.ANNOUNCE, b"to the one that is kept"):
+                pass
+        assert laptop.linked_with() == ["mallory"]
+
+
+@pytest.mark.parametrize(("mine", "theirs", "kept"), [("a", "b", "dialled"), ("b", "a", "accepted")])
+async def test_of_two_links_that_both_sides_dialled_that_of_the_smaller_id_is_kept(
+    tmp_path: Path, mine: str, theirs: str, kept: str
+) -> None:
+    async with running(tmp_path, mine) as one, running(tmp_path, theirs) as other:
+        one.knows(other)
+        await eventually(lambda: one.linked_with() and other.linked_with())
+        (dialled,) = one.links.peers(KEY.id)
+        # What the other side would dial at the same moment, though it has a link already.
+        async with member(one, tmp_path, theirs, instance=other.links.instance, number=7) as (reader, _):
+            if kept == "dialled":
+                await rest_of(reader)
+                assert [p.address for p in one.links.peers(KEY.id)] == [dialled.address]
+            else:
+                await eventually(lambda: [p.address for p in one.links.peers(KEY.id)] != [dialled.address])
+                assert one.linked_with() == [theirs]
 
 
 async def test_it_never_links_with_itself(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import socket
 import threading
 import time
 import tracemalloc
@@ -26,6 +27,7 @@ from tests.edges.linked_devices import (
     Device,
     Sink,
     child,
+    eventually,
     linked_pair,
     running,
     serving,
@@ -100,6 +102,28 @@ async def test_a_fetch_from_who_is_not_there_fails_at_once(tmp_path: Path) -> No
         laptop.links.learn(KEY.id, nobody, ["127.0.0.1:9"])
         with pytest.raises(Unreachable, match=r"^desktop-00000000 is not linked: 127.0.0.1:9: Connection refused"):
             await laptop.fetch(nobody, WANTED, io.BytesIO())
+
+
+async def test_a_peer_that_does_not_answer_delays_only_the_first_fetch(tmp_path: Path) -> None:
+    """As behind a NAT: connections are taken, or swallowed, and lead nowhere."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with running(tmp_path, "laptop", timing=Timing(hello=0.3)) as laptop:
+            nobody = DeviceId("desktop-00000000")
+            address = f"127.0.0.1:{silent.getsockname()[1]}"
+            laptop.links.learn(KEY.id, nobody, [address])
+            with pytest.raises(Unreachable):
+                await laptop.fetch(nobody, WANTED, io.BytesIO())
+            await eventually(lambda: laptop.links.peers(KEY.id)[0].problem == f"{address}: no answer in time")
+            for _ in range(3):
+                async with asyncio.timeout(0.1):
+                    with pytest.raises(Unreachable, match=r"is not linked: .* no answer in time"):
+                        await laptop.fetch(nobody, WANTED, io.BytesIO())
+
+            async with running(tmp_path, "desktop") as desktop:
+                desktop.workspace.answers[WANTED] = serving(b"pack")
+                laptop.knows(desktop)
+                await laptop.fetch(desktop.id, WANTED, sink := io.BytesIO())
+                assert sink.getvalue() == b"pack"
 
 
 async def test_a_full_disk_is_the_fetchers_own_error(tmp_path: Path) -> None:

@@ -80,14 +80,17 @@ async def test_a_stranger_gets_no_byte(tmp_path: Path, sent: bytes) -> None:
 
 
 async def test_a_recorded_hello_is_worth_nothing(tmp_path: Path) -> None:
-    async with running(tmp_path, "laptop") as laptop, relay(laptop.address) as between:
-        async with running(tmp_path, "desktop") as desktop:
-            desktop.links.learn(KEY.id, None, [between.address])
-            await eventually(laptop.linked_with)
-            recorded = between.first_hello()
-            assert await _answer_to(laptop.address, recorded) == b""
-            assert laptop.links.dropped == {"replay": 1}
-            assert laptop.linked_with() == ["desktop"]
+    async with (
+        running(tmp_path, "laptop") as laptop,
+        relay(laptop.address) as between,
+        running(tmp_path, "desktop") as desktop,
+    ):
+        desktop.links.learn(KEY.id, None, [between.address])
+        await eventually(laptop.linked_with)
+        recorded = between.first_hello()
+        assert await _answer_to(laptop.address, recorded) == b""
+        assert laptop.links.dropped == {"replay": 1}
+        assert laptop.linked_with() == ["desktop"]
     # A listener that was started again cannot know that it is a replay.  It answers with
     # what only members can read, and TLS needs the private key.
     async with running(tmp_path, "laptop", timing=Timing(hello=0.3)) as laptop:
