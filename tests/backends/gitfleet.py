@@ -164,6 +164,8 @@ class _No(BaseHTTPRequestHandler):
 class GitFleet:
     """Working copies below ``directory`` around one bare repository."""
 
+    examples = 12
+
     def __init__(self, directory: bytes) -> None:
         self._directory = directory
         self._sites: list[GitSite] = []
@@ -183,15 +185,18 @@ class GitFleet:
         self._deaf.close()
 
     def new(self, name: str) -> GitSite:
-        root = os.path.join(self._directory, name.encode())
+        root = self._place(name)
         git(name, self._directory, "init", "-q", root)
         return self._add(name, root)
 
     def clone(self, of: GitSite, name: str) -> GitSite:
-        root = os.path.join(self._directory, name.encode())
+        root = self._place(name)
         git(name, self._directory, "clone", "-q", "--no-local", of.root, root)
         git(name, root, "remote", "remove", "origin")
         return self._add(name, root)
+
+    def _place(self, name: str) -> bytes:
+        return os.path.join(self._directory, b"%d-%s" % (len(self._sites), name.encode()))
 
     def _add(self, name: str, root: bytes) -> GitSite:
         git(name, root, "remote", "add", "origin", self._hub)

@@ -74,6 +74,8 @@ class MemorySite:
 class MemoryFleet:
     """Working copies around one hub in memory."""
 
+    examples = 200
+
     def __init__(self) -> None:
         self.hub = MemoryHub()
 

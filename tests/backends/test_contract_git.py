@@ -17,7 +17,10 @@ from gitfleet import GitFleet  # noqa: E402
 @pytest.fixture
 def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitFleet]:
     settings = tmp_path / "gitconfig"
-    settings.write_text("[init]\n\tdefaultBranch = main\n[advice]\n\taddEmbeddedRepo = false\n")
+    settings.write_text(
+        "[init]\n\tdefaultBranch = main\n[advice]\n\taddEmbeddedRepo = false\n"
+        "[user]\n\tname = A User\n\temail = user@example.org\n"
+    )
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")

@@ -249,8 +249,10 @@ class MemoryWorkingCopy(Exchange):
         tree: TreeId,
         extra_parent: CommitId | None = None,
     ) -> Base:
-        """Make a commit of ``tree`` on the current branch.  Raises :class:`Busy`."""
+        """Make a commit of ``tree`` on the current branch, if there is anything new.  Raises :class:`Busy`."""
         base = self.base()
+        if tree == self.tree_of(base.commit) and extra_parent is None:
+            return base
         self._require_quiet(base)
         parents = tuple(parent for parent in (base.commit, extra_parent) if parent is not None)
         self._kept.settle()

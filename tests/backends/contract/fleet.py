@@ -75,7 +75,12 @@ class Site(Protocol):
 
 
 class Fleet(Protocol):
-    """Makes working copies that share a hub."""
+    """Makes working copies that share a hub.
+
+    ``examples`` is how many made-up stories a test may try.
+    """
+
+    examples: int
 
     def new(self, name: str) -> Site:
         """Return one without a commit, on the branch ``main``."""

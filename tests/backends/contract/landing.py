@@ -250,11 +250,19 @@ class TestCommitting:
         assert one.files()[rel("d/b.txt")][1] == b"later\n"
         assert set(one.backend.changes(tree, look(one).tree)) != set()
 
+    def test_nothing_new_is_no_commit(self, fleet: Fleet) -> None:
+        one, _ = pair(fleet)
+        before = state(one)
+        tree = one.backend.tree_of(one.backend.base().commit)
+        assert one.backend.commit(None, message="auto", tree=tree) == one.backend.base()
+        assert state(one) == before
+
     def test_in_the_middle_of_an_operation_it_is_busy(self, fleet: Fleet) -> None:
         one, _ = pair(fleet)
+        one.write("a.txt", b"edited\n")
+        tree = snap(one).tree
         one.begin_operation()
         before = state(one)
-        one.backend.base()
         with pytest.raises(Busy):
-            one.backend.commit(None, message="auto", tree=one.backend.tree_of(one.backend.base().commit))
+            one.backend.commit(None, message="auto", tree=tree)
         assert state(one) == before

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,25 +101,23 @@ class TestRounds:
         assert one.backend.base() == two.backend.base()
 
     def test_whatever_one_does_arrives_at_the_other(self, fleet: Fleet) -> None:
-        numbers = itertools.count(1)
-        one, two = pair(fleet, {"a": b"1\n", "d/a": b"2\n"})
-        currents = [snap(one)]
-        send(currents[0], one, two)
-
-        @settings(max_examples=30, deadline=None)
-        @given(st.booleans(), ACTIONS)
-        def check(turned: bool, actions: list[tuple[object, ...]]) -> None:
-            actor, other = (two, one) if turned else (one, two)
-            before = currents[-1]
-            for action in actions:
-                act(actor, action)
-            after = snap(actor, before, count=1 + next(numbers))
-            currents.append(after)
-            carry(after, actor, other)
-            go(other, before, after)
-            assert other.files() == actor.files()
-            assert other.status() == actor.status()
-            assert other.backend.base() == actor.backend.base()
-            assert look(other).tree == look(actor).tree == after.tree
+        @settings(max_examples=fleet.examples, deadline=None)
+        @given(st.lists(st.tuples(st.booleans(), ACTIONS), min_size=1, max_size=3))
+        def check(turns: list[tuple[bool, list[tuple[object, ...]]]]) -> None:
+            one, two = pair(fleet, {"a": b"1\n", "d/a": b"2\n"})
+            before = snap(one)
+            send(before, one, two)
+            for count, (turned, actions) in enumerate(turns, start=2):
+                actor, other = (two, one) if turned else (one, two)
+                for action in actions:
+                    act(actor, action)
+                after = snap(actor, before, count=count)
+                carry(after, actor, other)
+                go(other, before, after)
+                assert other.files() == actor.files()
+                assert other.status() == actor.status()
+                assert other.backend.base() == actor.backend.base()
+                assert look(other).tree == look(actor).tree == after.tree
+                before = after
 
         check()
