@@ -142,14 +142,14 @@ class Exchange:
     def haves(self) -> Sequence[str]:
         """Return the ids of commits and snapshots to offer to :meth:`serve` of a peer, best first.
 
-        These are our pinned snapshots, HEAD, the branches and the remote-tracking
+        These are HEAD, our pinned snapshots, the branches and the remote-tracking
         branches, most recent first within each; :data:`HAVES` at most.
         """
         pins = _tips(self._repo.store, HAVES // 2, self._repo.pin_prefix)
         _, head = self._repo.git.call("rev-parse", "--quiet", "--verify", "HEAD^{commit}", accept=(0, 1, 128))
         heads = _tips(self._repo.git, HAVES, "refs/heads")
         remotes = _tips(self._repo.git, HAVES, "refs/remotes")
-        return list(dict.fromkeys([*pins, *head.decode().split(), *heads, *remotes]))[:HAVES]
+        return list(dict.fromkeys([*head.decode().split(), *pins, *heads, *remotes]))[:HAVES]
 
     def _refuse_foreign(self, want: SnapshotId) -> None:
         """Raise :class:`Missing` for a snapshot that only other worktrees have pinned."""
