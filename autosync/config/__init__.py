@@ -4,7 +4,6 @@ from autosync.config.checks import check_nesting, inside
 from autosync.config.editing import Addition, add_path
 from autosync.config.loading import absolute, candidates, is_name, load, locate, parse
 from autosync.config.model import (
-    DEFAULT_IGNORE,
     INLINE_CAP,
     Commits,
     Config,
@@ -15,9 +14,10 @@ from autosync.config.model import (
 )
 from autosync.config.overrides import read_overrides, with_overrides
 from autosync.config.password import fetch_password
+from autosync.core.temporary import DEFAULT_IGNORES
 
 __all__ = [
-    "DEFAULT_IGNORE",
+    "DEFAULT_IGNORES",
     "INLINE_CAP",
     "Addition",
     "Commits",

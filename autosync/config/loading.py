@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from autosync.config.checks import check_names, check_paths, own_files
 from autosync.config.model import (
-    DEFAULT_IGNORE,
     INLINE_CAP,
     Commits,
     Config,
@@ -22,6 +21,7 @@ from autosync.config.model import (
 )
 from autosync.config.overrides import with_overrides
 from autosync.config.reading import Section, Value, compose
+from autosync.core.temporary import DEFAULT_IGNORES
 from autosync.errors import ConfigError
 
 _NOTHING: tuple[str, ...] = ()
@@ -257,7 +257,7 @@ def _path(section: Section, environ: Mapping[str, str], here: str) -> PathConfig
         commit_after=section.get("commit-after", lambda v: v.duration(least=1, most=86400), 60.0),
         settle=section.get("settle", lambda v: v.duration(least=0, most=60), 0.050),
         max_wait=section.get("max-wait", lambda v: v.duration(least=0.05, most=3600), 2.0),
-        ignore=(*DEFAULT_IGNORE, *section.get("ignore", Value.texts, _NOTHING)),
+        ignore=(*DEFAULT_IGNORES, *section.get("ignore", Value.texts, _NOTHING)),
         inline_limit=section.get("inline-limit", lambda v: v.size(most=INLINE_CAP), 8192),
         hub_prefix=section.get("hub-prefix", _hub_prefix, "refs/autosync"),
         hub_interval=section.get("hub-interval", lambda v: v.duration(least=0.1, most=86400), 60.0),

@@ -5,22 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from autosync.core.temporary import DEFAULT_IGNORES
+
 INLINE_CAP = 32 * 1024
 """Largest ``inline-limit`` in bytes: beyond it the rate limits that XMPP servers ship with
 hold a message back for seconds."""
-
-DEFAULT_IGNORE = (
-    ".*.sw[a-p]",  # vim's swap files
-    "*~",  # backups of vim, emacs and nano
-    ".#*",  # emacs' locks
-    "#*#",  # emacs' auto-saves
-    ".~lock.*#",  # LibreOffice's locks
-    ".goutputstream-*",  # GLib's temporary files
-    ".nfs*",  # files that NFS keeps for who still has them open
-    ".fuse_hidden*",  # the same of FUSE
-)
-"""Patterns (gitignore(5)) of files that are never anybody's content.  They stand before the
-user's own, so that he can take one back with ``!``."""
 
 
 class Mode(Enum):
@@ -81,7 +70,7 @@ class PathConfig:
     commit_after: float = 60.0
     settle: float = 0.050
     max_wait: float = 2.0
-    ignore: tuple[str, ...] = DEFAULT_IGNORE
+    ignore: tuple[str, ...] = DEFAULT_IGNORES
     inline_limit: int = 8 * 1024
     hub_prefix: str = "refs/autosync"
     hub_interval: float = 60.0

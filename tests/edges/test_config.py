@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autosync.config import (
-    DEFAULT_IGNORE,
+    DEFAULT_IGNORES,
     Addition,
     Commits,
     Config,
@@ -94,7 +94,7 @@ def test_every_key_of_a_path_is_read() -> None:
             commit_after=60,
             settle=0.02,
             max_wait=3,
-            ignore=(*DEFAULT_IGNORE, "*.iso", "!*~"),
+            ignore=(*DEFAULT_IGNORES, "*.iso", "!*~"),
             inline_limit=32768,
             hub_prefix="refs/heads/autosync",
             hub_interval=1.5,
@@ -294,7 +294,7 @@ def test_a_paths_own_file_overrides_the_harmless_keys(notes: Path) -> None:
     own.write_text("settle: 1s\nmax-wait: 5s\ncommit-after: 2m\nignore: ['*.o']\n")
     (path,) = load(str(notes), ENVIRON).paths
     assert (path.settle, path.max_wait, path.commit_after) == (1, 5, 120)
-    assert path.ignore == (*DEFAULT_IGNORE, "*.o")
+    assert path.ignore == (*DEFAULT_IGNORES, "*.o")
     own.write_text("# nothing\n")
     assert load(str(notes), ENVIRON).paths[0].settle == 0.05
 

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from autosync.cli.main import SECTIONS, autosync
-from autosync.config import DEFAULT_IGNORE, Config, PathConfig, parse
+from autosync.config import DEFAULT_IGNORES, Config, PathConfig, parse
 from autosync.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def test_the_example_shows_the_defaults() -> None:
     default = PathConfig(path=shown.path, workspace=shown.workspace, key_file=shown.key_file)
     different = {name for name in PathConfig.__slots__ if getattr(shown, name) != getattr(default, name)}
     assert different == {"remote", "ignore"}
-    assert shown.ignore == (*DEFAULT_IGNORE, "*.iso", "/build/")
+    assert shown.ignore == (*DEFAULT_IGNORES, "*.iso", "/build/")
 
 
 def documented_commands() -> list[tuple[str, list[str]]]:
