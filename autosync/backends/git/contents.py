@@ -168,7 +168,8 @@ class Contents:
                 return None
             if big.oid not in {entry.oid for entry in footing.entries(file.path) if entry}:
                 with opened_as(full, big.state) as source:
-                    self._store.put_stream(big.oid, source, big.state[1])
+                    if not self._store.put_stream(big.oid, source, big.state[1]):
+                        raise Torn(full)
             return big.state, big.oid
         state, content = read_file(full)
         if conversion.changes_content(content):

@@ -28,9 +28,9 @@ class Ignore:
         self._repo = repo
         self._settings = settings
         self._patterns = tuple(patterns)
-        self._process = Coprocess(
-            repo.git, *self.options(), "check-ignore", "-z", "--stdin", "--no-index", "--verbose", "--non-matching"
-        )
+        arguments = ("check-ignore", "-z", "--stdin", "--no-index", "--verbose", "--non-matching")
+        # It refuses to take pathspecs literally, so they are made harmless by "./".
+        self._process = Coprocess(repo.git, *self.options(), *arguments, env={"GIT_LITERAL_PATHSPECS": "0"})
         self._outside: tuple[int, tuple[FileSignature, ...]] | None = None
         self._inside: dict[RelPath, FileSignature] = {}
 
@@ -100,23 +100,17 @@ class Ignore:
         answerable: list[RelPath] = []
         for path in paths:
             above = [*parent_directories(path)][::-1]
-            if all(self._is_directory(directory, checked) for directory in above):
+            if all(self._leads_on(directory, checked) for directory in (RelPath(b""), *above)):
                 answerable.append(path)
-            self._notice(RelPath(b""), checked)
         return answerable
 
-    def _is_directory(self, path: RelPath, checked: dict[RelPath, bool]) -> bool:
-        """Return whether ``path`` is a directory, or nothing (which git takes for one)."""
+    def _leads_on(self, path: RelPath, checked: dict[RelPath, bool]) -> bool:
+        """Return whether ``path`` is no symbolic link: behind one git refuses to answer."""
         if path not in checked:
             found = look(os.path.join(self._repo.root, path))
-            checked[path] = found is None or stat.S_ISDIR(found.st_mode)
+            checked[path] = found is None or not stat.S_ISLNK(found.st_mode)
             self._compare(path)
         return checked[path]
-
-    def _notice(self, root: RelPath, checked: dict[RelPath, bool]) -> None:
-        if root not in checked:
-            checked[root] = True
-            self._compare(root)
 
     def _compare(self, directory: RelPath) -> None:
         seen = file_signature(os.path.join(self._repo.root, directory, b".gitignore"))
@@ -125,7 +119,7 @@ class Ignore:
         self._inside[directory] = seen
 
     def _ask(self, paths: Sequence[RelPath]) -> list[RelPath]:
-        self._process.ask(b"".join(path + b"\0" for path in paths))
+        self._process.ask(b"".join(b"./" + path + b"\0" for path in paths))
         fields = self._process.read_fields(4 * len(paths))
         # source, line, pattern, path: a pattern that takes back starts with "!".
         return [

@@ -23,12 +23,17 @@ def file_signature(path: bytes) -> FileSignature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The values in force.  ``autocrlf`` is true for ``true`` and ``input``: both clean line ends."""
+    """The values in force.
+
+    ``autocrlf`` is true for ``true`` and ``input``: both clean line ends.  ``writes_crlf``
+    tells that a checkout ends the lines of a text in CRLF (convert.c, text_eol_is_crlf).
+    """
 
     file_mode: bool = True
     symlinks: bool = True
     ignore_case: bool = False
     autocrlf: bool = False
+    writes_crlf: bool = False
     excludes_file: bytes = b""
     attributes_file: bytes = b""
 
@@ -74,16 +79,21 @@ class SettingsWatch:
             key, _, value = item.partition(b"\n")
             values[key] = value if b"\n" in item else b"true"
             if origin.startswith(b"file:"):
-                origins.add(os.path.join(self._repo.root, origin.removeprefix(b"file:")))
+                file = os.path.join(self._repo.root, origin.removeprefix(b"file:"))
+                origins.add(file)
+                if key == b"include.path" or (key.startswith(b"includeif.") and key.endswith(b".path")):
+                    origins.add(os.path.join(os.path.dirname(file), os.path.expanduser(value)))
         if len(origins) > len(self._files):
             self._files = tuple(sorted(origins))
             self._seen = self._signatures()
+        autocrlf = values.get(b"core.autocrlf", b"false").lower()
         self.values = Settings(
             file_mode=_is_true(values.get(b"core.filemode", b"true")),
             symlinks=_is_true(values.get(b"core.symlinks", b"true")),
             ignore_case=_is_true(values.get(b"core.ignorecase", b"false")),
-            autocrlf=values.get(b"core.autocrlf", b"false").lower() == b"input"
-            or _is_true(values.get(b"core.autocrlf", b"false")),
+            autocrlf=autocrlf == b"input" or _is_true(autocrlf),
+            writes_crlf=_is_true(autocrlf)
+            or (autocrlf != b"input" and values.get(b"core.eol", b"").lower() == b"crlf"),
             excludes_file=self._path("core.excludesFile", b"ignore"),
             attributes_file=self._path("core.attributesFile", b"attributes"),
         )

@@ -13,7 +13,7 @@ from autosync.backends.git.objects import Slot, commit_tree, format_tree, object
 from autosync.backends.git.pack import PackWriter, write_pack
 from autosync.backends.git.repository import Repository
 from autosync.core.model import CommitId, Snapshot, SnapshotId, TreeId
-from autosync.errors import Missing, TransientError, Unsafe
+from autosync.errors import Missing, Unsafe
 
 _PENDING_LIMIT = 32 << 20
 """Bytes kept in memory before they are written without waiting for a snapshot."""
@@ -66,15 +66,16 @@ class Store:
             self._cache(oid, tree)
         return oid
 
-    def put_stream(self, oid: str, source: BinaryIO, size: int) -> None:
+    def put_stream(self, oid: str, source: BinaryIO, size: int) -> bool:
         """Write a big blob to the store at once, in bounded memory.
 
-        Raises :class:`TransientError` if what ``source`` holds is not ``oid``.
+        Returns false, and writes nothing, if what ``source`` holds is not ``oid`` after all.
         """
         with PackWriter(self._packs, self.repo.hash_name, 1) as writer:
             if writer.add_stream(bytes.fromhex(oid), source, size).hex() != oid:
-                raise TransientError("a big file changed while it was read", hint="It is read again by itself.")
+                return False
             writer.finish()
+        return True
 
     def flush(self) -> None:
         """Write everything that is kept as one durable pack."""
