@@ -164,7 +164,7 @@ class _No(BaseHTTPRequestHandler):
 class GitFleet:
     """Working copies below ``directory`` around one bare repository."""
 
-    examples = 12
+    examples = 8
 
     def __init__(self, directory: bytes) -> None:
         self._directory = directory

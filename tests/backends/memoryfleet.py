@@ -74,7 +74,7 @@ class MemorySite:
 class MemoryFleet:
     """Working copies around one hub in memory."""
 
-    examples = 200
+    examples = 60
 
     def __init__(self) -> None:
         self.hub = MemoryHub()
