@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from gitdevice import LAPTOP, WORKSPACE, Device, clone, git, new_repository
-from githubs import HttpHub, SshHub, bare
+from githubs import HttpHub, SshHub, bare, certificate
 
 from autosync.backends.git.network import Patience
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
@@ -129,6 +129,25 @@ def test_http_with_a_credential_helper(site: Site, hub: Path, http: HttpHub, tmp
     site.remote(f"{http.url}/hub.git", credential__helper=helper(tmp_path, http.password), http__receivepack="true")
     git(hub, "config", "http.receivepack", "true")
     exchange_everything(*site.pair())
+
+
+def test_https_with_a_certificate_of_the_users_choice(site: Site, hub: Path, tmp_path: Path) -> None:
+    pem = certificate(tmp_path / "hub.pem", days=30)
+    server = HttpHub(tmp_path, pem)
+    git(hub, "config", "http.receivepack", "true")
+    site.remote(f"{server.url}/hub.git", credential__helper=helper(tmp_path, server.password), http__sslCAInfo=str(pem))
+    exchange_everything(*site.pair())
+    server.close()
+
+
+@pytest.mark.parametrize("days", [30, -1])
+def test_an_unknown_or_expired_certificate(site: Site, hub: Path, tmp_path: Path, days: int) -> None:
+    pem = certificate(tmp_path / "hub.pem", days=days)
+    server = HttpHub(tmp_path, pem)
+    site.remote(f"{server.url}/hub.git", **({"http__sslCAInfo": str(pem)} if days < 0 else {}))
+    for call in CALLS:
+        expect(site.device(site.one), call, Refused, "server certificate verification failed")
+    server.close()
 
 
 def test_ssh_with_the_users_command(site: Site, hub: Path, sshd: SshHub) -> None:
