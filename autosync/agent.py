@@ -93,12 +93,13 @@ class Agent:
                 self.workspaces.append(workspace)
                 stack.callback(workspace.backend.close)
                 stack.callback(workspace.local.shutdown, wait=False)
+            # Working copies first: what the channels then deliver finds sessions that listen.
+            for workspace in self.workspaces:
+                await self._start_workspace(workspace, stack)
             await self._start_channels(stack)
             control = ControlServer(os.path.join(self.config.state_dir, SOCKET_NAME), self._answer)
             await control.start()
             stack.push_async_callback(control.stop)
-            for workspace in self.workspaces:
-                await self._start_workspace(workspace, stack)
             log.info("agent %s is up, pid %d, %d working copies", self._device, os.getpid(), len(self.workspaces))
             await stop.wait()
             await self._broadcaster.say_farewell()

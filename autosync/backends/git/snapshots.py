@@ -89,6 +89,11 @@ class Snapshots:
         code, _ = self._repo.store.call("merge-base", "--is-ancestor", ancestor, descendant, accept=(0, 1))
         return code == 0
 
+    def merge_base(self, one: CommitId, other: CommitId) -> CommitId | None:
+        """Return the nearest common ancestor of two changesets, ``None`` if they have none."""
+        code, printed = self._repo.store.call("merge-base", one, other, accept=(0, 1))
+        return CommitId(printed.decode("ascii").strip()) if code == 0 else None
+
     def _path(self, name: str) -> bytes:
         if not _PIN.fullmatch(name) or ".." in name or any(p.endswith((".lock", ".")) for p in name.split("/")):
             raise ValueError(f"{name!r} is no name for a pin")

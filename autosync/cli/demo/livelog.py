@@ -93,12 +93,12 @@ class LiveLog:
         return save
 
     def _saved_at_ms(self, activity: dict[str, Any]) -> float:
-        """Return when the newest of the named files was written, else when the agent saw it."""
+        """Return when the newest of the named files was written or renamed, else when the agent saw it."""
         root = next(d.path for d in self._devices if d.name == activity["device"])
         times = []
         for path in activity["paths"]:
             try:
-                times.append((root / path).lstat().st_mtime * 1000)
+                times.append((root / path).lstat().st_ctime * 1000)
             except OSError:
                 continue
         seen = float(activity["at_ms"])
