@@ -1,0 +1,127 @@
+"""Tells what is checked out and what the user's git is doing, without starting a process."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from autosync.backends.git.repository import Repository
+from autosync.backends.git.settings import FileSignature, file_signature
+from autosync.core.model import Base, CommitId
+
+_SYMBOLIC = re.compile(rb"ref: *(refs/[^\n]+)\n?\Z")
+_DIRECT = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64})\s*\Z")
+
+_OPERATIONS = (
+    (b"rebase-merge", "a rebase is in progress"),
+    (b"rebase-apply", "a rebase or `git am` is in progress"),
+    (b"MERGE_HEAD", "a merge is in progress"),
+    (b"CHERRY_PICK_HEAD", "a cherry-pick is in progress"),
+    (b"REVERT_HEAD", "a revert is in progress"),
+    (b"sequencer", "a cherry-pick or revert of several commits is in progress"),
+    (b"BISECT_LOG", "a bisect is in progress"),
+)
+
+
+class Head:
+    """HEAD of one worktree and the refs that it can name (gitrepository-layout(5))."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+        self._packed: tuple[FileSignature, dict[str, CommitId | None]] = (None, {})
+
+    def base(self) -> Base:
+        """Return what is checked out now."""
+        path = os.path.join(self._repo.git_dir, b"HEAD")
+        content = b"" if os.path.islink(path) else _read(path)
+        if match := _SYMBOLIC.match(content):
+            branch = os.fsdecode(match[1])
+            return Base(commit=self.tip(branch), branch=branch)
+        if match := _DIRECT.match(content):
+            return Base(commit=CommitId(match[1].decode()), branch=None)
+        return self._ask_git()
+
+    def tip(self, ref: str) -> CommitId | None:
+        """Return the commit that a ref names, ``None`` if there is no such ref."""
+        content = _read(os.path.join(self._repo.common_dir, os.fsencode(ref)))
+        if match := _DIRECT.match(content):
+            return CommitId(match[1].decode())
+        if content:  # a symbolic ref, or odd: git knows
+            return self._resolve(ref)
+        return self._packed_tip(ref)
+
+    def operation(self) -> str | None:
+        """Return the user's operation in progress, in words."""
+        for name, words in _OPERATIONS:
+            if os.path.lexists(os.path.join(self._repo.git_dir, name)):
+                return words
+        return None
+
+    def locks(self) -> Iterator[bytes]:
+        """Yield the locks that are held on HEAD and on the branch it names."""
+        candidates = [os.path.join(self._repo.git_dir, b"HEAD.lock")]
+        branch = self.base().branch
+        if branch is not None:
+            candidates.append(os.path.join(self._repo.common_dir, os.fsencode(branch) + b".lock"))
+        return (path for path in candidates if os.path.lexists(path))
+
+    def directories(self) -> Sequence[bytes]:
+        """Return the directories in which base, branch and locks show."""
+        branches = os.path.join(self._repo.common_dir, b"refs", b"heads")
+        found = {self._repo.git_dir, self._repo.common_dir, *(directory for directory, _, _ in os.walk(branches))}
+        return sorted(found)
+
+    def elsewhere(self, branch: str) -> bytes | None:
+        """Return the git directory of another worktree that has ``branch`` checked out."""
+        for git_dir in self._other_worktrees():
+            match = _SYMBOLIC.match(_read(os.path.join(git_dir, b"HEAD")))
+            if match and os.fsdecode(match[1]) == branch:
+                return git_dir
+        return None
+
+    def _other_worktrees(self) -> Iterator[bytes]:
+        common, own = self._repo.common_dir, self._repo.git_dir
+        if own != common:
+            _, bare = self._repo.git.call(
+                "config", "--file", os.path.join(common, b"config"), "core.bare", accept=(0, 1)
+            )
+            if bare.strip() != b"true":
+                yield common
+        try:
+            names = os.listdir(os.path.join(common, b"worktrees"))
+        except FileNotFoundError:
+            return
+        for name in sorted(names):
+            git_dir = os.path.join(common, b"worktrees", name)
+            # Its `gitdir` names the .git file of the worktree, which is gone if that was deleted.
+            if git_dir != own and os.path.lexists(_read(os.path.join(git_dir, b"gitdir")).strip()):
+                yield git_dir
+
+    def _packed_tip(self, ref: str) -> CommitId | None:
+        path = os.path.join(self._repo.common_dir, b"packed-refs")
+        signature = file_signature(path)
+        if self._packed[0] != signature:
+            self._packed = (signature, {})
+        known = self._packed[1]
+        if ref not in known:
+            match = re.search(rb"^([0-9a-f]{40,64}) " + re.escape(os.fsencode(ref)) + rb"$", _read(path), re.MULTILINE)
+            known[ref] = CommitId(match[1].decode()) if match else None
+        return known[ref]
+
+    def _ask_git(self) -> Base:
+        _, branch = self._repo.git.call("symbolic-ref", "--quiet", "HEAD", accept=(0, 1))
+        return Base(commit=self._resolve("HEAD"), branch=os.fsdecode(branch.strip()) or None)
+
+    def _resolve(self, ref: str) -> CommitId | None:
+        _, found = self._repo.git.call("rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}", accept=(0, 1, 128))
+        return CommitId(found.decode().strip()) if found.strip() else None
+
+
+def _read(path: bytes) -> bytes:
+    """Return the content of a small file, empty if it is not there."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return b""

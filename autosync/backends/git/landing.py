@@ -1,0 +1,222 @@
+"""Moves HEAD, branch and index of the user's repository, or leaves them as they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+
+from autosync.backends.git.bringing import bring
+from autosync.backends.git.cli import Git, GitFailed
+from autosync.backends.git.head import Head
+from autosync.backends.git.lock import IndexLock
+from autosync.backends.git.nextindex import SETTINGS, NextIndex
+from autosync.backends.git.objects import slot_of
+from autosync.backends.git.store import Store
+from autosync.backends.git.trees import Trees
+from autosync.core.model import Base, CommitId, RelPath, TreeId
+from autosync.errors import AutosyncError, Busy, Diverged, Missing, Unsafe
+
+_PREFIX = "autosync: "
+
+
+class Landing:
+    """The only part that writes to what is the user's: HEAD, his branches and his index.
+
+    The index is prepared without a lock.  Under index.lock, held for milliseconds, all
+    preconditions are looked at again, the refs move by compare-and-swap and the index
+    takes its place, in this order; a journal says how to go on after a kill in between.
+    """
+
+    def __init__(self, store: Store, trees: Trees) -> None:
+        repo = store.repo
+        self._store = store
+        self._repo = repo
+        self._trees = trees
+        self._git = Git(repo.root, config=(*SETTINGS, "user.useConfigOnly=true"), env=repo.git.env)
+        self._head = Head(repo)
+        self._lock = IndexLock(repo)
+        self._index = NextIndex(repo)
+
+    # -- looking -------------------------------------------------------------------------
+    def base(self) -> Base:
+        """Return what is checked out now."""
+        return self._head.base()
+
+    def busy(self) -> str | None:
+        """Return the user's operation in progress or the lock held, in words."""
+        if (words := self._head.operation()) is not None:
+            return words
+        if self._lock.is_held_by_user():
+            return "git is at work here: it holds index.lock"
+        for path in self._head.locks():
+            return f"git is at work here: it holds {os.fsdecode(os.path.basename(path))}"
+        return None
+
+    def metadata_directories(self) -> Sequence[bytes]:
+        """Return the directories in which base, branch and locks show."""
+        return self._head.directories()
+
+    def check_landing(self, old: Base, new: Base) -> None:
+        """Raise what :meth:`land` would raise, changing nothing."""
+        if old != new:
+            self._check(old, new)
+            self._index.switch(self._store.tree_of(old.commit), self._store.tree_of(new.commit))
+            self._index.drop()
+
+    def bring(self, commit: CommitId) -> None:
+        """Copy ``commit`` and its history to where the user's own commands find it by id."""
+        bring(self._repo, [commit])
+
+    # -- moving --------------------------------------------------------------------------
+    def land(self, old: Base, new: Base, *, message: str) -> None:
+        """Move HEAD, branch and index from ``old`` to ``new``; no file is touched.
+
+        Raises :class:`Busy` or :class:`Diverged`; then nothing has changed.
+        """
+        if old == new:
+            return
+        self._check(old, new)
+        trees = self._store.tree_of(old.commit), self._store.tree_of(new.commit)
+        if new.commit is not None:
+            self.bring(new.commit)
+        try:
+            self._index.switch(*trees)
+            self._index.refresh()
+            self._move(old, new, message)
+        finally:
+            self._index.drop()
+
+    def commit(
+        self, paths: Collection[RelPath] | None, *, message: str, tree: TreeId, extra_parent: CommitId | None = None
+    ) -> Base:
+        """Make a commit of ``tree`` and return the new base; the current one if it would be empty.
+
+        In the index ``paths`` (``None``: all that differ) become as in ``tree``; what the
+        user has staged elsewhere stays staged.  Raises :class:`Busy`, and
+        :class:`AutosyncError` if git does not know the user's name.
+        """
+        old = self.base()
+        before = self._store.tree_of(old.commit)
+        if tree == before and extra_parent is None:
+            return old
+        self._raise_if_busy()
+        self._store.flush()
+        bring(self._repo, [tree, *([extra_parent] if extra_parent else [])])
+        new = Base(commit=self._make_commit(old, tree, message, extra_parent), branch=old.branch)
+        wanted = None if paths is None else frozenset(paths)
+        slots = {
+            change.path: None if change.new is None else slot_of(change.new)
+            for change in self._trees.changes(before, tree)
+            if wanted is None or change.path in wanted
+        }
+        try:
+            self._index.edit(slots)
+            self._index.refresh()
+            self._move(old, new, message.partition("\n")[0])
+        finally:
+            self._index.drop()
+        return new
+
+    def recover(self) -> None:
+        """Finish or undo what a killed agent left half done; a lock that is not ours is left alone."""
+        unfinished = self._lock.unfinished()
+        if unfinished is not None and self._lock.is_ours() and self.base() == unfinished[1] and self._index.exists():
+            self._index.put_in_place()
+        self._lock.release()
+        self._index.drop()
+
+    def _move(self, old: Base, new: Base, message: str) -> None:
+        """Move the refs and put the prepared index in place, under the lock."""
+        if not message.startswith(_PREFIX):
+            message = _PREFIX + message
+        with self._lock.held(old, new):
+            self._check(old, new)
+            self._index.raise_if_outdated()
+            try:
+                self._move_refs(old, new, message)
+            except GitFailed as failure:
+                raise Busy(
+                    f"git could not move {new.branch or 'HEAD'}: {failure.stderr}", hint="It is tried again by itself."
+                ) from failure
+            self._index.put_in_place()
+
+    def _move_refs(self, old: Base, new: Base, message: str) -> None:
+        """Move the branch by compare-and-swap, then HEAD; a kill in between leaves a branch that is only ahead."""
+        if new.branch is None:
+            self._git.run("update-ref", "--no-deref", "-m", message, "HEAD", new.commit or "")
+            return
+        before = old.commit if new.branch == old.branch else self._head.tip(new.branch)
+        if before != new.commit:
+            never = "0" * self._repo.hex_digits
+            if new.commit is None:
+                self._git.run("update-ref", "-m", message, "-d", new.branch, before or never)
+            else:
+                self._git.run("update-ref", "-m", message, new.branch, new.commit, before or never)
+        if new.branch != old.branch:
+            self._git.run("symbolic-ref", "-m", message, "HEAD", new.branch)
+
+    # -- preconditions ---------------------------------------------------------------------
+    def _check(self, old: Base, new: Base) -> None:
+        """Raise unless the refs may move from ``old`` to ``new``."""
+        self._raise_if_busy()
+        if new.commit is not None and not self._repo.is_id(new.commit):
+            raise Unsafe(f"{new.commit[:100]!r} is no commit id", hint="Nothing of it was used.")
+        if self.base() != old:
+            raise Busy("the checked out commit has just changed", hint="It is looked at again by itself.")
+        if new.branch is None:
+            if new.commit is None:
+                raise Diverged("a detached HEAD without a commit cannot be had", hint="Check out a branch there.")
+            return
+        if new.branch == old.branch:
+            return
+        self._raise_if_unsafe(new.branch)
+        if (worktree := self._head.elsewhere(new.branch)) is not None:
+            raise Busy(
+                f"the branch {_short(new.branch)} is checked out in another worktree ({os.fsdecode(worktree)})",
+                hint="Switch that worktree to another branch; then this one follows.",
+            )
+        tip = self._head.tip(new.branch)
+        if tip is not None and tip != new.commit and not (new.commit and self._is_ancestor(tip, new.commit)):
+            raise Diverged(
+                f"the branch {_short(new.branch)} has commits here that the other device lacks",
+                hint=(
+                    f"Nothing was moved. To join them: git switch {_short(new.branch)}"
+                    + (f" && git merge {new.commit}" if new.commit else "")
+                    + ". It then arrives on the others."
+                ),
+            )
+
+    def _raise_if_unsafe(self, branch: str) -> None:
+        code, _ = self._git.call("check-ref-format", branch, accept=(0, 1))
+        if code or not branch.startswith("refs/heads/"):
+            raise Unsafe(f"{branch[:100]!r} is no name of a branch", hint="Nothing of it was used.")
+
+    def _raise_if_busy(self) -> None:
+        if (words := self.busy()) is not None:
+            raise Busy(words, hint="It is tried again when that has ended.")
+
+    def _is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
+        command = ("merge-base", "--is-ancestor", ancestor, descendant)
+        code, _ = self._repo.store.call(*command, accept=(0, 1, 128))
+        if code == 128:
+            raise Missing(f"the history of {descendant[:10]} is not here yet", hint="It is asked for by itself.")
+        return code == 0
+
+    def _make_commit(self, old: Base, tree: TreeId, message: str, extra_parent: CommitId | None) -> CommitId:
+        try:
+            self._git.run("var", "GIT_COMMITTER_IDENT")
+        except GitFailed as failure:
+            raise AutosyncError(
+                f"git does not know who commits in {os.fsdecode(self._repo.root)}",
+                hint="Run: git config --global user.name 'Your Name'; git config --global user.email you@example.org",
+            ) from failure
+        parents = [parent for parent in (old.commit, extra_parent) if parent is not None]
+        arguments = [part for parent in dict.fromkeys(parents) for part in ("-p", parent)]
+        made = self._git.run(
+            "commit-tree", tree, *arguments, "-F", "-", input=message.encode("utf-8", "surrogateescape")
+        )
+        return CommitId(made.decode().strip())
+
+
+def _short(branch: str) -> str:
+    return branch.removeprefix("refs/heads/")
