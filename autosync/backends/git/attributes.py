@@ -31,6 +31,8 @@ class Conversion:
     ident: bool = False
     foreign: bool = False
     """A filter or an encoding: only git can tell."""
+    writes_crlf: bool = False
+    """A checkout ends the lines in CRLF, if it converts line ends at all."""
 
     def changes(self, *, has_crlf: bool, looks_binary: bool, has_ident: bool) -> bool:
         """Return whether content of that make may be stored as other bytes.
@@ -43,6 +45,10 @@ class Conversion:
         if not has_crlf or self.line_ends is LineEnds.KEPT:
             return False
         return self.line_ends is LineEnds.CONVERTED or not looks_binary
+
+    def changes_checkout(self, content: bytes) -> bool:
+        """Return whether a checkout may write other bytes than this stored content."""
+        return self.foreign or (self.ident and b"$Id" in content) or (self.writes_crlf and b"\n" in content)
 
     def changes_content(self, content: bytes) -> bool:
         """Return whether this content may be stored as other bytes."""
@@ -99,8 +105,11 @@ class Attributes:
 
     def _conversion(self, values: Sequence[bytes]) -> Conversion:
         text, eol, crlf, filter_name, ident, encoding = values
+        line_ends = self._line_ends(text, eol, crlf)
+        writes_crlf = eol == b"crlf" or (eol != b"lf" and self._settings.values.writes_crlf)
         return Conversion(
-            line_ends=self._line_ends(text, eol, crlf),
+            line_ends=line_ends,
+            writes_crlf=writes_crlf and line_ends is not LineEnds.KEPT,
             ident=ident == b"set",
             foreign=filter_name not in {*_ABSENT, b"set"} or encoding not in _ABSENT,
         )
@@ -122,10 +131,10 @@ def chunks(paths: Collection[RelPath]) -> Iterator[list[RelPath]]:
     chunk: list[RelPath] = []
     size = 0
     for path in paths:
-        if size + len(path) + 1 > QUESTION_LIMIT and chunk:
+        if size + len(path) + 3 > QUESTION_LIMIT and chunk:
             yield chunk
             chunk, size = [], 0
         chunk.append(path)
-        size += len(path) + 1
+        size += len(path) + 3
     if chunk:
         yield chunk

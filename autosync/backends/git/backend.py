@@ -70,9 +70,9 @@ class GitBackend:
         self.store = Store(repo)
         self._trees = Trees(self.store)
         self._snapshots = Snapshots(self.store)
-        self._landing = Landing(repo)
-        self._staging = Staging(repo)
+        self._landing = Landing(self.store, self._trees)
         settings = SettingsWatch(repo)
+        self._staging = Staging(self.store, settings)
         self._ignore = Ignore(repo, settings, patterns=ignore)
         self._reader = Reader(self._trees, settings, self._ignore, self._landing.base)
         self._exchange = Exchange(repo, self.store, workspace, remote, hub_prefix)
@@ -80,7 +80,9 @@ class GitBackend:
 
     def close(self) -> None:
         """End every process and release every file."""
+        self._exchange.close()
         self._reader.close()
+        self._staging.close()
         self._ignore.close()
         self.store.close()
 
@@ -161,6 +163,10 @@ class GitBackend:
         """Return whether ``ancestor`` is contained in ``descendant``'s history (or is it)."""
         return self._snapshots.is_ancestor(ancestor, descendant)
 
+    def merge_base(self, one: CommitId, other: CommitId) -> CommitId | None:
+        """Return the nearest common ancestor of two changesets, ``None`` if they have none."""
+        return self._snapshots.merge_base(one, other)
+
     def has_commit(self, commit: CommitId) -> bool:
         """Return whether a changeset is here, in the user's repository or in our store."""
         return self.store.has_commit(commit)
@@ -169,6 +175,14 @@ class GitBackend:
     def stage(self, entries: Sequence[tuple[RelPath, Entry]], directory: bytes) -> None:
         """Write the content of each entry, as a checkout would, to ``directory/<index>``."""
         self._staging.stage(entries, directory)
+
+    def check_landing(self, old: Base, new: Base) -> None:
+        """Raise what :meth:`land` would raise, changing nothing."""
+        self._landing.check_landing(old, new)
+
+    def bring(self, commit: CommitId) -> None:
+        """Copy ``commit`` and its history to where the user's own commands find it by id."""
+        self._landing.bring(commit)
 
     def land(self, old: Base, new: Base, *, message: str) -> None:
         """Move HEAD, branch and index from ``old`` to ``new``; no file is touched."""
