@@ -44,6 +44,8 @@ REMEMBERED = 1000
 """Activities remembered for those who ask what happened."""
 STOP_WITHIN = 2.0
 """Seconds that stopping may take."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C (128 + SIGINT)."""
 FIRST_PEER = 5.0
 """Seconds that ``sync --wait`` gives a first peer to show up."""
 
@@ -310,7 +312,7 @@ class Agent:
     def _chosen(self, arguments: dict[str, Any]) -> list[Workspace]:
         path = arguments.get("path")
         chosen = [w for w in self.workspaces if path in (None, w.config.path)]
-        if not chosen:
+        if not chosen and path is not None:
             raise AutosyncError(
                 f"The running agent does not keep {path}", hint="Restart the agent after adding a path to its config."
             )
@@ -394,8 +396,15 @@ async def run_agent(config: Config) -> int:
     with states.lock():
         agent = Agent(config)
         stop = asyncio.Event()
+        interrupted = False
+
+        def interrupt() -> None:
+            nonlocal interrupted
+            interrupted = True
+            stop.set()
+
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGINT, interrupt)
         await agent.run(stop)
-    return 0
+    return INTERRUPTED if interrupted else 0

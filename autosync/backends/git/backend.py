@@ -81,6 +81,7 @@ class GitBackend:
     def close(self) -> None:
         """End every process and release every file."""
         self._exchange.close()
+        self._exchange.close()
         self._reader.close()
         self._staging.close()
         self._ignore.close()
