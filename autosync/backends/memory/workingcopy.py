@@ -199,7 +199,12 @@ class MemoryWorkingCopy(Exchange):
         return ancestor in self.store.history([descendant])
 
     def merge_base(self, one: CommitId, other: CommitId) -> CommitId | None:
-        """Return a common ancestor that no other common ancestor contains, ``None`` if there is none."""
+        """Return a common ancestor that no other one contains, ``None`` if there is none.
+
+        Raises :class:`Missing`.
+        """
+        self.store.tree_of(one)
+        self.store.tree_of(other)
         common = set(self.store.history([one])) & set(self.store.history([other]))
         surpassed = {parent for commit in common for parent in self.store.changesets[commit].parents}
         return min(common - surpassed, default=None)

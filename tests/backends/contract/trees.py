@@ -155,8 +155,14 @@ class TestHistory:
         assert one.backend.has_commit(commit)
         assert not two.backend.has_commit(commit)
         assert not one.backend.has_commit(absent)
+        first = two.backend.base().commit
+        assert first is not None
         with pytest.raises(Missing):
             two.backend.tree_of(commit)
+        with pytest.raises(Missing):
+            two.backend.is_ancestor(first, commit)
+        with pytest.raises(Missing):
+            two.backend.merge_base(first, commit)
 
     def test_unrelated_histories_have_no_merge_base(self, fleet: Fleet) -> None:
         one, two = fleet.new("one"), fleet.new("two")
