@@ -152,8 +152,7 @@ def _refuse_unsupported(git: Git, shown: str, common_dir: bytes) -> None:
     if promised or b"extensions.partialclone" in settings:
         raise Unsupported(
             f"{shown} is a partial clone: objects of its history are not on this machine",
-            hint="Clone again without --filter, or fetch the rest: "
-            "git -c remote.origin.partialclonefilter= fetch --refetch, then unset remote.origin.promisor.",
+            hint="Clone it again without --filter, and give autosync the path of that clone.",
         )
     if settings.get(b"extensions.refstorage", b"files") != b"files" or os.path.isdir(
         os.path.join(common_dir, b"reftable")

@@ -83,16 +83,20 @@ class Snapshots:
 
     def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
         """Return whether ``ancestor`` is contained in ``descendant``'s history (or is it)."""
-        for commit in (ancestor, descendant):
-            if not self._store.has_commit(commit):
-                raise Missing(f"changeset {commit} is not here", hint="It is fetched from the hub or a peer first.")
+        self._must_have(ancestor, descendant)
         code, _ = self._repo.store.call("merge-base", "--is-ancestor", ancestor, descendant, accept=(0, 1))
         return code == 0
 
     def merge_base(self, one: CommitId, other: CommitId) -> CommitId | None:
-        """Return the nearest common ancestor of two changesets, ``None`` if they have none."""
-        code, printed = self._repo.store.call("merge-base", one, other, accept=(0, 1))
-        return CommitId(printed.decode("ascii").strip()) if code == 0 else None
+        """Return the nearest common ancestor, of several the one with the smallest id; ``None`` if there is none."""
+        self._must_have(one, other)
+        _, output = self._repo.store.call("merge-base", "--all", one, other, accept=(0, 1))
+        return CommitId(min(output.decode("ascii").split(), default="")) or None
+
+    def _must_have(self, *commits: CommitId) -> None:
+        for commit in commits:
+            if not self._store.has_commit(commit):
+                raise Missing(f"changeset {commit} is not here", hint="It is fetched from the hub or a peer first.")
 
     def _path(self, name: str) -> bytes:
         if not _PIN.fullmatch(name) or ".." in name or any(p.endswith((".lock", ".")) for p in name.split("/")):
