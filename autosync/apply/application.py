@@ -28,6 +28,9 @@ _FRESH_NS = 12_000_000
 so a file is looked at once more when it is older than that."""
 _LOOKS = 4
 
+_RULES = frozenset({b".gitattributes", b".hgeol"})
+"""Files that decide what a checkout writes for others; so they have to be there first."""
+
 _REGULAR = frozenset({Kind.FILE, Kind.EXECUTABLE})
 
 
@@ -67,7 +70,8 @@ class Application:
         self._parents.remove_empty(self._emptied, keep=needed)
         for operation in modes:
             self._attempt(operation, self._change_mode)
-        for chunk in _chunks(writes):
+        rules = [o for o in writes if o.path.rpartition(b"/")[2] in _RULES]
+        for chunk in (*_chunks(rules), *_chunks([o for o in writes if o.path.rpartition(b"/")[2] not in _RULES])):
             self._in_batch(chunk, self._write_all)
         self._parents.remove_made()
         self._parents.remove_empty(self._emptied)

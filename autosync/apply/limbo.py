@@ -39,7 +39,7 @@ class Kept:
     seen: Signature
     since: float
     held: bool = False
-    """Some process had it open for writing while it was here."""
+    """Some process had it open for writing when it came here; none can open it later."""
 
 
 class Limbo:
@@ -105,7 +105,6 @@ class Limbo:
         now = signature_at(self.descriptor, kept.slot)
         if now is not None and now != kept.seen:
             kept.seen, kept.since = now, monotonic()
-        kept.held = kept.held or is_being_written(self.descriptor, kept.slot)
         return now
 
     def is_quiet(self, kept: Kept) -> bool:

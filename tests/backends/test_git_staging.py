@@ -124,9 +124,9 @@ def test_files_are_as_git_checks_them_out(root: bytes, tmp_path: Path, rules: by
     entries = stager.committed()
     staged = stager.stage(*entries)
     stager.close()
-    for (path, _), content in zip(entries, staged, strict=True):
+    for (path, _), written in zip(entries, staged, strict=True):
         there = clone / os.fsdecode(path)
-        assert content == ((os.readlink(there),) if there.is_symlink() else there.read_bytes()), path
+        assert written == ((os.readlink(there),) if there.is_symlink() else there.read_bytes()), path
 
 
 def test_changed_rules_count_at_once(stager: Stager) -> None:

@@ -210,6 +210,19 @@ def test_extended_attributes_stay_on_a_replaced_file(copy: Copy) -> None:
     assert os.getxattr(copy.root / "a", "user.tag") == b"blue"
 
 
+def test_rules_for_writing_files_are_there_before_the_files(copy: Copy) -> None:
+    staged: list[tuple[list[bytes], bool]] = []
+
+    def stage(entries: Sequence[tuple[RelPath, Entry]], directory: bytes) -> None:
+        staged.append(([p for p, _ in entries], (copy.root / "d/.gitattributes").exists()))
+        copy.stage(entries, directory)
+
+    tree = WorkingTree(os.fsencode(copy.root), os.fsencode(copy.metadata), standing=copy.standing, stage=stage)
+    x = copy.entry(b"x")
+    assert tree.apply([op("a", None, x), op("d/.gitattributes", None, x), op("d/z", None, x)]).refused == {}
+    assert staged == [([b"d/.gitattributes"], False), ([b"a", b"d/z"], True)]
+
+
 def test_names_that_change_places(copy: Copy) -> None:
     a, b = copy.write("a", b"A"), copy.write("b", b"B")
     assert copy.apply(op("a", a, b), op("b", b, a))[1] == {}
