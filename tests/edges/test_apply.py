@@ -268,6 +268,22 @@ def test_what_the_user_changed_is_left_alone(copy: Copy) -> None:
     assert copy.listing() == ["deleted", "edited", "renamed"]
 
 
+def test_a_file_is_replaced_only_when_a_later_write_would_show_in_its_time(copy: Copy) -> None:
+    old, new = copy.write("a", b"old"), copy.entry(b"new")
+    os.utime(copy.root / "a")
+    written = os.stat(copy.root / "a").st_mtime_ns
+    assert copy.apply(op("a", old, new)) == ({"a": new}, {})
+    assert time.time_ns() - written >= 12_000_000
+
+    def standing(path: RelPath) -> Standing:
+        os.utime(copy.root / "a")
+        return copy.standing(path)
+
+    tree = WorkingTree(os.fsencode(copy.root), os.fsencode(copy.metadata), standing=standing, stage=copy.stage)
+    assert tree.apply([op("a", new, old)]).refused == {b"a": "it is being written to"}
+    assert (copy.root / "a").read_bytes() == b"new"
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
