@@ -28,7 +28,7 @@ from autosync.core.events import Announcement
 from autosync.core.model import DeviceId, Snapshot, SnapshotId
 from autosync.core.plan import Conflict
 from autosync.core.settings import Mode, SessionSettings
-from autosync.errors import AutosyncError
+from autosync.errors import AutosyncError, Unreachable
 from autosync.link import Links, load_or_create_identity
 from autosync.perform import Performer
 from autosync.report import agent_status, is_reachable, workspace_status
@@ -74,7 +74,7 @@ class Agent:
         identity = load_or_create_identity(config.state_dir)
         self._network = ThreadPoolExecutor(NETWORK_THREADS, thread_name_prefix="network")
         self._locals: dict[bytes, ThreadPoolExecutor] = {}
-        self._links = Links(identity, listen=config.listen)
+        self._links = Links(identity, listen=config.listen or ("", 0))
         self._broadcaster = Broadcaster(
             device=self._device, name=config.device, certificate=identity.certificate_der, states=self._states
         )
@@ -144,14 +144,17 @@ class Agent:
         return Workspace(config=path, backend=backend, runner=runner, member=member, watcher=watcher, local=local)
 
     async def _start_channels(self, stack: AsyncExitStack) -> None:
-        for workspace in self.workspaces:
-            self._links.add(_Served(self, workspace))
-        await self._links.start()
-        stack.push_async_callback(self._links.stop)
-        lan = LanChannel(self._links, self._broadcaster, peers=self.config.peers, discovery=self.config.discovery)
-        channels: list[LanChannel | XmppChannel] = [lan]
+        channels: list[LanChannel | XmppChannel] = []
         if self.config.xmpp is not None:
-            channels.insert(0, XmppChannel(xmpp_settings(self.config.xmpp, self.config), self._broadcaster))
+            channels.append(XmppChannel(xmpp_settings(self.config.xmpp, self.config), self._broadcaster))
+        if self.config.listen is not None:
+            for workspace in self.workspaces:
+                self._links.add(_Served(self, workspace))
+            await self._links.start()
+            stack.push_async_callback(self._links.stop)
+            channels.append(
+                LanChannel(self._links, self._broadcaster, peers=self.config.peers, discovery=self.config.discovery)
+            )
         for channel in channels:
             self._broadcaster.channels.append(channel)
             await channel.start()
@@ -173,6 +176,8 @@ class Agent:
         self, runner: Runner, device: DeviceId, wanted: SnapshotId, have: Sequence[str], sink: BinaryIO
     ) -> None:
         """Write a pack from a peer to ``sink``."""
+        if self.config.listen is None:
+            raise Unreachable("Direct connections are off (`listen: none`)", hint="The hub serves as the source.")
         await self._links.fetch(self._broadcaster.member_of(runner).key.id, device, wanted, have, sink)
 
     def happened(self, activity: Activity) -> None:
@@ -195,6 +200,8 @@ class Agent:
             self._broadcaster.save(member, conflicts=member.state.conflicts + new)
 
     def _learn(self, member: Membership, said: Announcement) -> None:
+        if self.config.listen is None:
+            return
         self._links.learn(member.key.id, said.device, said.addresses, heard=said.state != "stopped")
 
     # -- the control socket ----------------------------------------------------------------------------

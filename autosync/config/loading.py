@@ -26,6 +26,7 @@ from autosync.errors import ConfigError
 
 _NOTHING: tuple[str, ...] = ()
 _LEVELS = ("debug", "info", "warning", "error")
+_ANYWHERE: tuple[str, int] | None = ("", 0)
 _NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _HUB_PREFIX = re.compile(r"refs(/[A-Za-z0-9][A-Za-z0-9_-]*)+")
 _BARE_JID = re.compile(r"[^@/\s]+@[^@/\s]+")
@@ -97,7 +98,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
         source=source,
         device=section.get("device", _name, _default_device()),
         state_dir=section.get("state-dir", lambda v: absolute(v.text(), environ, here), _default_state_dir(environ)),
-        listen=section.get("listen", _listen, ("", 0)),
+        listen=section.get("listen", _listen, _ANYWHERE),
         peers=section.get("peers", lambda v: tuple(_peer(peer) for peer in v.list()), ()),
         discovery=section.get("discovery", Value.flag, True),
         xmpp=section.get("xmpp", lambda v: _xmpp(v.section(), environ, here), None),
@@ -172,7 +173,9 @@ def _split_address(value: Value) -> tuple[str, int]:
     return host, _port(value, port)
 
 
-def _listen(value: Value) -> tuple[str, int]:
+def _listen(value: Value) -> tuple[str, int] | None:
+    if value.text() == "none":
+        return None
     host, port = _split_address(value)
     return ("" if host == "*" else host), port
 

@@ -82,14 +82,15 @@ class PathConfig:
 class Config:
     """One device's configuration, read from the file ``source``.
 
-    ``listen`` is (host, port); the empty host is all interfaces, port 0 a free one.
+    ``listen`` is (host, port); the empty host is all interfaces, port 0 a free one; ``None``
+    is no direct connection at all, neither taken nor made.
     ``log_level`` is a name of the module :mod:`logging`.
     """
 
     source: str
     device: str
     state_dir: str
-    listen: tuple[str, int] = ("", 0)
+    listen: tuple[str, int] | None = ("", 0)
     peers: tuple[str, ...] = ()
     discovery: bool = True
     xmpp: XmppConfig | None = None

@@ -34,6 +34,8 @@ FAILED_FIRST, FAILED_MOST = 1.0, 60.0
 METADATA_SETTLE = 0.03
 """Seconds of quiet below .git or .hg before the working copy is read: git moves HEAD a moment
 after it gave its index lock back, and half a checkout must not be mistaken for edits."""
+PATIENCE_WITH_PASSING = 4
+"""Repetitions of a failure that should pass by itself before the user is told of it."""
 NEWS_PATIENCE = 0.25
 """Seconds that a peer's snapshot waits for local edits to settle, so that both are merged at once."""
 
@@ -261,11 +263,12 @@ class Session:
         self._put_back(now)
         if event.command in ("Commit", "SyncBranch", "MergeBranch"):
             self._branch_due = now + self.settings.commit_after
-        first = self._failed.reason != event.title
+        again = self._failed.count if self._failed.reason == event.title else 0
         self._failed.again(now, event.title)
         if not event.transient:
             self._failure = Halt(title=event.title, hint=event.hint)
-        return [Tell(title=event.title, hint=event.hint)] if first else []
+        tell_at = PATIENCE_WITH_PASSING if event.transient else 0
+        return [Tell(title=event.title, hint=event.hint)] if again == tell_at else []
 
     def _pushed(self, event: ev.Pushed, _now: float) -> list[Command]:
         if self._hub:

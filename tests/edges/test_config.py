@@ -118,6 +118,10 @@ def test_listen_takes_names_and_both_kinds_of_address(written: str, meant: tuple
     assert parse(f"listen: {written}", "/c", ENVIRON).listen == meant
 
 
+def test_listen_none_is_no_direct_connection() -> None:
+    assert parse("listen: none", "/c", ENVIRON).listen is None
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
 def test_an_empty_file_is_a_config_without_paths(text: str) -> None:
     config = parse(text, "/c", {"XDG_STATE_HOME": "/s"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from autosync.backends.git.contents import Contents
@@ -43,6 +44,9 @@ class Reader:
         self._index = Index(self._repo)
         self._contents = Contents(self._store, settings)
         self._last: Previous | None = None
+        # The watcher asks about directories from its own thread, and a git process answers
+        # one question at a time.
+        self._turn = threading.RLock()
 
     def close(self) -> None:
         """End every process."""
@@ -50,15 +54,20 @@ class Reader:
 
     def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:
         """Return those of ``paths`` that the ignore rules name and that are not tracked."""
-        inside = [path for path in paths if storable(path) or not path]
-        named = self._ignore.matches(inside) | (set(paths) - set(inside))
-        if not named:
-            return frozenset()
-        footing = self._footing(self._base(), self._last)
-        return frozenset(path for path in named if not footing.known(path))
+        with self._turn:
+            inside = [path for path in paths if storable(path) or not path]
+            named = self._ignore.matches(inside) | (set(paths) - set(inside))
+            if not named:
+                return frozenset()
+            footing = self._footing(self._base(), self._last)
+            return frozenset(path for path in named if not footing.known(path))
 
     def standing(self, path: RelPath) -> Standing:
         """Return what stands at ``path``; raises :class:`Torn` if it changes while it is read."""
+        with self._turn:
+            return self._standing(path)
+
+    def _standing(self, path: RelPath) -> Standing:
         self._contents.refresh()
         footing = self._footing(self._base(), self._last)
         full = os.path.join(self._repo.root, path)
@@ -76,6 +85,10 @@ class Reader:
 
         Raises :class:`Busy` if the base keeps changing meanwhile.
         """
+        with self._turn:
+            return self._read_steadily(paths, previous)
+
+    def _read_steadily(self, paths: Collection[RelPath] | None, previous: Previous | None) -> Reading:
         for _ in range(_TRIES):
             base = self._base()
             reading = self._read(base, paths, previous)

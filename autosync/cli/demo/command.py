@@ -22,7 +22,7 @@ from autosync.cli.failures import FAILED, OK
     type=click.Choice(["lan", "xmpp"]),
     default="lan",
     show_default=True,
-    help="Announce directly, or over a Prosody that is started for the demo.",
+    help="Direct links, or a Prosody that is started for the demo (with the hub for what is large).",
 )
 @click.option(
     "--directory", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to make it."

@@ -101,21 +101,23 @@ class Fleet:
         lines = [
             f"device: {device.name}",
             f"state-dir: {json.dumps(str(device.home / 'state'))}",
-            "listen: 127.0.0.1:0",
         ]
         if self._prosody is not None:
             jid = f"{ACCOUNT}@{DOMAIN}"
             lines += [
-                "discovery: false",
+                "listen: none",  # so that everything is seen to go over XMPP and the hub
                 f"xmpp: {{jid: {jid}, password: {self._prosody.password}, host: 127.0.0.1, "
                 f"port: {self._prosody.port}, ca-file: {json.dumps(str(self._prosody.certificate))}}}",
             ]
+        else:
+            lines.append("listen: 127.0.0.1:0")
         lines += [
             "paths:",
             f"  - path: {json.dumps(str(device.path))}",
             f"    workspace: {WORKSPACE}",
             f"    key-file: {json.dumps(str(key_file))}",
             "    remote: origin",
+            "    hub-interval: 10s",
         ]
         file = os.open(device.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(file, "w", encoding="utf-8") as out:
