@@ -10,6 +10,7 @@ from autosync.core.message import commit_message
 from autosync.core.model import Base, CommitId, DeviceId, Snapshot, TreeId
 from autosync.core.plan import Labels, Side, merge_trees, operations
 from autosync.errors import Busy
+from autosync.integrate import is_occupied
 from autosync.ports import Backend, Tree
 
 
@@ -79,6 +80,7 @@ class BranchKeeper:
                 ours=Side(device=self.name, time=current.time, id=ours or ""),
                 theirs=Side(device=whose, time=current.time, id=tip),
             ),
+            occupied=lambda path: is_occupied(self.backend, origin, path),
         )
         target = self.backend.splice(origin, merged.edits)
         applied = self.tree.apply(operations(self.backend.changes(current.tree, target)))

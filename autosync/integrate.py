@@ -92,6 +92,7 @@ class Integrator:
             self.backend.changes(origin, theirs.tree),
             merge_text=self.backend.merge_text,
             labels=Labels(ours=_side(ours), theirs=_side(theirs)),
+            occupied=lambda path: is_occupied(self.backend, origin, path),
         )
         attempt.conflicts = merged.conflicts or attempt.conflicts
         snapshot = self.backend.record(
@@ -205,6 +206,11 @@ class _Attempt:
     standing: dict[RelPath, Entry | None] = field(default_factory=dict)
     refused: dict[RelPath, str] = field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
+
+
+def is_occupied(backend: Backend, tree: TreeId, path: RelPath) -> bool:
+    """Return whether ``tree`` has anything at ``path``."""
+    return bool(backend.changes(backend.splice(tree, {path: None}), tree))
 
 
 def _side(snapshot: Snapshot) -> Side:

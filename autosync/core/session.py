@@ -36,6 +36,8 @@ METADATA_SETTLE = 0.03
 after it gave its index lock back, and half a checkout must not be mistaken for edits."""
 PATIENCE_WITH_PASSING = 4
 """Repetitions of a failure that should pass by itself before the user is told of it."""
+LATE_WRITERS = 3.0
+"""Seconds after an apply when its replaced files are looked at for late writers."""
 NEWS_PATIENCE = 0.25
 """Seconds that a peer's snapshot waits for local edits to settle, so that both are merged at once."""
 
@@ -78,6 +80,7 @@ class Session:
         self._announced: tuple[SnapshotId | None, str, bool] | None = None
         self._announce_again = False
         self._rescan_at = 0.0
+        self._sweep_at: float | None = None
         self._hub = HubTalk(interval=settings.hub_interval) if settings.hub else None
         self._uncommitted = False
         self._branch_due: float | None = None
@@ -104,7 +107,7 @@ class Session:
         return min(times)
 
     def _local_times(self) -> list[float]:
-        times = [t for t in (self._debounce.deadline(), self._branch_due) if t is not None]
+        times = [t for t in (self._debounce.deadline(), self._branch_due, self._sweep_at) if t is not None]
         if self._look_at_all or self._look_at_base:
             times.append(0.0)
         if self._to_integrate() is not None and self._news_since is not None:
@@ -221,6 +224,8 @@ class Session:
                 self._uncommitted, self._branch_due = False, None
             else:
                 self._edited_here(now)
+        if event.changed_paths:
+            self._sweep_at = now + LATE_WRITERS
         if not event.complete:
             self._failed.again(now, event.reason or "the base could not be moved yet")
         self._debounce.retry(event.again, now)
@@ -398,8 +403,10 @@ class Session:
             self._debounce.flush()
             return TakeSnapshot(paths=None, current=self.current, above=self._above())
         paths = self._debounce.due(now)
-        if paths or self._look_at_base:
+        sweep = self._sweep_at is not None and now >= self._sweep_at
+        if paths or self._look_at_base or sweep:
             self._look_at_base = False
+            self._sweep_at = None if sweep else self._sweep_at
             return TakeSnapshot(paths=paths, current=self.current, above=self._above())
         peer = self._to_integrate()
         if peer is not None and peer.here is not None:
