@@ -18,7 +18,7 @@ from slixmpp.util.sasl.client import saslprep
 from slixmpp.util.stringprep_profiles import StringPrepError
 
 from autosync.channels import xmpp_causes as causes
-from autosync.channels.xmpp_client import XmppClient
+from autosync.channels.xmpp_client import Trust, XmppClient
 from autosync.channels.xmpp_element import MAX_SEALED, Item, is_name
 from autosync.channels.xmpp_inbox import Inbox
 from autosync.channels.xmpp_session import Session, XmppTiming
@@ -161,12 +161,13 @@ class XmppChannel:
     def _new_client(self) -> XmppClient:
         ca_file = self._settings.ca_file
         try:
-            return XmppClient(self._jid, ca_file=ca_file, event_received=self._inbox.take_event)
+            trust = Trust(ca_file)
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
                 f"The file {ca_file} (xmpp.ca-file) cannot be used: {error.strerror or error}",
                 hint="It must be a readable PEM file with the certificate of the server or of its authority.",
             ) from error
+        return XmppClient(self._jid, trust, event_received=self._inbox.take_event)
 
     async def _close_client(self, *, unless_resumable: bool = False) -> None:
         client = self._client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Sequence
 
@@ -33,7 +34,7 @@ def no_connection(server: str, errors: Sequence[object], *, ca_file: str | None)
             f"The name of the XMPP server {server} has no address in DNS",
             hint="Check the network and the spelling in xmpp.jid, or name the server in xmpp.host.",
         )
-    reason = last.strerror if isinstance(last, OSError) and last.strerror else last
+    reason = os.strerror(last.errno) if isinstance(last, OSError) and last.errno else last
     return Unreachable(
         f"The XMPP server {server} cannot be reached ({reason})",
         hint="Check the network, xmpp.host and xmpp.port; it is tried again by itself.",

@@ -34,34 +34,37 @@ if logging.getLogger("slixmpp").level == logging.NOTSET:
     logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
 
 
-def trust(ca_file: str | None) -> ssl.SSLContext:
-    """Return how servers are verified: by ``ca_file`` alone if given, else by the system's authorities.
+class Trust:
+    """How a server is verified: by ``ca_file`` alone if given, else by the system's authorities.
 
     Raises ``OSError`` or ``ssl.SSLError`` if the file cannot be used.
     """
-    context = ssl.create_default_context(cafile=ca_file)
-    if ca_file is not None:
-        # A server's own certificate is a sufficient pin, whoever issued it and however bare it is.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
+
+    def __init__(self, ca_file: str | None) -> None:
+        self.ca_file = ca_file
+        self.context = ssl.create_default_context(cafile=ca_file)
+        if ca_file is not None:
+            # A server's own certificate is a sufficient pin, whoever issued it and however bare it is.
+            self.context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            self.context.verify_flags &= ~ssl.VERIFY_X509_STRICT
 
 
 class XmppClient(ClientXMPP):
     """One account's connection: :meth:`log_in`, use it until :attr:`ended`, log in again or :meth:`close`.
 
     ``event_received`` gets the XML of each message that carries a pubsub event.
-    ``ended`` is done once the connection is gone; its exception says why.
+    ``ended`` is done once the connection is gone; its exception says why.  ``server_name`` is
+    the name of the server for the user, with the port if it was given.
     """
 
     ended: asyncio.Future[NoReturn]
 
-    def __init__(self, jid: JID, *, ca_file: str | None, event_received: Callable[[ET.Element], None]) -> None:
+    def __init__(self, jid: JID, trust: Trust, *, event_received: Callable[[ET.Element], None]) -> None:
         super().__init__(
-            jid, "", plugin_config={"feature_mechanisms": {"use_mechs": set(SCRAM)}}, ssl_context=trust(ca_file)
+            jid, "", plugin_config={"feature_mechanisms": {"use_mechs": set(SCRAM)}}, ssl_context=trust.context
         )
-        self._ca_file = ca_file
-        self._server = str(jid.domain)
+        self._ca_file = trust.ca_file
+        self.server_name = str(jid.domain)
         self._negotiating: set[asyncio.Task[Any]] = set()
         self._attempt: asyncio.Future[Any] | None = None
         self._began: asyncio.Future[bool]
@@ -110,15 +113,16 @@ class XmppClient(ClientXMPP):
         if host or port:
             port = port or self.default_port
             self.enable_direct_tls, self.enable_starttls = port in DIRECT_TLS_PORTS, port not in DIRECT_TLS_PORTS
-            self._server = f"{host or self._server}:{port}"
-            self._attempt = self.connect(host or str(self.requested_jid.domain), port)
+            host = host or str(self.requested_jid.domain)
+            self.server_name = f"{host}:{port}"
+            self._attempt = self.connect(host, port)
         else:
             self._attempt = self.connect()
         outcomes: set[asyncio.Future[Any]] = {self._began, self.ended}
         await asyncio.wait(outcomes, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         if not (self._began.done() or self.ended.done()):
             self.cancel_connection_attempt()
-            self._end(causes.login_stuck(self._server, within))
+            self._end(causes.login_stuck(self.server_name, within))
         if self.ended.done():
             self.ended.result()
         return self._began.result()
@@ -190,7 +194,7 @@ class XmppClient(ClientXMPP):
         encrypted = self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
         if not (encrypted and self.authenticated):
             # slixmpp takes the server's word for it when no TLS or login is asked for.
-            self.give_up(causes.not_encrypted(self._server))
+            self.give_up(causes.not_encrypted(self.server_name))
         elif self.boundjid.bare != self.requested_jid.bare:
             self.give_up(causes.resource_refused(self.requested_jid.full))
         else:
@@ -201,10 +205,10 @@ class XmppClient(ClientXMPP):
 
     def _all_addresses_failed(self, _: object) -> None:
         self.cancel_connection_attempt()  # when to try again is decided elsewhere
-        self._end(causes.no_connection(self._server, self._connect_errors, ca_file=self._ca_file))
+        self._end(causes.no_connection(self.server_name, self._connect_errors, ca_file=self._ca_file))
 
     def _tls_failed(self, error: ssl.SSLError) -> None:
-        self._end(causes.not_trusted(self._server, error, ca_file=self._ca_file))
+        self._end(causes.not_trusted(self.server_name, error, ca_file=self._ca_file))
 
     def _login_failed(self, failure: StanzaBase) -> None:
         self._login_error = str(failure["condition"])
@@ -212,16 +216,18 @@ class XmppClient(ClientXMPP):
     def _every_login_failed(self, _: object) -> None:
         # slixmpp closes the stream next.
         if self.transport is None or self.transport.get_extra_info("ssl_object") is None:
-            self._given_up = causes.not_encrypted(self._server)
+            self._given_up = causes.not_encrypted(self.server_name)
         elif self._login_error is None:
-            self._given_up = causes.no_safe_login(self._server)
+            self._given_up = causes.no_safe_login(self.server_name)
         else:
             self._given_up = causes.login_refused(self.requested_jid.bare, self._login_error)
 
     def _disconnected(self, reason: object) -> None:
+        if isinstance(reason, ssl.SSLError) and not self._began.done():
+            self._tls_failed(reason)
         self._end(
             self._given_up
-            or causes.connection_ended(self._server, self.requested_jid.full, reason, *self._stream_error)
+            or causes.connection_ended(self.server_name, self.requested_jid.full, reason, *self._stream_error)
         )
 
     # -- bookkeeping ---------------------------------------------------------------------------

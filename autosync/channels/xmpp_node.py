@@ -16,7 +16,7 @@ _FORM = "jabber:x:data"
 # The items of all devices and workspaces of an account; Prosody allows no more on a node.
 _MAX_ITEMS = "256"
 _PRIVATE = {"access_model": "whitelist", "persist_items": "true"}
-_WANTED = {**_PRIVATE, "max_items": _MAX_ITEMS, "send_last_published_item": "never"}
+_WANTED = {**_PRIVATE, "max_items": _MAX_ITEMS, "send_last_published_item": "never", "notify_delete": "true"}
 
 
 class NodeNotPrivate(Exception):

@@ -21,9 +21,6 @@ from autosync.channels.xmpp_node import Node, NodeNotPrivate
 from autosync.core.backoff import Backoff
 from autosync.errors import Unreachable
 
-_TICK = 10.0  # seconds between looks at whether the computer was suspended
-_SUSPENDED = 5.0  # seconds by which a tick may be late
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XmppTiming:
@@ -31,6 +28,7 @@ class XmppTiming:
 
     keepalive: float = 60
     ping_timeout: float = 20
+    tick: float = 10  # this often it is looked whether the computer was suspended
     login_timeout: float = 30
     iq_timeout: float = 90  # servers hold back a client that sends too much for up to a minute
     retry_base: float = 0.5
@@ -52,7 +50,7 @@ class Session:
     def __init__(self, client: XmppClient, inbox: Inbox, *, members: Iterable[str], timing: XmppTiming) -> None:
         self.unheard: set[str] = set()
         self._client = client
-        self._server = str(client.boundjid.domain)
+        self._server = client.server_name
         self._inbox = inbox
         self._timing = timing
         self._own = self._node(client.boundjid.bare)
@@ -165,12 +163,12 @@ class Session:
 
         The clock of the event loop stands still in a suspended computer.
         """
-        tick = min(_TICK, self._timing.keepalive)
+        tick = min(self._timing.tick, self._timing.keepalive)
         pinged = _now()
         while True:
             before = _now()
             await asyncio.sleep(tick)
-            suspended = _now() - before > tick + _SUSPENDED
+            suspended = _now() - before > 1.5 * tick
             # A publish proves as much, and a ping behind one that the server throttles comes too late.
             if suspended or (_now() - pinged >= self._timing.keepalive and not self._outbox.busy):
                 pinged = _now()

@@ -1,0 +1,82 @@
+"""A TCP proxy on loopback that can cut connections and swallow what passes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from types import TracebackType
+
+
+class TcpProxy:
+    """Passes connections on to ``upstream``, a port on loopback, until told otherwise.
+
+    While ``refusing``, new connections are closed at once; while ``swallowing``, bytes
+    vanish in both directions and the connections stay open, as in a suspended network.
+    """
+
+    def __init__(self, upstream: int) -> None:
+        self.refusing = False
+        self.swallowing = False
+        self._upstream = upstream
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._dead: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def swallow_present(self) -> None:
+        """Swallow what passes on the connections there are, not on later ones."""
+        self._dead |= self._writers
+
+    def cut(self) -> None:
+        """Reset every connection (RST, no FIN)."""
+        for writer in self._writers:
+            # A linger time of zero makes close() send RST (socket(7)).
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+    async def __aenter__(self) -> TcpProxy:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+        while self._writers:  # noqa: ASYNC110  # their tasks are about to end
+            await asyncio.sleep(0)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refusing:
+            writer.close()
+            return
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        except OSError:
+            writer.close()
+            return
+        pair = {writer, up_writer}
+        self._writers |= pair
+        try:
+            await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
+        finally:
+            self._writers -= pair
+            self._dead -= pair
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while part := await reader.read(65536):
+                if not (self.swallowing or writer in self._dead):
+                    writer.write(part)
+                    await writer.drain()
+        writer.close()
