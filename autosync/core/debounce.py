@@ -24,6 +24,9 @@ class _Stage(Enum):
     UNFINISHED = "unfinished"  # a new file that is open: leaves when it is closed
 
 
+_OPEN = {_Stage.WRITING, _Stage.UNFINISHED}
+
+
 @dataclass(slots=True)
 class _Pending:
     """One path from its first touch until it leaves; all times in seconds."""
@@ -33,9 +36,12 @@ class _Pending:
     new: bool  # did not exist when its window began
     patience: float  # leaves at the latest so long after its first touch
     stage: _Stage = _Stage.SETTLING
+    written: bool = False
+    appeared: bool = False  # a directory whose files were not watched from the beginning
     cooled: float = 0.0  # not before, since it left often
     refused: float = 0.0  # not before, since the last look failed
-    source: RelPath | None = None
+    source: RelPath | None = None  # the name it had before
+    target: RelPath | None = None  # the name that what stood here got
     when: float = 0.0
     queued: float | None = None  # the time under which it is in the heap
 
@@ -59,14 +65,17 @@ class Debouncer:
       that was replaced by a file made moments before;
     - ``settle`` after its last touch otherwise, at the latest ``max_wait`` after the first.
       A new file that was closed belongs here, for it may be a temporary one;
-    - when it is closed, if it is new and still open; at the latest ``unfinished_wait``
-      after its first touch.  Nobody misses a file that is not there yet;
+    - when it is closed, if it is new and still open; at the latest ``unfinished_wait`` after
+      its first touch.  Nobody misses a file that is not there yet.  One that nothing was
+      written to waits for ``burst_wait`` only: it may be meant to be empty, or have got its
+      name with its content (``O_TMPFILE``);
     - not sooner than its own gap after it last left.  The gap grows from nothing over
       ``settle`` to ``max_wait`` while it keeps coming back soon, and ends with a quiet time.
 
     More than :data:`BURST` settling paths leave together, ``settle`` after the last touch of
-    any, at the latest ``burst_wait`` after the first.  A directory counts as touched when
-    anything below it is, and waits for the unfinished files below it.
+    any, at the latest ``burst_wait`` after the first, and so do those that follow.  A directory counts as touched when
+    anything below it is, and waits for the unfinished files below it.  A backup waits for the file
+    that it is a backup of, for most editors delete it as soon as they have written that.
 
     At most ``capacity`` paths are kept apart: beyond, they are named by their directories.
     """
@@ -90,6 +99,7 @@ class Debouncer:
         # The settling paths and when each began to settle, the earliest first.
         self._burst: dict[RelPath, float] = {}
         self._burst_touched = -math.inf
+        self._burst_left = -math.inf
         self._heap: list[tuple[float, RelPath]] = []
         self._unfinished_below: Counter[RelPath] = Counter()
         self._heat: dict[RelPath, _Heat] = {}
@@ -97,8 +107,10 @@ class Debouncer:
     # -- what comes in ----------------------------------------------------------------
     def note(self, hint: PathHint, now: float) -> None:
         """Take note that ``hint.path`` was touched."""
-        entry = self._entry(hint.path, now, new=hint.touch is Touch.CREATED)
+        entry = self._entry(hint.path, now, new=self._is_new(hint))
         entry.last = now
+        entry.appeared = entry.appeared or hint.touch is Touch.SUBTREE
+        entry.written = entry.written or hint.touch is Touch.WRITTEN
         self._enter(hint.path, entry, _stage_after(entry, hint))
         if entry.stage is _Stage.COMPLETE:
             entry.refused = 0.0  # whoever was at it when the look failed is done
@@ -107,10 +119,11 @@ class Debouncer:
         if hint.source is not None:
             entry.source = hint.source
             if (old := self._old_name(entry)) is not None:
+                old[1].target = hint.path
                 old[1].last = now  # a rename is to be seen whole
                 self._schedule(*old)
         self._schedule(hint.path, entry)
-        self._reschedule_above(hint.path, touched=now)
+        self._reschedule_waiting(hint.path, entry, touched=now)
 
     def retry(self, paths: Iterable[RelPath], now: float) -> None:
         """Look at ``paths`` again later: they were torn or refused."""
@@ -140,7 +153,7 @@ class Debouncer:
                 if (old := self._old_name(leaving[path])) is not None:
                     self._take(old[0], leaving)
             for path in ready:
-                self._reschedule_above(path)
+                self._reschedule_waiting(path, leaving[path])
         self._warm(leaving, now)
         return outermost(leaving)
 
@@ -179,6 +192,16 @@ class Debouncer:
                 entry.cooled = heat.left + heat.gap
         return entry
 
+    def _is_new(self, hint: PathHint) -> bool:
+        """Return whether the path probably did not exist before this hint."""
+        if hint.touch is Touch.CREATED:
+            return True
+        if hint.touch not in {Touch.WRITTEN, Touch.CLOSED, Touch.ATTRIBUTES}:
+            return False
+        # Below a directory that has just appeared the creation went unseen.
+        above = (self._entries.get(directory) for directory in _above(hint.path))
+        return any(entry is not None and entry.appeared for entry in above)
+
     def _enter(self, path: RelPath, entry: _Pending, stage: _Stage) -> None:
         """Change the stage and keep count of the unfinished files below each directory."""
         step = (stage is _Stage.UNFINISHED) - (entry.stage is _Stage.UNFINISHED)
@@ -197,28 +220,41 @@ class Debouncer:
         source = self._entries.get(entry.source)
         return (entry.source, source) if source is not None and source.stage is _Stage.SETTLING else None
 
-    def _reschedule_above(self, path: RelPath, touched: float = -math.inf) -> None:
-        """Let the pending directories above ``path`` know that it was touched, or that it left."""
-        for directory in _above(path):
-            entry = self._entries.get(directory)
-            if entry is not None:
-                entry.last = max(entry.last, touched)
-                self._schedule(directory, entry)
+    def _reschedule_waiting(self, path: RelPath, entry: _Pending, touched: float = -math.inf) -> None:
+        """Let the directories above ``path`` and its backup know that it was touched, or that it left."""
+        for other in (*_above(path), *_backups(path, entry)):
+            waiting = self._entries.get(other)
+            if waiting is not None and waiting is not entry:
+                waiting.last = max(waiting.last, touched)
+                self._schedule(other, waiting)
+
+    def _waits(self, path: RelPath, entry: _Pending) -> bool:
+        """Return whether ``path`` must wait for a file that is open: one below it, or the one it backs up."""
+        if path in self._unfinished_below:
+            return True
+        if entry.stage is not _Stage.SETTLING:
+            return False
+        for name in (entry.source, RelPath(path[:-1])):
+            backed_up = None if name is None else self._entries.get(name)
+            if name is not None and backed_up is not None and backed_up.stage in _OPEN:
+                return path in _backups(name, backed_up)
+        return False
 
     # -- when ---------------------------------------------------------------------------------
     def _schedule(self, path: RelPath, entry: _Pending) -> None:
         settled = entry.last + self._settle
         hold = max(entry.cooled, entry.refused)
-        waits_below = path in self._unfinished_below
-        if entry.stage is _Stage.SETTLING and not waits_below and hold <= entry.last:
+        waits = self._waits(path, entry)
+        if entry.stage is _Stage.SETTLING and not waits and hold <= entry.last:
             self._burst.setdefault(path, entry.last)
             self._burst_touched = max(self._burst_touched, entry.last)
             entry.when = min(settled, entry.first + entry.patience)
             return
         self._burst.pop(path, None)
-        if entry.stage is _Stage.UNFINISHED or waits_below:
+        if entry.stage is _Stage.UNFINISHED or waits:
             entry.patience = self._unfinished_wait
-            entry.when = max(entry.first + entry.patience, entry.refused)
+            empty = not entry.written and not waits
+            entry.when = max(entry.first + (self._burst_wait if empty else entry.patience), entry.refused)
         elif entry.stage is _Stage.COMPLETE:
             entry.when = max(entry.last, hold)
         else:
@@ -244,8 +280,13 @@ class Debouncer:
                 return path
         return None
 
+    def _is_burst(self) -> bool:
+        """Return whether the settling paths leave together: there are many, or they follow many."""
+        began = next(iter(self._burst.values()))
+        return len(self._burst) > BURST or began <= self._burst_left + self._settle
+
     def _burst_time(self) -> float:
-        if len(self._burst) > BURST:
+        if self._is_burst():
             began = next(iter(self._burst.values()))
             return min(self._burst_touched + self._settle, began + self._burst_wait)
         return min(self._entries[path].when for path in self._burst)
@@ -258,8 +299,11 @@ class Debouncer:
             self._entries[path].queued = None
             ready.append(path)
         if self._burst and self._burst_time() <= now:
-            together = len(self._burst) > BURST
-            ready += [path for path in self._burst if together or self._entries[path].when <= now]
+            if self._is_burst():
+                self._burst_left = now
+                ready += self._burst
+            else:
+                ready += [path for path in self._burst if self._entries[path].when <= now]
         return ready
 
     # -- leaving ----------------------------------------------------------------------------------
@@ -324,6 +368,15 @@ def _stage_after(entry: _Pending, hint: PathHint) -> _Stage:
             return _Stage.SETTLING
         case _:  # a change of mode or times says nothing of who has it open
             return entry.stage
+
+
+def _backups(path: RelPath, entry: _Pending) -> tuple[RelPath, ...]:
+    """Return the names under which an editor may keep the old content until the new one is written.
+
+    Either it renames the file, or it copies it; the copy is found by the usual name only.
+    """
+    copy = RelPath(path + b"~")
+    return (copy,) if entry.target is None else (copy, entry.target)
 
 
 def _above(path: RelPath) -> Iterable[RelPath]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 DEFAULT_IGNORES: tuple[str, ...] = (
-    # vim: swap files (options.txt, 'directory'); 4913 and its successors are made and deleted to
-    # learn whether the directory can be written (fileio.c, buf_write).  nano's lock has the same form.
-    ".*.sw[a-p]",
+    # vim: swap files and what it tries for them (memline.c); 4913 is made and deleted to learn
+    # whether the directory can be written (bufwrite.c).  nano's lock looks like a swap file.
+    ".*.sw[a-px]",
     ".*.sw[a-p]x",
     "4913",
     # Emacs: the lock is a dangling symlink, the auto-save a copy of the unsaved buffer.

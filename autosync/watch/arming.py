@@ -195,11 +195,10 @@ def _outermost(nodes: Iterable[Directory]) -> list[Directory]:
 def is_complete(path: bytes) -> bool:
     """Return whether what was just created at ``path`` will see no closing after writing.
 
-    That is so of symlinks, hard links, pipes and of files that got their name with their
-    content (``O_TMPFILE``).  If a writer was merely quicker, his writing follows as an event.
+    That is so of symlinks, hard links, pipes and sockets.
     """
     try:
         found = os.lstat(path)
     except OSError:
         return False
-    return not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_size > 0
+    return not stat.S_ISREG(found.st_mode) or found.st_nlink > 1

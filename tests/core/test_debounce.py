@@ -151,6 +151,12 @@ def test_a_new_file_that_stays_open_is_looked_at_in_the_end() -> None:
     assert looks(debouncer) == [(6.0, {"log"})]
 
 
+def test_a_new_file_that_nobody_writes_to_is_looked_at_soon() -> None:
+    debouncer = Debouncer()
+    note(debouncer, 1.0, "lock", C)
+    assert looks(debouncer) == [(1.5, {"lock"})]
+
+
 def test_a_file_written_without_pause_leaves_at_the_latest_after_the_longest_wait() -> None:
     debouncer = Debouncer()
     left = []
@@ -253,12 +259,52 @@ def test_a_directory_over_a_file_that_stays_open_leaves_in_the_end() -> None:
     assert looks(debouncer) == [(6.0, {""})]
 
 
-def test_a_save_in_a_new_directory_does_not_wait_for_it() -> None:
+def test_a_replaced_file_in_a_new_directory_does_not_wait_for_it() -> None:
     debouncer = Debouncer()
     note(debouncer, 1.0, "d", B)
-    note(debouncer, 1.0, "d/f", W, D)
+    debouncer.note(hint("d/f", M, fresh=True), 1.0)
     assert due(debouncer, 1.0) == {"d/f"}
     assert looks(debouncer) == [(1.05, {"d"})]
+
+
+def test_a_file_in_a_new_directory_is_a_new_one_though_its_creation_went_unseen() -> None:
+    debouncer = Debouncer()
+    note(debouncer, 1.0, "d", B)
+    note(debouncer, 1.0, "d/f", W)
+    assert due(debouncer, 3.0) == set()
+    note(debouncer, 3.0, "d/f", D)
+    assert looks(debouncer) == [(3.05, {"d"})]
+
+
+def test_a_backup_made_by_a_rename_waits_until_the_new_content_is_written() -> None:
+    debouncer = Debouncer()
+    note(debouncer, 1.0, "f", G)
+    debouncer.note(hint("f.bak", M, source="f"), 1.0)
+    note(debouncer, 1.0, "f", C, W)
+    assert due(debouncer, 1.2) == set()
+    note(debouncer, 1.2, "f", D)
+    assert due(debouncer, 1.2) == {"f"}
+    note(debouncer, 1.21, "f.bak", G)
+    assert looks(debouncer) == [(1.26, {"f.bak"})]
+
+
+def test_a_backup_made_by_copying_waits_until_the_new_content_is_written() -> None:
+    debouncer = Debouncer()
+    note(debouncer, 1.0, "f~", C, W, D)
+    note(debouncer, 1.01, "f", W)
+    note(debouncer, 1.05, "f", W)
+    assert due(debouncer, 1.08) == set()
+    note(debouncer, 1.09, "f", D)
+    assert due(debouncer, 1.09) == {"f"}
+    assert looks(debouncer) == [(1.14, {"f~"})]
+
+
+def test_a_backup_does_not_wait_longer_than_a_new_file_would() -> None:
+    debouncer = Debouncer()
+    note(debouncer, 1.0, "f", G)
+    debouncer.note(hint("f~", M, source="f"), 1.0)
+    note(debouncer, 1.0, "f", C, W)
+    assert looks(debouncer) == [(6.0, {"f", "f~"})]
 
 
 def test_a_torn_file_is_looked_at_again_after_growing_pauses() -> None:
@@ -339,7 +385,7 @@ def test_a_note_costs_the_same_however_many_wait() -> None:
     assert calls(20_000) <= 1.1 * calls(200)
 
 
-PATHS = ["a", "b", "d", "d/a", "d/b", "d/e", "d/e/f", ""]
+PATHS = ["a", "a~", "b", "d", "d/a", "d/b", "d/e", "d/e/f", ""]
 
 
 class Life(RuleBasedStateMachine):
