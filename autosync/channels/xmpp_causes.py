@@ -68,7 +68,7 @@ def not_trusted(server: str, error: ssl.SSLError, *, ca_file: str | None) -> Unt
             else "If it is your own server, copy its certificate here and name the copy in xmpp.ca-file.",
         )
     return Untrusted(
-        f"No encrypted connection to the XMPP server {server} is possible ({error.reason or error})",
+        f"No encrypted connection to the XMPP server {server} is possible ({getattr(error, 'reason', None) or error})",
         hint="Check xmpp.host and xmpp.port: 5222 is the usual port, 5223 and 443 are for TLS from the first byte.",
     )
 

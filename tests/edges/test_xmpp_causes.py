@@ -14,9 +14,9 @@ from autosync.errors import AutosyncError, Refused, Unreachable
 
 def answer(condition: str, kind: str, text: str = "") -> IqError:
     """Return the error that slixmpp makes of an error answer."""
-    iq = Iq()
+    iq = Iq()  # type: ignore[no-untyped-call]  # slixmpp's
     iq["error"]["condition"], iq["error"]["type"], iq["error"]["text"] = condition, kind, text
-    return IqError(iq)
+    return IqError(iq)  # type: ignore[no-untyped-call]  # slixmpp's
 
 
 def verification(code: int) -> ssl.SSLCertVerificationError:
@@ -37,7 +37,7 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
         (
             causes.not_trusted("x.org", ssl.SSLError(1, "wrong version number"), ca_file=None),
             causes.Untrusted,
-            "No encrypted connection to the XMPP server x.org is possible ([Errno 1] wrong version number)",
+            "No encrypted connection to the XMPP server x.org is possible (wrong version number)",
         ),
         (
             causes.no_connection("x.org", [ConnectionRefusedError(111, "no"), verification(10)], ca_file=None),
