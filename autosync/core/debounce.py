@@ -323,7 +323,8 @@ class Debouncer:
         for path, entry in leaving.items():
             heat = self._heat.get(path)
             if heat is not None:
-                heat.gap = min(max(self._settle, 2 * heat.gap), self._max_wait)
+                if not entry.refused:  # a look that is made again is not one more
+                    heat.gap = min(max(self._settle, 2 * heat.gap), self._max_wait)
                 heat.left = now
             elif not entry.new and len(self._heat) < self._capacity:
                 self._heat[path] = _Heat(now)

@@ -252,7 +252,17 @@ def test_temporary_names_are_known_and_no_others(tmp_path: Path) -> None:
     """As git itself reads the patterns."""
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     (tmp_path / ".git/info/exclude").write_text("".join(f"{pattern}\n" for pattern in DEFAULT_IGNORES))
-    ask = ["git", "-c", "core.excludesFile=/dev/null", "-C", tmp_path, "check-ignore", "--no-index", "-z", "--stdin"]
+    ask = [
+        "git",
+        "-c",
+        "core.excludesFile=/dev/null",
+        "-C",
+        str(tmp_path),
+        "check-ignore",
+        "--no-index",
+        "-z",
+        "--stdin",
+    ]
     asked = "\0".join(TEMPORARY + LASTING)
     said = subprocess.run(ask, input=asked, capture_output=True, text=True, check=True).stdout
     assert said.split("\0")[:-1] == TEMPORARY
