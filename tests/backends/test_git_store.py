@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,14 @@ def test_many_threads_read_and_write(looking: Looking) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_many_threads_move_one_pin(looking: Looking) -> None:
+    snapshot = looking.record(time=1).id
+    with ThreadPoolExecutor(4) as threads:
+        done = [threads.submit(looking.snapshots.pin, "latest", snapshot) for _ in range(100)]
+    assert [future.result() for future in done] == [None] * 100
+    assert looking.snapshots.pins() == {"latest": snapshot}
 
 
 def test_much_new_content_does_not_stay_in_memory(looking: Looking) -> None:

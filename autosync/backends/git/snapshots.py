@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Mapping
 
 from autosync.backends.git.objects import format_snapshot, parse_snapshot
@@ -25,6 +26,8 @@ class Snapshots:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._repo = store.repo
+        # What was fetched is pinned beside the thread that touches the working copy.
+        self._moving = threading.Lock()
         self._clear_locks()
 
     def record(
@@ -46,13 +49,14 @@ class Snapshots:
         path = self._path(name)
         if self._store.header(snapshot) is None:
             raise Missing(f"snapshot {snapshot} is not here", hint="It is asked for again from the other devices.")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        lock = self._lock(path)
-        with os.fdopen(lock, "wb") as file:
-            file.write(snapshot.encode("ascii") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(path + b".lock", path)
+        with self._moving:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            lock = self._lock(path)
+            with os.fdopen(lock, "wb") as file:
+                file.write(snapshot.encode("ascii") + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(path + b".lock", path)
 
     def pins(self) -> Mapping[str, SnapshotId]:
         """Return all pins of this working copy."""
@@ -67,19 +71,20 @@ class Snapshots:
     def unpin(self, name: str) -> None:
         """Let go of a pin; no error if there is none."""
         path = self._path(name)
-        if os.path.exists(os.path.join(self._repo.store_dir, b"packed-refs")):
-            self._repo.store.run("update-ref", "-d", self._repo.pin_prefix + name)
-            return
-        if not os.path.exists(path):
-            return
-        lock = self._lock(path)
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        finally:
-            os.close(lock)
-            os.unlink(path + b".lock")
+        with self._moving:
+            if os.path.exists(os.path.join(self._repo.store_dir, b"packed-refs")):
+                self._repo.store.run("update-ref", "-d", self._repo.pin_prefix + name)
+                return
+            if not os.path.exists(path):
+                return
+            lock = self._lock(path)
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+            finally:
+                os.close(lock)
+                os.unlink(path + b".lock")
 
     def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
         """Return whether ``ancestor`` is contained in ``descendant``'s history (or is it)."""
