@@ -110,8 +110,9 @@ class Session:
         times = [t for t in (self._debounce.deadline(), self._branch_due, self._sweep_at) if t is not None]
         if self._look_at_all or self._look_at_base:
             times.append(0.0)
-        if self._to_integrate() is not None and self._news_since is not None:
-            times.append(self._news_since + NEWS_PATIENCE if self._debounce.pending() else 0.0)
+        if self._to_integrate() is not None:
+            waits = self._news_since is not None and self._debounce.pending()
+            times.append((self._news_since or 0.0) + NEWS_PATIENCE if waits else 0.0)
         return times
 
     @property

@@ -142,6 +142,17 @@ def test_the_users_own_operation_comes_first() -> None:
     assert content(two) == b"hello\n"
 
 
+def test_the_end_of_the_users_operation_is_noticed_without_an_event() -> None:
+    world, one, two = pair()
+    two.copy.user.operation = "a rebase is in progress"
+    world.write(one, A, b"hello\n")
+    world.run(10)
+    two.copy.user.operation = None
+    world.run(3)
+    assert content(two) == b"hello\n"
+    assert two.session.status().phase == "watching"
+
+
 def test_paused_means_nothing_is_sent_or_applied() -> None:
     world, one, two = pair()
     world.post(two, ev.Paused())
