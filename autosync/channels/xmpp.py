@@ -23,7 +23,7 @@ from autosync.channels.xmpp_element import MAX_SEALED, Item, is_name
 from autosync.channels.xmpp_inbox import Inbox
 from autosync.channels.xmpp_session import Session, XmppTiming
 from autosync.core.backoff import Backoff
-from autosync.errors import AutosyncError, ConfigError, TransientError, Unreachable
+from autosync.errors import AutosyncError, ConfigError, Refused, TransientError, Unreachable
 from autosync.ports import ChannelListener, ChannelStatus
 
 __all__ = ["LANE", "XmppChannel", "XmppSettings", "XmppTiming"]
@@ -141,7 +141,7 @@ class XmppChannel:
             self._client = self._client or self._new_client()
             await self._use(self._client, self._password)
         except AutosyncError as error:
-            if not isinstance(error, TransientError):
+            if isinstance(error, Refused):
                 self._password = None
             return error
         except Exception:
