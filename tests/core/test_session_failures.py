@@ -1,0 +1,338 @@
+"""What a session does when a command fails, is put back or has to wait."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autosync.core import events as ev
+from autosync.core.commands import (
+    Command,
+    Commit,
+    Fetch,
+    Integrate,
+    ListHub,
+    MergeBranch,
+    Push,
+    SyncBranch,
+    TakeSnapshot,
+    Tell,
+)
+from autosync.core.events import Announcement, PathHint, Touch
+from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.session import PATIENCE_WITH_PASSING, Session
+from autosync.core.settings import SessionSettings
+
+ME, OTHER = DeviceId("me-00000001"), DeviceId("you-00000002")
+BASE = Base(commit=None, branch="refs/heads/main")
+A = RelPath(b"a.txt")
+
+
+def snapshot(name: str, mine: int, yours: int = 0, *, device: str = "me") -> Snapshot:
+    return Snapshot(
+        id=SnapshotId(name),
+        tree=TreeId("t" + name),
+        base=BASE,
+        version=Version.of({ME: mine, OTHER: yours}),
+        parents=(),
+        device=device,
+        time=0,
+    )
+
+
+def announcement(theirs: Snapshot, *, seq: int = 1, inline: bytes = b"pack", on_hub: bool = False) -> ev.Announced:
+    return ev.Announced(
+        announcement=Announcement(
+            device=OTHER,
+            name="you",
+            seq=seq,
+            state="ok",
+            snapshot=theirs.id,
+            tree=theirs.tree,
+            base=theirs.base,
+            version=theirs.version,
+            addresses=(),
+            certificate=b"",
+            inline=inline,
+            on_hub=on_hub,
+        ),
+        lane="lan",
+    )
+
+
+def of(commands: list[Command], kind: type) -> list[Command]:
+    return [c for c in commands if isinstance(c, kind)]
+
+
+def started(settings: SessionSettings | None = None) -> Session:
+    """Return a session that is at its first snapshot and has nothing to do."""
+    session = Session(settings or SessionSettings(device=ME, name="me"))
+    assert session.status().phase == "stopped"
+    (look,) = of(session.handle(ev.Started(current=None), 0.0), TakeSnapshot)
+    assert look == TakeSnapshot(paths=None, current=None, above=0)
+    session.handle(ev.HubListed(snapshots=()), 0.5)
+    assert session.status().phase == "snapshotting"
+    session.handle(ev.SnapshotTaken(snapshot=snapshot("s1", 1), changed=True), 1.0)
+    assert session.status().phase == "watching"
+    return session
+
+
+def touch(session: Session, now: float) -> list[Command]:
+    hints = (PathHint(path=A, touch=Touch.CLOSED),)
+    return session.handle(ev.PathsChanged(hints=hints), now)
+
+
+def failed(command: str, *, transient: bool) -> ev.CommandFailed:
+    return ev.CommandFailed(command=command, title="The disk is full", hint="Make room.", transient=transient)
+
+
+def test_a_failure_that_lasts_halts_and_is_told_once() -> None:
+    session = started()
+    touch(session, 2.0)
+    assert session.handle(failed("TakeSnapshot", transient=False), 2.1)[0] == Tell(
+        title="The disk is full", hint="Make room."
+    )
+    assert session.halt is not None
+    assert session.status().phase == "halted"
+    (again,) = of(session.handle(ev.TimePassed(), 10.0), TakeSnapshot)
+    assert again == TakeSnapshot(paths=frozenset({A}), current=session.current, above=0)
+    assert not of(session.handle(failed("TakeSnapshot", transient=False), 10.1), Tell)
+    session.handle(ev.TimePassed(), 20.0)
+    session.handle(ev.SnapshotTaken(snapshot=session.current, changed=False), 20.1)
+    assert session.halt is None
+    assert session.status().phase == "watching"
+
+
+def test_a_failure_that_passes_is_told_when_it_does_not() -> None:
+    session = started()
+    told: list[Command] = []
+    touch(session, 2.0)
+    now = 2.0
+    for _ in range(PATIENCE_WITH_PASSING + 3):
+        now += 100
+        session.handle(ev.TimePassed(), now)
+        told += of(session.handle(failed("TakeSnapshot", transient=True), now), Tell)
+    assert told == [Tell(title="The disk is full", hint="Make room.")]
+    assert session.status().phase == "waiting"
+    assert session.status().waiting_for == "The disk is full"
+
+
+def test_a_whole_look_that_failed_is_a_whole_look_again() -> None:
+    session = started()
+    session.handle(ev.FlushAsked(), 2.0)
+    session.handle(ev.UserBusy(reason="a rebase is in progress"), 2.1)
+    assert session.status().phase == "waiting"
+    (again,) = of(session.handle(ev.TimePassed(), 9.0), TakeSnapshot)
+    assert again == TakeSnapshot(paths=None, current=session.current, above=0)
+
+
+def test_phases_say_what_is_going_on() -> None:
+    session = started()
+    session.handle(ev.PathsChanged(hints=(PathHint(path=A, touch=Touch.WRITTEN),)), 2.0)
+    assert session.status().phase == "settling"
+    session.handle(ev.TimePassed(), 3.0)
+    session.handle(ev.SnapshotTaken(snapshot=session.current, changed=False), 3.1)
+    theirs = snapshot("s2", 1, 1, device="you")
+    (fetch,) = of(session.handle(announcement(theirs), 4.0), Fetch)
+    assert session.status().phase == "fetching"
+    assert isinstance(fetch, Fetch)
+    assert str(fetch.source) == "inline over lan"
+    (integrate,) = of(
+        session.handle(ev.SnapshotFetched(wanted=theirs.id, source="inline", snapshot=theirs), 4.1), Integrate
+    )
+    assert integrate == Integrate(current=snapshot("s1", 1), theirs=theirs, exact=True, above=1)
+    assert session.status().phase == "applying"
+
+
+def test_sources_are_tried_in_order_and_again_later() -> None:
+    session = started()
+    theirs = snapshot("s2", 1, 1, device="you")
+    (first,) = of(session.handle(announcement(theirs, on_hub=True), 2.0), Fetch)
+    nothing = ev.SnapshotFetched(wanted=theirs.id, source="", snapshot=None, reason="no route")
+    (second,) = of(session.handle(nothing, 2.1), Fetch)
+    (third,) = of(session.handle(nothing, 2.2), Fetch)
+    assert [str(c.source) for c in (first, second, third) if isinstance(c, Fetch)] == [
+        "inline over lan",
+        f"peer {OTHER}",
+        f"hub {OTHER}",
+    ]
+    assert not of(session.handle(nothing, 2.3), Fetch)
+    assert session.peers.all()[0].reason == "no route"
+    deadline = session.deadline()
+    assert deadline == pytest.approx(3.3)
+    assert of(session.handle(ev.TimePassed(), 3.4), Fetch) == [first]
+
+
+def test_a_fetch_that_nobody_waits_for_is_no_harm() -> None:
+    session = started()
+    assert not session.handle(ev.SnapshotFetched(wanted=SnapshotId("x"), source="", snapshot=None), 2.0)
+
+
+def test_a_missing_ancestor_is_fetched_from_a_peer_and_done_without_if_nobody_has_it() -> None:
+    session = started()
+    theirs = snapshot("s2", 0, 1, device="you")
+    session.handle(announcement(theirs), 2.0)
+    session.handle(ev.SnapshotFetched(wanted=theirs.id, source="", snapshot=theirs), 2.1)
+    wanted = SnapshotId("between")
+    (fetch,) = of(session.handle(ev.AncestorMissing(theirs=theirs.id, ancestor=wanted), 2.2), Fetch)
+    assert isinstance(fetch, Fetch)
+    assert (fetch.wanted, str(fetch.source)) == (wanted, f"peer {OTHER}")
+    (integrate,) = of(
+        session.handle(ev.SnapshotFetched(wanted=wanted, source="", snapshot=None, reason="gone"), 2.3), Integrate
+    )
+    assert isinstance(integrate, Integrate)
+    assert not integrate.exact
+
+
+def test_without_a_peer_to_ask_the_nearest_ancestor_at_hand_will_do() -> None:
+    session = started(SessionSettings(device=ME, name="me", hub=True))
+    theirs = snapshot("s2", 0, 1, device="you")
+    session.handle(ev.HubListed(snapshots=((OTHER, theirs.id),)), 2.0)
+    session.handle(ev.SnapshotFetched(wanted=theirs.id, source="", snapshot=theirs), 2.1)
+    (integrate,) = of(
+        session.handle(ev.AncestorMissing(theirs=theirs.id, ancestor=SnapshotId("between")), 2.2), Integrate
+    )
+    assert isinstance(integrate, Integrate)
+    assert not integrate.exact
+
+
+def test_an_incomplete_integration_is_tried_again_later() -> None:
+    session = started()
+    theirs = snapshot("s2", 1, 1, device="you")
+    session.handle(announcement(theirs), 2.0)
+    session.handle(ev.SnapshotFetched(wanted=theirs.id, source="", snapshot=theirs), 2.1)
+    mixed = snapshot("s3", 2)
+    event = ev.Integrated(
+        theirs=theirs.id, current=mixed, complete=False, again=frozenset({A}), changed_paths=1, reason="a.txt: busy"
+    )
+    assert not of(session.handle(event, 2.2), Integrate)
+    assert session.status().waiting_for == "a.txt: busy"
+    (look,) = of(session.handle(ev.TimePassed(), 6.0), TakeSnapshot)
+    assert isinstance(look, TakeSnapshot)
+    assert look.paths == {A}
+    (again,) = of(session.handle(ev.SnapshotTaken(snapshot=mixed, changed=False), 6.1), Integrate)
+    assert isinstance(again, Integrate)
+    assert again.current == mixed
+
+
+def test_replaced_files_are_looked_at_for_late_writers() -> None:
+    session = started()
+    theirs = snapshot("s2", 1, 1, device="you")
+    session.handle(announcement(theirs), 2.0)
+    session.handle(ev.SnapshotFetched(wanted=theirs.id, source="", snapshot=theirs), 2.1)
+    session.handle(ev.Integrated(theirs=theirs.id, current=theirs, complete=True, changed_paths=1), 2.2)
+    assert session.deadline() == pytest.approx(5.2)
+    assert session.handle(ev.TimePassed(), 5.3) == [TakeSnapshot(paths=frozenset(), current=theirs, above=1)]
+
+
+def test_the_conservative_way_looks_at_everything_after_an_apply() -> None:
+    session = started(SessionSettings(device=ME, name="me", conservative=True))
+    theirs = snapshot("s2", 1, 1, device="you")
+    session.handle(announcement(theirs), 2.0)
+    session.handle(ev.SnapshotFetched(wanted=theirs.id, source="", snapshot=theirs), 2.1)
+    commands = session.handle(ev.Integrated(theirs=theirs.id, current=theirs, complete=True), 2.2)
+    assert of(commands, TakeSnapshot) == [TakeSnapshot(paths=None, current=theirs, above=1)]
+
+
+def test_a_hub_that_says_no_is_told_once_and_asked_rarely() -> None:
+    session = started(SessionSettings(device=ME, name="me", hub=True))
+    assert of(session.handle(ev.TimePassed(), 4.0), Push) == [Push(snapshot=SnapshotId("s1"))]
+    no = ev.CommandFailed(command="Push", title="The hub refuses", hint="Ask its owner.", transient=False)
+    assert session.handle(no, 4.1) == [Tell(title="The hub refuses", hint="Ask its owner.")]
+    assert session.handle(no, 4.2) == []
+    assert not of(session.handle(ev.TimePassed(), 200.0), Push)
+    session.handle(ev.FlushAsked(), 201.0)
+    session.handle(ev.SnapshotTaken(snapshot=session.current, changed=False), 201.1)
+    assert session.status().waiting_for == ""
+
+
+def test_a_flush_hurries_the_hub() -> None:
+    session = started(SessionSettings(device=ME, name="me", hub=True))
+    commands = session.handle(ev.FlushAsked(), 1.5)
+    assert of(commands, Push) == [Push(snapshot=SnapshotId("s1"))]
+    session.handle(ev.Pushed(snapshot=SnapshotId("s1")), 1.6)
+    assert session.is_on_hub()
+    assert not of(session.handle(ev.FlushAsked(), 1.7), Push)
+
+
+def test_a_hub_listing_that_fails_is_tried_again() -> None:
+    session = started(SessionSettings(device=ME, name="me", hub=True))
+    gone = ev.CommandFailed(command="ListHub", title="The hub is away", hint="", transient=True)
+    session.handle(ev.AnnouncementsAsked(), 2.0)
+    assert session.handle(gone, 2.1) == []
+    assert session.status().waiting_for == "The hub is away"
+    assert of(session.handle(ev.TimePassed(), 3.5), ListHub) == [ListHub()]
+
+
+def test_without_a_hub_its_events_do_nothing() -> None:
+    session = started()
+    assert session.handle(ev.Pushed(snapshot=SnapshotId("s1")), 2.0) == []
+    assert session.handle(ev.HubListed(snapshots=()), 2.0) == []
+    assert not session.is_on_hub()
+
+
+AUTO = SessionSettings(device=ME, name="me", auto_commit=True, commit_after=5.0)
+
+
+def test_commits_come_after_quiet_and_are_put_back_when_git_is_busy() -> None:
+    session = started(AUTO)
+    (commit,) = of(session.handle(ev.TimePassed(), 7.0), Commit)
+    assert commit == Commit(current=snapshot("s1", 1), above=0)
+    session.handle(ev.UserBusy(reason="a merge is in progress"), 7.1)
+    assert of(session.handle(ev.TimePassed(), 9.0), Commit) == [commit]
+    session.handle(ev.BranchSettled(current=snapshot("s2", 2)), 9.1)
+    assert session.current == snapshot("s2", 2)
+    assert not of(session.handle(ev.TimePassed(), 500.0), Commit)
+
+
+def test_after_a_commit_the_branch_goes_to_the_hub_and_once_more_if_it_moved() -> None:
+    session = started(replace(AUTO, hub=True))
+    assert of(session.handle(ev.TimePassed(), 7.0), Commit)
+    (sync,) = of(session.handle(ev.BranchSettled(current=snapshot("s2", 2)), 7.1), SyncBranch)
+    assert sync == SyncBranch(current=snapshot("s2", 2), above=0)
+    assert not of(session.handle(ev.BranchSettled(current=snapshot("s2", 2), behind=True), 7.2), SyncBranch)
+    assert of(session.handle(ev.TimePassed(), 13.0), SyncBranch) == [sync]
+
+
+def test_a_failed_commit_waits_for_the_next_turn() -> None:
+    session = started(AUTO)
+    session.handle(ev.TimePassed(), 7.0)
+    session.handle(failed("Commit", transient=True), 7.1)
+    assert not of(session.handle(ev.TimePassed(), 9.0), Commit)
+    assert of(session.handle(ev.TimePassed(), 13.0), Commit)
+
+
+def test_of_two_diverged_devices_the_first_by_id_merges() -> None:
+    theirs = snapshot("s2", 0, 1, device="you")
+    merging: list[list[Command]] = []
+    for device in (DeviceId("a-00000000"), DeviceId("z-00000000")):
+        session = started(replace(AUTO, device=device))
+        session.handle(announcement(theirs), 2.0)
+        session.handle(ev.SnapshotFetched(wanted=theirs.id, source="", snapshot=theirs), 2.1)
+        commands = session.handle(ev.BranchesDiverged(theirs=theirs.id, reason="diverged", hint="merge"), 2.2)
+        merging.append(of(commands, MergeBranch))
+        if merging[-1]:
+            told = session.handle(ev.BranchesDiverged(theirs=theirs.id, reason="diverged", hint="merge"), 2.3)
+            assert told == []
+    assert [len(m) for m in merging] == [1, 0]
+
+
+def test_divergence_without_a_state_of_our_own_is_nothing() -> None:
+    session = Session(SessionSettings(device=ME, name="me"))
+    assert session.handle(ev.BranchesDiverged(theirs=SnapshotId("x"), reason="r", hint="h"), 0.0) == []
+
+
+def test_a_listing_of_what_was_announced_adds_the_hub_as_a_source() -> None:
+    session = started(SessionSettings(device=ME, name="me", hub=True))
+    theirs = snapshot("s2", 1, 1, device="you")
+    session.handle(announcement(theirs, inline=b""), 2.0)
+    session.handle(ev.HubListed(snapshots=((OTHER, theirs.id), (ME, SnapshotId("s0")))), 2.1)
+    assert session.status().hub == "s0"
+    assert [p.on_hub for p in session.peers.all()] == [True]
+
+
+def test_versions_know_what_they_contain() -> None:
+    assert Version.of({ME: 1, OTHER: 2}).count(OTHER) == 2
+    assert Version.of({ME: 1}).count(OTHER) == 0
+    assert Version.of({ME: 3}).bump(ME, above=7).count(ME) == 8
