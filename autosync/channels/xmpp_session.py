@@ -105,27 +105,27 @@ class Session:
             self._client.give_up(causes.no_own_node(self._own.owner, self._server, error))
             return
         async with asyncio.TaskGroup() as followers:
-            tried = asyncio.Semaphore(0)
-            for node in self._others:
+            attempts = [asyncio.Event() for _ in self._others]
+            for node, tried in zip(self._others, attempts, strict=True):
                 followers.create_task(self._follow(node, tried))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.member_patience):
-                    for _ in self._others:
-                        await tried.acquire()
+                    for tried in attempts:
+                        await tried.wait()
             caught_up()
 
-    async def _follow(self, node: Node, tried: asyncio.Semaphore) -> None:
-        """Listen to another account as soon as it lets us."""
+    async def _follow(self, node: Node, tried: asyncio.Event) -> None:
+        """Listen to another account as soon as it lets us; ``tried`` is set after the first attempt."""
         backoff = Backoff(self._timing.member_retry_base, self._timing.member_retry_cap)
         self.unheard.add(node.owner)
         while True:
             try:
                 await self._listen(node)
             except XMPPError:
-                tried.release()
+                tried.set()
             else:
                 self.unheard.discard(node.owner)
-                tried.release()
+                tried.set()
                 return
             await asyncio.sleep(backoff.next(random.random()))  # noqa: S311
 
