@@ -186,11 +186,13 @@ class Dialler:
                 connection = await _connect(address)
             # One hello at a time: the peer keeps the newest of several links, which would
             # be the one that is given up here.
-            async with turn:
-                if self._is_linked(target):
-                    connection.close()
-                    return
-                await self._greet(target, address, connection)
+            with contextlib.ExitStack() as unless_greeted:
+                unless_greeted.callback(connection.close)
+                async with turn:
+                    if self._is_linked(target):
+                        return
+                    unless_greeted.pop_all()
+                    await self._greet(target, address, connection)
         except OSError as error:
             raise Unlinked(f"{address}: {explain(error)}") from None
         except Unlinked as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import socket
 import ssl
@@ -123,26 +124,37 @@ async def secure(
     Raises :class:`OSError` (of which :class:`ssl.SSLError` is one) or :class:`HelloRefused`.
     """
     loop = asyncio.get_running_loop()
-    context = _tls(identity, peer, dialled=dialled)
+    try:
+        context = _tls(identity, peer, dialled=dialled)
+    except BaseException:
+        connection.close()
+        raise
     reader = asyncio.StreamReader(limit=MAX_FRAME)
     protocol = asyncio.StreamReaderProtocol(reader)
-    if dialled:
-        transport, _ = await loop.create_connection(
-            lambda: protocol,
-            sock=connection,
-            ssl=context,
-            server_hostname="",
-            ssl_handshake_timeout=timing.hello,
-            ssl_shutdown_timeout=1.0,
-        )
-    else:
-        transport, _ = await loop.connect_accepted_socket(
-            lambda: protocol,
-            connection,
-            ssl=context,
-            ssl_handshake_timeout=timing.hello,
-            ssl_shutdown_timeout=1.0,
-        )
+    try:
+        if dialled:
+            transport, _ = await loop.create_connection(
+                lambda: protocol,
+                sock=connection,
+                ssl=context,
+                server_hostname="",
+                ssl_handshake_timeout=timing.hello,
+                ssl_shutdown_timeout=1.0,
+            )
+        else:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=timing.hello,
+                ssl_shutdown_timeout=1.0,
+            )
+    except BaseException:
+        # A transport that is closed before its first step goes on with the handshake; this
+        # lets it fail at once.
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        raise
     tls = transport.get_extra_info("ssl_object")
     # OpenSSL checked a chain to this certificate; that must be this certificate itself.
     if tls.version() != "TLSv1.3" or tls.getpeercert(binary_form=True) != peer.certificate_der:

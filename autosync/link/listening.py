@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import socket
@@ -50,57 +49,65 @@ class Listener(Generic[Member]):
         self._admit = admit
         self._dropped = dropped
         self._patience = patience
-        self._unknown: OrderedDict[asyncio.Task[None], None] = OrderedDict()
+        self._unknown: OrderedDict[asyncio.Task[None], socket.socket] = OrderedDict()
         self._members: set[asyncio.Task[None]] = set()
-        self._accepting = asyncio.create_task(self._accept(), name="listen")
+        self._resting: asyncio.TimerHandle | None = None
+        self._listen()
 
     async def stop(self) -> None:
         """Stop listening and end all connections that are not links yet."""
-        tasks = [self._accepting, *self._unknown, *self._members]
+        if self._resting is not None:
+            self._resting.cancel()
+        asyncio.get_running_loop().remove_reader(self._listening)
+        self._listening.close()
+        tasks = [*self._unknown, *self._members]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._listening.close()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(self._listening)
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    log.warning("no connection can be taken for a moment: %s", error.strerror)
-                    await asyncio.sleep(_REST)
-                continue
-            if len(self._unknown) >= MAX_UNKNOWN:
-                oldest, _ = self._unknown.popitem(last=False)
-                oldest.cancel()
-                self._dropped["flood"] += 1
-            task = asyncio.create_task(self._meet(connection))
-            self._unknown[task] = None
-            task.add_done_callback(lambda done: self._unknown.pop(done, None))
-            await asyncio.sleep(0)  # a flood must not keep the loop from everything else
+    def _listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._listening, self._accept)
 
-    async def _meet(self, connection: socket.socket) -> None:
-        with contextlib.ExitStack() as unless_admitted:
-            unless_admitted.callback(connection.close)
-            try:
-                tune(connection)
-                address = remote(connection)
-                async with asyncio.timeout(self._patience):
-                    member = await self._identify(connection)
-            except HelloRefused as refused:
-                self._count(refused.reason)
-                return
-            except OSError:
-                self._count("stranger")
-                return
-            unless_admitted.pop_all()
-            task = asyncio.create_task(self._go_on(connection, address, member))
-            self._members.add(task)
-            task.add_done_callback(self._members.discard)
+    def _accept(self) -> None:
+        """Take one connection: the loop does everything else between two of a flood.
 
-    async def _go_on(self, connection: socket.socket, address: str, member: Member) -> None:
+        Not by ``loop.sock_accept``, which loses a connection when it is cancelled late.
+        """
+        try:
+            connection, _ = self._listening.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                log.warning("no connection can be taken for a moment: %s", error.strerror)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._listening)
+                self._resting = loop.call_later(_REST, self._listen)
+            return
+        connection.setblocking(False)
+        if len(self._unknown) >= MAX_UNKNOWN:
+            oldest = next(iter(self._unknown))
+            self._unknown.move_to_end(oldest)  # it needs a moment to end, and not to be ended twice
+            oldest.cancel()
+            self._count("flood")
+        task = asyncio.create_task(self._take(connection))
+        self._unknown[task] = connection
+        task.add_done_callback(self._over)
+
+    async def _take(self, connection: socket.socket) -> None:
+        try:
+            tune(connection)
+            address = remote(connection)
+            async with asyncio.timeout(self._patience):
+                member = await self._identify(connection)
+        except HelloRefused as refused:
+            self._count(refused.reason)
+            return
+        except OSError:
+            self._count("stranger")
+            return
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this is a coroutine
+        del self._unknown[task]
+        self._members.add(task)
         try:
             await self._admit(connection, address, member)
         except HelloRefused as refused:
@@ -109,6 +116,13 @@ class Listener(Generic[Member]):
             log.debug("a connection from %s ended before it was a link: %s", address, error)
         except Exception:
             log.exception("a connection from %s could not be admitted", address)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        # Here and not in the task: one that is cancelled before its first step does nothing.
+        connection = self._unknown.pop(task, None)
+        if connection is not None:
+            connection.close()
+        self._members.discard(task)
 
     def _count(self, reason: str) -> None:
         if reason:

@@ -64,6 +64,7 @@ class Device:
 
     def __init__(self, state: Path, name: str, key: WorkspaceKey, listen: tuple[str, int], timing: Timing) -> None:
         self.workspace = Workspace(name, key)
+        self._last_heard: dict[DeviceId, bytes] = {}
         self.links = Links(load_or_create_identity(str(state / name)), listen=listen, timing=timing)
 
     @property
@@ -79,10 +80,13 @@ class Device:
         self.links.broadcast(self.workspace.key.id, text.encode())
 
     async def hears(self) -> tuple[str, str]:
-        """Return who said what next."""
+        """Return who said something new, and what; a link that replaces another repeats the last word."""
         async with asyncio.timeout(10):
-            peer, sealed = await self.workspace.heard.get()
-        return peer.partition("-")[0], sealed.decode()
+            while True:
+                peer, sealed = await self.workspace.heard.get()
+                if self._last_heard.get(peer) != sealed:
+                    self._last_heard[peer] = sealed
+                    return peer.partition("-")[0], sealed.decode()
 
     def knows(self, other: Device, *addresses: str) -> None:
         self.links.learn(self.workspace.key.id, other.id, addresses or (other.address,))
