@@ -101,10 +101,11 @@ class Broadcaster:
         )
 
     async def say_farewell(self) -> None:
-        """Tell everybody that this device stops, as far as that is quick."""
-        farewells = [
-            self._publish(m, replace(m.last, state="stopped", inline=b"")) for m in self.members.values() if m.last
-        ]
+        """Tell everybody that this device stops, as far as that is quick.
+
+        The content goes with it: this is what a channel shows to those who come later.
+        """
+        farewells = [self._publish(m, replace(m.last, state="stopped")) for m in self.members.values() if m.last]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 await asyncio.gather(*farewells)
