@@ -55,22 +55,27 @@ def _from_keyring(jid: str) -> str:
     try:
         # Optional, and slow to import: only who asks for it pays.
         import keyring  # noqa: PLC0415
-        import keyring.errors  # noqa: PLC0415
-    except ImportError:
+    except ImportError as error:
+        if error.name != "keyring":  # what it was told to use is missing or broken
+            raise _keyring_failed(error) from error
         raise ConfigError(
             "xmpp.keyring: the Python package keyring is not installed",
             hint="Run `pip install autosync[keyring]`, or use `password-command`.",
         ) from None
     try:
         password = keyring.get_password(_SERVICE, jid)
-    except keyring.errors.KeyringError as error:
-        raise ConfigError(
-            f"xmpp.keyring: the keyring does not open: {error}",
-            hint="Unlock it, or use `password-command` on a machine without a desktop.",
-        ) from None
+    except Exception as error:  # backends are anybody's code and raise what they like
+        raise _keyring_failed(error) from error
     if not password:
         raise ConfigError(
             f"xmpp.keyring: the keyring has no password for {jid}",
             hint=f"Store it with `keyring set {_SERVICE} {jid}`.",
         )
     return password
+
+
+def _keyring_failed(error: Exception) -> ConfigError:
+    return ConfigError(
+        f"xmpp.keyring: the keyring does not open: {error}",
+        hint="Unlock it, or use `password-command` on a machine without a desktop.",
+    )
