@@ -141,6 +141,7 @@ class Agent:
             listener=_Listener(runner),
             rescan_interval=path.rescan,
         )
+        runner.before_whole_look = watcher.refresh
         return Workspace(config=path, backend=backend, runner=runner, member=member, watcher=watcher, local=local)
 
     async def _start_channels(self, stack: AsyncExitStack) -> None:
@@ -162,6 +163,7 @@ class Agent:
 
     async def _start_workspace(self, workspace: Workspace, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
+        workspace.runner.bind(loop)
         await loop.run_in_executor(workspace.local, workspace.watcher.start)
         stack.callback(workspace.watcher.stop)
         await workspace.runner.start()

@@ -94,6 +94,8 @@ class Runner:
     local: Executor
     network: Executor
     inline_limit: int = 8192
+    before_whole_look: Callable[[], None] = lambda: None
+    """Called before everything is looked at: ignore rules outside the tree may be other now."""
     session: Session = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
     _loop: asyncio.AbstractEventLoop = field(init=False)
@@ -111,9 +113,12 @@ class Runner:
     def __post_init__(self) -> None:
         self.session = Session(self.settings)
 
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take events from now on; what they ask for begins with :meth:`start`."""
+        self._loop = loop
+
     async def start(self) -> None:
         """Open the working copy and begin."""
-        self._loop = asyncio.get_running_loop()
         current = await self._loop.run_in_executor(self.local, self.performer.open)
         self._tidied_at = self._loop.time()
         self.post(ev.Started(current=current))
@@ -185,6 +190,8 @@ class Runner:
     def _perform(self, command: Command) -> None:
         match command:
             case TakeSnapshot() | Integrate() | Commit() | SyncBranch() | MergeBranch():
+                if isinstance(command, TakeSnapshot) and command.paths is None:
+                    self.before_whole_look()
                 self._start(self._locally(command), "local")
             case Fetch():
                 self._start(self._fetch(command), "fetch")
