@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing
 import os
 import resource
@@ -549,3 +550,33 @@ def test_tracked_is_never_ignored(looking: Looking) -> None:
     put(looking.root, "out/other.o", b"1\n")
     paths = [RelPath(p) for p in (b"out", b"out/kept.o", b"out/staged.o", b"out/other.o", b"x.o", b"a.txt", b"")]
     assert looking.reader.ignored(paths) == {b"out/other.o", b"x.o"}
+
+
+def test_a_write_that_takes_long_is_not_caught_in_the_middle(looking: Looking) -> None:
+    """The time of a file is that of the beginning of a write: it alone does not tell that one goes on."""
+    clean = looking.read()
+    path = os.path.join(looking.root, b"a.txt")
+    with open(path, "r+b") as file:
+        for setting in (b"a.txt -text\n", b"a.txt text\n", b"a.txt text eol=lf ident\n"):
+            put(looking.root, ".git/info/attributes", setting)
+            looking.read("src/m.c")  # whatever the new attributes ask for is done before
+            file.seek(0)
+            file.write(b"half\r\n$Id" * 700_000)  # big enough to be called young for a while
+            file.flush()
+            assert looking.read("a.txt") == clean
+            assert looking.last is not None
+            assert looking.last.torn == {b"a.txt"}
+        with pytest.raises(Torn):
+            looking.reader.standing(RelPath(b"a.txt"))
+        os.utime(path, ns=(0, 1_600_000_000_000_000_000))  # open for long, and quiet: a log, a database
+        looking.read("a.txt")
+        assert looking.last.torn == frozenset()
+    with open(path, "r+b") as file:
+        memory = mmap.mmap(file.fileno(), 0)
+    with memory:
+        memory[:4] = b"mapp"
+        os.utime(path)
+        looking.read("a.txt")
+        assert looking.last.torn == {b"a.txt"}
+    put(looking.root, "a.txt", b"whole\n")
+    assert looking.content(looking.read("a.txt"), "a.txt") == b"whole\n"

@@ -164,7 +164,7 @@ def test_history_is_asked_of_both_repositories(looking: Looking) -> None:
     first = head(looking.root)
     second = commit_all(looking.root)
     git(looking.root, "checkout", "-q", "-b", "side", first)
-    side = commit_all(looking.root)
+    side = commit_all(looking.root, "side")
     git(looking.root, "checkout", "-q", "--orphan", "alone")
     alone = commit_all(looking.root, "alone")
     ask = looking.snapshots

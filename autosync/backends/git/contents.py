@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from autosync.backends.git.attributes import PLAIN, Attributes, Conversion
 from autosync.backends.git.cleaning import Cleaner
-from autosync.backends.git.files import State, Torn, look, opened_as, read_file, read_link, scan_big, state_of
+from autosync.backends.git.files import State, Torn, look, opened_as, read_file, read_link, scan_big, state_of, still_is
 from autosync.backends.git.footing import Footing
 from autosync.backends.git.nested import checked_out, is_repository
 from autosync.backends.git.objects import entry_of, object_id
@@ -179,8 +179,7 @@ class Contents:
     def _clean(self, files: list[_File], footing: Footing, result: Look) -> None:
         cleaned = self._cleaner.clean({file.path: footing.indexed(file.path) for file in files})
         for file in files:
-            found = look(os.path.join(self._root, file.path))
-            if found is None or state_of(found) != file.state:
+            if not still_is(os.path.join(self._root, file.path), file.state):
                 result.torn.add(file.path)
             elif file.path in cleaned:
                 self._found(file, file.state, cleaned[file.path].oid.hex(), footing, result)

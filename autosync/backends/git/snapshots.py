@@ -38,7 +38,6 @@ class Snapshots:
         oid = SnapshotId(self._store.put(b"commit", content))
         snapshot = parse_snapshot(oid, content)  # nobody is sent what he would refuse
         self._store.flush()
-        self._store.rest()
         return snapshot
 
     def pin(self, name: str, snapshot: SnapshotId) -> None:

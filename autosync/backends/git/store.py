@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
@@ -12,14 +11,12 @@ from autosync.backends.git.catfile import CatFile
 from autosync.backends.git.objects import Slot, commit_tree, format_tree, object_id, parse_snapshot, parse_tree
 from autosync.backends.git.pack import PackWriter, write_pack
 from autosync.backends.git.repository import Repository
+from autosync.backends.git.treecache import TreeCache
 from autosync.core.model import CommitId, Snapshot, SnapshotId, TreeId
 from autosync.errors import Missing, Unsafe
 
 _PENDING_LIMIT = 32 << 20
 """Bytes kept in memory before they are written without waiting for a snapshot."""
-_CACHED_SLOTS = 100_000
-_CACHED_SLOTS_AT_REST = 20_000
-"""Lines of parsed trees kept in memory, about 250 bytes each, during a change and after it."""
 
 
 class Store:
@@ -36,8 +33,7 @@ class Store:
         self._lock = threading.RLock()
         self._pending: dict[str, tuple[bytes, bytes]] = {}
         self._pending_bytes = 0
-        self._trees: OrderedDict[str, Mapping[bytes, Slot]] = OrderedDict()
-        self._cached_slots = 0
+        self._trees = TreeCache(repo.hash_name)
         self.empty_tree = TreeId(object_id(repo.hash_name, b"tree", b"").hex())
 
     def close(self) -> None:
@@ -61,9 +57,10 @@ class Store:
 
     def put_tree(self, tree: Mapping[bytes, Slot]) -> str:
         """Keep a tree; return its hex id."""
-        oid = self.put(b"tree", format_tree(tree))
+        content = format_tree(tree)
+        oid = self.put(b"tree", content)
         with self._lock:
-            self._cache(oid, tree)
+            self._trees.put(oid, content, tree)
         return oid
 
     def put_stream(self, oid: str, source: BinaryIO, size: int) -> bool:
@@ -90,11 +87,6 @@ class Store:
             self._pending = {}
             self._pending_bytes = 0
 
-    def rest(self) -> None:
-        """A snapshot is done: let go of what the next small one will not need."""
-        with self._lock:
-            self._shrink(_CACHED_SLOTS_AT_REST)
-
     def header(self, oid: str) -> tuple[bytes, int] | None:
         """Return kind and size in bytes of an object, ``None`` if it is not here."""
         with self._lock:
@@ -119,15 +111,15 @@ class Store:
     def tree(self, oid: str) -> Mapping[bytes, Slot]:
         """Return a directory, name -> slot; not to be changed."""
         with self._lock:
-            cached = self._trees.get(oid)
-            if cached is not None:
-                self._trees.move_to_end(oid)
-                return cached
+            kept = self._trees.get(oid)
+        if kept is not None:
+            return kept
         if oid == self.empty_tree:
             return {}
-        tree = parse_tree(self._of_kind(oid, b"tree"), self.repo.hash_name)
+        content = self._of_kind(oid, b"tree")
+        tree = parse_tree(content, self.repo.hash_name)
         with self._lock:
-            self._cache(oid, tree)
+            self._trees.put(oid, content, tree)
         return tree
 
     def warm(self, oids: Iterable[str]) -> None:
@@ -136,9 +128,8 @@ class Store:
             wanted = [oid for oid in oids if oid not in self._trees and oid not in self._pending]
         for oid, kind, content in self._cat.contents_of_many(wanted):
             if kind == b"tree":
-                tree = parse_tree(content, self.repo.hash_name)
                 with self._lock:
-                    self._cache(oid, tree)
+                    self._trees.put(oid, content)
 
     def tree_of(self, commit: CommitId | None) -> TreeId:
         """Return a changeset's tree (of nothing for ``None``); raises :class:`Missing`."""
@@ -171,15 +162,3 @@ class Store:
         if not self.repo.is_id(oid):
             raise Unsafe(f"{oid[:100]!r} is no {self.repo.hash_name} object id", hint="Nothing of it was used.")
         return oid
-
-    def _cache(self, oid: str, tree: Mapping[bytes, Slot]) -> None:
-        if oid in self._trees:
-            return
-        self._trees[oid] = tree
-        self._cached_slots += len(tree)
-        self._shrink(_CACHED_SLOTS)
-
-    def _shrink(self, limit: int) -> None:
-        while self._cached_slots > limit and len(self._trees) > 1:
-            _, gone = self._trees.popitem(last=False)
-            self._cached_slots -= len(gone)
