@@ -54,6 +54,7 @@ class Broadcaster:
         self.addresses: Callable[[], Sequence[str]] = tuple
         self._certificate = certificate
         self._states = states
+        self._caught_up: set[str] = set()
 
     def join(self, runner: Runner, key: WorkspaceKey, state: WorkspaceState) -> Membership:
         """Take part in a workspace."""
@@ -157,7 +158,7 @@ class Broadcaster:
             member.dropped["repeated"] = member.dropped.get("repeated", 0) + 1
             return
         self.learned(member, said)
-        member.runner.post(Announced(announcement=said, lane=lane))
+        member.runner.post(Announced(announcement=said, lane=lane, live=lane in self._caught_up))
 
     def _meet_own_past(self, member: Membership, said: Announcement) -> None:
         """Go on above what this device has said before, even if the memory of it was lost."""
@@ -182,5 +183,6 @@ class Broadcaster:
             member.runner.post(AnnouncementsAsked())
 
     def catch_up_done(self, lane: str) -> None:
-        """Take note that everybody's last words have arrived."""
+        """Take note that everybody's last words have arrived: what comes now is said now."""
+        self._caught_up.add(lane)
         log.debug("%s has caught up", lane)

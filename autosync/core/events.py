@@ -83,7 +83,9 @@ class Announced:
 
     announcement: Announcement
     lane: str
-    """What carried it: ``xmpp``, ``lan``, ``hub``."""
+    """What carried it: ``xmpp``, ``lan``."""
+    live: bool = True
+    """Said just now; else it is a last word that was kept, and its device may be gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from autosync.core.hubtalk import HubTalk
 from autosync.core.model import Snapshot, SnapshotId
 from autosync.core.retry import Retry
 from autosync.core.settings import Halt, Mode, SessionSettings, SessionStatus
-from autosync.core.sources import Peer, Peers
+from autosync.core.sources import HELLO, Peer, Peers
 
 BUSY_FIRST, BUSY_MOST = 0.05, 2.0
 """Seconds between looks while the user's own git or hg is at work."""
@@ -79,6 +79,7 @@ class Session:
         self._failed = Retry(FAILED_FIRST, FAILED_MOST)
         self._announced: tuple[SnapshotId | None, str, bool] | None = None
         self._announce_again = False
+        self._greet = False
         self._rescan_at = 0.0
         self._sweep_at: float | None = None
         self._hub = HubTalk(interval=settings.hub_interval) if settings.hub else None
@@ -183,11 +184,13 @@ class Session:
         return [Tell(title=self._root_gone.title, hint=self._root_gone.hint)]
 
     def _got_announcement(self, event: ev.Announced, now: float) -> list[Command]:
-        self.peers.announced(event.announcement, event.lane, now)
+        self.peers.announced(event, now)
+        if event.announcement.state == HELLO and event.live:
+            self._announce_again = True
         return []
 
     def _asked(self, _event: ev.AnnouncementsAsked, now: float) -> list[Command]:
-        self._announce_again = True
+        self._announce_again = self._greet = True
         if self._hub:
             self._hub.look_soon(now)
         return []
@@ -372,10 +375,11 @@ class Session:
         if said == self._announced and not self._announce_again:
             return []
         self._announced, self._announce_again = said, False
+        state, self._greet = HELLO if self._greet and said[1] == "ok" else said[1], False
         own = self.current.version.count(self.settings.device) > 0
         return [
             Announce(
-                state=said[1],
+                state=state,
                 current=self.current,
                 share=self.settings.mode is not Mode.RECEIVE or not own,
                 inline=self._made_here(self.current),

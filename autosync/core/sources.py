@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autosync.core.commands import Source, SourceKind
-from autosync.core.events import Announcement
+from autosync.core.events import Announced
 from autosync.core.model import DeviceId, Order, Snapshot, SnapshotId, TreeId, Version, relate
 
+HELLO = "hello"
+"""The state in the first announcement after a channel came up: whoever is there answers with his own."""
 RETRY_FIRST = 1.0
 RETRY_MOST = 60.0
 """Seconds between attempts to fetch what no source had."""
@@ -33,7 +35,10 @@ class Peer:
     tree: TreeId | None = None
     version: Version | None = None
     """``None`` while the snapshot is known by the hub's listing alone."""
+    heard: bool = False
+    """Whether the device itself has said something, now or in words that were kept."""
     seen: float = 0.0
+    """When it last said something itself; 0 if only words that were kept are known."""
     pack: bytes = b""
     lane: str = ""
     on_hub: bool = False
@@ -61,10 +66,12 @@ class Peers:
     def _known(self) -> list[Peer]:
         return [*self._peers.values(), *self._on_hub.values()]
 
-    def announced(self, said: Announcement, lane: str, now: float) -> None:
+    def announced(self, event: Announced, now: float) -> None:
         """Take note of an announcement."""
+        said, lane = event.announcement, event.lane
         peer = self._peers.setdefault(said.device, Peer(device=said.device, name=said.name))
-        peer.name, peer.state, peer.seen = said.name, said.state, now
+        peer.name, peer.state, peer.heard = said.name, "ok" if said.state == HELLO else said.state, True
+        peer.seen = now if event.live else peer.seen
         peer.tree = said.tree
         if said.snapshot != peer.snapshot or peer.version is None:
             peer.snapshot, peer.here = said.snapshot, peer.here if said.snapshot == peer.snapshot else None
@@ -115,13 +122,13 @@ class Peers:
         inline = [Source(kind=SourceKind.INLINE, device=p.device, pack=p.pack, lane=p.lane) for p in holders if p.pack][
             :1
         ]
-        direct = [Source(kind=SourceKind.PEER, device=p.device) for p in holders if p.seen]
+        direct = [Source(kind=SourceKind.PEER, device=p.device) for p in holders if p.heard]
         hub = [Source(kind=SourceKind.HUB, device=p.device) for p in holders if p.on_hub]
         return inline + direct + hub[:1]
 
     def direct(self, first: SnapshotId) -> list[Source]:
         """Return every peer that was heard of, those at ``first`` first."""
-        heard = sorted((p for p in self._known() if p.seen), key=lambda p: (p.snapshot != first, p.device))
+        heard = sorted((p for p in self._known() if p.heard), key=lambda p: (p.snapshot != first, p.device))
         return [Source(kind=SourceKind.PEER, device=p.device) for p in heard]
 
     def refused(self, theirs: SnapshotId, ours: SnapshotId, reason: str, hint: str) -> None:

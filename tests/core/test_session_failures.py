@@ -8,6 +8,7 @@ import pytest
 
 from autosync.core import events as ev
 from autosync.core.commands import (
+    Announce,
     Command,
     Commit,
     Fetch,
@@ -336,3 +337,27 @@ def test_versions_know_what_they_contain() -> None:
     assert Version.of({ME: 1, OTHER: 2}).count(OTHER) == 2
     assert Version.of({ME: 1}).count(OTHER) == 0
     assert Version.of({ME: 3}).bump(ME, above=7).count(ME) == 8
+
+
+def test_whoever_says_hello_is_answered_once() -> None:
+    session = started()
+    (hello,) = of(session.handle(ev.AnnouncementsAsked(), 2.0), Announce)
+    assert isinstance(hello, Announce)
+    assert hello.state == "hello"
+    theirs = announcement(snapshot("s1", 1))
+    greeting = replace(theirs, announcement=replace(theirs.announcement, state="hello"))
+    (answer,) = of(session.handle(greeting, 3.0), Announce)
+    assert isinstance(answer, Announce)
+    assert answer.state == "ok"
+    assert [(p.state, p.seen) for p in session.peers.all()] == [("ok", 3.0)]
+    assert not of(session.handle(theirs, 4.0), Announce)
+
+
+def test_kept_words_do_not_make_a_device_present() -> None:
+    session = started()
+    theirs = announcement(snapshot("s2", 1, 1, device="you"), inline=b"")
+    greeting = replace(theirs, announcement=replace(theirs.announcement, state="hello"), live=False)
+    commands = session.handle(greeting, 3.0)
+    assert not of(commands, Announce)
+    assert [str(c.source) for c in of(commands, Fetch) if isinstance(c, Fetch)] == [f"peer {OTHER}"]
+    assert [p.seen for p in session.peers.all()] == [0.0]
