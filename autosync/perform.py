@@ -21,10 +21,11 @@ from autosync.core.commands import (
     SyncBranch,
     TakeSnapshot,
 )
-from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, Version
+from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.nested import at_commit
 from autosync.errors import AutosyncError, Busy, Diverged, TransientError
 from autosync.integrate import Integrator
-from autosync.ports import Backend, Tree
+from autosync.ports import Backend, Reading, Tree
 
 log = logging.getLogger(__name__)
 
@@ -154,11 +155,12 @@ class Performer:
         self._raise_if_busy()
         if self.backend.base() != reading.base:
             raise Busy("HEAD is moving", hint="This passes by itself.")
-        if before is not None and reading.tree == before.tree and reading.base == before.base:
+        tree = reading.tree if before is not None and before.tree == reading.tree else self._at_commit(reading)
+        if before is not None and tree == before.tree and reading.base == before.base:
             return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)
         version = before.version if before else Version()
         snapshot = self.backend.record(
-            tree=reading.tree,
+            tree=tree,
             base=reading.base,
             version=version.bump(self.device, above=command.above),
             parents=(before.id,) if before else (),
@@ -167,6 +169,10 @@ class Performer:
         )
         self.keep(snapshot)
         return ev.SnapshotTaken(snapshot=snapshot, changed=True, torn=reading.torn)
+
+    def _at_commit(self, reading: Reading) -> TreeId:
+        edits = at_commit(self.backend.changes(self.backend.tree_of(reading.base.commit), reading.tree))
+        return self.backend.splice(reading.tree, edits) if edits else reading.tree
 
     def _raise_if_busy(self) -> None:
         reason = self.backend.busy()

@@ -57,6 +57,8 @@ class Application:
 
     def run(self, operations: Sequence[Operation]) -> Applied:
         """Perform the operations: deletions, then renames, then new content."""
+        nests = [o for o in operations if _is_nested(o.expected) or _is_nested(o.new)]
+        operations = [o for o in operations if not (_is_nested(o.expected) or _is_nested(o.new))]
         removals = [o for o in operations if o.new is None]
         moves = [o for o in operations if o.new is not None and o.source is not None]
         modes = [o for o in operations if o.source is None and _is_mode_only(o)]
@@ -68,6 +70,8 @@ class Application:
         for operation in moves:
             self._attempt(operation, self._move)
         self._parents.remove_empty(self._emptied, keep=needed)
+        for operation in nests:
+            self._attempt(operation, self._nest)
         for operation in modes:
             self._attempt(operation, self._change_mode)
         rules = [o for o in writes if o.path.rpartition(b"/")[2] in _RULES]
@@ -97,7 +101,6 @@ class Application:
             self._attempt(operation, partial(self._remove, slot=b"%s/%d" % (batch, index)))
 
     def _write_all(self, chunk: Sequence[Operation], batch: bytes) -> None:
-        chunk = [o for o in chunk if not self._is_nested(o)]
         directory = os.path.join(self._limbo.directory, batch)
         default = _default_mode(directory)
         entries = [(o.path, o.new) for o in chunk if o.new is not None]
@@ -108,19 +111,11 @@ class Application:
                 continue
             self._attempt(operation, partial(self._write, slot=b"%s/%d" % (batch, index), default=default))
 
-    def _is_nested(self, operation: Operation) -> bool:
-        if any(e is not None and e.kind is Kind.NESTED for e in (operation.expected, operation.new)):
-            self._refuse(operation, Obstacle("a nested repository is left to you"))
-            return True
-        return False
-
     def _attempt(self, operation: Operation, perform: Callable[[Operation], None]) -> None:
         """Perform one operation and file it under done or refused."""
         try:
             if self._stopped is not None:
                 raise Obstacle(self._stopped.reason, fatal=True)
-            if self._is_nested(operation):
-                return
             perform(operation)
         except Obstacle as obstacle:
             self._refuse(operation, obstacle)
@@ -167,6 +162,32 @@ class Application:
                     name,
                 )
         self._emptied.update(_directory(source))
+
+    def _nest(self, operation: Operation) -> None:
+        """Make or remove the directory of a submodule, as a checkout does (gitsubmodules(7)); what is in it stays."""
+        if operation.new is None:
+            self._leave_nested(operation.path)
+            return
+        if not _is_nested(operation.new) or not (operation.expected is None or _is_nested(operation.expected)):
+            raise Obstacle("a nested repository is left to you")
+        with self._parents.opened(operation.path, create=True) as (parent, name):
+            try:
+                os.mkdir(name, 0o777, dir_fd=parent)
+            except FileExistsError:
+                if not _can_nest(name, parent):
+                    raise Obstacle(CHANGED) from None
+
+    def _leave_nested(self, path: RelPath) -> None:
+        try:
+            with self._parents.opened(path) as (parent, name):
+                os.rmdir(name, dir_fd=parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            return
+        self._emptied.update(_directory(path))
 
     def _change_mode(self, operation: Operation) -> None:
         new = cast(Entry, operation.new)
@@ -238,6 +259,23 @@ class Application:
         if signature_at(parent, name) != standing.signature:
             raise Obstacle(CHANGED)
         return standing
+
+
+def _is_nested(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind is Kind.NESTED
+
+
+def _can_nest(name: bytes, parent: int) -> bool:
+    """Return whether a directory stands there that is empty or a repository."""
+    try:
+        directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except NotADirectoryError:
+        return False
+    try:
+        names = os.listdir(directory)
+    finally:
+        os.close(directory)
+    return not names or ".git" in names or ".hg" in names
 
 
 def _is_mode_only(operation: Operation) -> bool:

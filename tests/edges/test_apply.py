@@ -320,7 +320,7 @@ def test_directories_made_for_a_refused_file_go_again_and_no_others(copy: Copy) 
     done, refused = copy.apply(
         op("empty/new/x", copy.entry(b"not there"), copy.entry(b"x")),
         op("a", None, missing),
-        op("b", None, nested),
+        op("b", copy.entry(b"a file"), nested),
         op("c", None, copy.entry(b"c")),
     )
     assert list(done) == ["c"]
@@ -330,6 +330,22 @@ def test_directories_made_for_a_refused_file_go_again_and_no_others(copy: Copy) 
         "b": "a nested repository is left to you",
     }
     assert copy.listing() == ["c", "empty"]
+
+
+def test_a_submodules_directory_comes_and_goes_and_what_is_in_it_stays(copy: Copy) -> None:
+    nested, later = (Entry(kind=Kind.NESTED, oid=ObjectId(digit * 40)) for digit in "12")
+    (copy.root / "checked out/.git").mkdir(parents=True)
+    (copy.root / "full").mkdir()
+    (copy.root / "full/of files").touch()
+    (copy.root / "empty").mkdir()
+    done, refused = copy.apply(*(op(p, None, nested) for p in ("new/sub", "empty", "checked out", "full")))
+    assert done == dict.fromkeys(("new/sub", "empty", "checked out"), nested)
+    assert refused == {"full": "it changed here meanwhile"}
+    assert copy.apply(op("checked out", nested, later), op("empty", nested, later))[1] == {}
+    done, refused = copy.apply(*(op(p, nested, None) for p in ("new/sub", "empty", "checked out", "gone")))
+    assert done == dict.fromkeys(("new/sub", "empty", "checked out", "gone"))
+    assert refused == {}
+    assert copy.listing() == ["checked out", "checked out/.git", "full", "full/of files"]
 
 
 def test_a_vanished_root_is_an_error_that_passes(copy: Copy) -> None:
