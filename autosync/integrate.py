@@ -85,7 +85,7 @@ class Integrator:
         if base is None:
             if theirs.base.commit:
                 self.backend.bring(theirs.base.commit)
-            return _diverged(ours, theirs)
+            return self._diverged(ours, theirs)
         origin = ancestor.tree if ancestor else self._first_tree(ours.base, theirs.base)
         merged = merge_trees(
             self.backend.changes(origin, ours.tree),
@@ -105,6 +105,28 @@ class Integrator:
         )
         self.recorded(snapshot)
         return snapshot
+
+    def _diverged(self, ours: Snapshot, theirs: Snapshot) -> BranchesDiverged:
+        mine, other = _name(ours.base), _name(theirs.base)
+        if ours.base.branch == theirs.base.branch:
+            reason = f"The branch {mine} has commits here that {theirs.device} lacks, and the other way round"
+        else:
+            reason = f"This device is on {mine}, {theirs.device} is on {other}, and both moved"
+        return BranchesDiverged(
+            theirs=theirs.id,
+            reason=reason,
+            hint=f"Both stay as they are. To join them, merge {self._how_to_join(ours, theirs)}; "
+            "it then arrives on the others.",
+        )
+
+    def _how_to_join(self, ours: Snapshot, theirs: Snapshot) -> str:
+        mine, other = ours.base.commit, theirs.base.commit
+        if mine is None or other is None:
+            return "the branches"
+        if self.backend.is_ancestor(other, mine):  # here git would say that all is up to date
+            return f"on {theirs.device}: `git merge {mine}`"
+        option = "" if self.backend.merge_base(mine, other) else "--allow-unrelated-histories "
+        return f"on one device: `git merge {option}{other}`"
 
     def _first_tree(self, ours: Base, theirs: Base) -> TreeId:
         """Return the tree that two devices without common snapshots have in common: the older base's."""
@@ -219,22 +241,6 @@ def _side(snapshot: Snapshot) -> Side:
 
 def _show(path: RelPath) -> str:
     return path.decode("utf-8", "backslashreplace")
-
-
-def _diverged(ours: Snapshot, theirs: Snapshot) -> BranchesDiverged:
-    mine, other = _name(ours.base), _name(theirs.base)
-    if ours.base.branch == theirs.base.branch:
-        reason = f"The branch {mine} has commits here that {theirs.device} lacks, and the other way round"
-    else:
-        reason = f"This device is on {mine}, {theirs.device} is on {other}, and both moved"
-    return BranchesDiverged(
-        theirs=theirs.id,
-        reason=reason,
-        hint=(
-            f"Both stay as they are. To join them, merge on one device: "
-            f"`git merge {theirs.base.commit or ''}`; it then arrives on the others."
-        ),
-    )
 
 
 def _name(base: Base) -> str:

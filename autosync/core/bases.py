@@ -14,8 +14,8 @@ def merge_bases(ancestor: Base | None, ours: Base, theirs: Base, is_ancestor: Is
 
     ``ancestor`` is the base of the snapshots' common ancestor, ``None`` if they
     have none.  A side that did not move since then follows the other, even
-    through a rewritten history; if both moved, one branch has to contain the
-    other.  Symmetric in ``ours`` and ``theirs``.
+    through a rewritten history; if both moved, one has to contain the other, on
+    another branch too if it was merged there.  Symmetric in ``ours`` and ``theirs``.
     """
     if theirs in (ours, ancestor):
         return ours
@@ -25,17 +25,24 @@ def merge_bases(ancestor: Base | None, ours: Base, theirs: Base, is_ancestor: Is
         return _join_branches(ancestor, ours, theirs)
     if ancestor is None and ours.branch != theirs.branch and ours.commit and theirs.commit:
         return None
-    if _contains(theirs, ours, is_ancestor):
+    if _contains(theirs, ours, ancestor, is_ancestor):
         return theirs
-    return ours if _contains(ours, theirs, is_ancestor) else None
+    return ours if _contains(ours, theirs, ancestor, is_ancestor) else None
 
 
-def _contains(later: Base, earlier: Base, is_ancestor: IsAncestor) -> bool:
+def _contains(later: Base, earlier: Base, ancestor: Base | None, is_ancestor: IsAncestor) -> bool:
     if earlier.commit is None:
         return True
-    if later.commit is None or later.branch != earlier.branch:
+    if later.commit is None or (later.branch != earlier.branch and not _advanced(ancestor, earlier, is_ancestor)):
         return False
     return is_ancestor(earlier.commit, later.commit)
+
+
+def _advanced(ancestor: Base | None, base: Base, is_ancestor: IsAncestor) -> bool:
+    """Return whether new commits led from ``ancestor`` to ``base``: who checked out an old branch means to be there."""
+    if ancestor is None or ancestor.commit is None or base.commit is None:
+        return False
+    return not is_ancestor(base.commit, ancestor.commit)
 
 
 def _join_branches(ancestor: Base | None, ours: Base, theirs: Base) -> Base:

@@ -28,7 +28,9 @@ def in_line(ancestor: CommitId, descendant: CommitId) -> bool:
         (at("a"), at("b"), at("c"), at("c")),
         (at("a"), at("b"), at("x"), None),
         (at("a"), at("x"), at("y"), None),
-        (at("a"), at("b", TOPIC), at("c"), None),
+        (at("a"), at("b", TOPIC), at("c"), at("c")),  # merged there
+        (at("b"), at("a", TOPIC), at("c"), None),  # an old branch was checked out here
+        (at("a"), at("x", TOPIC), at("c"), None),
         (at("a"), at("b", TOPIC), at("b"), at("b", TOPIC)),  # one went there by another name, and so did the other
         (at("b"), at("b", TOPIC), at("b"), at("b", TOPIC)),
         (at("a", TOPIC), at("b", "refs/heads/p"), at("b", "refs/heads/q"), at("b", "refs/heads/q")),
