@@ -165,7 +165,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         workspace.runner.bind(loop)
         await loop.run_in_executor(workspace.local, workspace.watcher.start)
-        stack.callback(workspace.watcher.stop)
+        stack.callback(_stop_watching, workspace)
         await workspace.runner.start()
         stack.push_async_callback(workspace.runner.stop)
 
@@ -293,6 +293,9 @@ class Agent:
         return self._steer(arguments, ev.Paused(), paused=True)
 
     async def _resume(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        for workspace in self._chosen(arguments):
+            if workspace.runner.session.root_gone:
+                await asyncio.get_running_loop().run_in_executor(workspace.local, _watch_again, workspace)
         return self._steer(arguments, ev.Resumed(), paused=False)
 
     def _steer(self, arguments: dict[str, Any], event: ev.Event, *, paused: bool) -> dict[str, Any]:
@@ -346,6 +349,30 @@ class _Listener:
 
     def root_vanished(self) -> None:
         self._runner.post_from_thread(ev.RootVanished())
+
+
+def make_watcher(path: PathConfig, backend: GitBackend, runner: Runner) -> TreeWatcher:
+    """Return what tells ``runner`` where to look in its working copy."""
+    return TreeWatcher(
+        backend.root,
+        metadata_directories=backend.metadata_directories(),
+        excluded=frozenset({b".git", b".hg"}),
+        ignored=backend.ignored,
+        listener=_Listener(runner),
+        rescan_interval=path.rescan,
+    )
+
+
+def _stop_watching(workspace: Workspace) -> None:
+    workspace.watcher.stop()
+
+
+def _watch_again(workspace: Workspace) -> None:
+    """Watch a folder that is back.  Raises :class:`AutosyncError` if it is not."""
+    workspace.watcher.stop()
+    watcher = make_watcher(workspace.config, workspace.backend, workspace.runner)
+    watcher.start()
+    workspace.watcher = watcher
 
 
 class _Served:

@@ -261,7 +261,9 @@ class Runner:
             try:
                 have = await self._loop.run_in_executor(self.network, backend.haves)
                 await self.outside.fetch_from_peer(self, command.source.device, command.wanted, have, sink)
-            except AutosyncError as error:
+            except Exception as error:  # an edge: the session waits for an answer, whatever happens
+                if not isinstance(error, AutosyncError):
+                    log.exception("%s: fetching %s from %s", self.workspace, command.wanted, command.source)
                 return ev.SnapshotFetched(
                     wanted=command.wanted, source=str(command.source), snapshot=None, reason=title_of(error)
                 )
@@ -280,9 +282,10 @@ class Runner:
 
     def _inline_pack(self, current: Snapshot) -> bytes:
         try:
-            return self.performer.backend.pack(current.id, limit=self.inline_limit) or b""
-        except AutosyncError as error:
-            log.info("%s: announced without content: %s", self.workspace, error.title)
+            known = self.session.peers.bases()
+            return self.performer.backend.pack(current.id, limit=self.inline_limit, known=known) or b""
+        except Exception as error:  # an edge: what is announced without content can be fetched
+            log.info("%s: announced without content: %s", self.workspace, title_of(error))
             return b""
 
     # -- for people who watch ------------------------------------------------------------------------

@@ -117,6 +117,11 @@ class Session:
         return times
 
     @property
+    def root_gone(self) -> bool:
+        """Return whether the folder went away, and with it whoever watched it."""
+        return self._root_gone is not None
+
+    @property
     def halt(self) -> Halt | None:
         """Return what keeps this working copy from being in sync until someone acts."""
         if self._root_gone or self._failure:
