@@ -192,9 +192,12 @@ class Backend(Protocol):
         """Undo or finish what a killed agent left half done (a lock of ours)."""
 
     # -- exchange: may be called from any thread ------------------------------------------------
-    def pack(self, snapshot: SnapshotId, *, limit: int) -> bytes | None:
+    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
         """Return a self-contained thin pack of what ``snapshot`` has beyond its base, ``None``
-        if it would be larger than ``limit`` bytes."""
+        if it would be larger than ``limit`` bytes.
+
+        If the base is one of a few new changesets on top of a ``known`` one, those are in it too.
+        """
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
         """Store an inline pack and return the snapshot.

@@ -282,7 +282,8 @@ class Runner:
 
     def _inline_pack(self, current: Snapshot) -> bytes:
         try:
-            return self.performer.backend.pack(current.id, limit=self.inline_limit) or b""
+            known = self.session.peers.bases()
+            return self.performer.backend.pack(current.id, limit=self.inline_limit, known=known) or b""
         except Exception as error:  # an edge: what is announced without content can be fetched
             log.info("%s: announced without content: %s", self.workspace, title_of(error))
             return b""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from autosync.core.commands import Source, SourceKind
 from autosync.core.events import Announced
-from autosync.core.model import DeviceId, Order, Snapshot, SnapshotId, TreeId, Version, relate
+from autosync.core.model import Base, CommitId, DeviceId, Order, Snapshot, SnapshotId, TreeId, Version, relate
 
 HELLO = "hello"
 """The state in the first announcement after a channel came up: whoever is there answers with his own."""
@@ -35,6 +35,7 @@ class Peer:
     tree: TreeId | None = None
     version: Version | None = None
     """``None`` while the snapshot is known by the hub's listing alone."""
+    base: Base | None = None
     heard: bool = False
     """Whether the device itself has said something, now or in words that were kept."""
     seen: float = 0.0
@@ -72,7 +73,7 @@ class Peers:
         peer = self._peers.setdefault(said.device, Peer(device=said.device, name=said.name))
         peer.name, peer.state, peer.heard = said.name, "ok" if said.state == HELLO else said.state, True
         peer.seen = now if event.live else peer.seen
-        peer.tree = said.tree
+        peer.tree, peer.base = said.tree, said.base
         if said.snapshot != peer.snapshot or peer.version is None:
             peer.snapshot, peer.here = said.snapshot, peer.here if said.snapshot == peer.snapshot else None
             peer.version = said.version if said.snapshot else None
@@ -115,6 +116,10 @@ class Peers:
         """Return the peers whose snapshot ``current`` does not contain, the most advanced first."""
         news = [p for p in self._known() if not _is_refused(p, current) and _is_news(p, current)]
         return sorted(news, key=lambda p: (-(sum(n for _, n in p.version.counters) if p.version else 0), p.device))
+
+    def bases(self) -> frozenset[CommitId]:
+        """Return the changesets that peers were last heard to have checked out."""
+        return frozenset(p.base.commit for p in self._peers.values() if p.base and p.base.commit)
 
     def sources(self, wanted: SnapshotId) -> list[Source]:
         """Return the places to get ``wanted`` from: inline, then peers, then the hub."""

@@ -200,9 +200,9 @@ class GitBackend:
         self._landing.recover()
 
     # -- exchange: may be called from any thread ------------------------------------------------
-    def pack(self, snapshot: SnapshotId, *, limit: int) -> bytes | None:
-        """Return a self-contained thin pack of what ``snapshot`` has beyond its base."""
-        return self._exchange.pack(snapshot, limit=limit)
+    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
+        """Return a self-contained thin pack of what ``snapshot`` has beyond its base, or beyond ``known``."""
+        return self._exchange.pack(snapshot, limit=limit, known=known)
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
         """Store an inline pack and return the snapshot."""

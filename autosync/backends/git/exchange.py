@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import BinaryIO, cast
 
 from autosync.backends.git.cli import Git
@@ -58,12 +58,16 @@ class Exchange:
         self._hub.close()
 
     # -- inline ----------------------------------------------------------------------------
-    def pack(self, snapshot: SnapshotId, *, limit: int) -> bytes | None:
+    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
         """Return a thin pack of exactly what ``snapshot`` has beyond its base, ``None`` if it would be
-        larger than ``limit`` bytes.  Raises :class:`Missing`."""
+        larger than ``limit`` bytes.  Raises :class:`Missing`.
+
+        A few changesets between one of ``known`` and the base are in it as well.
+        """
         loaded = self._loaded(snapshot)
         try:
-            objects = beyond_base(self._store, loaded, most=min(limit // _SMALLEST_OBJECT, Bounds().objects))
+            most = min(limit // _SMALLEST_OBJECT, Bounds().objects)
+            objects = beyond_base(self._store, loaded, most=most, known=known)
             return encode(objects, self._repo.hash_name, limit=min(limit, Bounds().packed))
         except TooLarge:
             return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
+from autosync.backends.git.history import arrived_history, new_history
 from autosync.backends.git.objects import Slot, is_tree, parse_snapshot, parse_tree
 from autosync.backends.git.store import Store
 from autosync.backends.git.thin import Loose, Outgoing
-from autosync.core.model import Snapshot, SnapshotId, TreeId
+from autosync.core.model import CommitId, Snapshot, SnapshotId, TreeId
 from autosync.core.safety import folded, unsafe_component
 from autosync.errors import Missing, Unsafe
 
@@ -23,15 +24,25 @@ class TooLarge(Exception):
     """The snapshot has more beyond its base than is worth packing in memory."""
 
 
-def beyond_base(store: Store, snapshot: Snapshot, *, most: int) -> Iterator[Outgoing]:
+def beyond_base(store: Store, snapshot: Snapshot, *, most: int, known: Collection[CommitId] = ()) -> Iterator[Outgoing]:
     """Yield the objects that ``snapshot`` has and its base has not, each with the base's at the same path.
 
+    Changesets between one of ``known`` and the base come before, if they are few and in one line.
     Raises :class:`TooLarge` if there are more than ``most`` or they take too long to read.
     """
-    survey = _Survey(store, most)
-    survey.compare(snapshot.tree, store.tree_of(snapshot.base.commit))
+    wanted: dict[str, str | None] = {}
+    tree = store.tree_of(snapshot.base.commit)
+    history = new_history(store, snapshot.base.commit, known)
+    if history:
+        tree = store.tree_of(history[0].parent)
+    for commit in history:
+        wanted.setdefault(commit.id, None)
+        _choose(store, commit.tree, tree, most, wanted)
+        tree = commit.tree
+    wanted[snapshot.id] = None
+    _choose(store, snapshot.tree, tree, most, wanted)
     left = SOURCE_LIMIT
-    for oid, old in [(str(snapshot.id), None), *survey.chosen()]:
+    for oid, old in wanted.items():
         for part in (oid, old):
             header = store.header(part) if part else None
             left -= header[1] if header else 0
@@ -41,6 +52,17 @@ def beyond_base(store: Store, snapshot: Snapshot, *, most: int) -> Iterator[Outg
         yield Outgoing(
             object=Loose(kind=kind, content=content), base=(bytes.fromhex(old), store.read(old)[1]) if old else None
         )
+
+
+def _choose(store: Store, new: str, old: str, most: int, wanted: dict[str, str | None]) -> None:
+    """Add to ``wanted`` what ``new`` has beyond ``old``, each with what it is a delta of."""
+    survey = _Survey(store, most)
+    survey.compare(new, old)
+    for oid, like in survey.chosen():
+        # A delta against what is itself on its way would have to be resolved in order.
+        wanted.setdefault(oid, None if like in wanted else like)
+    if len(wanted) > most:
+        raise TooLarge
 
 
 class _Survey:
@@ -118,13 +140,14 @@ def check(store: Store, wanted: SnapshotId, objects: Mapping[bytes, Loose]) -> S
     if commit is None or commit.kind != b"commit":
         raise Unsafe(f"The pack that arrived for snapshot {wanted} does not hold it", hint=_HINT)
     snapshot = parse_snapshot(wanted, commit.content)
-    if snapshot.base.commit is not None and not store.has_commit(snapshot.base.commit):
-        raise Missing(
-            f"Snapshot {wanted} stands on changeset {snapshot.base.commit}, which is not here",
-            hint="It will be fetched with its base, from the peer or the hub.",
-        )
-    reached = _walk(store, snapshot.tree, store.tree_of(snapshot.base.commit), objects)
-    if strangers := objects.keys() - reached - {bytes.fromhex(wanted)}:
+    history = arrived_history(store, snapshot.base.commit, objects)
+    tree = store.tree_of(history[0].parent if history else snapshot.base.commit)
+    reached = {bytes.fromhex(wanted)}
+    for arrived in history:
+        reached |= {bytes.fromhex(arrived.id)} | _walk(store, arrived.tree, tree, objects)
+        tree = arrived.tree
+    reached |= _walk(store, snapshot.tree, tree, objects)
+    if strangers := objects.keys() - reached:
         raise Unsafe(
             f"The pack that arrived for snapshot {wanted} holds {len(strangers)} objects that do not belong to it",
             hint=_HINT,
@@ -142,7 +165,7 @@ def _walk(store: Store, root: TreeId, base: TreeId, objects: Mapping[bytes, Loos
         if oid in reached or oid not in objects:
             continue
         reached.add(oid)
-        known = store.tree(like)
+        known = _tree(store, objects, like)
         for name, slot in parse_tree(objects[oid].content, store.repo.hash_name).items():
             before = known.get(name)
             if before == slot:
@@ -157,6 +180,13 @@ def _walk(store: Store, root: TreeId, base: TreeId, objects: Mapping[bytes, Loos
             elif slot.oid in objects:
                 reached.add(slot.oid)
     return reached
+
+
+def _tree(store: Store, objects: Mapping[bytes, Loose], oid: str) -> Mapping[bytes, Slot]:
+    arrived = objects.get(bytes.fromhex(oid))
+    if arrived is not None and arrived.kind == b"tree":
+        return parse_tree(arrived.content, store.repo.hash_name)
+    return store.tree(oid)
 
 
 def refuse_name(name: bytes, mode: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import BinaryIO
 
 from autosync.backends.memory import bundle
@@ -24,9 +24,9 @@ class Exchange:
         self.hub = hub
         self.workspace = workspace
 
-    def pack(self, snapshot: SnapshotId, *, limit: int) -> bytes | None:
-        """Return what ``snapshot`` has beyond its base, ``None`` if it is larger than ``limit`` bytes."""
-        packed = bundle.pack(self.store, snapshot, None)
+    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
+        """Return what ``snapshot`` has beyond its base or ``known``, ``None`` if it is larger than ``limit`` bytes."""
+        packed = bundle.pack(self.store, snapshot, list(known) or None)
         return packed if len(packed) <= limit else None
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:

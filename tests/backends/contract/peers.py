@@ -51,6 +51,13 @@ def edited(site: Site) -> Snapshot:
     return snap(site)
 
 
+def edited_again(site: Site) -> Snapshot:
+    """Return a snapshot with one of the first contents back and one new file."""
+    site.write("d/b.txt", b"first\n")
+    site.write("new.txt", b"new\n")
+    return snap(site)
+
+
 class TestPeers:
     def test_an_inline_pack_carries_a_snapshot(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
@@ -166,6 +173,28 @@ class TestPeers:
         entry = entries(one, look(one).tree)[rel("a.txt")]
         with pytest.raises(Unsafe):
             send(record(one, one.backend.splice(None, {rel(path): entry})), one, two)
+
+    def test_a_few_changesets_travel_inline_with_their_snapshot(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        start = two.backend.base().commit
+        assert start is not None
+        one.write("d/b.txt", b"first\n")
+        one.commit("first")
+        one.write("d/b.txt", b"second\n")
+        one.rename("a.txt", "d/a.txt")
+        one.commit("second")
+        snapshot = edited_again(one)
+        alone = one.backend.pack(snapshot.id, limit=1 << 20)
+        assert alone is not None
+        with pytest.raises(Missing):
+            two.backend.absorb(snapshot.id, alone)
+        packed = one.backend.pack(snapshot.id, limit=1 << 20, known=[start])
+        assert packed is not None
+        assert two.backend.absorb(snapshot.id, packed) == snapshot
+        assert snapshot.base.commit is not None
+        assert two.backend.is_ancestor(start, snapshot.base.commit)
+        assert entries(two, snapshot.tree) == entries(one, snapshot.tree)
+        assert two.backend.tree_of(snapshot.base.commit) == one.backend.tree_of(snapshot.base.commit)
 
     def test_a_peer_is_brought_to_a_snapshot_with_its_history(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
