@@ -92,7 +92,7 @@ class Contents:
         result = Look()
         files: list[_File] = []
         for path in sorted(paths):  # neighbours share the directories that are kept parsed
-            found = look(os.path.join(self._root, path))
+            found = look(self._root + b"/" + path)
             if found is None:
                 result.entries[path] = None
             elif stat.S_ISREG(found.st_mode):
@@ -161,7 +161,7 @@ class Contents:
 
     def _store_file(self, file: _File, conversion: Conversion, footing: Footing) -> tuple[State, str] | None:
         """Return state and id of the file stored as it is, ``None`` if git must convert it."""
-        full = os.path.join(self._root, file.path)
+        full = self._root + b"/" + file.path
         if file.found.st_size > _BIG:
             big = scan_big(full, self._store.repo.hash_name)
             if conversion.changes(has_crlf=big.has_crlf, looks_binary=big.looks_binary, has_ident=big.has_ident):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -38,11 +37,12 @@ class Ground:
         self._root = root
         self._footing = footing
         self._kinds: dict[RelPath, _Kind] = {}
+        self._plain: set[bytes] = {b""}  # directories of ours, with nothing but such above them
 
     def places(self, hints: Iterable[RelPath]) -> Places:
         """Return where to look for what the hints name."""
         places = Places()
-        for hint in hints:
+        for hint in sorted(hints):
             self._place(hint, places)
         if b"" in places.directories:
             places.directories = {RelPath(b"")}
@@ -50,7 +50,12 @@ class Ground:
 
     def reachable(self, path: RelPath) -> bool:
         """Return whether all directories above ``path`` are there and ours."""
-        return all(self._kind(above) is _Kind.DIRECTORY for above in parent_directories(path))
+        directory = path.rpartition(b"/")[0]
+        if directory not in self._plain:
+            if not all(self._kind(above) is _Kind.DIRECTORY for above in parent_directories(path)):
+                return False
+            self._plain.add(directory)
+        return True
 
     def _place(self, hint: RelPath, places: Places) -> None:
         if not hint:
@@ -58,6 +63,17 @@ class Ground:
             return
         if not storable(hint) and not self._footing.known(hint):
             return
+        if not self.reachable(hint):
+            self._place_unreachable(hint, places)
+            return
+        kind = self._kind(hint)
+        if kind is _Kind.DIRECTORY:
+            places.directories.add(hint)
+            places.files.add(hint)  # it may have been a file
+        elif kind is not _Kind.FOREIGN:
+            places.files.add(hint)
+
+    def _place_unreachable(self, hint: RelPath, places: Places) -> None:
         for above in [*parent_directories(hint)][::-1]:
             kind = self._kind(above)
             if kind is _Kind.FOREIGN:
@@ -68,12 +84,6 @@ class Ground:
             if kind is not _Kind.DIRECTORY:  # nothing can stand at the hint any more
                 places.files.update((above, hint))
                 return
-        kind = self._kind(hint)
-        if kind is _Kind.DIRECTORY:
-            places.directories.add(hint)
-            places.files.add(hint)  # it may have been a file
-        elif kind is not _Kind.FOREIGN:
-            places.files.add(hint)
 
     def _kind(self, path: RelPath) -> _Kind:
         kind = self._kinds.get(path)
@@ -82,7 +92,7 @@ class Ground:
         return kind
 
     def _find_kind(self, path: RelPath) -> _Kind:
-        full = os.path.join(self._root, path)
+        full = self._root + b"/" + path
         found = look(full)
         if found is None:
             return _Kind.ABSENT

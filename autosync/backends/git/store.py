@@ -86,6 +86,7 @@ class Store:
             )
             self._pending = {}
             self._pending_bytes = 0
+            self._trees.rest()
 
     def header(self, oid: str) -> tuple[bytes, int] | None:
         """Return kind and size in bytes of an object, ``None`` if it is not here."""

@@ -9,8 +9,9 @@ from autosync.backends.git.objects import Slot, parse_tree
 
 _RAW_LIMIT = 12 << 20
 """Bytes; about 40 for a name, so all directories of 300,000 files fit."""
-_PARSED_LIMIT = 20_000
-"""Names; about 250 bytes each."""
+_PARSED_LIMIT = 120_000
+_PARSED_AT_REST = 20_000
+"""Names; about 250 bytes each.  A big change needs its directories again and again, a save few."""
 
 
 class TreeCache:
@@ -48,10 +49,17 @@ class TreeCache:
         if parsed is not None:
             self._keep_parsed(oid, parsed)
 
+    def rest(self) -> None:
+        """A change is done: let go of what the next small one will not need."""
+        self._shrink(_PARSED_AT_REST)
+
     def _keep_parsed(self, oid: str, parsed: Mapping[bytes, Slot]) -> Mapping[bytes, Slot]:
         if oid not in self._parsed:
             self._parsed[oid] = parsed
             self._parsed_size += len(parsed)
-            while self._parsed_size > _PARSED_LIMIT and len(self._parsed) > 1:
-                self._parsed_size -= len(self._parsed.popitem(last=False)[1])
+            self._shrink(_PARSED_LIMIT)
         return parsed
+
+    def _shrink(self, limit: int) -> None:
+        while self._parsed_size > limit and len(self._parsed) > 1:
+            self._parsed_size -= len(self._parsed.popitem(last=False)[1])

@@ -25,20 +25,30 @@ class Trees:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        # Questions come in path order: the next one is mostly about the same directory.
+        # One value, because more than one thread asks.
+        self._visited: tuple[str, bytes, Mapping[bytes, Slot]] = ("", b"", {})
 
     def slot(self, tree: TreeId | None, path: RelPath) -> Slot | None:
         """Return what stands at ``path``, a directory included."""
         oid: str = tree or self.store.empty_tree
         if not path:
             return Slot(TREE_MODE, bytes.fromhex(oid))
-        slot: Slot | None = None
-        for name in path.split(b"/"):
-            if slot is not None and not is_tree(slot):
-                return None
-            slot = self.store.tree(slot.oid.hex() if slot else oid).get(name)
-            if slot is None:
-                return None
-        return slot
+        directory, _, name = path.rpartition(b"/")
+        visited = self._visited
+        if visited[0] != oid or visited[1] != directory:
+            visited = self._visited = (oid, directory, self._directory(oid, directory))
+        return visited[2].get(name)
+
+    def _directory(self, tree: str, path: bytes) -> Mapping[bytes, Slot]:
+        """Return what the directory ``path`` holds, nothing if there is none."""
+        names = self.store.tree(tree)
+        for name in path.split(b"/") if path else ():
+            slot = names.get(name)
+            if slot is None or not is_tree(slot):
+                return {}
+            names = self.store.tree(slot.oid.hex())
+        return names
 
     def entry(self, tree: TreeId | None, path: RelPath) -> Entry | None:
         """Return the entry at ``path``, ``None`` for a directory or nothing."""
@@ -51,11 +61,9 @@ class Trees:
             self.store.warm(level)
             below: dict[str, set[bytes]] = {}
             for oid, rests in level.items():
-                names = self.store.tree(oid)
-                for rest in rests:
-                    name, _, deeper = rest.partition(b"/")
-                    slot = names.get(name)
-                    if deeper and slot is not None and is_tree(slot):
+                for name, _, deeper in (rest.partition(b"/") for rest in rests if b"/" in rest):
+                    slot = self.store.tree(oid).get(name)
+                    if slot is not None and is_tree(slot):
                         below.setdefault(slot.oid.hex(), set()).add(deeper)
             level = below
 
