@@ -8,12 +8,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, cast
 
+from autosync.backends.git.admission import parse_arriving, refuse_extent, refuse_nothing
+from autosync.backends.git.catfile import CatFile
 from autosync.backends.git.cli import Git, GitFailed
-from autosync.backends.git.inline import refuse_name
-from autosync.backends.git.objects import parse_snapshot, parse_tree
+from autosync.backends.git.objects import Slot, commit_tree, parse_tree
 from autosync.backends.git.repository import Repository
 from autosync.core.model import CommitId, Snapshot, SnapshotId
 from autosync.errors import Missing, Unsafe
@@ -38,7 +39,6 @@ HARMLESS = (
 )
 
 _ABSENT = ("unresolved delta", "did not receive expected object", "missing ")
-_NOTHING, _DIRECTORY = b"000000", b"040000"
 _CHUNK = 1 << 16
 _HINT = "The source may be faulty or hostile; nothing of it was kept. Another source will be tried."
 
@@ -96,7 +96,7 @@ class Incoming:
         Raises :class:`Missing` if it is not whole, :class:`Unsafe` if it is not what it
         says or holds a name that must not be written.
         """
-        snapshot = parse_snapshot(wanted, self._commit(wanted))
+        snapshot = parse_arriving(wanted, self._commit(wanted))
         self._check_whole(wanted)
         self._check_trees(snapshot)
         self._migrate()
@@ -125,23 +125,29 @@ class Incoming:
             ) from None
 
     def _check_trees(self, snapshot: Snapshot) -> None:
-        """Look at every directory and name that the snapshot does not have from its base."""
-        base = f"{snapshot.base.commit}^{{tree}}" if snapshot.base.commit else _empty_tree(self._repo.hash_name)
-        listed = self._git.run("diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", base, snapshot.tree).split(b"\0")
-        directories = [snapshot.tree.encode("ascii")]
-        for description, path in zip(listed[::2], listed[1::2], strict=False):
-            _, mode, _, oid, _ = description.split(b" ")
-            if mode != _NOTHING:
-                refuse_name(path.rpartition(b"/")[2], mode)
-            if mode == _DIRECTORY:
-                directories.append(oid)
-        # diff-tree shows any mode as the usual one next to it: look at the trees themselves.
-        answer = self._git.run("cat-file", "--batch", input=b"".join(oid + b"\n" for oid in directories))
-        at = 0
-        for _ in directories:
-            start = answer.index(b"\n", at) + 1
-            at = start + int(answer[at : start - 1].split(b" ")[2]) + 1
-            parse_tree(answer[start : at - 1], self._repo.hash_name)
+        """Look at every directory and name that the snapshot does not have from its base.
+
+        Not by diff-tree: it would write down every path of a tree that stands for billions.
+        """
+        hash_name = self._repo.hash_name
+        empty = _empty_tree(hash_name)
+        objects = CatFile(self._git)
+
+        def read(oid: str) -> Mapping[bytes, Slot]:
+            found = objects.contents(oid)
+            if found is None or found[0] != b"tree":
+                raise Unsafe(f"A snapshot that arrived takes {oid} for a directory", hint=_HINT)
+            return parse_tree(found[1], hash_name)
+
+        try:
+            base, commit = empty, snapshot.base.commit
+            if commit is not None:
+                base = commit_tree(self._commit(commit), len(empty))
+                if self._repo.store.call("cat-file", "-e", commit, accept=(0, 1, 128))[0] != 0:  # it has just come
+                    refuse_extent(read, base, empty, empty, check=refuse_nothing)
+            refuse_extent(read, snapshot.tree, base, empty)
+        finally:
+            objects.close()
 
     def _migrate(self) -> None:
         """Show the packs to all readers of the store: the index last, for it is what they look for."""

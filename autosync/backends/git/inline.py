@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from autosync.backends.git.admission import parse_arriving, refuse_extent
 from autosync.backends.git.history import arrived_history, new_history
-from autosync.backends.git.objects import Slot, is_tree, parse_snapshot, parse_tree
+from autosync.backends.git.objects import Slot, is_tree, parse_tree
 from autosync.backends.git.store import Store
 from autosync.backends.git.thin import Loose, Outgoing
 from autosync.core.model import CommitId, Snapshot, SnapshotId, TreeId
-from autosync.core.safety import folded, unsafe_component
 from autosync.errors import Missing, Unsafe
 
 SOURCE_LIMIT = 8 << 20
@@ -17,7 +17,6 @@ SOURCE_LIMIT = 8 << 20
 
 _HINT = "The sender's autosync may be faulty or hostile; nothing of it was used."
 _NESTED = b"160000"
-_SYMLINK = b"120000"
 
 
 class TooLarge(Exception):
@@ -139,7 +138,7 @@ def check(store: Store, wanted: SnapshotId, objects: Mapping[bytes, Loose]) -> S
     commit = objects.get(bytes.fromhex(wanted))
     if commit is None or commit.kind != b"commit":
         raise Unsafe(f"The pack that arrived for snapshot {wanted} does not hold it", hint=_HINT)
-    snapshot = parse_snapshot(wanted, commit.content)
+    snapshot = parse_arriving(wanted, commit.content)
     history = arrived_history(store, snapshot.base.commit, objects)
     tree = store.tree_of(history[0].parent if history else snapshot.base.commit)
     reached = {bytes.fromhex(wanted)}
@@ -168,10 +167,7 @@ def _walk(store: Store, root: TreeId, base: TreeId, objects: Mapping[bytes, Loos
         known = _tree(store, objects, like)
         for name, slot in parse_tree(objects[oid].content, store.repo.hash_name).items():
             before = known.get(name)
-            if before == slot:
-                continue
-            refuse_name(name, slot.mode)
-            if slot.mode == _NESTED:
+            if before == slot or slot.mode == _NESTED:
                 continue
             directory = is_tree(slot)
             _expect(store, objects, slot.oid, b"tree" if directory else b"blob")
@@ -179,6 +175,7 @@ def _walk(store: Store, root: TreeId, base: TreeId, objects: Mapping[bytes, Loos
                 waiting.append((slot.oid, before.oid.hex() if before and is_tree(before) else store.empty_tree))
             elif slot.oid in objects:
                 reached.add(slot.oid)
+    refuse_extent(lambda oid: _tree(store, objects, oid), root, base, store.empty_tree)
     return reached
 
 
@@ -187,15 +184,6 @@ def _tree(store: Store, objects: Mapping[bytes, Loose], oid: str) -> Mapping[byt
     if arrived is not None and arrived.kind == b"tree":
         return parse_tree(arrived.content, store.repo.hash_name)
     return store.tree(oid)
-
-
-def refuse_name(name: bytes, mode: bytes) -> None:
-    """Raise :class:`Unsafe` for a name that must not be written to a working copy."""
-    reason = unsafe_component(name)
-    if reason is None and mode == _SYMLINK and folded(name) == ".gitmodules":
-        reason = "a symbolic link where git reads its own settings"  # CVE-2018-11235
-    if reason is not None:
-        raise Unsafe(f"A snapshot that arrived holds {name!r}: {reason}", hint=_HINT)
 
 
 def _expect(store: Store, objects: Mapping[bytes, Loose], oid: bytes, kind: bytes) -> None:
