@@ -473,7 +473,7 @@ def test_the_user_commits_all_the_time_and_no_commit_is_lost(laptop: Device, des
     )
     user = subprocess.Popen(["sh", "-c", script], cwd=desktop.root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     landed = refused = 0
-    while user.poll() is None:
+    while user.poll() is None or not landed:
         base = desktop.landing.base()
         try:
             tree = tree_with(desktop, ours=b"%d\n" % landed)

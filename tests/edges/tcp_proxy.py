@@ -38,6 +38,8 @@ class TcpProxy:
     def cut(self) -> None:
         """Reset every connection (RST, no FIN)."""
         for writer in self._writers:
+            if writer.transport.is_closing():
+                continue  # its socket may be gone already
             # A linger time of zero makes close() send RST (socket(7)).
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()

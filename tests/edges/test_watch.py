@@ -799,6 +799,7 @@ def test_without_a_file_descriptor_the_error_says_what_to_do(tmp_path: Path) -> 
             Watched(Path(sys.argv[1]))
         except AutosyncError as error:
             print(error)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))  # for what runs when the interpreter ends
         """,
         str(tmp_path),
     )
