@@ -8,7 +8,7 @@ from time import time
 
 from autosync.core.bases import merge_bases
 from autosync.core.events import AncestorMissing, BranchesDiverged, Integrated
-from autosync.core.lineage import latest_contained, nearest_common
+from autosync.core.lineage import is_whole, nearest_common, with_contained
 from autosync.core.model import (
     Base,
     DeviceId,
@@ -22,6 +22,7 @@ from autosync.core.model import (
 )
 from autosync.core.plan import Conflict, Labels, Side, merge_trees, operations
 from autosync.errors import Busy, Diverged
+from autosync.origin import Origins
 from autosync.ports import Backend, Tree
 
 ROUNDS = 6
@@ -80,7 +81,9 @@ class Integrator:
         ancestry = nearest_common(ours, theirs, self.load)
         if ancestry.missing is not None and exact:
             return AncestorMissing(theirs=theirs.id, ancestor=ancestry.missing)
-        ancestor = ancestry.here or latest_contained(ours, theirs, self.known())
+        origins = Origins(backend=self.backend, load=self.load, known=self.known)
+        nearest = with_contained(ancestry.nearest, ours, theirs, self.known)
+        ancestor = origins.join(nearest)
         base = merge_bases(ancestor.base if ancestor else None, ours.base, theirs.base, self.backend.is_ancestor)
         if base is None:
             if theirs.base.commit:
@@ -94,6 +97,9 @@ class Integrator:
             labels=Labels(ours=_side(ours), theirs=_side(theirs)),
             occupied=lambda path: is_occupied(self.backend, origin, path),
         )
+        if merged.conflicts and exact and ancestry.unknown and not is_whole(nearest, ours, theirs):
+            # What looks like a conflict may be known to one of the states in between.
+            return AncestorMissing(theirs=theirs.id, ancestor=ancestry.unknown[0])
         attempt.conflicts = merged.conflicts or attempt.conflicts
         snapshot = self.backend.record(
             tree=self.backend.splice(origin, merged.edits),

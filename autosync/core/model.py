@@ -105,6 +105,11 @@ class Version:
             counters[device] = max(counters.get(device, 0), n)
         return Version.of(counters)
 
+    def meet(self, other: Version) -> Version:
+        """Return the greatest version that both contain."""
+        counters = dict(other.counters)
+        return Version.of({device: min(n, counters.get(device, 0)) for device, n in self.counters})
+
     def compare(self, other: Version) -> Order:
         """Return how this version relates to ``other``."""
         joined = self.join(other)

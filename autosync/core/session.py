@@ -38,6 +38,8 @@ PATIENCE_WITH_PASSING = 4
 """Repetitions of a failure that should pass by itself before the user is told of it."""
 LATE_WRITERS = 3.0
 """Seconds after an apply when its replaced files are looked at for late writers."""
+ANCESTORS = 16
+"""States in between that are asked for before a merge does without them."""
 NEWS_PATIENCE = 0.25
 """Seconds that a peer's snapshot waits for local edits to settle, so that both are merged at once."""
 
@@ -85,6 +87,8 @@ class Session:
         self._hub = HubTalk(interval=settings.hub_interval) if settings.hub else None
         self._uncommitted = False
         self._branch_due: float | None = None
+        self._ancestor: ev.AncestorMissing | None = None
+        self._ancestors = 0
         self._inexact: SnapshotId | None = None
         self._stopped = True
 
@@ -226,6 +230,7 @@ class Session:
 
     def _integrated(self, event: ev.Integrated, now: float) -> list[Command]:
         self._done_locally()
+        self._ancestors = 0
         if event.current != self.current:
             self.current = event.current
             self.last_sync = now
@@ -243,11 +248,8 @@ class Session:
 
     def _ancestor_missing(self, event: ev.AncestorMissing, _now: float) -> list[Command]:
         self._done_locally()
-        sources = self.peers.direct(event.theirs)
-        if self._fetching is not None or not sources:
-            self._inexact = event.theirs
-            return []
-        return [self._fetch_next(_Fetching(event.ancestor, sources, for_ancestor_of=event.theirs))]
+        self._ancestor = event
+        return []
 
     def _diverged(self, event: ev.BranchesDiverged, _now: float) -> list[Command]:
         merging = isinstance(self._local, MergeBranch)
@@ -395,6 +397,8 @@ class Session:
     def _fetch_news(self, now: float) -> list[Command]:
         if self._fetching is not None:
             return []
+        if self._ancestor is not None:
+            return self._fetch_ancestor(self._ancestor)
         for peer in self._to_fetch():
             if peer.snapshot is None or now < peer.retry_at:
                 continue
@@ -402,6 +406,15 @@ class Session:
             if sources:
                 return [self._fetch_next(_Fetching(peer.snapshot, sources))]
         return []
+
+    def _fetch_ancestor(self, missing: ev.AncestorMissing) -> list[Command]:
+        self._ancestor = None
+        self._ancestors += 1
+        sources = self.peers.direct(missing.theirs)
+        if self._ancestors > ANCESTORS or not sources:
+            self._inexact = missing.theirs
+            return []
+        return [self._fetch_next(_Fetching(missing.ancestor, sources, for_ancestor_of=missing.theirs))]
 
     def _fetch_next(self, fetching: _Fetching) -> Fetch:
         self._fetching = fetching
@@ -442,7 +455,8 @@ class Session:
     def _to_integrate(self) -> Peer | None:
         if self.current is None or self.settings.mode is Mode.SEND:
             return None
-        if self._fetching is not None and self._fetching.for_ancestor_of is not None:
+        waits_for_ancestor = self._fetching is not None and self._fetching.for_ancestor_of is not None
+        if waits_for_ancestor or self._ancestor is not None:
             return None
         return next((p for p in self.peers.news(self.current) if p.here is not None), None)
 

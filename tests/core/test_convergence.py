@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autosync.core.events import AnnouncementsAsked, MetadataChanged
+from autosync.core.model import RelPath
 from autosync.errors import AutosyncError
 from tests.core.simulator import Device, World
 
@@ -72,6 +73,21 @@ def test_devices_converge_and_nothing_is_lost(seed: int) -> None:
         world.run(world.random.choice((0.0, 0.01, 0.1, 1.0)))
     _settle(world)
     _check(world)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_files_of_one_writer_never_conflict(seed: int) -> None:
+    world = World(seed, devices=3, loss=0.3 if seed % 2 else 0.0)
+    world.run(1)
+    for number in range(60):
+        device = world.random.choice(world.devices)
+        own = b"%s/%d.txt" % (device.name.encode(), world.random.randrange(2))
+        _, before = device.copy.files.get(RelPath(own), (None, b"first\n"))
+        world.write(device, own, before + b"%d\n" % number)
+        world.run(world.random.choice((0.0, 0.05, 0.1, 0.2)))
+    _settle(world)
+    _check(world)
+    assert not [path for path in world.trees()[0] if b"conflict" in path]
 
 
 def _git_step(world: World, device: Device, number: int) -> None:

@@ -22,7 +22,7 @@ from autosync.core.commands import (
 )
 from autosync.core.events import Announcement, PathHint, Touch
 from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
-from autosync.core.session import PATIENCE_WITH_PASSING, Session
+from autosync.core.session import ANCESTORS, PATIENCE_WITH_PASSING, Session
 from autosync.core.settings import SessionSettings
 
 ME, OTHER = DeviceId("me-00000001"), DeviceId("you-00000002")
@@ -182,6 +182,36 @@ def test_a_missing_ancestor_is_fetched_from_a_peer_and_done_without_if_nobody_ha
     (integrate,) = of(
         session.handle(ev.SnapshotFetched(wanted=wanted, source="", snapshot=None, reason="gone"), 2.3), Integrate
     )
+    assert isinstance(integrate, Integrate)
+    assert not integrate.exact
+
+
+def test_a_missing_ancestor_waits_for_the_fetch_that_is_under_way() -> None:
+    session = started()
+    theirs, later = snapshot("s2", 0, 1, device="you"), snapshot("s4", 0, 2, device="you")
+    session.handle(announcement(theirs), 2.0)
+    session.handle(ev.SnapshotFetched(wanted=theirs.id, source="", snapshot=theirs), 2.1)
+    assert of(session.handle(announcement(later, seq=2), 2.2), Fetch)
+    wanted = SnapshotId("between")
+    assert not session.handle(ev.AncestorMissing(theirs=theirs.id, ancestor=wanted), 2.3)
+    (fetch,) = session.handle(ev.SnapshotFetched(wanted=later.id, source="", snapshot=later), 2.4)
+    assert isinstance(fetch, Fetch)
+    assert fetch.wanted == wanted
+
+
+def test_not_every_state_in_between_is_asked_for() -> None:
+    session = started()
+    theirs = snapshot("s2", 0, 1, device="you")
+    session.handle(announcement(theirs), 2.0)
+    session.handle(ev.SnapshotFetched(wanted=theirs.id, source="", snapshot=theirs), 2.1)
+    for number in range(ANCESTORS):
+        between = snapshot(f"between {number}", 0, 1, device="you")
+        (fetch,) = session.handle(ev.AncestorMissing(theirs=theirs.id, ancestor=between.id), 2.2)
+        assert isinstance(fetch, Fetch)
+        (integrate,) = session.handle(ev.SnapshotFetched(wanted=between.id, source="", snapshot=between), 2.3)
+        assert isinstance(integrate, Integrate)
+        assert integrate.exact
+    (integrate,) = session.handle(ev.AncestorMissing(theirs=theirs.id, ancestor=SnapshotId("one more")), 2.4)
     assert isinstance(integrate, Integrate)
     assert not integrate.exact
 
