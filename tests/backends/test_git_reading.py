@@ -580,3 +580,13 @@ def test_a_write_that_takes_long_is_not_caught_in_the_middle(looking: Looking) -
         assert looking.last.torn == {b"a.txt"}
     put(looking.root, "a.txt", b"whole\n")
     assert looking.content(looking.read("a.txt"), "a.txt") == b"whole\n"
+
+
+def test_an_ignored_file_in_place_of_a_directory_of_ours_is_ignored(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "repo", {".gitignore": b"", "d/a": b"1\n"})
+    with Looking(root) as looking:
+        looking.read()
+        shutil.rmtree(os.path.join(root, b"d"))
+        put(root, "d", b"a file now\n")
+        put(root, ".gitignore", b"d\n")
+        assert set(looking.listing(looking.read("d/a", "d", ".gitignore"))) == {b".gitignore"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -157,7 +158,16 @@ class Reader:
 
     def _unignored(self, paths: Iterable[RelPath], footing: Footing) -> set[RelPath]:
         paths = sorted(paths)
-        return set(paths) - self._ignore.matches([path for path in paths if not footing.known(path)])
+        return set(paths) - self._ignore.matches([path for path in paths if not self._is_ours(path, footing)])
+
+    def _is_ours(self, path: RelPath, footing: Footing) -> bool:
+        """Return whether ignore rules do not count for what stands at ``path``."""
+        if not footing.known(path):
+            return False
+        if footing.indexed(path) is not None or footing.entry(path) is not None:
+            return True
+        found = look(os.path.join(self._repo.root, path))
+        return found is None or stat.S_ISDIR(found.st_mode)  # a file in place of a directory of ours is new
 
     def _committed(self, directories: Iterable[RelPath], footing: Footing) -> dict[RelPath, Entry | None]:
         """Return what takes the last state back to the base below ``directories``."""
