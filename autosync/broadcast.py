@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from autosync.core.announcement import ReplayGuard, decode, encode
+from autosync.core.announcement import decode, encode
 from autosync.core.commands import Announce
 from autosync.core.events import Announced, Announcement, AnnouncementsAsked
+from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
 from autosync.errors import AutosyncError
 from autosync.ports import Channel
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 CONTEXT = b"announcement"
 SEQ_BLOCK = 1000
 """Announcement numbers reserved by one write of the state file."""
+FORGOTTEN = 1 << 32
+"""Announcements that a device may have made and lost the memory of."""
 FAREWELL = 0.5
 """Seconds that the last announcement may take when the agent stops."""
 
@@ -35,9 +38,10 @@ class Membership:
     runner: Runner
     key: WorkspaceKey
     state: WorkspaceState
-    guard: ReplayGuard
+    intake: Intake
     seq: int
     dropped: dict[str, int] = field(default_factory=dict)
+    timer: asyncio.TimerHandle | None = None
     last: Announcement | None = None
 
 
@@ -63,7 +67,7 @@ class Broadcaster:
             key=key,
             state=state,
             # What was last seen may be seen once more: it tells where the others are after a restart.
-            guard=ReplayGuard({device: seq - 1 for device, seq in state.seen.items()}),
+            intake=Intake({device: seq - 1 for device, seq in state.seen.items()}),
             seq=state.seq,
         )
         self.members[key.tag] = member
@@ -75,7 +79,7 @@ class Broadcaster:
 
     def save(self, member: Membership, **changes: object) -> None:
         """Write what must survive a restart."""
-        member.state = replace(member.state, seen=dict(member.guard.snapshot()), **changes)  # type: ignore[arg-type]  # names are fields
+        member.state = replace(member.state, seen=dict(member.intake.last()), **changes)  # type: ignore[arg-type]  # names are fields
         self._states.save(member.key.id, member.state)
 
     # -- out -----------------------------------------------------------------------------
@@ -154,15 +158,33 @@ class Broadcaster:
         if said.device == self.device:
             self._meet_own_past(member, said)
             return
-        if not member.guard.accept(said.device, said.seq):
-            member.dropped["repeated"] = member.dropped.get("repeated", 0) + 1
-            return
-        self.learned(member, said)
-        member.runner.post(Announced(announcement=said, lane=lane, live=lane in self._caught_up))
+        announced = Announced(announcement=said, lane=lane, live=lane in self._caught_up)
+        dropped = member.intake.take(announced, asyncio.get_running_loop().time())
+        if dropped:
+            member.dropped[dropped] = member.dropped.get(dropped, 0) + 1
+        else:
+            self._pass_on(member)
+
+    def _pass_on(self, member: Membership) -> None:
+        """Act on the announcements whose turn it is, and see to the others later."""
+        loop = asyncio.get_running_loop()
+        for announced in member.intake.due(loop.time()):
+            self.learned(member, announced.announcement)
+            member.runner.post(announced)
+        if member.timer is not None:
+            member.timer.cancel()
+        deadline = member.intake.deadline(loop.time())
+        member.timer = None if deadline is None else loop.call_at(deadline, self._pass_on, member)
 
     def _meet_own_past(self, member: Membership, said: Announcement) -> None:
-        """Go on above what this device has said before, even if the memory of it was lost."""
-        member.seq = max(member.seq, said.seq)
+        """Go on above what this device has said before, even if the memory of it was lost.
+
+        Not above what it can never have said: no number would be left to say more.
+        """
+        if said.seq - member.seq > FORGOTTEN:
+            self._drop(member, "forged", f"number {said.seq} in the name of this device", "own")
+        else:
+            member.seq = max(member.seq, said.seq)
 
     def _drop(self, member: Membership, reason: str, detail: str, lane: str) -> None:
         member.dropped[reason] = member.dropped.get(reason, 0) + 1

@@ -200,16 +200,26 @@ def _check_branch(branch: str) -> None:
 
 
 class ReplayGuard:
-    """Lets every announcement of a device pass once, and none that is older than one that passed."""
+    """Lets every announcement of a device pass once, and none that is older than one that passed.
+
+    Of more than :data:`MAX_DEVICES` devices the one that has been silent for longest is forgotten.
+    """
 
     def __init__(self, last: Mapping[DeviceId, int] | None = None) -> None:
         self._last = dict(last or {})
+
+    def knows(self, device: DeviceId) -> bool:
+        """Return whether anything of this device has passed."""
+        return device in self._last
 
     def accept(self, device: DeviceId, seq: int) -> bool:
         """Return whether this is news, and remember it."""
         if seq <= self._last.get(device, -1):
             return False
-        self._last[device] = seq
+        self._last.pop(device, None)
+        self._last[device] = seq  # at the end: a dict remembers the order
+        if len(self._last) > MAX_DEVICES:
+            del self._last[next(iter(self._last))]
         return True
 
     def snapshot(self) -> Mapping[DeviceId, int]:

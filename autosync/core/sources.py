@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autosync.core.announcement import MAX_DEVICES
 from autosync.core.commands import Source, SourceKind
-from autosync.core.events import Announced
+from autosync.core.events import Announced, Announcement
 from autosync.core.model import Base, CommitId, DeviceId, Order, Snapshot, SnapshotId, TreeId, Version, relate
 
 HELLO = "hello"
 """The state in the first announcement after a channel came up: whoever is there answers with his own."""
+PLAUSIBLE = 1 << 40
+"""No device has ever made so many states: a counter above it was made up."""
 RETRY_FIRST = 1.0
 RETRY_MOST = 60.0
 """Seconds between attempts to fetch what no source had."""
@@ -45,6 +48,8 @@ class Peer:
     on_hub: bool = False
     here: Snapshot | None = None
     """The snapshot, once it is in our store."""
+    misses: int = 0
+    """Fetches in a row that failed, whatever the snapshot: its turn comes after the others'."""
     failures: int = 0
     retry_at: float = 0.0
     reason: str = ""
@@ -70,7 +75,7 @@ class Peers:
     def announced(self, event: Announced, now: float) -> None:
         """Take note of an announcement."""
         said, lane = event.announcement, event.lane
-        peer = self._peers.setdefault(said.device, Peer(device=said.device, name=said.name))
+        peer = self._peers.get(said.device) or self._met(said)
         peer.name, peer.state, peer.heard = said.name, "ok" if said.state == HELLO else said.state, True
         peer.seen = now if event.live else peer.seen
         peer.tree, peer.base = said.tree, said.base
@@ -82,6 +87,14 @@ class Peers:
         peer.lane = lane
         peer.on_hub = peer.on_hub or said.on_hub
         peer.failures, peer.retry_at, peer.reason = 0, 0.0, ""
+
+    def _met(self, said: Announcement) -> Peer:
+        if len(self._peers) >= MAX_DEVICES:
+            # Rather one whose word was never good for anything; then the one silent for longest.
+            goes = min(self._peers.values(), key=lambda p: (p.here is not None, p.seen))
+            del self._peers[goes.device]
+        peer = self._peers[said.device] = Peer(device=said.device, name=said.name)
+        return peer
 
     def listed(self, device: DeviceId, snapshot: SnapshotId) -> None:
         """Take note of a snapshot found on the hub."""
@@ -98,24 +111,31 @@ class Peers:
         for peer in self._known():
             if peer.snapshot == snapshot.id:
                 peer.here, peer.version, peer.pack = snapshot, snapshot.version, b""
+                peer.misses = 0
                 peer.failures, peer.retry_at, peer.reason = 0, 0.0, ""
 
     def failed(self, wanted: SnapshotId, reason: str, now: float) -> None:
         """Take note that no source had ``wanted``; it is tried again later, more and more rarely."""
         for peer in self._known():
             if peer.snapshot == wanted:
+                peer.misses += 1
                 peer.failures += 1
                 peer.reason = reason
                 peer.retry_at = now + min(RETRY_MOST, RETRY_FIRST * 2 ** (peer.failures - 1))
 
     def highest(self, device: DeviceId) -> int:
         """Return the greatest counter of ``device`` in any peer's version."""
-        return max((p.version.count(device) for p in self._known() if p.version), default=0)
+        counts = (p.version.count(device) for p in self._known() if p.version)
+        return max((n for n in counts if n <= PLAUSIBLE), default=0)
 
     def news(self, current: Snapshot) -> list[Peer]:
-        """Return the peers whose snapshot ``current`` does not contain, the most advanced first."""
+        """Return the peers whose snapshot ``current`` does not contain.
+
+        The most advanced come first, but none whose snapshots cannot be had can keep the
+        others waiting.
+        """
         news = [p for p in self._known() if not _is_refused(p, current) and _is_news(p, current)]
-        return sorted(news, key=lambda p: (-(sum(n for _, n in p.version.counters) if p.version else 0), p.device))
+        return sorted(news, key=_turn)
 
     def bases(self) -> frozenset[CommitId]:
         """Return the changesets that peers were last heard to have checked out."""
@@ -146,6 +166,11 @@ class Peers:
         """Forget failures and refusals: try everything again at once."""
         for peer in self._known():
             peer.refusal, peer.retry_at, peer.failures = None, 0.0, 0
+
+
+def _turn(peer: Peer) -> tuple[int, bool, int, DeviceId]:
+    advanced = sum(n for _, n in peer.version.counters) if peer.version else 0
+    return peer.misses, not (peer.pack or peer.here), -advanced, peer.device
 
 
 def _is_refused(peer: Peer, current: Snapshot) -> bool:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
+from autosync.core.allowance import Allowance
 from autosync.core.backoff import Backoff
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.link.addresses import MAX_ADDRESSES, explain, split, tune
@@ -19,6 +20,10 @@ log = logging.getLogger(__name__)
 
 MAX_TARGETS = 256
 """Devices of one workspace that are dialled; each new state directory is a new device."""
+
+ANNOUNCED_RATE = 5.0
+"""Connections per second to addresses that others have told: no member can have a third machine flooded."""
+ANNOUNCED_BURST = 48
 
 
 class Unlinked(Exception):
@@ -59,6 +64,7 @@ class Dialler:
         self._is_linked = is_linked
         self._timing = timing
         self._targets: dict[Target, asyncio.Task[None]] = {}
+        self._announced = Allowance(rate=ANNOUNCED_RATE, burst=ANNOUNCED_BURST)
 
     def targets(self, workspace: WorkspaceId) -> list[Target]:
         """Return the targets of one workspace."""
@@ -181,6 +187,8 @@ class Dialler:
         raise Unlinked("; ".join(problems) or "no address is known")
 
     async def _attempt(self, target: Target, address: str, turn: asyncio.Lock) -> None:
+        if not target.configured:
+            await self._allowed()
         try:
             async with asyncio.timeout(self._timing.hello):
                 connection = await _connect(address)
@@ -198,6 +206,12 @@ class Dialler:
         except Unlinked as error:
             raise Unlinked(f"{address}: {error}") from None
         target.addresses = tuple(dict.fromkeys((address, *target.addresses)))
+
+    async def _allowed(self) -> None:
+        """Return when one more address that was not configured may be dialled."""
+        clock = asyncio.get_running_loop().time
+        while not self._announced.take(clock()):  # noqa: ASYNC110  # nothing but time changes it
+            await asyncio.sleep(self._announced.free_at(clock()) - clock())
 
 
 async def _connect(address: str) -> socket.socket:
