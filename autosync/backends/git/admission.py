@@ -22,6 +22,10 @@ MOST_DEVICES = 256
 VERSION_BYTES = 12 * 1024
 HIGHEST_COUNTER = 1 << 40
 """No device has ever recorded so many states; beyond it a device could not count on."""
+LONGEST_MAKER = 4096
+"""Characters of the names of all devices whose states one snapshot has merged."""
+LATEST_TIME = 253_402_300_799
+"""9999-12-31 23:59:59: people cannot be shown what comes later."""
 
 _HINT = "The sender's autosync may be faulty or hostile; nothing of it was used."
 _SYMLINK = b"120000"
@@ -42,6 +46,10 @@ def parse_arriving(wanted: SnapshotId, raw: bytes) -> Snapshot:
             raise Unsafe(f"snapshot {wanted} has the impossible version {device[:40]!r}: {count}", hint=_HINT)
     if len((snapshot.base.branch or "").encode("utf-8", "surrogateescape")) > MAX_BRANCH:
         raise Unsafe(f"snapshot {wanted} is on a branch whose name is too long", hint=_HINT)
+    if not snapshot.device.isprintable() or len(snapshot.device) > LONGEST_MAKER:
+        raise Unsafe(f"snapshot {wanted} was made by a device whose name is too long or not printable", hint=_HINT)
+    if snapshot.time > LATEST_TIME:
+        raise Unsafe(f"snapshot {wanted} was made {snapshot.time} s after 1970, which nobody has seen yet", hint=_HINT)
     return snapshot
 
 
