@@ -6,6 +6,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from autosync.branch import BranchKeeper
 from autosync.core import events as ev
@@ -126,7 +127,7 @@ class Performer:
         current = getattr(event, "current", None) or getattr(event, "snapshot", None)
         if isinstance(current, Snapshot):
             self._now_at(command.current, current)
-        return event
+        return replace(event, keeps=self.tree.keeps()) if isinstance(event, ev.SnapshotTaken) else event
 
     def _local(self, command: LocalCommand) -> ev.Event:
         match command:

@@ -244,6 +244,9 @@ class Tree(Protocol):
         """Look after the replaced files that are still kept; return the paths that a late writer
         has changed and that were brought back."""
 
+    def keeps(self) -> bool:
+        """Return whether replaced files are still kept, so that another sweep is due."""
+
 
 class Watcher(Protocol):
     """Says where to look."""

@@ -70,3 +70,7 @@ class WorkingTree:
         """Look after the replaced files that are still kept; return the paths that a late writer
         has changed and that were brought back."""
         return self._rescue.sweep()
+
+    def keeps(self) -> bool:
+        """Return whether replaced files are still kept, so that another sweep is due."""
+        return bool(self._limbo.kept())

@@ -99,12 +99,14 @@ class SnapshotTaken:
 
     ``snapshot`` is the state now (``None``: nothing recorded yet, or the
     attempt failed); ``changed`` tells that it is a new one.  ``torn`` were
-    being written while they were read and must be looked at again.
+    being written while they were read and must be looked at again.  ``keeps`` tells
+    that replaced files are still looked after in case somebody writes to them.
     """
 
     snapshot: Snapshot | None
     changed: bool
     torn: frozenset[RelPath] = frozenset()
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

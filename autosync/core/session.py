@@ -36,8 +36,9 @@ METADATA_SETTLE = 0.03
 after it gave its index lock back, and half a checkout must not be mistaken for edits."""
 PATIENCE_WITH_PASSING = 4
 """Repetitions of a failure that should pass by itself before the user is told of it."""
-LATE_WRITERS = 3.0
-"""Seconds after an apply when its replaced files are looked at for late writers."""
+LATE_WRITERS, LATE_WRITERS_MOST = 3.0, 60.0
+"""Seconds after an apply when its replaced files are looked at for late writers; and as long as one
+has such a file open, again and again, more and more rarely."""
 ANCESTORS = 16
 """States in between that are asked for before a merge does without them."""
 NEWS_PATIENCE = 0.25
@@ -84,6 +85,7 @@ class Session:
         self._greet = False
         self._rescan_at = 0.0
         self._sweep_at: float | None = None
+        self._sweep_wait = LATE_WRITERS
         self._hub = HubTalk(interval=settings.hub_interval) if settings.hub else None
         self._uncommitted = False
         self._branch_due: float | None = None
@@ -207,6 +209,11 @@ class Session:
     def _snapshot_taken(self, event: ev.SnapshotTaken, now: float) -> list[Command]:
         self._done_locally()
         self._debounce.retry(event.torn, now)
+        if not event.keeps:
+            self._sweep_at = None
+        elif self._sweep_at is None:
+            self._sweep_at = now + self._sweep_wait
+            self._sweep_wait = min(2 * self._sweep_wait, LATE_WRITERS_MOST)
         if event.changed and event.snapshot is not None:
             self.current = event.snapshot
             self._edited_here(now)
@@ -239,7 +246,7 @@ class Session:
             else:
                 self._edited_here(now)
         if event.changed_paths:
-            self._sweep_at = now + LATE_WRITERS
+            self._sweep_at, self._sweep_wait = now + LATE_WRITERS, LATE_WRITERS
         if not event.complete:
             self._failed.again(now, event.reason or "the base could not be moved yet")
         self._debounce.retry(event.again, now)

@@ -165,6 +165,24 @@ def test_sources_are_tried_in_order_and_again_later() -> None:
     assert of(session.handle(ev.TimePassed(), 3.4), Fetch) == [first]
 
 
+def test_replaced_files_are_looked_at_as_long_as_they_are_kept() -> None:
+    session = started()
+    (look,) = touch(session, 2.0)
+    kept = ev.SnapshotTaken(snapshot=session.current, changed=False, keeps=True)
+    now, waits = 2.0, []
+    for _ in range(7):
+        assert not session.handle(kept, now)
+        due = session.deadline()
+        assert due is not None
+        (look,) = session.handle(ev.TimePassed(), due)
+        assert look == TakeSnapshot(paths=frozenset(), current=session.current, above=0)
+        waits.append(due - now)
+        now = due
+    assert waits == [3.0, 6.0, 12.0, 24.0, 48.0, 60.0, 60.0]
+    session.handle(replace(kept, keeps=False), now)
+    assert session.deadline() == 600.0
+
+
 def test_a_fetch_that_nobody_waits_for_is_no_harm() -> None:
     session = started()
     assert not session.handle(ev.SnapshotFetched(wanted=SnapshotId("x"), source="", snapshot=None), 2.0)

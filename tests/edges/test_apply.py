@@ -474,10 +474,12 @@ def test_a_restart_goes_on_looking_after_the_limbo(copy: Copy) -> None:
     with open(copy.root / "a", "r+b", buffering=0) as writer:
         copy.apply(op("a", old, copy.entry(b"new")))
         copy.restart()
+        assert copy.tree.keeps()
         writer.write(b"late")
     assert copy.sweep_until(lambda: (copy.root / "a").read_bytes() == b"late") == {"a"}
     copy.restart()
     copy.sweep_until(lambda: copy.in_limbo() == [])
+    assert not copy.tree.keeps()
 
 
 # -- races --------------------------------------------------------------------------------------------

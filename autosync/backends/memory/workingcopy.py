@@ -296,6 +296,10 @@ class MemoryWorkingCopy(Exchange):
         """Return nothing: no writer can hold a replaced file open here."""
         return frozenset()
 
+    def keeps(self) -> bool:
+        """Return ``False``: nothing that was replaced is kept."""
+        return False
+
     def _obstacle(self, operation: Operation, done: Mapping[RelPath, Entry | None]) -> str:
         """Return why the operation must not be performed, "" if it may.
 
