@@ -118,7 +118,11 @@ class Broadcaster:
     async def _publish(self, member: Membership, said: Announcement) -> None:
         said = replace(said, seq=self._next_seq(member), sent_at_ms=int(time.time() * 1000))
         member.last = said
-        sealed = self._seal(member, said)
+        try:
+            sealed = self._seal(member, said)
+        except ValueError as unspeakable:
+            log.error("%s: this state cannot be announced: %s", member.runner.workspace, unspeakable)
+            return
         slot = member.key.slot(self.device)
         results = await asyncio.gather(
             *(channel.publish(slot, member.key.tag, sealed) for channel in self.channels), return_exceptions=True

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import time
 
+from autosync.core.announcement import fits
 from autosync.core.bases import merge_bases
 from autosync.core.events import AncestorMissing, BranchesDiverged, Integrated
 from autosync.core.lineage import is_whole, nearest_common, with_contained
@@ -27,6 +28,10 @@ from autosync.ports import Backend, Tree
 
 ROUNDS = 6
 """How often paths that the user changed meanwhile are merged again before waiting for quiet."""
+STRANGERS = 16
+"""Devices that one merge may bring, however many are known."""
+MERGED_SHARE = 0.5
+"""Of the room that an announcement has for a version: a merge with more strangers could not be announced for long."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +81,9 @@ class Integrator:
     # -- where to go -----------------------------------------------------------------------
     def _target(self, attempt: _Attempt, *, exact: bool) -> Snapshot | BranchesDiverged | AncestorMissing:
         ours, theirs = attempt.ours, attempt.theirs
+        version = ours.version.join(theirs.version)
+        if len(version.counters) > len(ours.version.counters) + STRANGERS and not fits(version, share=MERGED_SHARE):
+            return _too_many_devices(theirs)
         if relate(ours, theirs) is Order.BEFORE:
             return theirs
         ancestry = nearest_common(ours, theirs, self.load)
@@ -104,7 +112,7 @@ class Integrator:
         snapshot = self.backend.record(
             tree=self.backend.splice(origin, merged.edits),
             base=base,
-            version=ours.version.join(theirs.version),
+            version=version,
             parents=(min(ours.id, theirs.id), max(ours.id, theirs.id)),
             device="+".join(sorted({*ours.device.split("+"), *theirs.device.split("+")})),
             time=max(ours.time, theirs.time),
@@ -239,6 +247,14 @@ class _Attempt:
 def is_occupied(backend: Backend, tree: TreeId, path: RelPath) -> bool:
     """Return whether ``tree`` has anything at ``path``."""
     return bool(backend.changes(backend.splice(tree, {path: None}), tree))
+
+
+def _too_many_devices(theirs: Snapshot) -> BranchesDiverged:
+    return BranchesDiverged(
+        theirs=theirs.id,
+        reason=f"The state of {theirs.device} speaks of {len(theirs.version.counters)} devices, which is too many",
+        hint="Nobody has that many: look at that device. If you do not know it, make a new workspace with a new key.",
+    )
 
 
 def _side(snapshot: Snapshot) -> Side:

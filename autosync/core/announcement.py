@@ -19,6 +19,8 @@ MAX_INLINE = 48 * 1024
 MAX_ADDRESSES = 32
 MAX_DEVICES = 512
 """Counters in one version."""
+MAX_VERSION = 24 * 1024
+"""Bytes of a version as JSON."""
 MAX_BRANCH = 1024
 _MOST = 2**63 - 1
 
@@ -103,6 +105,12 @@ def decode(encoded: bytes) -> Announcement:
     )
     _check(announcement)
     return announcement
+
+
+def fits(version: Version, *, share: float) -> bool:
+    """Return whether ``version`` takes at most this share of what an announcement has room for."""
+    size = len(json.dumps(dict(version.counters), separators=(",", ":")))
+    return len(version.counters) <= share * MAX_DEVICES and size <= share * MAX_VERSION
 
 
 def is_device_id(text: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autosync.core.announcement import MAX_ENCODED, ReplayGuard, decode, encode
+from autosync.core.announcement import MAX_ENCODED, ReplayGuard, decode, encode, fits
 from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, SnapshotId, TreeId, Version
 
@@ -232,3 +232,11 @@ def test_a_replay_is_refused_also_after_a_restart() -> None:
     assert [again.accept(laptop, n) for n in (4, 5)] == [False, True]
     assert not again.accept(desktop, 0)
     assert guard.snapshot() == {laptop: 4, desktop: 0}
+
+
+def test_a_version_fits_by_its_devices_and_its_bytes() -> None:
+    few = Version.of({DeviceId(f"d{n}"): 1 for n in range(256)})
+    assert fits(few, share=0.5)
+    assert not fits(few.bump(DeviceId("another")), share=0.5)
+    long = Version.of({DeviceId(f"{n:03}" + "ü" * 100): 1 for n in range(50)})
+    assert not fits(long, share=1.0)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from autosync.channels.discovery import GROUP
 from autosync.core.model import DeviceId, SnapshotId, Version
 from autosync.link import load_or_create_identity
 from autosync.link.hello import Hello
-from autosync.sealing import WorkspaceKey, load_key
+from autosync.sealing import WorkspaceKey, create_key, load_key
 from tests.system.fleet import Device, Fleet, entries, pair, until
 from tests.system.rogue import DIRECTORY, FILE, LINK, Objects, Rogue, Tree, below, bomb, rogue
 
@@ -131,6 +132,65 @@ def test_a_flood_of_connections_does_not_stop_the_exchange(fleet: Fleet) -> None
     finally:
         for connection in silent:
             connection.close()
+
+
+def test_a_device_with_another_key_stays_outside(fleet: Fleet) -> None:
+    laptop = fleet.devices[0]
+    before = laptop.view()
+    (guest,) = fleet.clone(fleet.place / "seed", "guest")
+    other = fleet.place / "other.key"
+    create_key(str(other))
+    guest.config.write_text(
+        f"device: guest\nstate-dir: state\nlisten: 127.0.0.1:0\ndiscovery: false\n"
+        f"peers: ['127.0.0.1:{port(laptop)}']\n"
+        f"paths:\n- {{path: {guest.root}, workspace: notes, key-file: {other}}}\n"
+    )
+    guest.start()
+    guest.write("a.txt", "let me in\n")
+    until(lambda: lan_dropped(laptop).get("stranger", 0) > 0, why=lambda: guest.log)
+    until(lambda: "its key is another one" in guest.log, why=lambda: guest.log)
+    assert laptop.view() == before
+    assert [p["device"] for p in laptop.status()["peers"]] == ["desktop"]
+    guest.kill()
+    fleet.devices.remove(guest)
+
+
+def test_forged_beacons_are_dropped_and_counted(tmp_path: Path) -> None:
+    with Fleet(tmp_path / "fleet") as fleet:
+        laptop, desktop = fleet.clone(fleet.seed(FILES, hub=False), "laptop", "desktop")
+        fleet.configure(fleet.devices, peers=False)
+        for device in fleet.devices:
+            device.config.write_text(device.config.read_text().replace("discovery: false", "discovery: true"))
+        fleet.start()
+        fleet.equal()  # they have found each other by their beacons alone
+        key = load_key(str(fleet.key))
+        forged = bytearray(key.seal(b"{}", context=b"beacon"))
+        forged[-1] ^= 1
+        beacons = [b"", b"garbage" * 100, bytes(forged), *(key.seal(c, context=b"beacon") for c in MALFORMED_BEACONS)]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+            for beacon in beacons:
+                sender.sendto(beacon, GROUP)
+            until(lambda: lan_dropped(laptop).get("malformed beacon", 0) >= len(MALFORMED_BEACONS))
+            until(lambda: lan_dropped(laptop).get("stranger", 0) >= 3)
+            for _ in range(3000):
+                sender.sendto(b"flood", GROUP)
+        until(lambda: lan_dropped(laptop).get("flood", 0) > 0)
+        laptop.write("a.txt", "as if nothing had been\n")
+        until(lambda: desktop.read("a.txt") == "as if nothing had been\n", why=lambda: laptop.log)
+        assert "Traceback" not in laptop.log
+
+
+MALFORMED_BEACONS = (
+    b"{}",
+    b"[]",
+    b"\xff",
+    b"[" * 1500,
+    b'{"device": "../x", "instance": "00", "addresses": [], "port": 0}',
+    b'{"device": "x-00000000", "instance": "zz", "addresses": [], "port": 0}',
+    b'{"device": "x-00000000", "instance": "00", "addresses": 7, "port": 0}',
+    b'{"device": "x-00000000", "instance": "00", "addresses": [], "port": "x"}',
+)
 
 
 # -- announcements ---------------------------------------------------------------------------
@@ -327,6 +387,23 @@ async def test_hostile_headers_are_refused_whole(fleet: Fleet, mallory: Rogue) -
             lambda w=wanted: problem(laptop, w), lambda h=header: f"{str(h)[:200]} was taken: {laptop.log[-3000:]}"
         )
     assert (entries(laptop.root), laptop.fingerprint()) == before
+
+
+async def test_versions_that_grow_by_merging_end_at_what_can_be_announced(fleet: Fleet, mallory: Rogue) -> None:
+    laptop = fleet.devices[0]
+    for number in range(3):
+        objects = Objects()
+        version = {f"ghost-{number}{n:07x}": 1 for n in range(250)} | {mallory.device: number + 1}
+        wanted = objects.snapshot(
+            objects.tree([(FILE, b"a.txt", objects.blob(b"%d\n" % number))]), base=laptop.head(), version=version
+        )
+        mallory.packs[wanted] = objects.pack()
+        await mallory.say(snapshot=wanted, version=Version.of({mallory.device: number + 1}))
+        await eventually(lambda w=wanted: w in mallory.asked, why=lambda: laptop.log[-3000:])
+        await eventually(lambda: laptop.status()["phase"] in ("watching", "halted"), why=lambda: laptop.log[-3000:])
+    await eventually(lambda: "speaks of 251 devices" in str(laptop.status()["halt"]), why=lambda: laptop.log[-3000:])
+    await asyncio.to_thread(laptop.end)
+    await asyncio.to_thread(laptop.start)  # reads back what it has merged
 
 
 async def test_packs_that_explode_cost_little(fleet: Fleet, mallory: Rogue) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from autosync.backends.git.objects import Slot, is_tree, parse_snapshot
-from autosync.core.announcement import MAX_BRANCH, is_device_id
+from autosync.core.announcement import MAX_BRANCH, fits, is_device_id
 from autosync.core.model import Snapshot, SnapshotId
 from autosync.core.safety import folded, unsafe_component
 from autosync.errors import Unsafe
@@ -17,9 +17,8 @@ LONGEST_NAME = 255
 """Bytes of one name (NAME_MAX)."""
 LONGEST_PATH = 4000
 """Bytes below the root; PATH_MAX is 4096."""
-MOST_DEVICES = 256
-"""Counters in a version: two of them joined are still few enough to be announced."""
-VERSION_BYTES = 12 * 1024
+VERSION_SHARE = 0.75
+"""Of the room that an announcement has for a version; the rest is for the states that are made from it."""
 HIGHEST_COUNTER = 1 << 40
 """No device has ever recorded so many states; beyond it a device could not count on."""
 LONGEST_MAKER = 4096
@@ -39,7 +38,7 @@ def parse_arriving(wanted: SnapshotId, raw: bytes) -> Snapshot:
     """
     snapshot = parse_snapshot(wanted, raw)
     counters = snapshot.version.counters
-    if len(counters) > MOST_DEVICES or sum(len(device) + 8 for device, _ in counters) > VERSION_BYTES:
+    if not fits(snapshot.version, share=VERSION_SHARE):
         raise Unsafe(f"snapshot {wanted} speaks of {len(counters)} devices, which is too many", hint=_HINT)
     for device, count in counters:
         if not is_device_id(device) or count > HIGHEST_COUNTER:
