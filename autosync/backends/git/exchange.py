@@ -62,15 +62,18 @@ class Exchange:
         """Return a thin pack of exactly what ``snapshot`` has beyond its base, ``None`` if it would be
         larger than ``limit`` bytes.  Raises :class:`Missing`.
 
-        A few changesets between one of ``known`` and the base are in it as well.
+        A few changesets between one of ``known`` and the base are in it as well, if there is
+        room: who is told of a large commit may well have it already.
         """
         loaded = self._loaded(snapshot)
-        try:
-            most = min(limit // _SMALLEST_OBJECT, Bounds().objects)
-            objects = beyond_base(self._store, loaded, most=most, known=known)
-            return encode(objects, self._repo.hash_name, limit=min(limit, Bounds().packed))
-        except TooLarge:
-            return None
+        most = min(limit // _SMALLEST_OBJECT, Bounds().objects)
+        for told in dict.fromkeys((frozenset(known), frozenset[CommitId]())):
+            try:
+                objects = beyond_base(self._store, loaded, most=most, known=told)
+                return encode(objects, self._repo.hash_name, limit=min(limit, Bounds().packed))
+            except TooLarge:
+                continue
+        return None
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
         """Store an inline pack and return the snapshot.
