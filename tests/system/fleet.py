@@ -1,0 +1,362 @@
+"""Runs several devices on one machine: real agents in processes of their own, on real git working copies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from autosync.control import call
+from autosync.errors import AutosyncError
+from autosync.sealing import create_key
+
+WORKSPACE = "notes"
+PATIENCE = 15.0
+"""Seconds that something may take which normally takes a fraction of one."""
+
+Entry = tuple[str, bytes]
+"""What stands at a path: ``file``, ``executable`` or ``link``, and its content or target."""
+
+
+def until(condition: Callable[[], object], seconds: float = PATIENCE, *, why: Callable[[], object] = str) -> None:
+    """Return as soon as ``condition()`` is true; fail with ``why()`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {why()}")
+        time.sleep(0.02)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback interface that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [listener.getsockname()[1] for listener in listeners]
+
+
+def entries(root: Path) -> dict[bytes, Entry]:
+    """Return every file and link below ``root`` with its content; repository metadata is left out."""
+    top = os.fsencode(root)
+    found: dict[bytes, Entry] = {}
+    for directory, names, files in os.walk(top):
+        names[:] = [name for name in names if name != b".git"]
+        for name in [*files, *(n for n in names if os.path.islink(os.path.join(directory, n)))]:
+            full = os.path.join(directory, name)
+            if name == b".git":
+                continue
+            mode = os.lstat(full).st_mode
+            if stat.S_ISLNK(mode):
+                found[os.path.relpath(full, top)] = ("link", os.readlink(full))
+            elif stat.S_ISREG(mode):
+                with open(full, "rb") as file:
+                    found[os.path.relpath(full, top)] = ("executable" if mode & 0o100 else "file", file.read())
+    return found
+
+
+@dataclass(slots=True)
+class Device:
+    """One device: a configuration, a state directory, an agent and its first working copy, ``root``."""
+
+    name: str
+    home: Path
+    root: Path
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def config(self) -> Path:
+        return self.home / "config.yaml"
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    @property
+    def log(self) -> str:
+        """What its agents have logged."""
+        file = self.home / "agent.log"
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    # -- git -----------------------------------------------------------------------------
+    def git(self, *arguments: str, ok: Sequence[int] = (0,), at: Path | None = None) -> str:
+        """Run git in the working copy, as the user, and return what it printed."""
+        done = subprocess.run(
+            ["git", *arguments], cwd=at or self.root, env=self.environment, capture_output=True, check=False
+        )
+        if done.returncode not in ok:
+            raise AssertionError(f"{self.name}: git {' '.join(arguments)}: {done.returncode}: {done.stderr.decode()}")
+        return done.stdout.decode("utf-8", "surrogateescape")
+
+    def commit(self, message: str) -> str:
+        """Commit everything and return the commit's id."""
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", message)
+        return self.head()
+
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD").strip()
+
+    def branch(self) -> str:
+        """Return the name of the branch, empty for a detached HEAD."""
+        return self.git("symbolic-ref", "-q", "--short", "HEAD", ok=(0, 1)).strip()
+
+    def porcelain(self) -> str:
+        """Return what git says of the working copy, the branch and the commit included."""
+        lines = self.git("--no-optional-locks", "status", "--porcelain=v2", "--branch", "-uall", "-z").split("\0")
+        return "\n".join(line for line in lines if not line.startswith(("# branch.upstream", "# branch.ab")))
+
+    def is_clean(self) -> bool:
+        """Return whether nothing differs from the commit; takes no lock, unlike a plain `git status`."""
+        return all(line.startswith("#") for line in self.porcelain().splitlines())
+
+    def view(self) -> tuple[str, dict[bytes, Entry]]:
+        """Return all that has to be equal on two devices."""
+        return self.porcelain(), entries(self.root)
+
+    # -- files ---------------------------------------------------------------------------
+    def write(self, name: str, content: str | bytes) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def read(self, name: str) -> str | None:
+        """Return a file's text, ``None`` if there is no such file."""
+        try:
+            return (self.root / name).read_bytes().decode()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    # -- autosync ------------------------------------------------------------------------
+    def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run `autosync` with this device's configuration."""
+        return subprocess.run(
+            [sys.executable, "-m", "autosync", "--config", str(self.config), *arguments],
+            cwd=self.home,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(self) -> None:
+        """Start the agent; return when it answers."""
+        self.launch()
+        until(self.answers, why=lambda: f"{self.name} did not start:\n{self.log}")
+
+    def launch(self) -> None:
+        """Start the agent without waiting for it."""
+        with (self.home / "agent.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "autosync", "--config", str(self.config), "run"],
+                cwd=self.home,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def answers(self) -> bool:
+        """Return whether the agent runs; fails if it has ended."""
+        process = self.process
+        if process is None or process.poll() is not None:
+            raise AssertionError(f"{self.name}'s agent ended:\n{self.log}")
+        try:
+            return bool(self.ask("status")["agent"]["pid"] == process.pid)
+        except AutosyncError:
+            return False
+
+    def end(self, how: signal.Signals = signal.SIGTERM, *, within: float = 10.0) -> int:
+        """End the agent and return its exit code; fails if that takes longer than ``within`` seconds."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        process.send_signal(how)
+        try:
+            return process.wait(within)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"{self.name} did not end within {within} s:\n{self.log}") from None
+
+    def kill(self) -> None:
+        """End the agent without any warning."""
+        self.end(signal.SIGKILL)
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """Return what the agent answers."""
+        return call(str(self.state), command, **arguments)
+
+    def status(self, workspace: str = WORKSPACE) -> dict[str, Any]:
+        """Return the status of one workspace."""
+        found: dict[str, Any] = next(w for w in self.ask("status")["workspaces"] if w["name"] == workspace)
+        return found
+
+    def activities(self, kind: str) -> list[dict[str, Any]]:
+        """Return everything of one kind that happened here since the agent's start."""
+        return [a for a in self.ask("activity")["activities"] if a["kind"] == kind]
+
+    def fingerprint(self) -> dict[str, bytes]:
+        """Return the bytes of all that is the user's in the repository: index, HEAD, refs, reflogs, stash."""
+        git = Path(self.git("rev-parse", "--absolute-git-dir").strip())
+        names = [git / "index", git / "HEAD", git / "packed-refs", git / "config"]
+        names += [p for top in ("refs", "logs") for p in sorted((git / top).rglob("*")) if p.is_file()]
+        return {str(p.relative_to(git)): p.read_bytes() for p in names if p.exists()}
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Devices below one directory; a context manager that ends all their agents."""
+
+    place: Path
+    devices: list[Device] = field(default_factory=list)
+    key: Path = field(init=False)
+    hub: Path = field(init=False)
+    environment: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place.mkdir(parents=True, exist_ok=True)
+        self.key = self.place / "notes.key"
+        self.hub = self.place / "hub.git"
+        create_key(str(self.key))
+        home = self.place / "home"
+        home.mkdir()
+        (home / ".gitconfig").write_text(
+            "[user]\nname = You\nemail = you@example.org\n[init]\ndefaultBranch = main\n"
+            '[protocol "file"]\nallow = always\n[gc]\nauto = 0\n[core]\neditor = true\n'
+        )
+        kept = {
+            k: os.environ[k] for k in ("PATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG") if k in os.environ
+        }
+        self.environment = {**kept, "HOME": str(home), "LANG": "C.UTF-8", "GIT_CONFIG_NOSYSTEM": "1"}
+        if "PYTHONPATH" not in self.environment:
+            self.environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for device in self.devices:
+            if device.process is not None:
+                device.process.kill()
+        for device in self.devices:
+            if device.process is not None:
+                device.process.wait()
+
+    # -- making ----------------------------------------------------------------------------
+    def git(self, *arguments: str, at: Path | None = None) -> str:
+        """Run git and return what it printed."""
+        done = subprocess.run(
+            ["git", *arguments], cwd=at or self.place, env=self.environment, capture_output=True, check=True
+        )
+        return done.stdout.decode()
+
+    def seed(self, files: dict[str, str], *, hub: bool = True) -> Path:
+        """Make a repository of one commit on main, its hub too if asked for; return what is to be cloned."""
+        seed = self.place / "seed"
+        self.git("init", "-q", str(seed))
+        for name, content in files.items():
+            (seed / name).parent.mkdir(parents=True, exist_ok=True)
+            (seed / name).write_text(content)
+        self.git("add", "-A", at=seed)
+        self.git("commit", "-q", "-m", "first", at=seed)
+        if not hub:
+            return seed
+        self.git("clone", "-q", "--bare", str(seed), str(self.hub))
+        return self.hub
+
+    def device(self, name: str, root: Path | None = None) -> Device:
+        """Make a device without a configuration; its working copy is made by the caller."""
+        home = self.place / name
+        home.mkdir()
+        device = Device(name, home, root or home / "notes", self.environment)
+        self.devices.append(device)
+        return device
+
+    def clone(self, source: Path, *names: str) -> list[Device]:
+        """Make devices that are clones of one repository."""
+        made = []
+        for name in names:
+            device = self.device(name)
+            self.git("clone", "-q", str(source), str(device.root))
+            made.append(device)
+        return made
+
+    def configure(
+        self,
+        devices: Sequence[Device],
+        *,
+        peers: bool = True,
+        top: str = "",
+        own: dict[str, str] | None = None,
+        **options: object,
+    ) -> None:
+        """Write the configurations: ``options`` are keys of the path with ``_`` for ``-``, ``own`` per device."""
+        ports = dict(zip([d.name for d in devices], free_ports(len(devices)), strict=True))
+        for device in devices:
+            others = [f"127.0.0.1:{port}" for name, port in ports.items() if name != device.name] if peers else []
+            lines = [f"{key.replace('_', '-')}: {json.dumps(value)}" for key, value in options.items()]
+            lines += (own or {}).get(device.name, "").splitlines()
+            device.config.write_text(
+                f"device: {device.name}\nstate-dir: state\nlisten: 127.0.0.1:{ports[device.name]}\n"
+                f"discovery: false\nlog-level: debug\npeers: {json.dumps(others)}\n{top}"
+                f"paths:\n- path: {json.dumps(str(device.root))}\n  workspace: {WORKSPACE}\n"
+                f"  key-file: {json.dumps(str(self.key))}\n" + "".join(f"  {line}\n" for line in lines)
+            )
+            device.config.chmod(0o600)
+
+    # -- waiting -----------------------------------------------------------------------------
+    def start(self, *devices: Device) -> None:
+        """Start agents together; return when all of them answer."""
+        for device in devices or self.devices:
+            device.launch()
+        for device in devices or self.devices:
+            until(device.answers, why=lambda d=device: f"{d.name} did not start:\n{d.log}")  # type: ignore[misc]
+
+    def equal(self, *devices: Device, seconds: float = PATIENCE) -> None:
+        """Wait until all working copies are equal to the eye of git and of the agents, and nothing is pending."""
+        chosen = devices or tuple(self.devices)
+        until(lambda: self._are_equal(chosen), seconds, why=lambda: self._differences(chosen))
+
+    def _are_equal(self, devices: Sequence[Device]) -> bool:
+        states = [d.status() for d in devices]
+        if len({s["tree"] for s in states}) > 1 or any(s["pending"] or s["phase"] != "watching" for s in states):
+            return False
+        first, *others = [d.view() for d in devices]
+        return all(other == first for other in others)
+
+    @staticmethod
+    def _differences(devices: Sequence[Device]) -> str:
+        lines = []
+        for device in devices:
+            status = device.status()
+            shown = {k: status[k] for k in ("phase", "base", "tree", "pending", "waiting-for", "halt")}
+            problems = [(p["device"], p["state"], p["problem"]) for p in status["peers"]]
+            lines += [f"--- {device.name}: {shown} {problems}", device.porcelain(), repr(sorted(entries(device.root)))]
+            lines += device.log.splitlines()[-25:]
+        return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def pair(place: Path, files: dict[str, str], *, hub: bool = False, **options: object) -> Iterator[Fleet]:
+    """Two running devices, laptop and desktop, with clones of one repository."""
+    with Fleet(place) as fleet:
+        fleet.clone(fleet.seed(files, hub=hub), "laptop", "desktop")
+        fleet.configure(fleet.devices, **options)  # type: ignore[arg-type]
+        fleet.start()
+        fleet.equal()
+        yield fleet

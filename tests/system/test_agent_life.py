@@ -1,0 +1,214 @@
+"""The agent as a process: killed, stopped, started twice, paused, its state damaged, its folder taken away."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.system.fleet import Device, Fleet, entries, pair, until
+
+FILES = {"a.txt": "1\n2\n3\n", "d/x": "x\n"}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """Laptop and desktop, running and equal."""
+    with pair(tmp_path / "fleet", FILES) as fleet:
+        yield fleet
+
+
+# -- ends ----------------------------------------------------------------------------------
+def test_an_agent_that_is_killed_again_and_again_loses_nothing(fleet: Fleet) -> None:
+    chance = random.Random(7)
+    written: set[bytes] = set()
+    for burst in range(4):
+        when = {chance.randrange(40): device for device in fleet.devices}
+        for step in range(40):
+            for device in fleet.devices:
+                name, content = f"of {device.name}/{step % 8}", f"{device.name} {burst} {step}\n"
+                device.write(name, content)
+                written.add(content.encode())
+            if step in when:
+                when[step].kill()
+                when[step].launch()
+        for device in fleet.devices:
+            until(device.answers)
+        fleet.equal(seconds=30)
+        for device in fleet.devices:
+            last = [f"{device.name} {burst} {step}\n".encode() for step in range(32, 40)]
+            held = {content for _, content in entries(fleet.devices[0].root).values()}
+            assert set(last) <= held
+    # Nothing torn, and nothing that nobody wrote.
+    assert {content for name, (_, content) in entries(fleet.devices[1].root).items() if name[:3] == b"of "} <= written
+    assert {d.git("fsck", "--no-dangling") for d in fleet.devices} == {""}
+
+
+def test_sigterm_ends_it_within_two_seconds_in_the_middle_of_a_large_change(fleet: Fleet) -> None:
+    laptop, desktop = fleet.devices
+    for number in range(2000):
+        laptop.write(f"many/{number % 50}/{number}", os.urandom(2000))
+    until(lambda: desktop.status()["phase"] in ("applying", "fetching"))
+    for device in (desktop, laptop):
+        started = time.monotonic()
+        assert device.end(signal.SIGTERM) == 0
+        assert time.monotonic() - started < 2.0
+        assert "Traceback" not in device.log
+    fleet.start()
+    fleet.equal(seconds=60)
+    assert laptop.end(signal.SIGINT) == 130
+
+
+def test_a_second_agent_is_refused_with_the_pid_of_the_first(fleet: Fleet) -> None:
+    laptop, _ = fleet.devices
+    assert laptop.process is not None
+    done = laptop.run("run", timeout=20)
+    assert done.returncode == 1
+    assert str(laptop.process.pid) in done.stderr
+    assert laptop.answers()
+
+
+# -- steering ------------------------------------------------------------------------------
+def test_a_pause_outlives_a_restart(fleet: Fleet) -> None:
+    laptop, desktop = fleet.devices
+    assert desktop.run("pause").stdout == "paused: notes\n"
+    desktop.end()
+    desktop.start()
+    assert desktop.status()["phase"] == "paused"
+    laptop.write("a.txt", "meanwhile\n")
+    desktop.write("d/x", "meanwhile too\n")
+    until(lambda: desktop.status()["peers"][0]["tree"] == laptop.status()["tree"] != desktop.status()["tree"])
+    assert (desktop.read("a.txt"), laptop.read("d/x")) == (FILES["a.txt"], "x\n")
+    assert desktop.run("resume").returncode == 0
+    fleet.equal()
+    assert (desktop.read("a.txt"), laptop.read("d/x")) == ("meanwhile\n", "meanwhile too\n")
+
+
+def test_sync_wait_tells_by_its_exit_code(fleet: Fleet) -> None:
+    laptop, desktop = fleet.devices
+    laptop.write("a.txt", "now\n")
+    done = laptop.run("sync", "--wait", "--timeout", "10")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert desktop.read("a.txt") == "now\n"
+    desktop.ask("pause")
+    laptop.write("a.txt", "later\n")
+    done = laptop.run("sync", "--wait", "--timeout", "0.5")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Not in sync: waiting for desktop\n")
+    desktop.end()
+    until(lambda: laptop.status()["peers"][0]["state"] == "away")
+    done = laptop.run("sync", "--wait", "--timeout", "0.5")
+    assert "no other device can be reached" in done.stderr + done.stdout
+    laptop.end()
+    done = laptop.run("sync", "--wait")
+    assert done.returncode == 1
+    assert "not running" in done.stderr
+
+
+def test_status_is_what_others_rely_on(fleet: Fleet) -> None:
+    laptop, desktop = fleet.devices
+    laptop.write("a.txt", "1\n")
+    fleet.equal()
+    shown = json.loads(laptop.run("status", "--json").stdout)
+    text, number, nothing = str, (int, float), type(None)
+    documented = {
+        "device": text,
+        "agent": {"pid": int, "uptime": number, "rss": int},
+        "channel": {"kind": text, "state": text},
+    }
+    workspace = {
+        **dict.fromkeys(("name", "path", "vcs", "phase", "base", "branch", "snapshot", "tree"), text),
+        "pending": int,
+        "last-sync": (text, nothing),
+        "halt": nothing,
+        "peers": list,
+    }
+    peer = dict.fromkeys(("device", "snapshot", "tree", "seen", "state"), text)
+    check(documented, shown)
+    (only,) = shown["workspaces"]
+    check(workspace, only)
+    (other,) = only["peers"]
+    check(peer, other)
+    assert (shown["device"], other["device"], other["state"]) == ("laptop", "desktop", "equal")
+    assert laptop.process is not None
+    assert shown["agent"]["pid"] == laptop.process.pid
+    assert only["base"] == laptop.head()
+    assert only["tree"] == other["tree"] == desktop.status()["tree"]
+    assert (only["branch"], only["vcs"]) == ("refs/heads/main", "git")
+
+
+def check(wanted: Mapping[str, object], found: Mapping[str, object]) -> None:
+    """Assert that every documented key is there and of its type."""
+    for key, kind in wanted.items():
+        if isinstance(kind, Mapping):
+            value = found[key]
+            assert isinstance(value, Mapping)
+            check(kind, value)
+        else:
+            assert isinstance(found[key], kind), (key, found[key])  # type: ignore[arg-type]
+
+
+# -- damage --------------------------------------------------------------------------------
+def test_a_damaged_state_file_is_set_aside_and_everything_goes_on(fleet: Fleet) -> None:
+    laptop, desktop = fleet.devices
+    desktop.end()
+    (file,) = (desktop.state / "workspaces").glob("*.json")
+    file.write_text('{"schema": 1, "state": {"seq"')
+    laptop.write("a.txt", "meanwhile\n")
+    desktop.write("d/x", "meanwhile too\n")
+    done = desktop.run("run", timeout=20)
+    assert done.returncode == 1
+    assert f"Error: {file}: is corrupt (" in done.stderr
+    desktop.start()
+    fleet.equal()
+    assert (desktop.read("a.txt"), laptop.read("d/x")) == ("meanwhile\n", "meanwhile too\n")
+
+
+def test_a_folder_that_goes_away_deletes_nothing_and_comes_back(fleet: Fleet) -> None:
+    laptop, desktop = fleet.devices
+    away = desktop.home / "away"
+    desktop.root.rename(away)
+    until(lambda: desktop.status()["halt"], why=desktop.status)
+    assert desktop.status()["halt"]["title"] == "The folder of this working copy is gone"
+    done = desktop.run("resume")
+    assert done.returncode == 1
+    assert f"The folder {desktop.root} is not there" in done.stderr
+    desktop.root.mkdir()  # as an unmounted disk leaves it
+    desktop.run("resume")
+    laptop.write("a.txt", "meanwhile\n")
+    until(lambda: desktop.status()["phase"] == "halted", why=desktop.status)
+    desktop.root.rmdir()
+    away.rename(desktop.root)
+    until(lambda: desktop.run("resume").returncode == 0)
+    fleet.equal()
+    assert set(entries(laptop.root)) == {b"a.txt", b"d/x"}
+    desktop.write("d/x", "seen again\n")
+    fleet.equal()
+    laptop.write("new", "1\n")
+    fleet.equal()
+
+
+# -- size ------------------------------------------------------------------------------------
+def test_a_large_file_does_not_pass_through_memory(fleet: Fleet) -> None:
+    laptop, _ = fleet.devices
+    block = os.urandom(1 << 20)
+    with (laptop.root / "large").open("wb") as file:
+        for number in range(200):
+            file.write(number.to_bytes(4, "big") + block)
+    fleet.equal(seconds=90)
+    for device in fleet.devices:
+        assert peak_memory(device) < 150 << 20
+
+
+def peak_memory(device: Device) -> int:
+    """Return the most memory an agent has had, in bytes (proc(5), VmHWM)."""
+    assert device.process is not None
+    lines = Path(f"/proc/{device.process.pid}/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
