@@ -62,12 +62,37 @@ class Integrator:
         moved, what stands in the working copy is recorded as our own state and the
         result is incomplete: nothing is lost and a later attempt finds it merged.
         """
-        attempt = _Attempt(start=ours.base, ours=ours, theirs=theirs, above=above)
+        return self._go(_Attempt(start=ours.base, ours=ours, theirs=theirs, above=above), exact=exact)
+
+    def resume(self, ours: Snapshot, found: TreeId, *, above: int) -> Integrated | None:
+        """Go on with what an agent was applying when it was killed; ``None`` if it was nothing.
+
+        ``found`` stands in the working copy, on the base of ``ours``.  Paths that stand there
+        as in a snapshot that ``ours`` does not contain were brought by us: taken for the
+        user's edits they would clash with what the others make of them later.
+        """
+        changes = self.backend.changes(ours.tree, found)
+        theirs, standing = ours, dict[RelPath, Entry | None]()
+        for snapshot in self.known() if changes else ():
+            if relate(ours, snapshot) in (Order.BEFORE, Order.CONCURRENT):
+                wanted = {c.path: c.new for c in self.backend.changes(ours.tree, snapshot.tree)}
+                brought = {c.path: c.new for c in changes if c.path in wanted and wanted[c.path] == c.new}
+                if len(brought) > len(standing):
+                    theirs, standing = snapshot, brought
+        if not standing:
+            return None
+        attempt = _Attempt(start=ours.base, ours=ours, theirs=theirs, above=above, standing=standing)
+        edits = {c.path: c.new for c in changes if c.path not in standing}
+        attempt.ours = self._record(attempt, self.backend.splice(ours.tree, edits))
+        ended = self._go(attempt, exact=False)
+        return ended if isinstance(ended, Integrated) else self._incomplete(attempt)
+
+    def _go(self, attempt: _Attempt, *, exact: bool) -> Integrated | BranchesDiverged | AncestorMissing:
         for _ in range(ROUNDS):
             target = self._target(attempt, exact=exact)
             if not isinstance(target, Snapshot):
                 return target
-            blocked = self._blocked(attempt.start, target.base, theirs)
+            blocked = self._blocked(attempt.start, target.base, attempt.theirs)
             if blocked is not None:
                 return blocked
             if self._apply(attempt, target):

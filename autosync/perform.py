@@ -61,6 +61,8 @@ class Performer:
         self.name = name
         self._clock = clock
         self._snapshots: dict[SnapshotId, Snapshot] = {}
+        self._opened = False
+        """Whether nothing has been read yet since an agent may have been killed here."""
         self._integrator = Integrator(
             backend=backend,
             tree=tree,
@@ -79,6 +81,7 @@ class Performer:
     def open(self) -> Snapshot | None:
         """Repair what a killed agent left, and return the last recorded state if it is whole."""
         self.backend.recover()
+        self._opened = True
         pins = self.backend.pins()
         for pin, snapshot_id in pins.items():
             if pin.startswith(_KEEP):
@@ -145,7 +148,7 @@ class Performer:
             case MergeBranch():
                 return self._branches.merge(command.current, command.theirs, above=command.above)
 
-    def _take(self, command: TakeSnapshot) -> ev.SnapshotTaken:
+    def _take(self, command: TakeSnapshot) -> ev.SnapshotTaken | ev.Integrated:
         self._raise_if_busy()
         before = command.current
         paths = command.paths
@@ -158,7 +161,14 @@ class Performer:
             raise Busy("HEAD is moving", hint="This passes by itself.")
         tree = reading.tree if before is not None and before.tree == reading.tree else self._at_commit(reading)
         if before is not None and tree == before.tree and reading.base == before.base:
+            self._opened = False
             return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)
+        if before is not None and reading.base == before.base and self._opened:
+            resumed = self._integrator.resume(before, tree, above=command.above)
+            if resumed is not None:
+                self._opened = False
+                return replace(resumed, again=resumed.again | reading.torn)
+        self._opened = False
         version = before.version if before else Version()
         snapshot = self.backend.record(
             tree=tree,

@@ -293,8 +293,8 @@ class Runner:
         if isinstance(event, ev.SnapshotTaken) and event.changed and event.snapshot is not None:
             before = command.current if isinstance(command, TakeSnapshot) else None
             await self._report_change("saved", before, event.snapshot, "")
-        elif isinstance(event, ev.Integrated) and isinstance(command, Integrate):
-            if event.complete:
+        elif isinstance(event, ev.Integrated):
+            if event.complete and isinstance(command, Integrate):
                 self.synced_at = time.time()
                 lane = self._lanes.get(event.theirs, "")
                 await self._report_change("applied", command.current, event.current, lane, command.theirs)

@@ -50,6 +50,25 @@ def test_an_agent_that_is_killed_again_and_again_loses_nothing(fleet: Fleet) -> 
     assert {d.git("fsck", "--no-dangling") for d in fleet.devices} == {""}
 
 
+def test_a_killed_agent_has_not_made_the_files_it_was_applying_its_own(fleet: Fleet) -> None:
+    laptop, desktop = fleet.devices
+    for number in range(400):
+        laptop.write(f"many/{number}", "first\n")
+    fleet.equal(seconds=30)
+    for round_ in range(3):
+        for number in range(400):
+            laptop.write(f"many/{number}", f"second {round_}\n")
+        until(lambda n=round_: any(c == b"second %d\n" % n for _, c in entries(desktop.root).values()))  # type: ignore[misc]
+        desktop.kill()
+        for number in range(400):
+            laptop.write(f"many/{number}", f"third {round_}\n")
+        until(lambda: not laptop.status()["pending"])
+        desktop.start()
+        fleet.equal(seconds=30)
+    assert not [name for name in entries(desktop.root) if b"conflict" in name]
+    assert {content for name, (_, content) in entries(laptop.root).items() if name[:4] == b"many"} == {b"third 2\n"}
+
+
 def test_sigterm_ends_it_within_two_seconds_in_the_middle_of_a_large_change(fleet: Fleet) -> None:
     laptop, desktop = fleet.devices
     for number in range(2000):
