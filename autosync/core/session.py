@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from autosync.core import events as ev
+from autosync.core.branchturns import BranchTurns
 from autosync.core.commands import (
     Announce,
     Command,
@@ -87,8 +88,9 @@ class Session:
         self._sweep_at: float | None = None
         self._sweep_wait = LATE_WRITERS
         self._hub = HubTalk(interval=settings.hub_interval) if settings.hub else None
-        self._uncommitted = False
-        self._branch_due: float | None = None
+        self._branch: BranchTurns | None = None
+        if settings.auto_commit:
+            self._branch = BranchTurns(name=settings.name, commit_after=settings.commit_after, hub=settings.hub)
         self._ancestor: ev.AncestorMissing | None = None
         self._ancestors = 0
         self._inexact: SnapshotId | None = None
@@ -114,7 +116,8 @@ class Session:
         return min(times)
 
     def _local_times(self) -> list[float]:
-        times = [t for t in (self._debounce.deadline(), self._branch_due, self._sweep_at) if t is not None]
+        turn = self._branch.due if self._branch else None
+        times = [t for t in (self._debounce.deadline(), turn, self._sweep_at) if t is not None]
         if self._look_at_all or self._look_at_base:
             times.append(0.0)
         if self._to_integrate() is not None:
@@ -242,7 +245,8 @@ class Session:
             self.current = event.current
             self.last_sync = now
             if event.current.id == event.theirs:
-                self._uncommitted, self._branch_due = False, None
+                if self._branch:
+                    self._branch.followed()
             else:
                 self._edited_here(now)
         if event.changed_paths:
@@ -284,8 +288,8 @@ class Session:
             tell = self._hub.refused(event, now)
             return [Tell(title=event.title, hint=event.hint)] if tell else []
         self._put_back(now)
-        if event.command in ("Commit", "SyncBranch", "MergeBranch"):
-            self._branch_due = now + self.settings.commit_after
+        if self._branch and event.command in ("Commit", "SyncBranch", "MergeBranch"):
+            self._branch.failed(now)
         again = self._failed.count if self._failed.reason == event.title else 0
         self._failed.again(now, event.title)
         if not event.transient:
@@ -304,8 +308,8 @@ class Session:
             self._hub.listed(listed.pop(self.settings.device, None), now)
         for device, snapshot in listed.items():
             self.peers.listed(device, snapshot)
-        if self.settings.auto_commit and self._branch_due is None:
-            self._branch_due = now
+        if self._branch:
+            self._branch.looked_at_hub(now)
         return []
 
     def _branch_settled(self, event: ev.BranchSettled, now: float) -> list[Command]:
@@ -314,9 +318,8 @@ class Session:
         if event.current != self.current:
             self.current = event.current
             self._edited_here(now)
-        self._uncommitted = False
-        follow_up = isinstance(local, Commit | MergeBranch) and self.settings.hub
-        self._branch_due = now if follow_up else now + self.settings.commit_after if event.behind else None
+        if self._branch:
+            self._branch.settled(now, committed=isinstance(local, Commit | MergeBranch), behind=event.behind)
         return []
 
     def _time_passed(self, _event: ev.TimePassed, now: float) -> list[Command]:
@@ -445,13 +448,7 @@ class Session:
                 self._news_since = None
                 exact, self._inexact = self._inexact != peer.here.id, None
                 return Integrate(current=self.current, theirs=peer.here, exact=exact, above=self._above())
-        if self._branch_due is not None and now >= self._branch_due:
-            self._branch_due = None
-            if self._uncommitted:
-                return Commit(current=self.current, above=self._above())
-            if self.settings.hub:
-                return SyncBranch(current=self.current, above=self._above())
-        return None
+        return self._branch.command(self.current, now, above=self._above()) if self._branch else None
 
     # -- small questions ----------------------------------------------------------------------
     def _to_fetch(self) -> list[Peer]:
@@ -477,12 +474,8 @@ class Session:
         """Take note of a new state that no other device has made."""
         if self._hub and self.settings.mode is not Mode.RECEIVE:
             self._hub.edited(now)
-        if self.settings.auto_commit and self.current is not None:
-            # Of several devices whose edits were merged, the first by name commits; the
-            # others only if it does not.
-            turns = 1 if self.current.device.split("+")[0] == self.settings.name else 3
-            self._uncommitted = True
-            self._branch_due = now + self.settings.commit_after * turns
+        if self._branch and self.current is not None:
+            self._branch.edited(self.current, now)
 
     def _done_locally(self) -> None:
         self._local, self._failure = None, None
@@ -498,8 +491,8 @@ class Session:
             else:
                 self._look_at_base = True
                 self._debounce.retry(local.paths, now)
-        elif isinstance(local, Commit | SyncBranch):
-            self._branch_due = now
+        elif self._branch and isinstance(local, Commit | SyncBranch):
+            self._branch.put_back(now)
 
     def _state(self) -> str:
         if self.paused:
