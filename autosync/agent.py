@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import time
@@ -246,7 +247,7 @@ class Agent:
             workspace.runner.post(ev.FlushAsked())
         if not arguments.get("wait"):
             return {"synced": True, "waiting": [], "detail": ""}
-        timeout = float(arguments.get("timeout", 60.0))
+        timeout = _number(arguments, "timeout", 60.0)
         results = await asyncio.gather(*(self._wait_for_peers(w, timeout) for w in chosen))
         waiting = sorted({name for _, names in results for name in names})
         details = [detail for detail, _ in results if detail]
@@ -307,7 +308,7 @@ class Agent:
 
     async def _activity(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return what happened after number ``since``, waiting up to ``wait`` seconds for something."""
-        since, wait = int(arguments.get("since", 0)), min(float(arguments.get("wait", 0.0)), 60.0)
+        since, wait = int(_number(arguments, "since", 0.0)), min(_number(arguments, "wait", 0.0), 60.0)
         waiter = asyncio.Event()
         self._activity_waiters.add(waiter)
         try:
@@ -333,6 +334,14 @@ class Agent:
     def _linked(self, workspace: Workspace) -> dict[str, str]:
         peers = self._links.peers(workspace.member.key.id)
         return {p.device: p.address for p in peers if p.connected and p.device is not None}
+
+
+def _number(arguments: dict[str, Any], name: str, default: float) -> float:
+    """Return a finite number that the control socket was given.  Raises :class:`AutosyncError`."""
+    value = arguments.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise AutosyncError(f"{name} must be a number, not {str(value)[:40]!r}", hint="Give seconds, for example 30.")
+    return float(value)
 
 
 class _Listener:
