@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from autosync.apply.application import Application
+from autosync.apply.claim import Claim
 from autosync.apply.content import Stage
 from autosync.apply.limbo import Limbo
 from autosync.apply.obstacle import obstacle_of
@@ -34,11 +35,17 @@ class WorkingTree:
         stage: Stage,
         renames: Renames | None = None,
     ) -> None:
-        """Take over what an agent that was killed has left; ``renames`` are probed if not given."""
+        """Take over what an agent that was killed has left; ``renames`` are probed if not given.
+
+        Raises :class:`TransientError` if ``metadata`` cannot be written to, and
+        :class:`AutosyncError` if another process looks after the working copy.
+        """
         self._root = root
         self._standing = standing
         self._stage = stage
         try:
+            os.makedirs(metadata, mode=0o700, exist_ok=True)
+            self._claim = Claim(metadata, root)
             self._limbo = Limbo(os.path.join(metadata, b"limbo"))
             self._swapper = Swapper(renames or probe(self._limbo.directory), self._limbo)
         except OSError as error:
@@ -51,6 +58,7 @@ class WorkingTree:
     def close(self) -> None:
         """Release the directories; files that are still kept are found again at the next start."""
         self._limbo.close()
+        self._claim.release()
 
     def apply(self, operations: Sequence[Operation]) -> Applied:
         """Perform the operations, each only if its path still is what it expects.

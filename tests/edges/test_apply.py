@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from autosync.apply import WorkingTree
+from autosync.apply.content import Stage
 from autosync.apply.rename import Kernel, Renames, Stepwise, probe
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
 from autosync.errors import AutosyncError, TransientError
@@ -42,16 +43,20 @@ class Copy:
         self.metadata.mkdir(parents=True, exist_ok=True)
         self.contents: dict[str, bytes] = {}
         self.renames = renames
-        self.tree = self.restart()
+        self.tree = self._open()
 
-    def restart(self) -> WorkingTree:
-        self.tree = WorkingTree(
+    def _open(self, standing: Callable[[RelPath], Standing] | None = None, stage: Stage | None = None) -> WorkingTree:
+        return WorkingTree(
             os.fsencode(self.root),
             os.fsencode(self.metadata),
-            standing=self.standing,
-            stage=self.stage,
+            standing=standing or self.standing,
+            stage=stage or self.stage,
             renames=self.renames,
         )
+
+    def restart(self, standing: Callable[[RelPath], Standing] | None = None, stage: Stage | None = None) -> WorkingTree:
+        self.tree.close()
+        self.tree = self._open(standing, stage)
         return self.tree
 
     def standing(self, path: RelPath) -> Standing:
@@ -217,7 +222,7 @@ def test_rules_for_writing_files_are_there_before_the_files(copy: Copy) -> None:
         staged.append(([p for p, _ in entries], (copy.root / "d/.gitattributes").exists()))
         copy.stage(entries, directory)
 
-    tree = WorkingTree(os.fsencode(copy.root), os.fsencode(copy.metadata), standing=copy.standing, stage=stage)
+    tree = copy.restart(stage=stage)
     x = copy.entry(b"x")
     assert tree.apply([op("a", None, x), op("d/.gitattributes", None, x), op("d/z", None, x)]).refused == {}
     assert staged == [([b"d/.gitattributes"], False), ([b"a", b"d/z"], True)]
@@ -279,7 +284,7 @@ def test_a_file_is_replaced_only_when_a_later_write_would_show_in_its_time(copy:
         os.utime(copy.root / "a")
         return copy.standing(path)
 
-    tree = WorkingTree(os.fsencode(copy.root), os.fsencode(copy.metadata), standing=standing, stage=copy.stage)
+    tree = copy.restart(standing=standing)
     assert tree.apply([op("a", new, old)]).refused == {b"a": "it is being written to"}
     assert (copy.root / "a").read_bytes() == b"new"
 
@@ -361,7 +366,7 @@ def test_a_full_disk_while_content_is_prepared_refuses_the_rest(copy: Copy) -> N
         copy.stage(entries[:1], directory)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    tree = WorkingTree(os.fsencode(copy.root), os.fsencode(copy.metadata), standing=copy.standing, stage=stage)
+    tree = copy.restart(stage=stage)
     applied = tree.apply([op("gone", old, None), op("a", old, new), op("b", None, new)])
     assert applied.done == {b"gone": None}
     assert applied.refused == {b"a": "the disk is full", b"b": "the disk is full"}
@@ -467,6 +472,16 @@ def test_a_file_that_is_open_for_writing_is_kept_until_it_is_closed(
         assert copy.in_limbo() != [] or (copy.root / "a").read_bytes() == b"OLD"
     copy.sweep_until(lambda: copy.in_limbo() == [])
     assert (copy.root / "a").read_bytes() == b"OLD"
+
+
+def test_a_second_agent_is_refused(copy: Copy) -> None:
+    with pytest.raises(AutosyncError) as caught:
+        Copy(copy.root)
+    assert caught.value.title == f"another autosync agent (pid {os.getpid()}) looks after {copy.root}"
+    assert caught.value.hint == (
+        f"Remove the path from one of the two configurations, or end the other agent: kill {os.getpid()}"
+    )
+    copy.restart()
 
 
 def test_a_restart_goes_on_looking_after_the_limbo(copy: Copy) -> None:
