@@ -39,6 +39,8 @@ SPOOL = 8 << 20
 """Bytes of a pack from a peer held in memory; more goes to a temporary file."""
 CRASH_PAUSE = 5.0
 """Seconds before a crashed session starts again from the recorded state."""
+STOP_PATIENCE = 0.8
+"""Seconds that a step may take to finish when the agent stops."""
 TIDY_EVERY = 600.0
 """Seconds between looks at whether the store wants packing."""
 
@@ -107,6 +109,8 @@ class Runner:
     _watchers: list[asyncio.Event] = field(default_factory=list)
     _tidied_at: float = 0.0
     _stopped: bool = False
+    abandoned: bool = False
+    """Whether :meth:`stop` left something that touches the working copy unfinished."""
     synced_at: float | None = None
     """Wall clock, in seconds, of the last state taken from another device."""
 
@@ -124,13 +128,18 @@ class Runner:
         self.post(ev.Started(current=current))
 
     async def stop(self) -> None:
-        """End: nothing new is begun, what touches the working copy is finished first."""
+        """End: nothing new is begun; what touches the working copy has a moment to finish."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        network = [t for t in self._tasks if not t.get_name().startswith("local")]
-        for task in network:
+        local = {t for t in self._tasks if t.get_name().startswith("local")}
+        for task in self._tasks - local:
             task.cancel()
+        if local:
+            _, late = await asyncio.wait(local, timeout=STOP_PATIENCE)
+            self.abandoned = bool(late)
+            for task in late:
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- the way in ------------------------------------------------------------------------

@@ -1,0 +1,184 @@
+"""Answers what the command line asks of the running agent."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from autosync.broadcast import Broadcaster
+from autosync.core import events as ev
+from autosync.errors import AutosyncError
+from autosync.link import Links
+from autosync.report import agent_status, is_reachable, workspace_status
+from autosync.runner import Activity
+from autosync.workspace import Workspace
+
+REMEMBERED = 1000
+"""Activities remembered for those who ask what happened."""
+FIRST_PEER = 5.0
+"""Seconds that ``sync --wait`` gives a first peer to show up."""
+
+
+class Answers:
+    """The commands of the control socket: status, sync, pause, resume, activity.
+
+    ``name`` is this device's; ``workspaces`` may grow after construction.
+    """
+
+    def __init__(self, name: str, broadcaster: Broadcaster, links: Links, workspaces: Sequence[Workspace]) -> None:
+        self._name = name
+        self._broadcaster = broadcaster
+        self._links = links
+        self._workspaces = workspaces
+        self._started_at = time.time()
+        self._activities: deque[tuple[int, Activity]] = deque(maxlen=REMEMBERED)
+        self._activity_count = 0
+        self._activity_waiters: set[asyncio.Event] = set()
+
+    def happened(self, activity: Activity) -> None:
+        """Remember an activity and wake those who wait for one."""
+        self._activity_count += 1
+        self._activities.append((self._activity_count, activity))
+        for waiter in self._activity_waiters:
+            waiter.set()
+
+    async def answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to one request.  Raises :class:`AutosyncError`."""
+        answers: dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]] = {
+            "status": self._status,
+            "sync": self._sync,
+            "pause": self._pause,
+            "resume": self._resume,
+            "activity": self._activity,
+        }
+        answer = answers.get(command)
+        if answer is None:
+            raise AutosyncError(f"The agent does not know the command {command!r}", hint="Is it an older version?")
+        return await answer(arguments)
+
+    async def _status(self, _arguments: dict[str, Any]) -> dict[str, Any]:
+        status = agent_status(
+            device=self._name,
+            started_at=self._started_at,
+            channels=[c.status() for c in self._broadcaster.channels],
+        )
+        now = asyncio.get_running_loop().time()
+        status["workspaces"] = [
+            workspace_status(
+                w.member,
+                path=w.config.path,
+                vcs=w.backend.vcs,
+                now=now,
+                linked=self._linked(w),
+                watch=asdict(w.watcher.status()),
+            )
+            for w in self._workspaces
+        ]
+        return status
+
+    async def _sync(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        chosen = self._chosen(arguments)
+        for workspace in chosen:
+            workspace.runner.post(ev.FlushAsked())
+        if not arguments.get("wait"):
+            return {"synced": True, "waiting": [], "detail": ""}
+        timeout = _number(arguments, "timeout", 60.0)
+        results = await asyncio.gather(*(self._wait_for_peers(w, timeout) for w in chosen))
+        waiting = sorted({name for _, names in results for name in names})
+        details = [detail for detail, _ in results if detail]
+        return {"synced": not waiting and not details, "waiting": waiting, "detail": "; ".join(details)}
+
+    async def _wait_for_peers(self, workspace: Workspace, patience: float) -> tuple[str, list[str]]:
+        """Return what is in the way and who has not confirmed, both empty if all is well."""
+        runner = workspace.runner
+        started = asyncio.get_running_loop().time()
+        has_peer = await runner.until(lambda: bool(self._reachable(workspace)), min(patience, FIRST_PEER))
+        left = max(0.0, patience - (asyncio.get_running_loop().time() - started))
+        await runner.until(lambda: self._is_in_sync(workspace), left)
+        if not self._is_in_sync(workspace):
+            halt = runner.session.halt
+            detail = f"{runner.workspace}: {halt.title}" if halt else ""
+            return detail, self._unconfirmed(workspace) or [self._name]
+        if not has_peer and not self._reachable(workspace) and not runner.session.settings.hub:
+            return f"{runner.workspace}: no other device can be reached, so nothing was exchanged", []
+        return "", []
+
+    def _is_in_sync(self, workspace: Workspace) -> bool:
+        session = workspace.runner.session
+        if not session.quiet() or self._unconfirmed(workspace):
+            return False
+        reachable = self._reachable(workspace)
+        return bool(reachable) or not session.settings.hub or session.is_on_hub()
+
+    def _reachable(self, workspace: Workspace) -> list[str]:
+        linked = self._linked(workspace)
+        now = asyncio.get_running_loop().time()
+        return [p.name for p in workspace.runner.session.peers.all() if is_reachable(p, now, linked)]
+
+    def _unconfirmed(self, workspace: Workspace) -> list[str]:
+        current = workspace.runner.session.current
+        linked = self._linked(workspace)
+        now = asyncio.get_running_loop().time()
+        return [
+            p.name
+            for p in workspace.runner.session.peers.all()
+            if is_reachable(p, now, linked) and (current is None or p.tree != current.tree)
+        ]
+
+    async def _pause(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return self._steer(arguments, ev.Paused(), paused=True)
+
+    async def _resume(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        for workspace in self._chosen(arguments):
+            if workspace.runner.session.root_gone:
+                await asyncio.get_running_loop().run_in_executor(workspace.local, workspace.watch_again)
+        return self._steer(arguments, ev.Resumed(), paused=False)
+
+    def _steer(self, arguments: dict[str, Any], event: ev.Event, *, paused: bool) -> dict[str, Any]:
+        chosen = self._chosen(arguments)
+        for workspace in chosen:
+            self._broadcaster.save(workspace.member, paused=paused)
+            workspace.runner.post(event)
+        return {"workspaces": [w.runner.workspace for w in chosen]}
+
+    async def _activity(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return what happened after number ``since``, waiting up to ``wait`` seconds for something."""
+        since, wait = int(_number(arguments, "since", 0.0)), min(_number(arguments, "wait", 0.0), 60.0)
+        waiter = asyncio.Event()
+        self._activity_waiters.add(waiter)
+        try:
+            if self._activity_count <= since and wait > 0:
+                async with asyncio.timeout(wait):
+                    await waiter.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._activity_waiters.discard(waiter)
+        news = [asdict(a) for n, a in self._activities if n > since]
+        return {"next": self._activity_count, "activities": news}
+
+    def _chosen(self, arguments: dict[str, Any]) -> list[Workspace]:
+        path = arguments.get("path")
+        chosen = [w for w in self._workspaces if path in (None, w.config.path)]
+        if not chosen and path is not None:
+            raise AutosyncError(
+                f"The running agent does not keep {path}", hint="Restart the agent after adding a path to its config."
+            )
+        return chosen
+
+    def _linked(self, workspace: Workspace) -> dict[str, str]:
+        peers = self._links.peers(workspace.member.key.id)
+        return {p.device: p.address for p in peers if p.connected and p.device is not None}
+
+
+def _number(arguments: dict[str, Any], name: str, default: float) -> float:
+    """Return a finite number that the control socket was given.  Raises :class:`AutosyncError`."""
+    value = arguments.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise AutosyncError(f"{name} must be a number, not {str(value)[:40]!r}", hint="Give seconds, for example 30.")
+    return float(value)
