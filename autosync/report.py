@@ -62,6 +62,7 @@ def workspace_status(
                 "time": iso(float(c.time)),
             }
             for c in member.state.conflicts
+            if os.path.lexists(os.path.join(os.fsencode(path), c.copy))  # else the user has dealt with it
         ],
         "peers": [_peer(p, status, now, linked) for p in status.peers],
     }
