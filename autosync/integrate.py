@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import time
 
@@ -53,7 +53,13 @@ class Integrator:
     clock: Callable[[], float] = field(default=time)
 
     def integrate(
-        self, ours: Snapshot, theirs: Snapshot, *, exact: bool, above: int
+        self,
+        ours: Snapshot,
+        theirs: Snapshot,
+        *,
+        exact: bool,
+        above: int,
+        without: frozenset[SnapshotId] = frozenset(),
     ) -> Integrated | BranchesDiverged | AncestorMissing:
         """Bring the working copy from ``ours`` to a state that contains ``theirs``.
 
@@ -62,7 +68,8 @@ class Integrator:
         moved, what stands in the working copy is recorded as our own state and the
         result is incomplete: nothing is lost and a later attempt finds it merged.
         """
-        return self._go(_Attempt(start=ours.base, ours=ours, theirs=theirs, above=above), exact=exact)
+        attempt = _Attempt(start=ours.base, ours=ours, theirs=theirs, above=above, without=without)
+        return self._go(attempt, exact=exact)
 
     def resume(self, ours: Snapshot, found: TreeId, *, above: int) -> Integrated | None:
         """Go on with what an agent was applying when it was killed; ``None`` if it was nothing.
@@ -112,13 +119,16 @@ class Integrator:
         if relate(ours, theirs) is Order.BEFORE:
             return theirs
         ancestry = nearest_common(ours, theirs, self.load)
-        if ancestry.missing is not None and exact:
+        if ancestry.missing is not None and exact and ancestry.missing not in attempt.without:
             return AncestorMissing(theirs=theirs.id, ancestor=ancestry.missing)
         origins = Origins(backend=self.backend, load=self.load, known=self.known)
         nearest = with_contained(ancestry.nearest, ours, theirs, self.known)
         ancestor = origins.join(nearest)
+        between = None if is_whole(nearest, ours, theirs) else attempt.first_of(ancestry.unknown)
         base = merge_bases(ancestor.base if ancestor else None, ours.base, theirs.base, self.backend.is_ancestor)
         if base is None:
+            if between is not None and exact:
+                return AncestorMissing(theirs=theirs.id, ancestor=between)
             if theirs.base.commit:
                 self.backend.bring(theirs.base.commit)
             return self._diverged(ours, theirs)
@@ -130,9 +140,9 @@ class Integrator:
             labels=Labels(ours=_side(ours), theirs=_side(theirs)),
             occupied=lambda path: is_occupied(self.backend, origin, path),
         )
-        if merged.conflicts and exact and ancestry.unknown and not is_whole(nearest, ours, theirs):
+        if merged.conflicts and between is not None and exact:
             # What looks like a conflict may be known to one of the states in between.
-            return AncestorMissing(theirs=theirs.id, ancestor=ancestry.unknown[0])
+            return AncestorMissing(theirs=theirs.id, ancestor=between)
         attempt.conflicts = merged.conflicts or attempt.conflicts
         snapshot = self.backend.record(
             tree=self.backend.splice(origin, merged.edits),
@@ -257,7 +267,8 @@ class Integrator:
 class _Attempt:
     """How far one integration has come.
 
-    ``standing`` is what was brought into the working copy and is not part of ``ours``.
+    ``standing`` is what was brought into the working copy and is not part of ``ours``,
+    ``without`` the snapshots that nobody has.
     """
 
     start: Base
@@ -267,6 +278,11 @@ class _Attempt:
     standing: dict[RelPath, Entry | None] = field(default_factory=dict)
     refused: dict[RelPath, str] = field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
+    without: frozenset[SnapshotId] = frozenset()
+
+    def first_of(self, unknown: Sequence[SnapshotId]) -> SnapshotId | None:
+        """Return the first of ``unknown`` that somebody may have."""
+        return next((i for i in unknown if i not in self.without), None)
 
 
 def is_occupied(backend: Backend, tree: TreeId, path: RelPath) -> bool:

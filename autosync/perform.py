@@ -139,7 +139,11 @@ class Performer:
             case Integrate():
                 self._raise_if_busy()
                 return self._integrator.integrate(
-                    command.current, command.theirs, exact=command.exact, above=command.above
+                    command.current,
+                    command.theirs,
+                    exact=command.exact,
+                    above=command.above,
+                    without=command.without,
                 )
             case Commit():
                 return self._branches.commit(command.current, above=command.above)

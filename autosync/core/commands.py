@@ -60,13 +60,15 @@ class Integrate:
     """Bring the working copy from ``current`` to a state that contains ``theirs``.
 
     With ``exact`` the merge waits for the nearest common ancestor, even if that
-    snapshot has to be fetched first; without, the nearest one at hand will do.
+    snapshot has to be fetched first, unless it is among ``without``, which nobody has;
+    else the nearest one at hand will do.
     """
 
     current: Snapshot
     theirs: Snapshot
     exact: bool
     above: int
+    without: frozenset[SnapshotId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

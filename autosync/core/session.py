@@ -93,6 +93,7 @@ class Session:
             self._branch = BranchTurns(name=settings.name, commit_after=settings.commit_after, hub=settings.hub)
         self._ancestor: ev.AncestorMissing | None = None
         self._ancestors = 0
+        self._without: frozenset[SnapshotId] = frozenset()
         self._inexact: SnapshotId | None = None
         self._stopped = True
 
@@ -233,14 +234,14 @@ class Session:
         if fetching.left:
             return [self._fetch_next(fetching)]
         if fetching.for_ancestor_of is not None:
-            self._inexact = fetching.for_ancestor_of
+            self._without |= {fetching.wanted}
         else:
             self.peers.failed(event.wanted, event.reason, now)
         return []
 
     def _integrated(self, event: ev.Integrated, now: float) -> list[Command]:
         self._done_locally()
-        self._ancestors = 0
+        self._ancestors, self._without = 0, frozenset()
         if event.current != self.current:
             self.current = event.current
             self.last_sync = now
@@ -447,7 +448,9 @@ class Session:
             if not self._debounce.pending() or now >= self._news_since + NEWS_PATIENCE:
                 self._news_since = None
                 exact, self._inexact = self._inexact != peer.here.id, None
-                return Integrate(current=self.current, theirs=peer.here, exact=exact, above=self._above())
+                return Integrate(
+                    current=self.current, theirs=peer.here, exact=exact, without=self._without, above=self._above()
+                )
         return self._branch.command(self.current, now, above=self._above()) if self._branch else None
 
     # -- small questions ----------------------------------------------------------------------

@@ -90,6 +90,25 @@ def test_files_of_one_writer_never_conflict(seed: int) -> None:
     assert not [path for path in world.trees()[0] if b"conflict" in path]
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_files_of_one_writer_never_conflict_when_devices_come_and_go(seed: int) -> None:
+    world = World(seed, devices=3, loss=0.3 if seed % 2 else 0.0)
+    world.run(1)
+    for number in range(60):
+        device = world.random.choice(world.devices)
+        if not device.on:
+            world.restart(device)
+        own = b"%s/%d.txt" % (device.name.encode(), world.random.randrange(2))
+        _, before = device.copy.files.get(RelPath(own), (None, b"first\n"))
+        world.write(device, own, before + b"%d\n" % number)
+        if world.random.random() < 0.1:
+            world.crash(world.random.choice(world.devices))
+        world.run(world.random.choice((0.0, 0.05, 0.1, 0.2, 1.0)))
+    _settle(world)
+    _check(world)
+    assert not [path for path in world.trees()[0] if b"conflict" in path]
+
+
 def _git_step(world: World, device: Device, number: int) -> None:
     dice = world.random.random()
     user = device.copy.user

@@ -201,7 +201,8 @@ def test_a_missing_ancestor_is_fetched_from_a_peer_and_done_without_if_nobody_ha
         session.handle(ev.SnapshotFetched(wanted=wanted, source="", snapshot=None, reason="gone"), 2.3), Integrate
     )
     assert isinstance(integrate, Integrate)
-    assert not integrate.exact
+    assert integrate.exact
+    assert integrate.without == {wanted}
 
 
 def test_a_missing_ancestor_waits_for_the_fetch_that_is_under_way() -> None:
