@@ -39,12 +39,18 @@ class BranchTurns:
             self.due = now
 
     def settled(self, now: float, *, committed: bool, behind: bool) -> None:
-        """Take note that a turn ended; ``behind`` means that the hub has moved on meanwhile."""
-        self._uncommitted = False
-        if committed and self._hub:
-            self.due = now
-        else:
-            self.due = now + self._commit_after if behind else None
+        """Take note that a turn ended; ``behind`` means that the hub has moved on meanwhile.
+
+        What :meth:`edited` told of it stays due: taking in the hub's branch can leave a merge
+        with edits that were another device's to commit, and that device follows.
+        """
+        if committed:
+            self._uncommitted = False
+            self.due = now if self._hub else None
+        elif behind:
+            self.due = now + self._commit_after
+        elif not self._uncommitted:
+            self.due = None
 
     def put_back(self, now: float) -> None:
         """Take note that a turn did nothing, since git was busy."""
