@@ -12,6 +12,7 @@ from autosync.cli.demo.fleet import Fleet
 from autosync.cli.demo.livelog import LiveLog
 from autosync.cli.demo.script import is_equal, play
 from autosync.cli.failures import FAILED, OK
+from autosync.errors import AutosyncError
 
 
 @click.command(epilog="Example: autosync demo --once --json")
@@ -42,12 +43,12 @@ def demo(*, once: bool, as_json: bool, channel: str, directory: Path, keep: bool
         if not as_json:
             click.echo(line)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
-    made = False
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # they end it as Ctrl-C does
+        signal.signal(ending, signal.default_int_handler)
+    remove = not keep
     try:
         show("Starting a hub and three devices ...")
         fleet.prepare()
-        made = True
         fleet.start()
         for device in fleet.devices:
             show(f"  {device.name:8} {device.path}")
@@ -68,9 +69,12 @@ def demo(*, once: bool, as_json: bool, channel: str, directory: Path, keep: bool
             return OK
         finally:
             log.stop()
+    except AutosyncError:
+        remove = False  # what the error tells the user to read lies there
+        raise
     finally:
-        if made:
-            fleet.stop(remove=not keep)
+        fleet.stop(remove=remove)
+        if remove or keep:
             show("The demo has ended.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -12,9 +13,10 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from autosync.backends.git.cli import Git
+from autosync.cli.demo.offspring import end_with_parent
 from autosync.cli.demo.prosody import ACCOUNT, DOMAIN, Prosody
 from autosync.control import call
 from autosync.errors import AutosyncError
@@ -23,7 +25,7 @@ from autosync.sealing import create_key
 NAMES = ("laptop", "desktop", "server")
 WORKSPACE = "demo"
 MARK = ".autosync-demo"
-"""The file that says: this folder was made by the demo and may be removed by it."""
+"""The file that says: this folder was made by the demo and may be removed by it.  A running demo has it locked."""
 _STARTING = 30.0
 _STOPPING = 3.0
 
@@ -58,24 +60,13 @@ class Fleet:
     def __init__(self, root: Path, *, xmpp: bool) -> None:
         self.root = root
         self.devices = [DemoDevice(name, root / name, root / ".devices" / name) for name in NAMES]
-        self._xmpp = xmpp
-        self._prosody: Prosody | None = None
+        self._prosody = Prosody() if xmpp else None
+        self._mark: TextIO | None = None
 
     def prepare(self) -> None:
         """Make the folders.  Raises :class:`AutosyncError` if ``root`` is somebody's."""
-        if self.root.exists():
-            if not (self.root / MARK).is_file():
-                raise AutosyncError(
-                    f"{self.root} exists and was not made by the demo",
-                    hint="Move it away, or choose another folder with --directory.",
-                )
-            shutil.rmtree(self.root)
-        self.root.mkdir(parents=True)
-        (self.root / MARK).write_text("Made by `autosync demo`, which removes this folder when it ends.\n")
-        if self._xmpp:
-            home = self.root / ".devices" / "prosody"
-            home.mkdir(parents=True)
-            self._prosody = Prosody(home)
+        self._take_root()
+        if self._prosody is not None:
             self._prosody.start()
         hub = self.root / "hub.git"
         git = Git(os.fsencode(self.root))
@@ -95,6 +86,33 @@ class Fleet:
                 copy.run("commit", "--quiet", "-m", "Start")
                 copy.run("push", "--quiet", "-u", "origin", "main")
             self._write_config(device, key_file)
+
+    def _take_root(self) -> None:
+        """Make an empty ``root``; what a killed demo left there goes."""
+        if self.root.exists() or self.root.is_symlink():
+            if not (self.root / MARK).is_file():
+                raise AutosyncError(
+                    f"{self.root} exists and was not made by the demo",
+                    hint="Move it away, or choose another folder with --directory.",
+                )
+            self._lock_mark().close()
+            shutil.rmtree(self.root)
+        self.root.mkdir(parents=True)
+        self._mark = self._lock_mark()
+        self._mark.write("Made by `autosync demo`, which removes this folder when it ends.\n")
+        self._mark.flush()
+
+    def _lock_mark(self) -> TextIO:
+        mark = (self.root / MARK).open("a", encoding="utf-8")
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            mark.close()
+            raise AutosyncError(
+                f"Another demo runs in {self.root}",
+                hint="End that one, or choose another folder with --directory.",
+            ) from None
+        return mark
 
     def _write_config(self, device: DemoDevice, key_file: Path) -> None:
         device.home.mkdir(parents=True)
@@ -133,6 +151,7 @@ class Fleet:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,  # Ctrl-C is for the demo, which then ends the agents in order
+                    preexec_fn=end_with_parent,  # noqa: PLW1509  # no thread runs yet
                 )
         deadline = time.monotonic() + _STARTING
         for device in self.devices:
@@ -156,7 +175,7 @@ class Fleet:
         return {device.name: device.status()["tree"] for device in self.devices}
 
     def stop(self, *, remove: bool) -> None:
-        """End everything, and remove the folder if it is to go."""
+        """End everything that was started, and remove the folder if it is to go and was made here."""
         running = [d.process for d in self.devices if d.process is not None]
         for process in running:
             with contextlib.suppress(ProcessLookupError):
@@ -168,6 +187,8 @@ class Fleet:
                 process.kill()
                 process.wait()
         if self._prosody is not None:
-            self._prosody.stop()
-        if remove and (self.root / MARK).is_file():
-            shutil.rmtree(self.root, ignore_errors=True)
+            self._prosody.stop(remove=remove)
+        if self._mark is not None:  # else the folder is not ours
+            if remove:
+                shutil.rmtree(self.root, ignore_errors=True)
+            self._mark.close()

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from autosync.cli.demo.offspring import end_with_parent
 from autosync.errors import AutosyncError
 
 DOMAIN = "localhost"
@@ -48,15 +50,16 @@ VirtualHost "{domain}"
 
 
 class Prosody:
-    """The server, its certificate and one account; everything lies in ``root``."""
+    """The server, its certificate and one account; everything lies in ``root``, a temporary folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self) -> None:
         if shutil.which("prosody") is None:
             raise AutosyncError(
                 "Prosody is not installed, so the demo cannot use XMPP",
                 hint="Install it (Debian: apt-get install prosody), or run `autosync demo` without --channel xmpp.",
             )
-        self.root = root
+        # Not below the demo's folder: Prosody never runs as root, and root's home is root's alone.
+        self.root = Path(tempfile.mkdtemp(prefix="autosync-demo-prosody-"))
         self.port = _free_port()
         self.password = secrets.token_urlsafe(16)
         self._process: subprocess.Popen[bytes] | None = None
@@ -90,19 +93,21 @@ class Prosody:
                 user=owner.pw_uid if owner else None,
                 group=owner.pw_gid if owner else None,
                 extra_groups=[] if owner else None,
+                preexec_fn=end_with_parent,  # noqa: PLW1509  # no thread runs yet
             )
         self._wait()
 
-    def stop(self) -> None:
-        """End the server."""
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(3)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def stop(self, *, remove: bool) -> None:
+        """End the server, and remove its folder if it is to go."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(3)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if remove:
+            shutil.rmtree(self.root, ignore_errors=True)
 
     def _wait(self) -> None:
         assert self._process is not None  # noqa: S101  # start() has set it
