@@ -148,7 +148,7 @@ class Session:
             phase=self._phase(),
             current=self.current,
             pending=self._debounce.pending() + (1 if self._look_at_all or self._look_at_base else 0),
-            waiting_for=self._busy.reason or self._failed.reason or (self._hub.failed.reason if self._hub else ""),
+            waiting_for=self._waiting_for(),
             halt=self.halt,
             last_sync=self.last_sync,
             hub=self._hub.latest if self._hub else None,
@@ -501,6 +501,11 @@ class Session:
         if self.paused:
             return "paused"
         return "halted" if self.halt else "ok"
+
+    def _waiting_for(self) -> str:
+        hub = self._hub.failed.reason if self._hub else ""
+        news = next((p.reason for p in self._to_fetch() if p.reason), "")
+        return self._busy.reason or self._failed.reason or hub or news
 
     def _phase(self) -> str:
         if self._stopped:

@@ -438,3 +438,25 @@ def test_what_the_base_already_holds_is_not_judged(pair: Pair) -> None:
         one.trees.splice(tree, {RelPath(b"a"): one.blob(b"y")}), base=Base(commit=CommitId(commit), branch=None)
     )
     assert pair.inline(snapshot) == snapshot
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_is_told_as_one_and_leaves_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=True)
+    try:
+        one = Device(new_repository(tmp_path / "one"))
+        two = Device(clone(one.root, disk / "two"))
+        snapshot = one.snap({"big": os.urandom(4 << 20)})
+        packed = one.served(snapshot.id, list(two.exchange.haves()))
+        with pytest.raises(TransientError) as caught:
+            two.exchange.receive(snapshot.id, io.BytesIO(packed))
+        assert caught.value.title == "The disk is full: what the others saved does not fit into the store"
+        assert two.leftovers() == []
+        subprocess.run(["mount", "-o", "remount,size=30m", disk], check=True)
+        assert two.exchange.receive(snapshot.id, io.BytesIO(packed)) == snapshot
+        two.close()
+        one.close()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)

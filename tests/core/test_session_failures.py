@@ -160,6 +160,7 @@ def test_sources_are_tried_in_order_and_again_later() -> None:
     ]
     assert not of(session.handle(nothing, 2.3), Fetch)
     assert session.peers.all()[0].reason == "no route"
+    assert session.status().waiting_for == "no route"
     deadline = session.deadline()
     assert deadline == pytest.approx(3.3)
     assert of(session.handle(ev.TimePassed(), 3.4), Fetch) == [first]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -17,7 +18,7 @@ from autosync.backends.git.cli import Git, GitFailed
 from autosync.backends.git.objects import Slot, commit_tree, parse_tree
 from autosync.backends.git.repository import Repository
 from autosync.core.model import CommitId, Snapshot, SnapshotId
-from autosync.errors import Missing, Unsafe
+from autosync.errors import Missing, TransientError, Unsafe
 
 PREFIX = b"incoming-"
 """How the directories of transfers under way are called, in the store's ``objects``."""
@@ -203,12 +204,17 @@ def _copy(source: BinaryIO, sink: BinaryIO, hash_name: str) -> bool:
     return digest.digest() == tail
 
 
-def _failure(text: str) -> Missing | Unsafe:
+def _failure(text: str) -> Missing | Unsafe | TransientError:
     """Return what the last words of a failed index-pack mean."""
     said = text.splitlines()[-1][:300] if text else "no message"
     if any(sign in text for sign in _ABSENT):
         return Missing(
             f"A pack that arrived builds on objects that are not here: {said}",
             hint="It will be fetched from another source.",
+        )
+    if os.strerror(errno.ENOSPC) in text:
+        return TransientError(
+            "The disk is full: what the others saved does not fit into the store",
+            hint="Make room where the working copy is; it is fetched again by itself.",
         )
     return Unsafe(f"A pack that arrived was refused: {said}", hint=_HINT)
