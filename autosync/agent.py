@@ -71,7 +71,8 @@ class Agent:
             control = ControlServer(os.path.join(self.config.state_dir, SOCKET_NAME), self._answers.answer)
             await control.start()
             stack.push_async_callback(control.stop)
-            log.info("agent %s is up, pid %d, %d working copies", self._device, os.getpid(), len(self.workspaces))
+            kept = ", ".join(path.workspace for path in self.config.paths)
+            log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
             await stop.wait()
             await self._broadcaster.say_farewell()
             for workspace in self.workspaces:

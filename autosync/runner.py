@@ -356,5 +356,16 @@ class Runner:
             lane=lane,
             text=text,
         )
-        log.info("%s: %s %s%s", self.workspace, kind, ", ".join(paths) or text, f" ({lane})" if lane else "")
+        if kind != "told":  # which is in the log as a warning
+            log.info("%s: %s %s%s", self.workspace, kind, _content_of(activity), f" ({lane})" if lane else "")
         self.outside.happened(activity)
+
+
+def _content_of(activity: Activity) -> str:
+    """Return the log's words for what was saved, applied or committed."""
+    rest = activity.count - len(activity.paths)
+    if activity.paths:
+        return ", ".join(activity.paths) + (f" and {rest} more" if rest else "")
+    if activity.kind == "applied":
+        return f"the state of {activity.text}"
+    return f"the state at {activity.text[:10]}" if activity.text else "the first state"

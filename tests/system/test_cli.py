@@ -9,6 +9,7 @@ import re
 import signal
 import stat
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -292,6 +293,25 @@ def test_an_agent_is_asked_steered_and_stopped(running: Home) -> None:
         finally:
             agent.kill()
     assert running.run("--config", running.config, "status").returncode == 1
+
+
+def test_the_log_says_what_was_saved(running: Home) -> None:
+    running.git("notes", "commit", "--quiet", "--allow-empty", "-m", "Start")
+    base = running.git("notes", "rev-parse", "HEAD")[:10]
+    with running.start("--config", running.config, "run") as agent:
+        assert agent.stdout is not None
+        try:
+            assert line_with(" is up, ", agent.stdout).endswith(f"is up, pid {agent.pid}: notes\n")
+            assert line_with("notes: saved", agent.stdout).endswith(f"notes: saved the state at {base}\n")
+            (running.path / "notes/first.txt").write_text("text")
+            assert line_with("notes: saved", agent.stdout).endswith("notes: saved first.txt\n")
+        finally:
+            agent.kill()
+
+
+def line_with(words: str, log: Iterable[str]) -> str:
+    """Return the log's next line that holds ``words``."""
+    return next(line for line in log if words in line)
 
 
 def test_check_tells_what_is_right(running: Home) -> None:
