@@ -45,7 +45,7 @@ class Finding:
 
 def check_configuration(config: Config, option: str | None) -> Iterator[Finding]:
     """Tell which file is in force and what it configures."""
-    yield Finding(Level.OK, "config", f'{config.source}: device "{config.device}", {len(config.paths)} path(s)')
+    yield Finding(Level.OK, "config", f'{config.source}: device "{config.device}"')
     for place in candidates(option, os.environ):
         if place != config.source and os.path.isfile(place):
             detail = f"{place} exists too and is not read: {config.source} comes first"
@@ -100,7 +100,7 @@ def _check_watches(config: Config) -> Finding:
     needed = sum(_count_directories(os.fsencode(path.path)) for path in config.paths)
     with open(_WATCHES, encoding="ascii") as file:
         allowed = int(file.read())
-    detail = f"at most {needed} directories, {allowed} watches are allowed"
+    detail = f"directories to watch: {needed}; allowed: {allowed}"
     if needed + _SPARE_WATCHES <= allowed or needed * 2 <= allowed:
         return Finding(Level.OK, "inotify", detail)
     level = Level.WARN if needed <= allowed else Level.FAIL
@@ -165,7 +165,7 @@ def _check_hub(path: PathConfig, backend: GitBackend) -> Finding:
         backend.probe_hub()
     except AutosyncError as error:
         return Finding(Level.FAIL, what, error.title, error.hint)
-    return Finding(Level.OK, what, f"can be read and written, holds {len(devices)} device(s) of this workspace")
+    return Finding(Level.OK, what, f"can be read and written; devices of this workspace there: {len(devices)}")
 
 
 def check_xmpp(config: Config, xmpp: XmppConfig) -> Finding:
