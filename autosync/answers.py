@@ -121,14 +121,9 @@ class Answers:
         return [p.name for p in workspace.runner.session.peers.all() if is_reachable(p, now, linked)]
 
     def _unconfirmed(self, workspace: Workspace) -> list[str]:
-        current = workspace.runner.session.current
         linked = self._linked(workspace)
         now = asyncio.get_running_loop().time()
-        return [
-            p.name
-            for p in workspace.runner.session.peers.all()
-            if is_reachable(p, now, linked) and (current is None or p.tree != current.tree)
-        ]
+        return [p.name for p in workspace.runner.session.unconfirmed() if is_reachable(p, now, linked)]
 
     async def _pause(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return self._steer(arguments, ev.Paused(), paused=True)

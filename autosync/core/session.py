@@ -23,7 +23,7 @@ from autosync.core.commands import (
 )
 from autosync.core.debounce import Debouncer
 from autosync.core.hubtalk import HubTalk
-from autosync.core.model import Snapshot, SnapshotId
+from autosync.core.model import Order, Snapshot, SnapshotId
 from autosync.core.retry import Retry
 from autosync.core.settings import Halt, Mode, SessionSettings, SessionStatus
 from autosync.core.sources import HELLO, Peer, Peers
@@ -32,9 +32,10 @@ BUSY_FIRST, BUSY_MOST = 0.05, 2.0
 """Seconds between looks while the user's own git or hg is at work."""
 FAILED_FIRST, FAILED_MOST = 1.0, 60.0
 """Seconds between attempts after a failure that may pass."""
-METADATA_SETTLE = 0.03
-"""Seconds of quiet below .git or .hg before the working copy is read: git moves HEAD a moment
-after it gave its index lock back, and half a checkout must not be mistaken for edits."""
+METADATA_SETTLE, METADATA_MOST = 0.03, 1.0
+"""Seconds of quiet below .git or .hg before the working copy is read, and the longest wait for
+it: git moves HEAD a moment after it gave its index lock back, and half a checkout must not be
+mistaken for edits; but a shell prompt that asks git all the time must not hold saves back."""
 PATIENCE_WITH_PASSING = 4
 """Repetitions of a failure that should pass by itself before the user is told of it."""
 LATE_WRITERS, LATE_WRITERS_MOST = 3.0, 60.0
@@ -78,6 +79,8 @@ class Session:
         self._look_at_all = True
         self._look_at_base = False
         self._metadata_quiet_at = 0.0
+        self._metadata_quiet_by = 0.0
+        self._metadata_at = 0.0
         self._news_since: float | None = None
         self._busy = Retry(BUSY_FIRST, BUSY_MOST)
         self._failed = Retry(FAILED_FIRST, FAILED_MOST)
@@ -168,6 +171,24 @@ class Session:
             and self._to_integrate() is None
         )
 
+    def unconfirmed(self) -> tuple[Peer, ...]:
+        """Return the peers that have not said yet that they are where this device is.
+
+        A peer that keeps edits to itself can never be; one that only receives has done its
+        part when it has everything, one that only sends when the others have.
+        """
+        current, mode = self.current, self.settings.mode
+        if current is None:
+            return self.peers.all()
+        if mode is Mode.RECEIVE:
+            return tuple(self.peers.news(current))
+        differing = [p for p in self.peers.all() if p.tree != current.tree and not (p.heard and p.snapshot is None)]
+        if mode is Mode.TWO_WAY:
+            return tuple(differing)
+        return tuple(
+            p for p in differing if p.version is None or current.version.compare(p.version) is not Order.BEFORE
+        )
+
     def is_on_hub(self) -> bool:
         """Return whether the hub has the state that this device made last."""
         return self._hub is not None and self._hub.settled
@@ -187,7 +208,10 @@ class Session:
 
     def _metadata_changed(self, _event: ev.MetadataChanged, now: float) -> list[Command]:
         self._look_at_base = True
-        self._metadata_quiet_at = now + METADATA_SETTLE
+        if now > self._metadata_at + METADATA_SETTLE:
+            self._metadata_quiet_by = now + METADATA_MOST
+        self._metadata_at = now
+        self._metadata_quiet_at = min(now + METADATA_SETTLE, self._metadata_quiet_by)
         self._busy.at = min(self._busy.at, now)
         return []
 
@@ -383,6 +407,7 @@ class Session:
         if self._local is None and now >= max(self._busy.at, self._failed.at, self._metadata_quiet_at):
             self._local = self._next_local(now)
             if self._local is not None:
+                self._metadata_quiet_by = now + METADATA_MOST
                 commands.append(self._local)
         return commands
 

@@ -23,7 +23,7 @@ from autosync.core.commands import (
 from autosync.core.events import Announcement, PathHint, Touch
 from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.session import ANCESTORS, PATIENCE_WITH_PASSING, Session
-from autosync.core.settings import SessionSettings
+from autosync.core.settings import Mode, SessionSettings
 
 ME, OTHER = DeviceId("me-00000001"), DeviceId("you-00000002")
 BASE = Base(commit=None, branch="refs/heads/main")
@@ -411,3 +411,46 @@ def test_kept_words_do_not_make_a_device_present() -> None:
     assert not of(commands, Announce)
     assert [str(c.source) for c in of(commands, Fetch) if isinstance(c, Fetch)] == [f"peer {OTHER}"]
     assert [p.seen for p in session.peers.all()] == [0.0]
+
+
+def test_polling_of_git_does_not_hold_a_save_back_for_long() -> None:
+    session = started()
+    touch(session, 2.0)
+    session.handle(ev.SnapshotTaken(snapshot=session.current, changed=False), 2.001)
+    session.handle(ev.PathsChanged(hints=(PathHint(path=RelPath(b"b.txt"), touch=Touch.WRITTEN),)), 2.01)
+    now, looks = 2.02, []
+    while now < 4.0 and not looks:
+        looks = of(session.handle(ev.MetadataChanged(), now), TakeSnapshot)
+        looks += of(session.handle(ev.TimePassed(), now), TakeSnapshot)
+        now += 0.02
+    assert now == pytest.approx(3.06, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("mode", "theirs", "waiting"),
+    [
+        (Mode.TWO_WAY, snapshot("s1", 1), 0),
+        (Mode.TWO_WAY, snapshot("s2", 1, 1), 1),
+        (Mode.SEND, snapshot("s2", 1, 1), 0),
+        (Mode.SEND, snapshot("s2", 0, 1), 1),
+        (Mode.RECEIVE, snapshot("s2", 1, 1), 1),
+        (Mode.RECEIVE, snapshot("s0", 0), 0),
+    ],
+)
+def test_what_counts_as_confirmed_depends_on_the_mode(mode: Mode, theirs: Snapshot, waiting: int) -> None:
+    session = started(SessionSettings(device=ME, name="me", mode=mode))
+    session.handle(announcement(theirs, inline=b""), 2.0)
+    assert len(session.unconfirmed()) == waiting
+
+
+def test_a_peer_that_keeps_its_edits_to_itself_is_not_waited_for() -> None:
+    session = started()
+    said = announcement(snapshot("s2", 1, 1))
+    session.handle(replace(said, announcement=replace(said.announcement, snapshot=None)), 2.0)
+    assert session.unconfirmed() == ()
+
+
+def test_before_the_first_look_nobody_has_confirmed() -> None:
+    session = Session(SessionSettings(device=ME, name="me"))
+    session.handle(announcement(snapshot("s2", 0, 1)), 0.0)
+    assert len(session.unconfirmed()) == 1
