@@ -112,7 +112,7 @@ class Runner:
     abandoned: bool = False
     """Whether :meth:`stop` left something that touches the working copy unfinished."""
     synced_at: float | None = None
-    """Wall clock, in seconds, of the last state taken from another device."""
+    """Wall clock, in seconds, when another device last was known to have the same content."""
 
     def __post_init__(self) -> None:
         self.session = Session(self.settings)
@@ -160,6 +160,9 @@ class Runner:
             return
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: %s: %s -> %s", self.workspace, type(event).__name__, before, self.session.status().phase)
+        current = self.session.current
+        if isinstance(event, ev.Announced) and current is not None and event.announcement.tree == current.tree:
+            self.synced_at = time.time()
         for command in commands:
             self._perform(command)
         self._set_timer()

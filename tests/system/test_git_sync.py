@@ -440,6 +440,18 @@ def test_first_contact_keeps_what_both_have(apart: Fleet) -> None:
     assert b"d/x" not in found
 
 
+def test_both_know_when_they_last_were_in_sync(apart: Fleet) -> None:
+    (laptop, desktop) = apart.clone(apart.seed(FILES, hub=False), "laptop", "desktop")
+    apart.configure(apart.devices)
+    apart.start()
+    apart.equal()
+    for device in (laptop, desktop):
+        device.end()
+    apart.start()
+    # Nothing is exchanged any more: all that comes is that the other has the same.
+    until(lambda: all(d.status()["last-sync"] for d in (laptop, desktop)), why=lambda: (laptop.log, desktop.log))
+
+
 @pytest.mark.parametrize("branch", ["main", "master"])
 def test_an_empty_repository_joins_one_with_history(apart: Fleet, branch: str) -> None:
     (laptop,) = apart.clone(apart.seed(FILES, hub=False), "laptop")
