@@ -16,15 +16,17 @@ _LISTED = 50
 def commit_message(changes: Sequence[Change], *, device: str, time: int) -> str:
     """Return subject and body: what was added, changed, renamed and removed, on which device, when.
 
+    What the subject names is not listed again.
     ``time`` is in seconds since the epoch and shown in UTC.
     """
     lines = _lines(changes)
     subject = _subject(lines)
     stamp = datetime.fromtimestamp(time, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    listed = [f"{verb} {what}" for verb, what in lines[:_LISTED]]
+    listed = [f"{verb} {what}" for verb, what in lines[:_LISTED]] if len(lines) > _NAMED else []
     if len(lines) > _LISTED:
         listed.append(f"and {len(lines) - _LISTED} more")
-    return "\n".join([subject, "", *listed, "", f"By autosync on {device}, {stamp}."]) + "\n"
+    paragraphs = [[subject], listed, [f"By autosync on {device}, {stamp}."]]
+    return "\n\n".join("\n".join(paragraph) for paragraph in paragraphs if paragraph) + "\n"
 
 
 def _subject(lines: Sequence[tuple[str, str]]) -> str:

@@ -18,9 +18,14 @@ def test_few_changes_are_named_in_the_subject() -> None:
     message = commit_message(
         [change(b"a", None, "1"), change(b"b", "2", "3"), change(b"c", "4", None)], device="laptop", time=0
     )
-    assert message == (
-        "Add a; Change b; Remove c\n\nAdd a\nChange b\nRemove c\n\nBy autosync on laptop, 1970-01-01 00:00:00 UTC.\n"
+    assert message == "Add a; Change b; Remove c\n\nBy autosync on laptop, 1970-01-01 00:00:00 UTC.\n"
+
+
+def test_what_the_subject_only_counts_is_listed() -> None:
+    message = commit_message(
+        [change(name, None, name.decode()) for name in (b"a", b"b", b"c", b"d")], device="d", time=0
     )
+    assert message == ("Add 4 files\n\nAdd a\nAdd b\nAdd c\nAdd d\n\nBy autosync on d, 1970-01-01 00:00:00 UTC.\n")
 
 
 def test_a_rename_is_called_one() -> None:
@@ -36,7 +41,7 @@ def test_many_changes_are_counted_and_the_list_is_cut() -> None:
 
 
 def test_no_change_is_a_merge() -> None:
-    assert commit_message([], device="laptop", time=0).startswith("Merge\n")
+    assert commit_message([], device="laptop", time=0) == "Merge\n\nBy autosync on laptop, 1970-01-01 00:00:00 UTC.\n"
 
 
 def test_a_name_cannot_break_the_message() -> None:
