@@ -1,8 +1,7 @@
-"""inotify(7) through watchdog's bindings: watches in, raw events out.
+"""inotify(7) through watchdog's bindings: watches in, raw events out."""
 
-watchdog's observers watch recursively by themselves, hold every move back for half a second
-and hide cookies and overflows; only its bindings are used, and only here.
-"""
+# watchdog's observers watch recursively by themselves, hold every move back for half a second
+# and hide cookies and overflows; only its bindings are used, and only here.
 
 from __future__ import annotations
 
