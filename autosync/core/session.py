@@ -84,6 +84,7 @@ class Session:
         self._news_since: float | None = None
         self._busy = Retry(BUSY_FIRST, BUSY_MOST)
         self._failed = Retry(FAILED_FIRST, FAILED_MOST)
+        self._blocked = Retry(FAILED_FIRST, FAILED_MOST)
         self._announced: tuple[SnapshotId | None, str, bool] | None = None
         self._announce_again = False
         self._greet = False
@@ -126,7 +127,7 @@ class Session:
             times.append(0.0)
         if self._to_integrate() is not None:
             waits = self._news_since is not None and self._debounce.pending()
-            times.append((self._news_since or 0.0) + NEWS_PATIENCE if waits else 0.0)
+            times.append(max((self._news_since or 0.0) + NEWS_PATIENCE if waits else 0.0, self._blocked.at))
         return times
 
     @property
@@ -236,6 +237,7 @@ class Session:
 
     def _snapshot_taken(self, event: ev.SnapshotTaken, now: float) -> list[Command]:
         self._done_locally()
+        self._blocked.at = min(self._blocked.at, now + FAILED_FIRST)  # what was in the way may be gone
         self._debounce.retry(event.torn, now)
         if not event.keeps:
             self._sweep_at = None
@@ -276,8 +278,10 @@ class Session:
                 self._edited_here(now)
         if event.changed_paths:
             self._sweep_at, self._sweep_wait = now + LATE_WRITERS, LATE_WRITERS
-        if not event.complete:
-            self._failed.again(now, event.reason or "the base could not be moved yet")
+        if event.complete:
+            self._blocked.clear()
+        else:
+            self._blocked.again(now, event.reason or "the base could not be moved yet")
         self._debounce.retry(event.again, now)
         self._look_at_all = self._look_at_all or self.settings.conservative
         return []
@@ -293,6 +297,7 @@ class Session:
         if self.current is None:
             return []
         before = self.halt
+        self._blocked.clear()
         self.peers.refused(event.theirs, self.current.id, event.reason, event.hint)
         if self.settings.auto_commit and not merging:
             for peer in self.peers.all():
@@ -315,8 +320,10 @@ class Session:
         self._put_back(now)
         if self._branch and event.command in ("Commit", "SyncBranch", "MergeBranch"):
             self._branch.failed(now)
-        again = self._failed.count if self._failed.reason == event.title else 0
-        self._failed.again(now, event.title)
+        # What the others saved may have to wait; what is saved here has not.
+        retry = self._blocked if event.command == "Integrate" else self._failed
+        again = retry.count if retry.reason == event.title else 0
+        retry.again(now, event.title)
         if not event.transient:
             self._failure = Halt(title=event.title, hint=event.hint)
         tell_at = PATIENCE_WITH_PASSING if event.transient else 0
@@ -367,6 +374,7 @@ class Session:
         self._look_at_all = True
         self._busy.clear()
         self._failed.clear()
+        self._blocked.clear()
         if self._hub:
             self._hub.hurry(now)
         self.peers.retry_all()
@@ -468,7 +476,7 @@ class Session:
             self._sweep_at = None if sweep else self._sweep_at
             return TakeSnapshot(paths=paths, current=self.current, above=self._above())
         peer = self._to_integrate()
-        if peer is not None and peer.here is not None:
+        if peer is not None and peer.here is not None and now >= self._blocked.at:
             self._news_since = now if self._news_since is None else self._news_since
             if not self._debounce.pending() or now >= self._news_since + NEWS_PATIENCE:
                 self._news_since = None
@@ -530,7 +538,10 @@ class Session:
     def _waiting_for(self) -> str:
         hub = self._hub.failed.reason if self._hub else ""
         news = next((p.reason for p in self._to_fetch() if p.reason), "")
-        return self._busy.reason or self._failed.reason or hub or news
+        return self._busy.reason or self._failed.reason or self._blocked_by() or hub or news
+
+    def _blocked_by(self) -> str:
+        return self._blocked.reason if self._to_integrate() is not None else ""
 
     def _phase(self) -> str:
         if self._stopped:
@@ -541,7 +552,7 @@ class Session:
             return "halted"
         if self._local is not None:
             return "snapshotting" if isinstance(self._local, TakeSnapshot) else "applying"
-        if self._busy.reason or self._failed.reason:
+        if self._busy.reason or self._failed.reason or self._blocked_by():
             return "waiting"
         if self._fetching is not None:
             return "fetching"

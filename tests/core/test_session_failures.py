@@ -248,6 +248,33 @@ def test_without_a_peer_to_ask_the_nearest_ancestor_at_hand_will_do() -> None:
     assert not integrate.exact
 
 
+@pytest.mark.parametrize("how", ["incomplete", "failed"])
+def test_what_the_others_saved_does_not_hold_back_what_is_saved_here(how: str) -> None:
+    session = started()
+    theirs = snapshot("s2", 0, 1, device="you")
+    session.handle(announcement(theirs), 2.0)
+    now = 2.1
+    session.handle(ev.SnapshotFetched(wanted=theirs.id, source="", snapshot=theirs), now)
+    for _ in range(7):
+        session.handle(
+            failed("Integrate", transient=True)
+            if how == "failed"
+            else ev.Integrated(theirs=theirs.id, current=snapshot("s1", 1), complete=False, reason="a.txt: busy"),
+            now,
+        )
+        due = session.deadline()
+        assert due is not None
+        before, now = now, due
+        assert of(session.handle(ev.TimePassed(), now), Integrate)
+    assert now - before > 30
+    session.handle(failed("Integrate", transient=True), now)
+    assert session.status().phase == "waiting"
+    assert of(touch(session, now + 5), TakeSnapshot)
+    mine = snapshot("s3", 2)
+    assert of(session.handle(ev.SnapshotTaken(snapshot=mine, changed=True), now + 5.1), Announce)
+    assert session.deadline() == pytest.approx(now + 6.1)
+
+
 def test_an_incomplete_integration_is_tried_again_later() -> None:
     session = started()
     theirs = snapshot("s2", 1, 1, device="you")
