@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ REQUEST_LIMIT = 64 * 1024
 RESPONSE_LIMIT = 64 * 1024 * 1024
 """Longest response in bytes; a status may list many conflicts."""
 _ASK_WITHIN = 10.0
+_QUEUE_PAUSE = 0.02
 
 Answer = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -128,8 +130,7 @@ def call(state_dir: str, command: str, *, patience: float = 10.0, **arguments: A
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(patience)
-            with _short(os.path.join(state_dir, NAME)) as address:
-                connection.connect(address)
+            _connect(connection, os.path.join(state_dir, NAME), patience)
             connection.sendall(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
             with connection.makefile("rb") as file:
                 line = file.readline(RESPONSE_LIMIT)
@@ -146,6 +147,19 @@ def call(state_dir: str, command: str, *, patience: float = 10.0, **arguments: A
             hint="Run the command as the user who runs the agent.",
         ) from None
     return _unpack(line)
+
+
+def _connect(connection: socket.socket, path: str, patience: float) -> None:
+    """Connect, waiting while others queue: a full queue is EAGAIN at once (unix(7))."""
+    deadline = time.monotonic() + patience
+    with _short(path) as address:
+        while True:
+            try:
+                return connection.connect(address)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError from None
+                time.sleep(_QUEUE_PAUSE)
 
 
 class NotRunning(AutosyncError):

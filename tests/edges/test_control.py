@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -175,3 +177,32 @@ def test_no_agent_is_told_with_the_next_step(tmp_path: Path, directory: str) -> 
         call(str(tmp_path / directory), "status")
     assert caught.value.title == "The agent is not running"
     assert caught.value.hint.startswith("Start it with `autosync run`.")
+
+
+def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(tmp_path / NAME))
+    listener.listen(0)
+    waiting = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(2)]
+    for each in waiting:
+        each.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            each.connect(str(tmp_path / NAME))
+
+    def serve() -> None:
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                if connection.recv(100):
+                    connection.sendall(b'{"pid": 7}\n')
+                    return
+
+    server = threading.Timer(0.2, serve)
+    server.start()
+    try:
+        for each in waiting:
+            threading.Timer(0.2, each.close).start()
+        assert call(str(tmp_path), "status") == {"pid": 7}
+    finally:
+        server.join(10)
+        listener.close()
