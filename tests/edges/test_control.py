@@ -183,6 +183,7 @@ def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(tmp_path / NAME))
     listener.listen(0)
+    listener.settimeout(5)
     waiting = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(2)]
     for each in waiting:
         each.setblocking(False)
