@@ -17,7 +17,7 @@ test: .venv/.installed-tests
 	$(MAKE) --no-print-directory lint
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine --quiet
+	-$(BIN)/coverage combine --quiet  # a process that a test killed may leave half a file
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --fail-under=100 --include='autosync/core/*'
 

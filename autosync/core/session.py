@@ -444,10 +444,7 @@ class Session:
         if self._ancestor is not None:
             return self._fetch_ancestor(self._ancestor)
         for peer in self._to_fetch():
-            if peer.snapshot is None or now < peer.retry_at:
-                continue
-            sources = self.peers.sources(peer.snapshot)
-            if sources:
+            if peer.snapshot is not None and now >= peer.retry_at and (sources := self.peers.sources(peer.snapshot)):
                 return [self._fetch_next(_Fetching(peer.snapshot, sources))]
         return []
 

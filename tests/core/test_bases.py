@@ -35,6 +35,7 @@ def in_line(ancestor: CommitId, descendant: CommitId) -> bool:
         (at("b"), at("b", TOPIC), at("b"), at("b", TOPIC)),
         (at("a", TOPIC), at("b", "refs/heads/p"), at("b", "refs/heads/q"), at("b", "refs/heads/q")),
         (at("a"), at("b", None), at("b"), at("b", None)),
+        (at(None), at("a"), at("c", TOPIC), None),
         (None, at("a"), at("c"), at("c")),
         (None, at("a"), at("c", TOPIC), None),
         (None, at(None, "refs/heads/master"), at("c"), at("c")),

@@ -481,3 +481,9 @@ def test_before_the_first_look_nobody_has_confirmed() -> None:
     session = Session(SessionSettings(device=ME, name="me"))
     session.handle(announcement(snapshot("s2", 0, 1)), 0.0)
     assert len(session.unconfirmed()) == 1
+
+
+def test_a_settled_branch_is_the_new_state_whoever_asked_for_it() -> None:
+    session = started()
+    session.handle(ev.BranchSettled(current=snapshot("s2", 2)), 2.0)
+    assert session.current == snapshot("s2", 2)
