@@ -177,6 +177,7 @@ def test_a_vanished_folder_stops_everything_and_deletes_nothing() -> None:
     world.run(20)
     assert content(two) == b"hello\n"
     assert one.session.status().phase == "halted"
+    assert one.session.root_gone
     assert one.session.halt is not None
     assert "autosync resume" in one.session.halt.hint
 

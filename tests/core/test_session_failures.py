@@ -487,3 +487,13 @@ def test_a_settled_branch_is_the_new_state_whoever_asked_for_it() -> None:
     session = started()
     session.handle(ev.BranchSettled(current=snapshot("s2", 2)), 2.0)
     assert session.current == snapshot("s2", 2)
+
+
+def test_a_save_does_not_put_off_the_look_at_replaced_files() -> None:
+    session = started()
+    touch(session, 2.0)
+    session.handle(ev.SnapshotTaken(snapshot=session.current, changed=False, keeps=True), 2.1)
+    due = session.deadline()
+    touch(session, 3.0)
+    session.handle(ev.SnapshotTaken(snapshot=session.current, changed=False, keeps=True), 3.1)
+    assert session.deadline() == due
