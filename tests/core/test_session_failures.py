@@ -21,7 +21,7 @@ from autosync.core.commands import (
     Tell,
 )
 from autosync.core.events import Announcement, PathHint, Touch
-from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.model import Base, CommitId, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.session import ANCESTORS, PATIENCE_WITH_PASSING, Session
 from autosync.core.settings import Mode, SessionSettings
 
@@ -497,3 +497,11 @@ def test_a_save_does_not_put_off_the_look_at_replaced_files() -> None:
     touch(session, 3.0)
     session.handle(ev.SnapshotTaken(snapshot=session.current, changed=False, keeps=True), 3.1)
     assert session.deadline() == due
+
+
+def test_the_bases_of_peers_are_known() -> None:
+    session = started()
+    said = announcement(snapshot("s2", 1, 1))
+    there = Base(commit=CommitId("c" * 40), branch="refs/heads/main")
+    session.handle(replace(said, announcement=replace(said.announcement, base=there)), 2.0)
+    assert session.peers.bases() == {there.commit}
