@@ -1,11 +1,29 @@
-"""Settings of all tests: in CI the made-up cases are the same each time, so that a run can be repeated."""
+"""Settings of all tests: repeatable cases in CI, and the figures that a run proves."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
+
+from tests import figures
 
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin to count."""
+    del session
+    figures.forget()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was tried."""
+    found = list(figures.lines())
+    if found:
+        terminalreporter.section("what was tried")
+        for line in found:
+            terminalreporter.write_line(line)
