@@ -1,4 +1,4 @@
-"""Adds up what the tests tried, so that the guarantees can quote figures: seeds run, faults injected, kills survived."""
+"""Adds up what the tests tried, for the guarantees to quote: seeds run, faults injected, kills survived."""
 
 from __future__ import annotations
 
