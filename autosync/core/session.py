@@ -13,7 +13,6 @@ from autosync.core.commands import (
     Command,
     Commit,
     Fetch,
-    Integrate,
     LocalCommand,
     MergeBranch,
     Source,
@@ -23,6 +22,7 @@ from autosync.core.commands import (
 )
 from autosync.core.debounce import Debouncer
 from autosync.core.hubtalk import HubTalk
+from autosync.core.integration import Integration
 from autosync.core.model import Order, Snapshot, SnapshotId
 from autosync.core.retry import Retry
 from autosync.core.settings import Halt, Mode, SessionSettings, SessionStatus
@@ -30,7 +30,7 @@ from autosync.core.sources import HELLO, Peer, Peers
 
 BUSY_FIRST, BUSY_MOST = 0.05, 2.0
 """Seconds between looks while the user's own git or hg is at work."""
-FAILED_FIRST, FAILED_MOST = 1.0, 60.0
+FAILED_FIRST, FAILED_MOST = 1.0, 10.0
 """Seconds between attempts after a failure that may pass."""
 METADATA_SETTLE, METADATA_MOST = 0.03, 1.0
 """Seconds of quiet below .git or .hg before the working copy is read, and the longest wait for
@@ -41,10 +41,6 @@ PATIENCE_WITH_PASSING = 4
 LATE_WRITERS, LATE_WRITERS_MOST = 3.0, 60.0
 """Seconds after an apply when its replaced files are looked at for late writers; and as long as one
 has such a file open, again and again, more and more rarely."""
-ANCESTORS = 16
-"""States in between that are asked for before a merge does without them."""
-NEWS_PATIENCE = 0.25
-"""Seconds that a peer's snapshot waits for local edits to settle, so that both are merged at once."""
 
 
 @dataclass(slots=True)
@@ -81,10 +77,9 @@ class Session:
         self._metadata_quiet_at = 0.0
         self._metadata_quiet_by = 0.0
         self._metadata_at = 0.0
-        self._news_since: float | None = None
         self._busy = Retry(BUSY_FIRST, BUSY_MOST)
         self._failed = Retry(FAILED_FIRST, FAILED_MOST)
-        self._blocked = Retry(FAILED_FIRST, FAILED_MOST)
+        self._integration = Integration()
         self._announced: tuple[SnapshotId | None, str, bool] | None = None
         self._announce_again = False
         self._greet = False
@@ -95,10 +90,6 @@ class Session:
         self._branch: BranchTurns | None = None
         if settings.auto_commit:
             self._branch = BranchTurns(name=settings.name, commit_after=settings.commit_after, hub=settings.hub)
-        self._ancestor: ev.AncestorMissing | None = None
-        self._ancestors = 0
-        self._without: frozenset[SnapshotId] = frozenset()
-        self._inexact: SnapshotId | None = None
         self._stopped = True
 
     # -- the way in -------------------------------------------------------------------
@@ -125,9 +116,9 @@ class Session:
         times = [t for t in (self._debounce.deadline(), turn, self._sweep_at) if t is not None]
         if self._look_at_all or self._look_at_base:
             times.append(0.0)
-        if self._to_integrate() is not None:
-            waits = self._news_since is not None and self._debounce.pending()
-            times.append(max((self._news_since or 0.0) + NEWS_PATIENCE if waits else 0.0, self._blocked.at))
+        peer = self._to_integrate()
+        if peer is not None and peer.here is not None:
+            times.append(self._integration.due(peer.here, edits_pending=bool(self._debounce.pending())))
         return times
 
     @property
@@ -237,7 +228,7 @@ class Session:
 
     def _snapshot_taken(self, event: ev.SnapshotTaken, now: float) -> list[Command]:
         self._done_locally()
-        self._blocked.at = min(self._blocked.at, now + FAILED_FIRST)  # what was in the way may be gone
+        self._integration.obstacle_may_be_gone(now)
         self._debounce.retry(event.torn, now)
         if not event.keeps:
             self._sweep_at = None
@@ -260,14 +251,14 @@ class Session:
         if fetching.left:
             return [self._fetch_next(fetching)]
         if fetching.for_ancestor_of is not None:
-            self._without |= {fetching.wanted}
+            self._integration.ancestor_not_found(fetching.wanted)
         else:
             self.peers.failed(event.wanted, event.reason, now)
         return []
 
     def _integrated(self, event: ev.Integrated, now: float) -> list[Command]:
         self._done_locally()
-        self._ancestors, self._without = 0, frozenset()
+        self._integration.integrated(event, now)
         if event.current != self.current:
             self.current = event.current
             self.last_sync = now
@@ -278,17 +269,13 @@ class Session:
                 self._edited_here(now)
         if event.changed_paths:
             self._sweep_at, self._sweep_wait = now + LATE_WRITERS, LATE_WRITERS
-        if event.complete:
-            self._blocked.clear()
-        else:
-            self._blocked.again(now, event.reason or "the base could not be moved yet")
         self._debounce.retry(event.again, now)
         self._look_at_all = self._look_at_all or self.settings.conservative
         return []
 
     def _ancestor_missing(self, event: ev.AncestorMissing, _now: float) -> list[Command]:
         self._done_locally()
-        self._ancestor = event
+        self._integration.ancestor_missing(event)
         return []
 
     def _diverged(self, event: ev.BranchesDiverged, _now: float) -> list[Command]:
@@ -297,7 +284,7 @@ class Session:
         if self.current is None:
             return []
         before = self.halt
-        self._blocked.clear()
+        self._integration.hurry()
         self.peers.refused(event.theirs, self.current.id, event.reason, event.hint)
         if self.settings.auto_commit and not merging:
             for peer in self.peers.all():
@@ -321,9 +308,11 @@ class Session:
         if self._branch and event.command in ("Commit", "SyncBranch", "MergeBranch"):
             self._branch.failed(now)
         # What the others saved may have to wait; what is saved here has not.
-        retry = self._blocked if event.command == "Integrate" else self._failed
-        again = retry.count if retry.reason == event.title else 0
-        retry.again(now, event.title)
+        if event.command == "Integrate":
+            again = self._integration.failed(event.title, now)
+        else:
+            again = self._failed.count if self._failed.reason == event.title else 0
+            self._failed.again(now, event.title)
         if not event.transient:
             self._failure = Halt(title=event.title, hint=event.hint)
         tell_at = PATIENCE_WITH_PASSING if event.transient else 0
@@ -374,7 +363,7 @@ class Session:
         self._look_at_all = True
         self._busy.clear()
         self._failed.clear()
-        self._blocked.clear()
+        self._integration.hurry()
         if self._hub:
             self._hub.hurry(now)
         self.peers.retry_all()
@@ -441,21 +430,15 @@ class Session:
     def _fetch_news(self, now: float) -> list[Command]:
         if self._fetching is not None:
             return []
-        if self._ancestor is not None:
-            return self._fetch_ancestor(self._ancestor)
+        if (missing := self._integration.missing) is not None:
+            sources = self.peers.direct(missing.theirs)
+            if self._integration.ancestor_asked(sources=bool(sources)) is None:
+                return []
+            return [self._fetch_next(_Fetching(missing.ancestor, sources, for_ancestor_of=missing.theirs))]
         for peer in self._to_fetch():
             if peer.snapshot is not None and now >= peer.retry_at and (sources := self.peers.sources(peer.snapshot)):
                 return [self._fetch_next(_Fetching(peer.snapshot, sources))]
         return []
-
-    def _fetch_ancestor(self, missing: ev.AncestorMissing) -> list[Command]:
-        self._ancestor = None
-        self._ancestors += 1
-        sources = self.peers.direct(missing.theirs)
-        if self._ancestors > ANCESTORS or not sources:
-            self._inexact = missing.theirs
-            return []
-        return [self._fetch_next(_Fetching(missing.ancestor, sources, for_ancestor_of=missing.theirs))]
 
     def _fetch_next(self, fetching: _Fetching) -> Fetch:
         self._fetching = fetching
@@ -473,14 +456,13 @@ class Session:
             self._sweep_at = None if sweep else self._sweep_at
             return TakeSnapshot(paths=paths, current=self.current, above=self._above())
         peer = self._to_integrate()
-        if peer is not None and peer.here is not None and now >= self._blocked.at:
-            self._news_since = now if self._news_since is None else self._news_since
-            if not self._debounce.pending() or now >= self._news_since + NEWS_PATIENCE:
-                self._news_since = None
-                exact, self._inexact = self._inexact != peer.here.id, None
-                return Integrate(
-                    current=self.current, theirs=peer.here, exact=exact, without=self._without, above=self._above()
-                )
+        if peer is not None and peer.here is not None:
+            pending = bool(self._debounce.pending())
+            command = self._integration.command(
+                self.current, peer.here, edits_pending=pending, above=self._above(), now=now
+            )
+            if command is not None:
+                return command
         return self._branch.command(self.current, now, above=self._above()) if self._branch else None
 
     # -- small questions ----------------------------------------------------------------------
@@ -493,9 +475,12 @@ class Session:
         if self.current is None or self.settings.mode is Mode.SEND:
             return None
         waits_for_ancestor = self._fetching is not None and self._fetching.for_ancestor_of is not None
-        if waits_for_ancestor or self._ancestor is not None:
+        if waits_for_ancestor or self._integration.missing is not None:
             return None
-        return next((p for p in self.peers.news(self.current) if p.here is not None), None)
+        ready = [(p, p.here) for p in self.peers.news(self.current) if p.here is not None]
+        pending = bool(self._debounce.pending())
+        # Rather one that can be had now than one that has to wait.
+        return min(ready, key=lambda r: self._integration.due(r[1], edits_pending=pending), default=(None, None))[0]
 
     def _made_here(self, snapshot: Snapshot) -> bool:
         return self.settings.name in snapshot.device.split("+")
@@ -538,7 +523,7 @@ class Session:
         return self._busy.reason or self._failed.reason or self._blocked_by() or hub or news
 
     def _blocked_by(self) -> str:
-        return self._blocked.reason if self._to_integrate() is not None else ""
+        return self._integration.reason if self._to_integrate() is not None else ""
 
     def _phase(self) -> str:
         if self._stopped:
