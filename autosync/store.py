@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ import msgspec
 
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import StateError
+from autosync.pidlock import Held, PidLock
 
 log = logging.getLogger(__name__)
 
@@ -94,14 +94,12 @@ class _Version:
 class AgentLock:
     """Held by the one agent that runs on a state directory; a context manager."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, lock: PidLock) -> None:
+        self._lock = lock
 
     def release(self) -> None:
-        """Let another agent in.  The file stays: removing it would let two in at once."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Let another agent in."""
+        self._lock.release()
 
     def __enter__(self) -> AgentLock:
         return self
@@ -135,21 +133,15 @@ class StateDirectory:
         Raises :class:`StateError` naming the process that holds it.
         """
         name = os.path.join(self.path, "agent.lock")
-        with _explained(name):
-            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.read(fd, 20).decode("ascii", "replace").strip() or "unknown"
-            os.close(fd)
+            with _explained(name):
+                return AgentLock(PidLock(name))
+        except Held as held:
             raise StateError(
-                f"another autosync agent (pid {pid}) uses {self.path}",
+                f"another autosync agent (pid {held.pid}) uses {self.path}",
                 hint=f"`autosync status` shows what it does. To run a second one, give it its own `state-dir:`; "
-                f"to end the first one: kill {pid}",
+                f"to end the first one: kill {held.pid}",
             ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        return AgentLock(fd)
 
     def device(self, name: str) -> DeviceId:
         """Return this device's id, made from ``name`` at the first call.

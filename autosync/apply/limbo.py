@@ -50,9 +50,10 @@ class Limbo:
     happens, so that after a kill at any moment it is known what the slot holds.
     """
 
-    def __init__(self, directory: bytes) -> None:
+    def __init__(self, directory: bytes, *, quiet: float = QUIET) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         self.directory = directory
+        self._quiet = quiet
         self.descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._next = 0
         self._kept: dict[bytes, dict[bytes, Kept]] = {}  # batch -> slot -> file
@@ -109,7 +110,7 @@ class Limbo:
 
     def is_quiet(self, kept: Kept) -> bool:
         """Return whether nobody can be expected to write to the file any more."""
-        return monotonic() - kept.since >= QUIET and not is_being_written(self.descriptor, kept.slot)
+        return monotonic() - kept.since >= self._quiet and not is_being_written(self.descriptor, kept.slot)
 
     def release(self, kept: Kept) -> None:
         """Let go of a file, and of its batch with the last one."""

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 
 from autosync.apply.application import Application
-from autosync.apply.claim import Claim
+from autosync.apply.claim import claim
 from autosync.apply.content import Stage
-from autosync.apply.limbo import Limbo
+from autosync.apply.limbo import QUIET, Limbo
 from autosync.apply.obstacle import obstacle_of
 from autosync.apply.parents import Parents
 from autosync.apply.rename import Renames, probe
@@ -34,8 +34,11 @@ class WorkingTree:
         standing: Callable[[RelPath], Standing],
         stage: Stage,
         renames: Renames | None = None,
+        quiet: float = QUIET,
     ) -> None:
         """Take over what an agent that was killed has left; ``renames`` are probed if not given.
+
+        A replaced file is let go after ``quiet`` seconds without a change.
 
         Raises :class:`TransientError` if ``metadata`` cannot be written to, and
         :class:`AutosyncError` if another process looks after the working copy.
@@ -45,8 +48,8 @@ class WorkingTree:
         self._stage = stage
         try:
             os.makedirs(metadata, mode=0o700, exist_ok=True)
-            self._claim = Claim(metadata, root)
-            self._limbo = Limbo(os.path.join(metadata, b"limbo"))
+            self._claim = claim(metadata, root)
+            self._limbo = Limbo(os.path.join(metadata, b"limbo"), quiet=quiet)
             self._swapper = Swapper(renames or probe(self._limbo.directory), self._limbo)
         except OSError as error:
             raise TransientError(

@@ -23,6 +23,7 @@ import pytest
 
 from autosync.apply import WorkingTree
 from autosync.apply.content import Stage
+from autosync.apply.limbo import QUIET
 from autosync.apply.rename import Kernel, Renames, Stepwise, probe
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
 from autosync.errors import AutosyncError, TransientError
@@ -36,12 +37,13 @@ LONG_AGO = 1_700_000_000
 class Copy:
     """A working copy whose content is kept by its SHA-1: the least that applying needs."""
 
-    def __init__(self, root: Path, renames: Renames | None = None) -> None:
+    def __init__(self, root: Path, renames: Renames | None = None, *, quiet: float = QUIET) -> None:
         self.root = root
         self.metadata = root / ".git" / "autosync"
         self.metadata.mkdir(parents=True, exist_ok=True)
         self.contents: dict[str, bytes] = {}
         self.renames = renames
+        self.quiet = quiet
         self.tree = self._open()
 
     def _open(self, standing: Callable[[RelPath], Standing] | None = None, stage: Stage | None = None) -> WorkingTree:
@@ -51,6 +53,7 @@ class Copy:
             standing=standing or self.standing,
             stage=stage or self.stage,
             renames=self.renames,
+            quiet=self.quiet,
         )
 
     def restart(self, standing: Callable[[RelPath], Standing] | None = None, stage: Stage | None = None) -> WorkingTree:
@@ -455,10 +458,9 @@ def test_a_file_that_is_only_touched_late_is_no_late_write(copy: Copy) -> None:
     assert (copy.root / "a").read_bytes() == b"new"
 
 
-def test_a_file_that_is_open_for_writing_is_kept_until_it_is_closed(
-    copy: Copy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("autosync.apply.limbo.QUIET", 0.0)
+def test_a_file_that_is_open_for_writing_is_kept_until_it_is_closed(copy: Copy) -> None:
+    copy.quiet = 0.0
+    copy.restart()
     old = copy.write("a", b"old")
     with open(copy.root / "a", "r+b", buffering=0) as file, mmap.mmap(file.fileno(), 3) as view:
         view[0:1] = b"O"
@@ -628,9 +630,8 @@ def version(number: int, revision: int) -> bytes:
 
 
 @pytest.mark.parametrize("renames", ["Kernel", "Stepwise"])
-def test_a_kill_at_any_moment_leaves_whole_files(tmp_path: Path, renames: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autosync.apply.limbo.QUIET", 0.05)
-    copy = Copy(tmp_path / "copy")
+def test_a_kill_at_any_moment_leaves_whole_files(tmp_path: Path, renames: str) -> None:
+    copy = Copy(tmp_path / "copy", quiet=0.05)
     for number in range(40):
         copy.write(f"d{number}/f", version(number, 0))
     chance = random.Random(2)
