@@ -11,6 +11,7 @@ from time import sleep, time_ns
 from typing import cast
 
 from autosync.apply.content import Preparer, Stage, inherit, permissions
+from autosync.apply.editors import demand_closed
 from autosync.apply.limbo import Limbo
 from autosync.apply.obstacle import CHANGED, Obstacle, obstacle_of
 from autosync.apply.parents import Parents
@@ -141,6 +142,7 @@ class Application:
                 if standing.entry is None or standing.signature is None:
                     return
                 self._demand(operation.expected, standing)
+                demand_closed(parent, name)
                 self._swapper.remove(
                     kept_file(slot, operation.path, operation.expected, standing.signature), parent, name
                 )
@@ -153,6 +155,7 @@ class Application:
         with self._parents.opened(source) as (old_parent, old_name):
             standing = self._settled(source, old_parent, old_name)
             self._demand(operation.new, standing)
+            demand_closed(old_parent, old_name)
             with self._parents.opened(operation.path, create=True) as (parent, name):
                 self._into_free_name(
                     lambda: self._swapper.rename(
@@ -215,6 +218,8 @@ class Application:
             self._demand(operation.expected, standing)
             staged = os.path.join(self._limbo.directory, slot)
             signature = standing.signature if standing.entry is not None else None
+            if signature is not None:
+                demand_closed(parent, name)
             inherit(staged, b"/proc/self/fd/%d/%s" % (parent, name) if signature is not None else None, parent)
             if new.kind is not Kind.SYMLINK:
                 os.chmod(staged, permissions(new.kind, signature[3] if signature else None, default))
