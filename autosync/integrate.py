@@ -24,7 +24,7 @@ from autosync.core.model import (
 from autosync.core.plan import Conflict, Labels, Side, merge_trees, operations
 from autosync.errors import Busy, Diverged
 from autosync.origin import Origins
-from autosync.ports import Backend, Tree
+from autosync.ports import Backend, Hold, Tree, hold_nothing
 
 ROUNDS = 6
 """How often paths that the user changed meanwhile are merged again before waiting for quiet."""
@@ -50,6 +50,8 @@ class Integrator:
     known: Callable[[], list[Snapshot]]
     recorded: Callable[[Snapshot], None]
     """Told of every snapshot that was recorded on the way, so that it is kept."""
+    hold: Hold = hold_nothing
+    """Asked about each new file that is found on the way."""
     clock: Callable[[], float] = field(default=time)
 
     def integrate(
@@ -227,7 +229,7 @@ class Integrator:
         Returns ``None`` if they are as they were, or still being written.
         """
         ours = attempt.ours
-        reading = self.backend.read(frozenset(attempt.refused), (ours.base, ours.tree))
+        reading = self.backend.read(frozenset(attempt.refused), (ours.base, ours.tree), self.hold)
         if reading.tree == ours.tree or reading.base != ours.base or reading.torn:
             return None
         return self._record(attempt, reading.tree)

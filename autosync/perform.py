@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from autosync.branch import BranchKeeper
 from autosync.core import events as ev
+from autosync.core.brakes import Brake, BrakeLimits, Brakes
 from autosync.core.commands import (
     Commit,
     Fetch,
@@ -24,6 +25,7 @@ from autosync.core.commands import (
 )
 from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.nested import at_commit
+from autosync.core.operations import operations, pair_renames
 from autosync.errors import AutosyncError, Busy, Diverged, TransientError
 from autosync.integrate import Integrator
 from autosync.ports import Backend, Reading, Tree
@@ -53,12 +55,14 @@ class Performer:
         tree: Tree,
         device: DeviceId,
         name: str,
+        brakes: Brakes | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.backend = backend
         self.tree = tree
         self.device = device
         self.name = name
+        self.brakes = brakes or Brakes(BrakeLimits())
         self._clock = clock
         self._snapshots: dict[SnapshotId, Snapshot] = {}
         self._opened = False
@@ -71,6 +75,7 @@ class Performer:
             load=self.load,
             known=lambda: list(self._snapshots.values()),
             recorded=self.keep,
+            hold=self.brakes.hold,
             clock=clock,
         )
         self._branches = BranchKeeper(
@@ -130,7 +135,9 @@ class Performer:
         current = getattr(event, "current", None) or getattr(event, "snapshot", None)
         if isinstance(current, Snapshot):
             self._now_at(command.current, current)
-        return replace(event, keeps=self.tree.keeps()) if isinstance(event, ev.SnapshotTaken) else event
+        if isinstance(event, ev.SnapshotTaken):
+            return replace(event, keeps=self.tree.keeps(), held=self.brakes.held)
+        return event
 
     def _local(self, command: LocalCommand) -> ev.Event:
         match command:
@@ -155,14 +162,13 @@ class Performer:
     def _take(self, command: TakeSnapshot) -> ev.SnapshotTaken | ev.Integrated:
         self._raise_if_busy()
         before = command.current
-        paths = command.paths
         late = self.tree.sweep()
-        if late and paths is not None:
-            paths = paths | late
-        reading = self.backend.read(paths, (before.base, before.tree) if before else None)
+        paths = self.brakes.begin(None if command.paths is None else command.paths | late, self._clock())
+        reading = self.backend.read(paths, (before.base, before.tree) if before else None, self.brakes.hold)
         self._raise_if_busy()
         if self.backend.base() != reading.base:
             raise Busy("HEAD is moving", hint="This passes by itself.")
+        reading = self._without_mass_deletion(before, reading)
         tree = reading.tree if before is not None and before.tree == reading.tree else self._at_commit(reading)
         if before is not None and tree == before.tree and reading.base == before.base:
             self._opened = False
@@ -184,6 +190,42 @@ class Performer:
         )
         self.keep(snapshot)
         return ev.SnapshotTaken(snapshot=snapshot, changed=True, torn=reading.torn)
+
+    def _without_mass_deletion(self, before: Snapshot | None, reading: Reading) -> Reading:
+        """Return the reading with what the brakes hold still in its tree."""
+        if before is not None and before.tree == reading.tree:
+            return reading
+        # What a checkout or a commit deleted, the user deleted in his history too.
+        committed = before is None or before.base.commit != reading.base.commit
+        start = self.backend.tree_of(reading.base.commit) if committed or before is None else before.tree
+        changes = self.backend.changes(start, reading.tree)
+        gone = {c.path: c.old for c in changes if c.old is not None and c.new is None}
+        if not gone:
+            return reading
+        for old in pair_renames(changes, key=lambda entry: entry.oid):
+            gone.pop(old, None)
+        if before is not None and committed:
+            known = {c.path for c in self.backend.changes(before.tree, reading.tree) if c.new is None}
+            gone = {path: entry for path, entry in gone.items() if path in known}
+        deletions = self.brakes.judge_deletions(gone, lambda: len(self.backend.changes(None, reading.tree)))
+        edits = {path: gone[path] for path in deletions.held | deletions.growing}
+        if not edits:
+            return reading
+        tree = self.backend.splice(reading.tree, edits)
+        return replace(reading, tree=tree, torn=reading.torn | deletions.growing)
+
+    def release(self, paths: Collection[RelPath]) -> Collection[RelPath]:
+        """Let what the brakes hold at or below ``paths`` go; return it.  Call it where :meth:`local` is called."""
+        return self.brakes.release(paths)
+
+    def bring_back(self, paths: Collection[RelPath], current: Snapshot) -> Mapping[RelPath, str]:
+        """Restore the held deletions at or below ``paths`` as ``current`` has them.
+
+        Returns those that could not be, with the reason.  Call it where :meth:`local` is called.
+        """
+        chosen = [held.path for held in self.brakes.held_within(paths) if held.brake is Brake.DELETION]
+        missing = self.backend.splice(current.tree, dict.fromkeys(chosen))
+        return self.tree.apply(operations(self.backend.changes(missing, current.tree))).refused
 
     def _at_commit(self, reading: Reading) -> TreeId:
         edits = at_commit(self.backend.changes(self.backend.tree_of(reading.base.commit), reading.tree))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -21,6 +21,14 @@ from autosync.core.model import (
     Version,
 )
 from autosync.core.operations import Operation as Operation  # noqa: PLC0414 - one of the contracts, so to be had from here
+
+Hold = Callable[[RelPath, int], bool]
+"""Whether a new file at this path, of so many bytes, is to be left out (:class:`autosync.core.brakes.Brakes`)."""
+
+
+def hold_nothing(_path: RelPath, _size: int) -> bool:
+    """Hold no file back."""
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +101,17 @@ class Backend(Protocol):
         A directory that is ignored but holds a tracked file does not count as ignored.
         """
 
-    def read(self, paths: Collection[RelPath] | None, previous: tuple[Base, TreeId] | None) -> Reading:
+    def read(
+        self,
+        paths: Collection[RelPath] | None,
+        previous: tuple[Base, TreeId] | None,
+        hold: Hold = hold_nothing,
+    ) -> Reading:
         """Return the working copy's state, reading only ``paths`` when ``previous`` allows.
 
         ``paths`` may name files and directories (whole subtrees), ``None`` is
-        everything.  If the base is not ``previous``'s, everything is looked at.
+        everything.  If the base is not ``previous``'s, everything is looked at.  Each file that
+        is neither tracked nor in ``previous`` is shown to ``hold`` before it is read.
         New objects are kept in memory until :meth:`record`.
         """
 

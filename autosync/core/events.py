@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from autosync.core.brakes import Held
 from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.plan import Conflict
 
@@ -100,13 +101,15 @@ class SnapshotTaken:
     ``snapshot`` is the state now (``None``: nothing recorded yet, or the
     attempt failed); ``changed`` tells that it is a new one.  ``torn`` were
     being written while they were read and must be looked at again.  ``keeps`` tells
-    that replaced files are still looked after in case somebody writes to them.
+    that replaced files are still looked after in case somebody writes to them.  ``held``
+    is all that the brakes hold back now.
     """
 
     snapshot: Snapshot | None
     changed: bool
     torn: frozenset[RelPath] = frozenset()
     keeps: bool = False
+    held: tuple[Held, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from autosync.core.model import (
     Version,
     WorkspaceId,
 )
-from autosync.ports import Reading, Standing
+from autosync.ports import Hold, Reading, Standing, hold_nothing
 
 
 def open_git(
@@ -104,9 +104,14 @@ class GitBackend:
         """Return those of ``paths`` that the ignore rules name and that are not tracked."""
         return self._reader.ignored(paths)
 
-    def read(self, paths: Collection[RelPath] | None, previous: tuple[Base, TreeId] | None) -> Reading:
+    def read(
+        self,
+        paths: Collection[RelPath] | None,
+        previous: tuple[Base, TreeId] | None,
+        hold: Hold = hold_nothing,
+    ) -> Reading:
         """Return the working copy's state, reading only ``paths`` when ``previous`` allows."""
-        return self._reader.read(paths, previous)
+        return self._reader.read(paths, previous, hold)
 
     def standing(self, path: RelPath) -> Standing:
         """Return what stands at ``path``, its content kept for :meth:`record`."""

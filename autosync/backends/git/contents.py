@@ -20,6 +20,7 @@ from autosync.backends.git.objects import entry_of, object_id
 from autosync.backends.git.settings import SettingsWatch
 from autosync.backends.git.store import Store
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
+from autosync.ports import Hold, hold_nothing
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Contents:
         self._attributes.forget()
         self._remembered.clear()
 
-    def look(self, paths: Collection[RelPath], footing: Footing) -> Look:
+    def look(self, paths: Collection[RelPath], footing: Footing, hold: Hold = hold_nothing) -> Look:
         """Return what stands at ``paths``; their parents must be known to be directories."""
         self._started = time.time_ns()
         result = Look()
@@ -96,6 +97,8 @@ class Contents:
             if found is None:
                 result.entries[path] = None
             elif stat.S_ISREG(found.st_mode):
+                if self._is_new(path, footing) and hold(path, found.st_size):
+                    continue
                 if not self._recall(path, found, footing, result):
                     files.append(_File(path, found))
             elif stat.S_ISLNK(found.st_mode):
@@ -107,6 +110,10 @@ class Contents:
         if files:
             self._files(files, footing, result)
         return result
+
+    @staticmethod
+    def _is_new(path: RelPath, footing: Footing) -> bool:
+        return footing.entry(path) is None and footing.indexed(path) is None
 
     def _recall(self, path: RelPath, found: os.stat_result, footing: Footing, result: Look) -> bool:
         remembered = self._remembered.get(path)

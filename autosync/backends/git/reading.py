@@ -19,7 +19,7 @@ from autosync.backends.git.status import dirty_paths
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Base, Entry, RelPath, TreeId, parent_directories
 from autosync.errors import Busy
-from autosync.ports import Reading, Standing
+from autosync.ports import Hold, Reading, Standing, hold_nothing
 
 _ROOT = RelPath(b"")
 _TRIES = 3
@@ -81,24 +81,26 @@ class Reader:
             raise Torn(path)
         return Standing(entry=seen.entries.get(path, footing.entry(path)), signature=_signature(after))
 
-    def read(self, paths: Collection[RelPath] | None, previous: Previous | None) -> Reading:
+    def read(
+        self, paths: Collection[RelPath] | None, previous: Previous | None, hold: Hold = hold_nothing
+    ) -> Reading:
         """Return the working copy's state, reading only ``paths`` when ``previous`` allows.
 
         Raises :class:`Busy` if the base keeps changing meanwhile.
         """
         with self._turn:
-            return self._read_steadily(paths, previous)
+            return self._read_steadily(paths, previous, hold)
 
-    def _read_steadily(self, paths: Collection[RelPath] | None, previous: Previous | None) -> Reading:
+    def _read_steadily(self, paths: Collection[RelPath] | None, previous: Previous | None, hold: Hold) -> Reading:
         for _ in range(_TRIES):
             base = self._base()
-            reading = self._read(base, paths, previous)
+            reading = self._read(base, paths, previous, hold)
             if self._base() == base:
                 self._last = (base, reading.tree)
                 return reading
         raise Busy("the checked out commit keeps changing", hint="It is looked at again when that has settled.")
 
-    def _read(self, base: Base, paths: Collection[RelPath] | None, previous: Previous | None) -> Reading:
+    def _read(self, base: Base, paths: Collection[RelPath] | None, previous: Previous | None, hold: Hold) -> Reading:
         footing = self._footing(base, previous)
         if footing.moved:
             self._contents.forget()
@@ -116,7 +118,7 @@ class Reader:
             footing.warm(found)
         edits.update((path, None) for path in found if not ground.reachable(path))
         seen = self._contents.look(
-            [path for path in found if ground.reachable(path) and not footing.frozen(path)], footing
+            [path for path in found if ground.reachable(path) and not footing.frozen(path)], footing, hold
         )
         edits.update(seen.entries)
         for path in seen.directories:  # None would take away all below it

@@ -1,0 +1,189 @@
+"""Says what must not leave this device before its user has said so: mass deletions, huge and secret-looking files."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from autosync.core.model import RelPath, parent_directories
+
+WINDOW = 10.0
+"""Seconds in which deletions and new content add up: a big `rm -r` is seen in several looks."""
+SHARE = 0.5
+"""Of all files; fewer deletions than that are everyday work, however many they are."""
+FEW = 3
+"""Files that a working copy must have had for its becoming empty to be worth a question."""
+
+DEFAULT_SECRETS: tuple[str, ...] = (
+    *(".env", ".env.*", "!.env.example", "!.env.sample", "!.env.template", "!.env.dist"),
+    *("id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"),
+    *("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx"),
+    *(".netrc", "_netrc", ".pgpass", ".htpasswd", ".git-credentials", ".pypirc", ".vault_pass*"),
+)
+"""Names of files that commonly hold secrets; ``!`` takes a name out again, the last match counts."""
+
+
+class Brake(Enum):
+    """Why a path is held; shown to people."""
+
+    HUGE = "is huge"
+    BURST = "came with more new content at once than is usual"
+    SECRET = "looks like a secret by its name"  # noqa: S105  (a reason, not a password)
+    DELETION = "was deleted together with many others"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """One path that is held."""
+
+    path: RelPath
+    brake: Brake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrakeLimits:
+    """When to hold; ``None`` switches a brake off.
+
+    ``huge_file`` and ``burst`` are in bytes, the latter of all new files within
+    :data:`WINDOW`.  ``mass_deletion`` is a number of files; it counts from
+    :data:`SHARE` of all files on.  ``secrets`` are shell patterns of file names, in lower case.
+    """
+
+    huge_file: int | None = 100 << 20
+    burst: int | None = 1 << 30
+    mass_deletion: int | None = 25
+    secrets: tuple[str, ...] = DEFAULT_SECRETS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletions:
+    """What is not taken in: ``held`` needs the user's word; ``growing`` are many, and more may follow in a moment."""
+
+    held: frozenset[RelPath] = frozenset()
+    growing: frozenset[RelPath] = frozenset()
+
+
+class Brakes:
+    """What one working copy holds back.
+
+    Only new files are held for their size or name: what was synced or is tracked has left
+    already.  A held path stands in no snapshot as it stands in the working copy; what was
+    synced of it before stays on the other devices.
+    """
+
+    def __init__(self, limits: BrakeLimits, released: Collection[RelPath] = ()) -> None:
+        self.limits = limits
+        self.released = frozenset(released)
+        """Files, or directories with all below them (``b""`` is everything), that may be synced whatever they are."""
+        self._held: dict[RelPath, Brake] = {}
+        self._let_go: frozenset[RelPath] = frozenset()
+        self._deleted: list[tuple[float, int]] = []
+        self._growing: frozenset[RelPath] = frozenset()
+        self._new: dict[RelPath, tuple[float, int]] = {}
+        self._now = 0.0
+        self._whole = False
+        self._secrets = [(p.removeprefix("!").encode(), not p.startswith("!")) for p in limits.secrets]
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """Return what is held, in path order."""
+        return tuple(Held(path=path, brake=brake) for path, brake in sorted(self._held.items()))
+
+    def held_within(self, paths: Iterable[RelPath]) -> tuple[Held, ...]:
+        """Return what is held at or below ``paths``."""
+        chosen = frozenset(paths)
+        return tuple(held for held in self.held if _is_within(held.path, chosen))
+
+    # -- one look at the working copy ---------------------------------------------------------
+    def begin(self, paths: Collection[RelPath] | None, now: float) -> Collection[RelPath] | None:
+        """Prepare for a look at ``paths`` (``None``: all) and return the paths to look at instead.
+
+        ``now`` is in seconds of any clock.  Where deletions are held and one of them may have been
+        undone, everything has to be looked at.
+        """
+        self._now, self._whole = now, paths is None
+        self._deleted = [(at, n) for at, n in self._deleted if 0 <= now - at <= WINDOW]
+        self._new = {p: (at, size) for p, (at, size) in self._new.items() if 0 <= now - at <= WINDOW}
+        if paths is not None and self._touches_deletions(paths):
+            paths, self._whole = None, True
+        for path in [p for p in self._held if paths is None or p in paths]:
+            del self._held[path]
+        return paths
+
+    def hold(self, path: RelPath, size: int) -> bool:
+        """Return whether a new file of ``size`` bytes is held."""
+        brake = None if self._is_released(path) else self._judge(path, size)
+        if brake is not None:
+            self._held[path] = brake
+        return brake is not None
+
+    def judge_deletions(self, gone: Collection[RelPath], remaining: Callable[[], int]) -> Deletions:
+        """Return which of ``gone`` may not be taken in, or not yet; ``remaining`` counts the files that are left."""
+        asked = frozenset(p for p in gone if p not in self._let_go and not self._is_released(p))
+        if self._whole:
+            self._let_go &= frozenset(gone)
+        limit = self.limits.mass_deletion
+        if limit is None or not asked:
+            return Deletions()
+        if self._is_mass(len(asked), limit, remaining):
+            self._held.update(dict.fromkeys(asked, Brake.DELETION))
+            return Deletions(held=asked)
+        if len(asked) >= limit and asked != self._growing:
+            self._growing = asked
+            return Deletions(growing=asked)
+        self._growing = frozenset()
+        self._deleted.append((self._now, len(asked)))
+        return Deletions()
+
+    def _is_mass(self, gone: int, limit: int, remaining: Callable[[], int]) -> bool:
+        held = sum(brake is Brake.DELETION for brake in self._held.values())
+        together = gone + held + sum(n for _, n in self._deleted)
+        if together < min(FEW, limit):
+            return False
+        left = remaining() - held  # what is held still counts as being there
+        return left <= 0 or (together >= limit and together >= SHARE * (together + left))
+
+    def _judge(self, path: RelPath, size: int) -> Brake | None:
+        if self._looks_secret(path.rpartition(b"/")[2].lower()):
+            return Brake.SECRET
+        if self.limits.huge_file is not None and size > self.limits.huge_file:
+            return Brake.HUGE
+        others = sum(n for p, (_, n) in self._new.items() if p != path)
+        if self.limits.burst is not None and others + size > self.limits.burst:
+            return Brake.BURST
+        self._new[path] = (self._now, size)
+        return None
+
+    def _looks_secret(self, name: bytes) -> bool:
+        verdicts = [verdict for pattern, verdict in self._secrets if fnmatch.fnmatchcase(name, pattern)]
+        return bool(verdicts) and verdicts[-1]
+
+    def _touches_deletions(self, paths: Collection[RelPath]) -> bool:
+        held = {p for p, brake in self._held.items() if brake is Brake.DELETION}
+        if not held:
+            return False
+        around = {directory for path in held for directory in parent_directories(path)}
+        return any(p in held or p in around or p == b"" for p in paths)
+
+    # -- the user's word --------------------------------------------------------------------------
+    def release(self, paths: Iterable[RelPath]) -> frozenset[RelPath]:
+        """Let the held files at or below ``paths`` go; return them.
+
+        The next look takes them in.  A file stays released; deletions are let go this once.
+        """
+        free = frozenset(held.path for held in self.held_within(paths))
+        deletions = frozenset(p for p in free if self._held[p] is Brake.DELETION)
+        self._let_go |= deletions
+        self.released |= free - deletions
+        for path in free:
+            del self._held[path]
+        return free
+
+    def _is_released(self, path: RelPath) -> bool:
+        return _is_within(path, self.released)
+
+
+def _is_within(path: RelPath, chosen: frozenset[RelPath]) -> bool:
+    return path in chosen or b"" in chosen or any(up in chosen for up in parent_directories(path))
