@@ -60,12 +60,14 @@ class WorkspaceState:
     ``snapshot`` is the last one recorded.  ``seq`` is the highest announcement number that
     may have been used: reserve numbers in blocks, so that not every announcement writes a
     file.  ``seen`` maps each device to the highest number taken from it (replay guard).
+    ``released`` are the paths that the brakes let pass.
     """
 
     snapshot: SnapshotId | None = None
     seq: int = field(default_factory=_first_seq)
     seen: Mapping[DeviceId, int] = field(default_factory=dict)
     paused: bool = False
+    released: tuple[bytes, ...] = ()
     conflicts: tuple[ConflictRecord, ...] = ()
 
 

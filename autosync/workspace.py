@@ -12,7 +12,8 @@ from autosync.backends.git import GitBackend, open_git
 from autosync.broadcast import Broadcaster, Membership
 from autosync.config import Commits, Config, PathConfig, PullLock
 from autosync.core import events as ev
-from autosync.core.model import DeviceId
+from autosync.core.brakes import Brakes
+from autosync.core.model import DeviceId, RelPath
 from autosync.core.settings import Mode, SessionSettings
 from autosync.perform import Performer
 from autosync.runner import Outside, Runner
@@ -76,6 +77,7 @@ class WorkspaceOpener:
         Raises :class:`AutosyncError`: no key, no working copy, a corrupt state.
         """
         key = load_key(path.key_file)
+        state = self._states.workspace(key.id)
         backend = open_git(
             os.fsencode(path.path),
             workspace=key.id,
@@ -90,13 +92,19 @@ class WorkspaceOpener:
         runner = Runner(
             workspace=path.workspace,
             settings=session_settings(path, self._device, self._config.device),
-            performer=Performer(backend=backend, tree=tree, device=self._device, name=self._config.device),
+            performer=Performer(
+                backend=backend,
+                tree=tree,
+                device=self._device,
+                name=self._config.device,
+                brakes=Brakes(path.brakes, map(RelPath, state.released)),
+            ),
             outside=self._outside,
             local=local,
             network=network,
             inline_limit=path.inline_limit,
         )
-        member = self._broadcaster.join(runner, key, self._states.workspace(key.id))
+        member = self._broadcaster.join(runner, key, state)
         runner.session.paused = member.state.paused
         workspace = Workspace(
             config=path,

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import replace
 
+from autosync.config.brakes import read_brakes
 from autosync.config.checks import check_names, check_paths, own_files
 from autosync.config.model import (
     INLINE_CAP,
@@ -21,6 +22,7 @@ from autosync.config.model import (
 )
 from autosync.config.overrides import with_overrides
 from autosync.config.reading import Section, Value, compose
+from autosync.core.brakes import BrakeLimits
 from autosync.core.temporary import DEFAULT_IGNORES
 from autosync.errors import ConfigError
 
@@ -266,6 +268,7 @@ def _path(section: Section, environ: Mapping[str, str], here: str) -> PathConfig
         hub_interval=section.get("hub-interval", lambda v: v.duration(least=0.1, most=86400), 60.0),
         pull_lock=section.get("pull-lock", lambda v: v.choice(PullLock), PullLock.OPTIMIZED),
         rescan=section.get("rescan", lambda v: v.duration(least=1, most=7 * 86400), 600.0),
+        brakes=section.get("brakes", read_brakes, BrakeLimits()),
     )
     section.finish()
     return config

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from autosync.core.brakes import BrakeLimits
 from autosync.core.temporary import DEFAULT_IGNORES
 
 INLINE_CAP = 32 * 1024
@@ -76,6 +77,7 @@ class PathConfig:
     hub_interval: float = 60.0
     pull_lock: PullLock = PullLock.OPTIMIZED
     rescan: float = 600.0
+    brakes: BrakeLimits = field(default_factory=BrakeLimits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

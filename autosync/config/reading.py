@@ -29,7 +29,10 @@ _WORDS = {
     "tag:yaml.org,2002:map": "a group of keys",
 }
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZES = {"": 1, "b": 1, "k": 1024, "kb": 1024, "kib": 1024, "m": 1024**2, "mb": 1024**2, "mib": 1024**2}
+_SIZES = {"": 1, "b": 1} | {
+    spelling: 1024**power for power, unit in enumerate("kmg", start=1) for spelling in (unit, f"{unit}b", f"{unit}ib")
+}
+_LONGEST_KEY = 200
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
 
 
@@ -54,7 +57,23 @@ def compose(text: str, source: str) -> yaml.Node | None:
         raise ConfigError(title, hint="Remove it, or write it as an escape inside double quotes.") from None
     except RecursionError:
         raise ConfigError(f"{source}: lists nested too deeply", hint="Compare it with the example file.") from None
+    except (ValueError, OverflowError):  # of chr() and int(): "\UFFFFFFFF", a %YAML directive of 5000 digits
+        raise ConfigError(
+            f"{source}: an escape or a number that YAML does not allow",
+            hint="Look for \\U inside double quotes, and for a line that begins with %.",
+        ) from None
     return None if root is None or root.tag == _NULL else root
+
+
+def _is_text(value: str) -> bool:
+    """Return whether every character is one: ``"\\ud800"`` in YAML is none and can be written nowhere."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _shown(key: str) -> str:
+    """Return a key as a terminal only shows it: the file may have come from another device."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in key)
+    return plain if len(plain) <= _LONGEST_KEY else plain[:_LONGEST_KEY] + "…"
 
 
 def _code(error: yaml.reader.ReaderError) -> int:
@@ -74,7 +93,7 @@ class Value:
     def error(self, problem: str, hint: str) -> ConfigError:
         """Return an error about this value."""
         place = f"{self.source}, line {self.line}"
-        return ConfigError(f"{place}: {self.key}: {problem}" if self.key else f"{place}: {problem}", hint=hint)
+        return ConfigError(f"{place}: {_shown(self.key)}: {problem}" if self.key else f"{place}: {problem}", hint=hint)
 
     def wrong(self, wanted: str, example: str) -> ConfigError:
         """Return the error "must be X, not Y"; the value itself is not shown, it may be secret."""
@@ -93,6 +112,8 @@ class Value:
         value = str(self.node.value)
         if not value or "\0" in value:
             raise self.error("must not be empty", "Give it a value or remove the key.")
+        if not _is_text(value):
+            raise self.error("holds half a character (a surrogate)", "Write the character itself instead of \\u.")
         return value
 
     def flag(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -23,6 +23,9 @@ DEFAULT_SECRETS: tuple[str, ...] = (
     *(".netrc", "_netrc", ".pgpass", ".htpasswd", ".git-credentials", ".pypirc", ".vault_pass*"),
 )
 """Names of files that commonly hold secrets; ``!`` takes a name out again, the last match counts."""
+
+
+HELD_HINT = "`autosync explain` lists them; `autosync release` lets them go, with --restore it undoes the deletions."
 
 
 class Brake(Enum):
@@ -73,7 +76,7 @@ class Brakes:
     synced of it before stays on the other devices.
     """
 
-    def __init__(self, limits: BrakeLimits, released: Collection[RelPath] = ()) -> None:
+    def __init__(self, limits: BrakeLimits, released: Iterable[RelPath] = ()) -> None:
         self.limits = limits
         self.released = frozenset(released)
         """Files, or directories with all below them (``b""`` is everything), that may be synced whatever they are."""
@@ -187,3 +190,18 @@ class Brakes:
 
 def _is_within(path: RelPath, chosen: frozenset[RelPath]) -> bool:
     return path in chosen or b"" in chosen or any(up in chosen for up in parent_directories(path))
+
+
+def news_of_held(before: Sequence[Held], after: Sequence[Held]) -> str:
+    """Return what is held now and was not before as one sentence, empty if there is nothing new."""
+    known = frozenset(before)
+    new = [held for held in after if held not in known]
+    deletions = sum(held.brake is Brake.DELETION for held in new)
+    others = [held for held in new if held.brake is not Brake.DELETION]
+    if deletions:
+        return f"{deletions} deletions are held back and not sent to the other devices"
+    if not others:
+        return ""
+    name = others[0].path.decode("utf-8", "backslashreplace")
+    more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+    return f"{name} is held back, for it {others[0].brake.value}{more}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from autosync.core import events as ev
+from autosync.core.brakes import HELD_HINT, Held, news_of_held
 from autosync.core.branchturns import BranchTurns
 from autosync.core.commands import (
     Announce,
@@ -26,7 +27,7 @@ from autosync.core.integration import Integration
 from autosync.core.model import Order, Snapshot, SnapshotId
 from autosync.core.retry import Retry
 from autosync.core.settings import Halt, Mode, SessionSettings, SessionStatus
-from autosync.core.sources import HELLO, Peer, Peers
+from autosync.core.sources import HELLO, RETRY_MOST, Peer, Peers
 
 BUSY_FIRST, BUSY_MOST = 0.05, 2.0
 """Seconds between looks while the user's own git or hg is at work."""
@@ -68,6 +69,8 @@ class Session:
         self.paused = False
         self._root_gone: Halt | None = None
         self._failure: Halt | None = None
+        self._shortages: dict[str, Halt] = {}
+        self.held: tuple[Held, ...] = ()
         self.last_sync: float | None = None
         self._debounce = Debouncer(settle=settings.settle, max_wait=settings.max_wait)
         self._local: LocalCommand | None = None
@@ -129,8 +132,8 @@ class Session:
     @property
     def halt(self) -> Halt | None:
         """Return what keeps this working copy from being in sync until someone acts."""
-        if self._root_gone or self._failure:
-            return self._root_gone or self._failure
+        if self._root_gone or self._failure or self._shortages:
+            return self._root_gone or self._failure or next(iter(self._shortages.values()))
         current = self.current.id if self.current else None
         for peer in self.peers.all():
             if peer.refusal is not None and peer.refusal.ours == current:
@@ -146,6 +149,7 @@ class Session:
             waiting_for=self._waiting_for(),
             halt=self.halt,
             last_sync=self.last_sync,
+            held=self.held,
             hub=self._hub.latest if self._hub else None,
             peers=self.peers.all(),
         )
@@ -207,12 +211,25 @@ class Session:
         self._busy.at = min(self._busy.at, now)
         return []
 
-    def _root_vanished(self, _event: ev.RootVanished, _now: float) -> list[Command]:
-        self._root_gone = Halt(
-            title="The folder of this working copy is gone",
-            hint="Mount or restore it, then run `autosync resume`. Nothing was deleted on the other devices.",
-        )
-        return [Tell(title=self._root_gone.title, hint=self._root_gone.hint)]
+    def _root_vanished(self, event: ev.RootVanished, _now: float) -> list[Command]:
+        before, self._root_gone = self._root_gone, Halt(title=event.title, hint=event.hint)
+        return [] if self._root_gone == before else [Tell(title=event.title, hint=event.hint)]
+
+    def _root_returned(self, event: ev.RootReturned, now: float) -> list[Command]:
+        self.current, self._root_gone, self._failure = event.current, None, None
+        self._announce_again = True
+        return self._flush(ev.FlushAsked(), now)
+
+    def _shortage_noticed(self, event: ev.ShortageNoticed, _now: float) -> list[Command]:
+        return self._short_of(event.what, event.title, event.hint)
+
+    def _short_of(self, what: str, title: str, hint: str) -> list[Command]:
+        """Take note of what the machine does not allow now, or, without a hint, that it does again."""
+        before = self._shortages.pop(what, None)
+        if not hint:
+            return []
+        self._shortages[what] = Halt(title=title, hint=hint)
+        return [Tell(title=title, hint=hint)] if before is None else []
 
     def _got_announcement(self, event: ev.Announced, now: float) -> list[Command]:
         self.peers.announced(event, now)
@@ -238,23 +255,27 @@ class Session:
         if event.changed and event.snapshot is not None:
             self.current = event.snapshot
             self._edited_here(now)
-        return []
+        before, self.held = self.held, event.held
+        title = news_of_held(before, event.held)
+        return [Tell(title=title, hint=HELD_HINT)] if title else []
 
     def _fetched(self, event: ev.SnapshotFetched, now: float) -> list[Command]:
         fetching, self._fetching = self._fetching, None
+        tell = self._short_of("fetch", event.reason, event.hint)
         if event.snapshot is not None:
             self.peers.fetched(event.snapshot)
-            return []
+            return tell
         if fetching is None:
-            return []
+            return tell
         fetching.reason = event.reason
         if fetching.left:
             return [self._fetch_next(fetching)]
         if fetching.for_ancestor_of is not None:
             self._integration.ancestor_not_found(fetching.wanted)
         else:
-            self.peers.failed(event.wanted, event.reason, now)
-        return []
+            most = FAILED_MOST if event.hint else RETRY_MOST
+            self.peers.failed(event.wanted, event.reason, now, most=most)
+        return tell
 
     def _integrated(self, event: ev.Integrated, now: float) -> list[Command]:
         self._done_locally()
@@ -374,6 +395,8 @@ class Session:
         ev.PathsChanged: _paths_changed,
         ev.MetadataChanged: _metadata_changed,
         ev.RootVanished: _root_vanished,
+        ev.RootReturned: _root_returned,
+        ev.ShortageNoticed: _shortage_noticed,
         ev.Announced: _got_announcement,
         ev.AnnouncementsAsked: _asked,
         ev.SnapshotTaken: _snapshot_taken,
@@ -530,7 +553,7 @@ class Session:
             return "stopped"
         if self.paused:
             return "paused"
-        if self._root_gone or self._failure:
+        if self._root_gone or self._failure or self._shortages:
             return "halted"
         if self._local is not None:
             return "snapshotting" if isinstance(self._local, TakeSnapshot) else "applying"

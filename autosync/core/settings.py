@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from autosync.core.brakes import Held
 from autosync.core.model import DeviceId, Snapshot, SnapshotId
 from autosync.core.sources import Peer
 
@@ -52,5 +53,6 @@ class SessionStatus:
     waiting_for: str
     halt: Halt | None
     last_sync: float | None
+    held: tuple[Held, ...]
     hub: SnapshotId | None
     peers: tuple[Peer, ...]

@@ -29,6 +29,7 @@ from autosync.config import (
     parse,
     read_overrides,
 )
+from autosync.core.brakes import BrakeLimits
 from autosync.errors import ConfigError
 
 ENVIRON = {"HOME": "/home/you"}
@@ -102,6 +103,38 @@ def test_every_key_of_a_path_is_read() -> None:
             rescan=7200,
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("none", BrakeLimits(huge_file=None, burst=None, mass_deletion=None, secrets=())),
+        ("{huge-file: 2g}", BrakeLimits(huge_file=2 << 30)),
+        ("{huge-file: none, burst: 0}", BrakeLimits(huge_file=None, burst=None)),
+        ("{mass-deletion: 7}", BrakeLimits(mass_deletion=7)),
+        ("{mass-deletion: none, secrets: [Vault.*]}", BrakeLimits(mass_deletion=None, secrets=("vault.*",))),
+        ("{secrets: none}", BrakeLimits(secrets=())),
+    ],
+)
+def test_brakes(written: str, meant: BrakeLimits) -> None:
+    path = "{path: /p, workspace: w, key-file: /k, brakes: " + written + "}"
+    assert parse(f"paths: [{path}]", "/c", ENVIRON).paths[0].brakes == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ("some", "paths[0].brakes: must be a group of keys"),
+        ("{mass-deletion: 0}", "paths[0].brakes.mass-deletion: must be between"),
+        ("{huge-file: big}", "paths[0].brakes.huge-file: must be a size"),
+        ("{hugefile: 1m}", "paths[0].brakes.hugefile: unknown key"),
+    ],
+)
+def test_wrong_brakes_are_named(written: str, named: str) -> None:
+    path = "{path: /p, workspace: w, key-file: /k, brakes: " + written + "}"
+    with pytest.raises(ConfigError) as caught:
+        parse(f"paths: [{path}]", "/c", ENVIRON)
+    assert named in caught.value.title
 
 
 @pytest.mark.parametrize(
