@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from autosync.core.model import RelPath
+from autosync.core.safety import unsafe_component
 
 COMPONENT_LIMIT = 255
 """Longest name of one path component in bytes (NAME_MAX of Linux's file systems)."""
@@ -83,6 +84,8 @@ def parse_conflict_name(path: RelPath) -> ConflictName | None:
     except ValueError:
         return None
     time = int(moment.timestamp())
+    if unsafe_component(stem + extension) is not None:  # a file that comes from others may be called so
+        return None
     if time < 0 or (extension and split_extension(b"x" + extension) != (b"x", extension)):
         return None
     return ConflictName(

@@ -149,3 +149,8 @@ def test_an_ordinary_name_is_free_and_not_too_long() -> None:
     assert len(ordinary_name(named(long), taken=free)) < COMPONENT_LIMIT
     whole = ConflictName(copy=long, original=RelPath(b"x" * 251 + b".txt"), device="desktop", time=TIME)
     assert ordinary_name(whole, taken=free) == b"x" * (251 - 10) + b" (desktop).txt"
+
+
+@pytest.mark.parametrize("original", [b".git", b".GIT", b"git~1", ".g\u200cit".encode(), b".hg", b".."])
+def test_a_file_that_others_made_is_no_copy_of_what_must_not_be_written(original: bytes) -> None:
+    assert parse_conflict_name(RelPath(original + b" (conflict, desktop, 2026-11-21 10.15.00)")) is None
