@@ -14,6 +14,7 @@ from typing import cast
 from autosync.apply.rename import ASIDE
 from autosync.apply.signature import Signature, is_being_written, signature_at
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
+from autosync.core.safety import unsafe_component
 
 QUIET = 2.0
 """Seconds without a change after which a file is let go."""
@@ -57,8 +58,12 @@ class Limbo:
         self.descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._next = 0
         self._kept: dict[bytes, dict[bytes, Kept]] = {}  # batch -> slot -> file
-        for batch in os.listdir(directory):
-            self._adopt(batch)
+        try:
+            for batch in os.listdir(directory):
+                self._adopt(batch)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Release the directory; what is kept is found again by the next one."""
@@ -164,7 +169,8 @@ class Limbo:
             return
         last: dict[bytes, Kept] = {}
         for line in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # torn by a power cut
+            # Torn by a power cut, or damaged: nothing that is not ours may be touched for it.
+            with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 kept = _parse(batch, cast(dict[str, object], json.loads(line)))
                 last[kept.slot] = kept
         yield from last.values()
@@ -173,9 +179,12 @@ class Limbo:
 def _parse(batch: bytes, line: dict[str, object]) -> Kept:
     was = _signature(line["was"])
     kind, placed = line["kind"], line["placed"]
+    slot, path = str(line["slot"]).encode("ascii"), RelPath(str(line["path"]).encode("latin-1"))
+    if slot == _JOURNAL or any(map(unsafe_component, (slot, *path.split(b"/")))):
+        raise ValueError("no slot or no path of ours")
     return Kept(
-        slot=batch + b"/" + str(line["slot"]).encode("ascii"),
-        path=RelPath(str(line["path"]).encode("latin-1")),
+        slot=batch + b"/" + slot,
+        path=path,
         entry=None if kind is None else Entry(kind=Kind(kind), oid=ObjectId(str(line["oid"]))),
         was=was,
         placed=None if placed is None else _signature(placed),

@@ -242,8 +242,11 @@ class Discovery:
         addresses = [str(address) for address in body["addresses"]]
         if not is_device_id(device):
             raise ValueError("no device id")
-        if body["port"]:
-            addresses.insert(0, join(host, int(body["port"])))
+        port = body["port"]
+        if type(port) is not int or not 0 <= port < 65536:
+            raise ValueError("no port")
+        if port:
+            addresses.insert(0, join(host, port))
         if device == handle.device:
             if instance != self._links.instance:
                 self._dropped["copied state-dir"] += 1

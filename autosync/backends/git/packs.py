@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from autosync.backends.git.repository import Repository
 from autosync.errors import StateError
 
-_INDEX_HEAD = ">4sI1020xI"
+_INDEX_HEAD = struct.Struct(">4sI1020xI")
 """Magic, version, and the last of the 256 sums: the count of objects."""
 WEEK = 7 * 24 * 3600.0
 
@@ -102,13 +102,16 @@ class Packs:
         found: set[str] = set()
         for pack in packs:
             with open(os.path.join(self._directory, pack.name + b".idx"), "rb") as index:
-                magic, version, count = struct.unpack(_INDEX_HEAD, index.read(struct.calcsize(_INDEX_HEAD)))
-                if (magic, version) != (b"\377tOc", 2):
+                head = index.read(_INDEX_HEAD.size).ljust(_INDEX_HEAD.size, b"\0")
+                magic, version, count = _INDEX_HEAD.unpack(head)
+                size = count * width
+                whole = (magic, version) == (b"\377tOc", 2) and size <= os.fstat(index.fileno()).st_size - len(head)
+                if not whole:
                     raise StateError(
                         f"{os.fsdecode(index.name)} is no index of version 2",
                         hint=f"Rebuild it: git index-pack {os.fsdecode(index.name).removesuffix('.idx')}.pack",
                     )
-                ids = index.read(count * width).hex()
+                ids = index.read(size).hex()
             found.update(ids[at : at + 2 * width] for at in range(0, len(ids), 2 * width))
         return frozenset(found)
 
