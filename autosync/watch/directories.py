@@ -90,8 +90,9 @@ class Directories:
 
     def detach(self, node: Directory) -> None:
         """Take ``node`` out of its parent; its watches stay known."""
-        if node.parent is not None and node.parent.children is not None:
-            node.parent.children.pop(node.name, None)
+        # A node that was moved away is out already, and another directory may have its name.
+        if node.parent is not None and node.parent.children is not None and node.parent.child(node.name) is node:
+            del node.parent.children[node.name]
             if not node.parent.children:
                 node.parent.children = None
 

@@ -350,6 +350,25 @@ def test_two_directories_that_change_places_keep_their_watches(watch: Watch, tmp
     assert watched.watcher.status().watched == 5
 
 
+def test_a_directory_made_where_one_was_moved_away_stays_watched(watch: Watch, tmp_path: Path) -> None:
+    """The old one went into a directory that was not watched yet, so only one half of its move is ever told."""
+    (tmp_path / "root/deep").mkdir(parents=True)
+    watched = watch()
+    watched.listener.hold(watched)
+    (watched.root / "new").mkdir()
+    (watched.root / "deep").rename(watched.root / "new/deep")
+    (watched.root / "deep").mkdir()
+    watched.listener.open.set()
+    for number in range(3):  # the missing half is given up after a few turns
+        watched.settle(f"turn{number}")
+    watched.listener.forget()
+    for directory in ("deep", "new/deep"):
+        (watched.root / directory / "f").touch()
+    watched.expect("deep/f", Touch.CLOSED)
+    watched.expect("new/deep/f", Touch.CLOSED)
+    assert watched.watcher.status().watched == 4
+
+
 def test_a_directory_deleted_and_made_again_is_watched_again(watch: Watch, tmp_path: Path) -> None:
     (tmp_path / "root/a/deep").mkdir(parents=True)
     watched = watch()
