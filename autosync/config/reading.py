@@ -66,8 +66,15 @@ def compose(text: str, source: str) -> yaml.Node | None:
 
 
 def _is_text(value: str) -> bool:
-    """Return whether every character is one: ``"\\ud800"`` in YAML is none and can be written nowhere."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    """Return whether ``value`` can be written anywhere: ``"\\ud800"`` is no character.
+
+    Surrogate escapes are: they stand for the bytes of a path that is not UTF-8 (PEP 383).
+    """
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shown(key: str) -> str:
