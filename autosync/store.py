@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -53,6 +53,10 @@ def _first_seq() -> int:
     return time.time_ns() // 1_000_000
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What an announcement can carry as its number."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceState:
     """What the agent remembers of a workspace from one run to the next.
@@ -64,8 +68,8 @@ class WorkspaceState:
     """
 
     snapshot: SnapshotId | None = None
-    seq: int = field(default_factory=_first_seq)
-    seen: Mapping[DeviceId, int] = field(default_factory=dict)
+    seq: _Number = field(default_factory=_first_seq)
+    seen: Mapping[DeviceId, _Number] = field(default_factory=dict)
     paused: bool = False
     released: tuple[bytes, ...] = ()
     conflicts: tuple[ConflictRecord, ...] = ()
@@ -198,7 +202,7 @@ class StateDirectory:
             schema = msgspec.json.decode(content, type=_Version).schema
             if schema <= SCHEMA:
                 return msgspec.json.decode(content, type=kind)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise self._corrupt(path, str(error), set_aside=set_aside) from None
         raise StateError(
             f"{path}: was written by a newer autosync (schema {schema}, this one knows {SCHEMA})",
