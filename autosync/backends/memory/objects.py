@@ -60,7 +60,7 @@ class ObjectStore:
     # -- adding ---------------------------------------------------------------------
     def add_text(self, content: bytes) -> ObjectId:
         """Keep a text and return its id."""
-        oid = ObjectId(_digest(b"text", content))
+        oid = text_id(content)
         self.texts[oid] = content
         return oid
 
@@ -163,6 +163,11 @@ class ObjectStore:
                 self.texts.update((e.oid, source.texts[e.oid]) for e in listing.values() if e.oid in source.texts)
                 self.add_tree(listing)
                 self.changesets[commit] = source.changesets[commit]
+
+
+def text_id(content: bytes) -> ObjectId:
+    """Return the id of a text."""
+    return ObjectId(_digest(b"text", content))
 
 
 def _digest(kind: bytes, content: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Container, Iterable
 
-from autosync.backends.memory.objects import Changeset, Listing, ObjectStore
+from autosync.backends.memory.objects import Changeset, Listing, ObjectStore, text_id
 from autosync.core.model import Base, CommitId, Entry, Kind, ObjectId, RelPath, TreeId, parent_directories
 from autosync.errors import AutosyncError
 
@@ -156,7 +156,7 @@ class UserSide:
         if standing is None:
             return None
         kind, content = standing
-        oid = ObjectId(content.decode()) if kind is Kind.NESTED else ObjectStore().add_text(content)
+        oid = ObjectId(content.decode()) if kind is Kind.NESTED else text_id(content)
         return Entry(kind=kind, oid=oid)
 
     def put_entry(self, path: RelPath, entry: Entry, store: ObjectStore) -> None:

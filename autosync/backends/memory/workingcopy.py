@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from autosync.backends.memory.bundle import unsafe_path
 from autosync.backends.memory.exchange import Exchange
@@ -28,17 +28,23 @@ from autosync.core.model import (
 )
 from autosync.core.operations import Operation
 from autosync.errors import Busy, Diverged, Missing, TransientError
-from autosync.ports import Applied, Reading, Standing
+from autosync.ports import Alone, Applied, Hold, Reading, Standing, hold_nothing, undisturbed
 
 _LOOKED_AT = 8000
 """Bytes at the start of a text that tell whether it is binary, as in git."""
 _WORKSPACE = WorkspaceId("0" * 32)
 
 
+def _go_on(_what: str) -> None:
+    """Let every step happen."""
+
+
 class MemoryWorkingCopy(Exchange):
     """Implements :class:`autosync.ports.Backend` and :class:`autosync.ports.Tree`.
 
     What was looked at but not recorded is lost by :meth:`crash`; the rest survives.
+    ``step`` is called before each thing that is done here, with a word for it: whatever can
+    happen between two system calls of a real backend happens there.  If it raises, the rest is not done.
     """
 
     vcs = "memory"
@@ -50,6 +56,7 @@ class MemoryWorkingCopy(Exchange):
         self._kept = ObjectStore(self.store)
         self._pins: dict[str, SnapshotId] = {}
         self._last: TreeId | None = None
+        self.step: Callable[[str], None] = _go_on
 
     @property
     def files(self) -> Mapping[RelPath, tuple[Kind, bytes]]:
@@ -91,8 +98,14 @@ class MemoryWorkingCopy(Exchange):
         known |= {up for path in known for up in parent_directories(path)}
         return frozenset(path for path in paths if path not in known and self.user.is_ignored(path))
 
-    def read(self, paths: Collection[RelPath] | None, previous: tuple[Base, TreeId] | None) -> Reading:
+    def read(
+        self,
+        paths: Collection[RelPath] | None,
+        previous: tuple[Base, TreeId] | None,
+        hold: Hold = hold_nothing,
+    ) -> Reading:
         """Return the state now, looking only at ``paths`` if the base is still ``previous``'s."""
+        self.step("read")
         base = self.base()
         known = self._known(None if previous is None else previous[1])
         if previous is None or previous[0] != base or paths is None:
@@ -109,7 +122,9 @@ class MemoryWorkingCopy(Exchange):
             candidates.discard(RelPath(b""))
             torn |= candidates & self.user.writing
             edits.update(dict.fromkeys(candidates - torn))
-            edits.update((each, self._keep(each)) for each in self.user.versioned(candidates - torn, known))
+            for each in self.user.versioned(candidates - torn, known):
+                if each in known or not self._is_held(each, hold):
+                    edits[each] = self._keep(each)
         self._last = self._kept.splice(start, edits)
         return Reading(base=base, tree=self._last, torn=frozenset(torn))
 
@@ -128,6 +143,10 @@ class MemoryWorkingCopy(Exchange):
         """Return what is tracked or was synced in ``tree``: a later ignore rule does not delete it elsewhere."""
         return {*self.user.head_listing(), *self._kept.listing(tree)}
 
+    def _is_held(self, path: RelPath, hold: Hold) -> bool:
+        kind, content = self.files.get(path, (None, b""))
+        return kind in {Kind.FILE, Kind.EXECUTABLE} and hold(path, len(content))
+
     def _keep(self, path: RelPath) -> Entry | None:
         """Return what stands at ``path``, its content kept."""
         if path not in self.files:
@@ -141,6 +160,7 @@ class MemoryWorkingCopy(Exchange):
         self, *, tree: TreeId, base: Base, version: Version, parents: tuple[SnapshotId, ...], device: str, time: int
     ) -> Snapshot:
         """Store what was kept and the snapshot, and return it."""
+        self.step("record")
         snapshot = self._kept.add_snapshot(
             tree=tree, base=base, version=version, parents=parents, device=device, time=time
         )
@@ -153,6 +173,7 @@ class MemoryWorkingCopy(Exchange):
 
     def pin(self, name: str, snapshot: SnapshotId) -> None:
         """Keep ``snapshot`` under ``name``.  Raises :class:`Missing` if it is not here."""
+        self.step("pin")
         if snapshot not in self.store.snapshots:
             raise Missing(f"The snapshot {snapshot} is not in this store.", hint="Fetch it first.")
         self._pins = {**self._pins, name: snapshot}
@@ -168,7 +189,23 @@ class MemoryWorkingCopy(Exchange):
     def secure(self, commit: CommitId) -> None:
         """Do nothing: what is in memory is never collected."""
 
-    def tidy(self) -> None:
+    def load_many(self, snapshots: Collection[SnapshotId]) -> Sequence[Snapshot]:
+        """Return those of ``snapshots`` that are here."""
+        return [self.store.snapshots[snapshot] for snapshot in snapshots if snapshot in self.store.snapshots]
+
+    def repin(self, *, add: Mapping[str, SnapshotId], drop: Collection[str]) -> None:
+        """Add and let go of many pins at once."""
+        self._pins = {**{pin: snapshot for pin, snapshot in self._pins.items() if pin not in drop}, **add}
+
+    def size(self) -> int:
+        """Return the bytes of all texts."""
+        return sum(map(len, self.store.texts.values()))
+
+    def shared(self) -> int:
+        """Return nothing: there is one store for the user's history and ours."""
+        return 0
+
+    def tidy(self, *, thorough: bool = False, alone: Alone = undisturbed) -> None:
         """Do nothing: there are no packs."""
 
     # -- trees ----------------------------------------------------------------------------
@@ -243,6 +280,7 @@ class MemoryWorkingCopy(Exchange):
 
     def land(self, old: Base, new: Base, *, message: str) -> None:  # noqa: ARG002 - there is no reflog here
         """Move HEAD and branch from ``old`` to ``new``; no file is touched."""
+        self.step("land")
         self.check_landing(old, new)
         self.user.move_head(new)
 
@@ -255,6 +293,7 @@ class MemoryWorkingCopy(Exchange):
         extra_parent: CommitId | None = None,
     ) -> Base:
         """Make a commit of ``tree`` on the current branch, if there is anything new.  Raises :class:`Busy`."""
+        self.step("commit")
         base = self.base()
         if tree == self.tree_of(base.commit) and extra_parent is None:
             return base
@@ -278,6 +317,7 @@ class MemoryWorkingCopy(Exchange):
         done: dict[RelPath, Entry | None] = {}
         refused: dict[RelPath, str] = {}
         for operation in sorted(operations, key=lambda each: each.new is not None):
+            self.step("replace")
             reason, source = self._obstacle(operation, done), operation.source
             if reason:
                 refused.update(dict.fromkeys((operation.path, source or operation.path), reason))
