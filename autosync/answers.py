@@ -13,6 +13,7 @@ from typing import Any
 from autosync.broadcast import Broadcaster
 from autosync.core import events as ev
 from autosync.errors import AutosyncError
+from autosync.explaining import Explaining
 from autosync.link import Links
 from autosync.report import agent_status, is_reachable, workspace_status
 from autosync.runner import Activity
@@ -25,7 +26,7 @@ FIRST_PEER = 5.0
 
 
 class Answers:
-    """The commands of the control socket: status, sync, pause, resume, activity.
+    """The commands of the control socket.
 
     ``name`` is this device's; ``workspaces`` may grow after construction.
     """
@@ -35,6 +36,7 @@ class Answers:
         self._broadcaster = broadcaster
         self._links = links
         self._workspaces = workspaces
+        self._explaining = Explaining(broadcaster, workspaces, self._reachable)
         self._started_at = time.time()
         self._activities: deque[tuple[int, Activity]] = deque(maxlen=REMEMBERED)
         self._activity_count = 0
@@ -55,6 +57,8 @@ class Answers:
             "pause": self._pause,
             "resume": self._resume,
             "activity": self._activity,
+            "explain": self._explaining.explain,
+            "release": self._explaining.release,
         }
         answer = answers.get(command)
         if answer is None:

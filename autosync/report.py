@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from autosync.broadcast import Membership
+from autosync.core.brakes import Held
 from autosync.core.model import Order, Snapshot
 from autosync.core.settings import SessionStatus
 from autosync.core.sources import Peer
 from autosync.ports import ChannelStatus
 
+HELD_SHOWN = 1000
+"""Held paths that the status lists; all are counted."""
 STALE = 90.0
 """Seconds after which a device that is not linked and has said nothing counts as away."""
 
@@ -50,19 +53,19 @@ def workspace_status(
         "waiting-for": status.waiting_for or None,
         "last-sync": iso(runner.synced_at),
         "halt": {"title": halt.title, "hint": halt.hint} if halt else None,
+        "held": {"count": len(status.held), "paths": held_paths(status.held)},
         "mode": runner.settings.mode.value,
         "hub": status.hub,
         "watch": dict(watch),
         "dropped": {**member.dropped, **runner.counts},
         "conflicts": [
             {
-                "path": c.path.decode("utf-8", "backslashreplace"),
+                "path": c.original.decode("utf-8", "backslashreplace"),
                 "copy": c.copy.decode("utf-8", "backslashreplace"),
                 "device": c.device,
                 "time": iso(float(c.time)),
             }
-            for c in member.state.conflicts
-            if os.path.lexists(os.path.join(os.fsencode(path), c.copy))  # else the user has dealt with it
+            for c in runner.conflicts.copies.values()
         ],
         "peers": [_peer(p, status, now, linked) for p in status.peers],
     }
@@ -73,6 +76,14 @@ def is_reachable(peer: Peer, now: float, linked: Mapping[str, str]) -> bool:
     if peer.state == "stopped":
         return False
     return peer.device in linked or (peer.seen > 0 and now - peer.seen < STALE)
+
+
+def held_paths(held: Sequence[Held]) -> list[dict[str, str]]:
+    """Return what the brakes hold, at most :data:`HELD_SHOWN` paths."""
+    return [
+        {"path": h.path.decode("utf-8", "backslashreplace"), "reason": h.brake.name.lower(), "text": h.brake.value}
+        for h in held[:HELD_SHOWN]
+    ]
 
 
 def iso(seconds: float | None) -> str | None:

@@ -21,11 +21,13 @@ SECTIONS = {
     },
     "Information": {
         "status": "autosync.cli.status:status",
+        "explain": "autosync.cli.explain:explain",
         "check": "autosync.cli.check:check",
     },
     "Control": {
         "pause": "autosync.cli.steering:pause",
         "resume": "autosync.cli.steering:resume",
+        "release": "autosync.cli.explain:release",
     },
     "Try it": {
         "demo": "autosync.cli.demo.command:demo",

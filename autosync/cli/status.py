@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from autosync.cli.explain import held_lines
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
 from autosync.cli.table import age, plain, table
@@ -75,6 +76,8 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
             lines += [f"  {plain(workspace['halt']['hint'])}", f"  Then release it with: {again}"]
         elif workspace.get("waiting-for"):
             lines += ["", f"{plain(workspace['name'])} waits: {plain(workspace['waiting-for'])}"]
+        if workspace.get("held") and workspace["held"]["count"]:
+            lines += ["", *held_lines(workspace, invocation)]
     return lines
 
 

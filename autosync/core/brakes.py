@@ -198,10 +198,11 @@ def news_of_held(before: Sequence[Held], after: Sequence[Held]) -> str:
     new = [held for held in after if held not in known]
     deletions = sum(held.brake is Brake.DELETION for held in new)
     others = [held for held in new if held.brake is not Brake.DELETION]
+    sentences = []
     if deletions:
-        return f"{deletions} deletions are held back and not sent to the other devices"
-    if not others:
-        return ""
-    name = others[0].path.decode("utf-8", "backslashreplace")
-    more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-    return f"{name} is held back, for it {others[0].brake.value}{more}"
+        sentences.append(f"{deletions} deletions are held back and not sent to the other devices")
+    if others:
+        name = others[0].path.decode("utf-8", "backslashreplace")
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        sentences.append(f"{name} is held back, for it {others[0].brake.value}{more}")
+    return "; ".join(sentences)

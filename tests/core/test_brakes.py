@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autosync.core.brakes import WINDOW, Brake, BrakeLimits, Brakes, Deletions, Held
+from autosync.core.brakes import WINDOW, Brake, BrakeLimits, Brakes, Deletions, Held, news_of_held
 from autosync.core.model import RelPath
 
 MB = 1 << 20
@@ -167,3 +167,18 @@ def test_released_deletions_are_let_go_once() -> None:
     brakes.begin(None, 3.0)
     assert brakes.judge_deletions([], lambda: 40) == Deletions()
     assert judge(brakes, many(60), 40, now=60.0).held
+
+
+# -- words -----------------------------------------------------------------------------------
+def test_only_what_is_newly_held_is_told() -> None:
+    secret, huge = Held(path=RelPath(b".env"), brake=Brake.SECRET), Held(path=RelPath(b"film"), brake=Brake.HUGE)
+    gone = [Held(path=path, brake=Brake.DELETION) for path in many(30)]
+    assert news_of_held([], []) == ""
+    assert news_of_held([secret], [secret]) == ""
+    assert news_of_held([], [secret]) == ".env is held back, for it looks like a secret by its name"
+    assert news_of_held([secret], [secret, huge]) == "film is held back, for it is huge"
+    assert news_of_held([], [secret, huge]).endswith(" (and 1 more)")
+    assert news_of_held([], gone) == "30 deletions are held back and not sent to the other devices"
+    assert news_of_held([], [*gone, huge]).startswith(
+        "30 deletions are held back and not sent to the other devices; film"
+    )

@@ -1,0 +1,126 @@
+"""``autosync explain`` and ``release``: why something is not in sync, and letting held paths go."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from typing import Any
+
+import click
+
+from autosync.cli.failures import FAILED, OK
+from autosync.cli.invocation import Invocation, pass_invocation, select
+from autosync.cli.table import plain
+from autosync.config import Config
+from autosync.control import call
+from autosync.errors import AutosyncError
+
+_SHOWN = 10
+"""Held paths that are listed one by one for each reason."""
+_PATIENCE = 60.0
+
+file_argument = click.argument("path", required=False, type=click.Path())
+
+
+@click.command(epilog="Example: autosync explain ~/notes/todo.txt", short_help="Say why a path is, or is not, in sync.")
+@file_argument
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@pass_invocation
+def explain(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
+    """Say why PATH is, or is not, in sync; without PATH, what keeps anything from being in sync.
+
+    PATH is a file or folder in a working copy.
+    """
+    config = invocation.load(verify=False)
+    if path is None:
+        return _explain_all(invocation, config, as_json=as_json)
+    answer = call(config.state_dir, "explain", patience=_PATIENCE, path=_absolute(config, path))
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        click.echo(f"{plain(path)}: {answer['state']}. {plain(answer['reason'])}")
+        if answer["next"]:
+            click.echo(f"  {plain(answer['next']).replace('PATH', plain(path))}")
+    return OK
+
+
+@click.command(epilog="Example: autosync release ~/notes/.env", short_help="Let go what is held back.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
+@click.option("--restore", is_flag=True, help="Bring deleted files back instead of sending their deletion.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@pass_invocation
+def release(invocation: Invocation, paths: tuple[str, ...], *, restore: bool, as_json: bool) -> int:
+    """Send what is held back at or below each PATH; the root of a working copy means all of it.
+
+    Huge and secret-looking files stay released, deletions are let go once.
+    """
+    config = invocation.load(verify=False)
+    chosen = [_absolute(config, path) for path in paths]
+    answers = [call(config.state_dir, "release", patience=_PATIENCE, path=path, restore=restore) for path in chosen]
+    if as_json:
+        click.echo(json.dumps(answers, indent=2))
+    if not any(answer["released"] or answer["refused"] for answer in answers):
+        raise AutosyncError(
+            f"Nothing is held back at {', '.join(map(plain, paths))}", hint="`autosync explain` lists what is."
+        )
+    for path, answer in zip(paths, answers, strict=True):
+        for name, why in answer["refused"].items():
+            click.echo(f"{plain(name)} was not restored: {plain(why)}", err=True)
+        if not as_json:
+            click.echo(f"{'restored' if restore else 'released'}: {answer['released']} below {plain(path)}")
+    return FAILED if any(answer["refused"] for answer in answers) else OK
+
+
+def held_lines(workspace: dict[str, Any], invocation: Invocation) -> list[str]:
+    """Return what a workspace of the status holds back, and how it is released."""
+    held, root = workspace["held"], workspace["path"]
+    counts = Counter(h["text"] for h in held["paths"])
+    lines = [
+        f"{plain(workspace['name'])} holds back {held['count']} paths; the others do not have them as they are here:"
+    ]
+    for text, count in counts.items():
+        lines.append(f"  {count}, for each {text}:")
+        names = [h["path"] for h in held["paths"] if h["text"] == text]
+        lines += [f"    {plain(name)}" for name in names[:_SHOWN]]
+        if count > _SHOWN:
+            lines.append(f"    and {count - _SHOWN} more")
+    lines.append(f"  To send one or all: {plain(invocation.command(f'release {root}[/FILE]'))}")
+    if any(h["reason"] == "deletion" for h in held["paths"]):
+        lines.append(f"  To bring deleted files back: {plain(invocation.command(f'release --restore {root}'))}")
+    return lines
+
+
+def _explain_all(invocation: Invocation, config: Config, *, as_json: bool) -> int:
+    workspaces = call(config.state_dir, "status")["workspaces"]
+    if as_json:
+        keys = ("name", "path", "phase", "halt", "waiting-for", "held")
+        click.echo(json.dumps([{key: w[key] for key in keys} for w in workspaces], indent=2))
+        return OK
+    for workspace in workspaces:
+        lines: list[str] = []
+        if workspace["halt"]:
+            lines += [plain(workspace["halt"]["title"]), f"  {plain(workspace['halt']['hint'])}"]
+        if workspace["waiting-for"]:
+            lines.append(f"waits: {plain(workspace['waiting-for'])}")
+        if workspace["held"]["count"]:
+            lines += held_lines(workspace, invocation)
+        click.echo(f"{plain(workspace['name'])} ({plain(workspace['path'])})")
+        for line in lines or ["nothing stands in the way"]:
+            click.echo(f"  {line}")
+    return OK
+
+
+def _absolute(config: Config, path: str) -> str:
+    """Return the real path; the last component may be a link that is itself synced.
+
+    Raises :class:`AutosyncError` if it is in no working copy.
+    """
+    workspace = select(config, path)
+    if workspace is not None and os.path.realpath(path) in (
+        os.path.realpath(workspace.path),
+        os.path.realpath(workspace.workspace),
+    ):
+        return os.path.realpath(workspace.path)
+    directory, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(directory), name)

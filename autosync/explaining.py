@@ -1,0 +1,178 @@
+"""Answers why a path is, or is not, in sync, and lets go what the brakes hold."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from autosync.broadcast import Broadcaster
+from autosync.core import events as ev
+from autosync.core.brakes import Brake, Held
+from autosync.core.model import Entry, RelPath, Snapshot, TreeId, parent_directories
+from autosync.core.settings import SessionStatus
+from autosync.errors import AutosyncError, TransientError
+from autosync.ports import Backend
+from autosync.workspace import Workspace
+
+_METADATA = frozenset({b".git", b".hg"})
+
+Found = tuple[str, str, str]
+"""A state in one word, the reason in a sentence, and what to do next (or empty)."""
+
+
+class Explaining:
+    """The commands ``explain`` and ``release`` of the control socket.
+
+    ``workspaces`` may grow after construction; ``reachable`` names the devices of one that answer now.
+    """
+
+    def __init__(
+        self,
+        broadcaster: Broadcaster,
+        workspaces: Sequence[Workspace],
+        reachable: Callable[[Workspace], Sequence[str]],
+    ) -> None:
+        self._broadcaster = broadcaster
+        self._workspaces = workspaces
+        self._reachable = reachable
+
+    async def explain(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return ``{path, workspace, state, reason, next}`` for the file ``path`` (absolute).
+
+        ``state`` is one of outside, metadata, halted, paused, held, ignored, waiting, pending,
+        synced, alone, absent, directory, special.
+        """
+        workspace, path = self._find(arguments)
+        session = workspace.runner.session
+        found = self._without_looking(workspace, session.status(), path)
+        if found is None:
+            assert session.current is not None  # noqa: S101  (else it is pending)
+            found = await asyncio.get_running_loop().run_in_executor(
+                workspace.local, _look, workspace.backend, session.current.tree, path, session.status().waiting_for
+            )
+        state, reason, following = found or self._synced(workspace, session.current)
+        return {
+            "path": arguments["path"],
+            "workspace": workspace.runner.workspace,
+            "state": state,
+            "reason": reason,
+            "next": following,
+        }
+
+    async def release(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Let what is held at or below ``path`` go, or with ``restore`` undo what deletions are held.
+
+        Returns ``{workspace, released, refused}``: how many, and which could not be restored and why.
+        """
+        workspace, path = self._find(arguments)
+        runner, loop = workspace.runner, asyncio.get_running_loop()
+        chosen = frozenset({path})
+        before = len(runner.performer.brakes.held_within(chosen))
+        refused: dict[str, str] = {}
+        if arguments.get("restore"):
+            current = runner.session.current
+            if current is not None:
+                found = await loop.run_in_executor(workspace.local, runner.performer.bring_back, chosen, current)
+                refused = {os.fsdecode(p): why for p, why in found.items()}
+        else:
+            await loop.run_in_executor(workspace.local, runner.performer.release, chosen)
+            self._broadcaster.save(workspace.member, released=tuple(sorted(runner.performer.brakes.released)))
+        runner.post(ev.FlushAsked())
+        return {"workspace": runner.workspace, "released": before - len(refused), "refused": refused}
+
+    def _find(self, arguments: dict[str, Any]) -> tuple[Workspace, RelPath]:
+        path = arguments.get("path")
+        if not isinstance(path, str) or not os.path.isabs(path):
+            raise AutosyncError("explain and release need an absolute path", hint="Is the command an older version?")
+        full = os.fsencode(path)
+        for workspace in self._workspaces:
+            root = os.path.realpath(os.fsencode(workspace.config.path))
+            if full == root:
+                return workspace, RelPath(b"")
+            if full.startswith(root.rstrip(b"/") + b"/"):
+                return workspace, RelPath(full[len(root.rstrip(b"/")) + 1 :])
+        raise AutosyncError(
+            f"The running agent does not keep {path}", hint="Restart the agent after adding a path to its config."
+        )
+
+    @staticmethod
+    def _without_looking(workspace: Workspace, status: SessionStatus, path: RelPath) -> Found | None:
+        """Return what can be said of a path without reading it, ``None`` if that is nothing."""
+        if status.halt is not None:
+            return "halted", status.halt.title, status.halt.hint
+        if workspace.runner.session.paused:
+            return "paused", "This working copy is paused.", "`autosync resume` goes on."
+        if path.split(b"/")[0] in _METADATA:
+            return "metadata", "It belongs to the repository itself; only commits and branches travel.", ""
+        held = [h for h in status.held if not path or h.path == path or h.path.startswith(path + b"/")]
+        if held:
+            return "held", *_held(held)
+        if status.current is None:
+            return "pending", "The working copy is being looked at for the first time.", ""
+        name = path.decode("utf-8", "backslashreplace")
+        if name and name in status.waiting_for:
+            return "waiting", status.waiting_for, "It is tried again every few seconds."
+        return None
+
+    def _synced(self, workspace: Workspace, current: Snapshot | None) -> Found:
+        reachable = self._reachable(workspace)
+        peers = workspace.runner.session.peers.all()
+        equal = [p.name for p in peers if current is not None and p.tree == current.tree]
+        if equal:
+            return "synced", f"It is the same on {', '.join(equal)}.", ""
+        if not reachable:
+            return (
+                "alone",
+                "It is recorded here; no other device can be reached now.",
+                "It is sent when one comes back.",
+            )
+        return "pending", f"It is recorded here and on its way to {', '.join(reachable)}.", ""
+
+
+def _look(backend: Backend, tree: TreeId, path: RelPath, waiting_for: str) -> Found | None:
+    """Return what keeps the file at ``path`` from being what ``tree`` has there, ``None`` if it is that."""
+    entry = entry_at(backend, tree, path)
+    if entry is None and path and (special := _special(backend, path)) is not None:
+        return special
+    try:
+        standing = backend.standing(path).entry if path else None
+    except TransientError as torn:
+        return "pending", torn.title, torn.hint
+    if standing == entry:
+        return None
+    if waiting_for:
+        return "waiting", waiting_for, "It is tried again every few seconds."
+    return "pending", "It has changed and is taken in as soon as it is quiet.", ""
+
+
+def entry_at(backend: Backend, tree: TreeId, path: RelPath) -> Entry | None:
+    """Return the file that ``tree`` has at ``path``."""
+    found = {c.path: c.new for c in backend.changes(backend.splice(tree, {path: None}), tree)} if path else {}
+    return found.get(path)
+
+
+def _held(held: Sequence[Held]) -> tuple[str, str]:
+    reasons = Counter(h.brake for h in held)
+    texts = "; ".join(f"{number} because each {brake.value}" for brake, number in reasons.items())
+    reason = f"It is held back, for it {held[0].brake.value}." if len(held) == 1 else f"Held back: {texts}."
+    following = "`autosync release PATH` lets go what is held"
+    if Brake.DELETION in reasons:
+        following += ", `autosync release --restore PATH` brings deleted files back"
+    return reason, f"{following}."
+
+
+def _special(backend: Backend, path: RelPath) -> tuple[str, str, str] | None:
+    """Return why nothing is recorded for what stands at ``path``, ``None`` if a file stands there."""
+    full = os.path.join(backend.root, path)
+    if not os.path.lexists(full):
+        return "absent", "There is no such file, neither here nor in what the devices exchange.", ""
+    if any(backend.ignored([p]) for p in (path, *parent_directories(path)) if p):
+        return "ignored", "An ignore rule names it.", "`git check-ignore -v PATH` tells which one; or see `ignore:`."
+    if os.path.islink(full) or os.path.isfile(full):
+        return None
+    if os.path.isdir(full):
+        return "directory", "Directories travel with the files in them.", "Ask for a file in it."
+    return "special", "Pipes, sockets and devices are not synced.", ""

@@ -1,0 +1,157 @@
+"""What must not leave a device unasked stays; the rest goes on; one command lets it go."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tests.system.fleet import Device, pair, until
+
+FILES = {f"d{n % 5}/{n}.txt": f"{n}\n" for n in range(60)} | {"keep.txt": "keep\n"}
+
+
+def held(device: Device) -> dict[str, str]:
+    found: dict[str, Any] = device.status()["held"]
+    return {h["path"]: h["reason"] for h in found["paths"]}
+
+
+def explained(device: Device, name: str) -> dict[str, Any]:
+    done = device.run("explain", str(device.root / name), "--json")
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_a_secret_looking_and_a_huge_file_are_held_and_the_rest_goes_on(tmp_path: Path) -> None:
+    with pair(tmp_path, {"a.txt": "a\n"}, brakes={"huge-file": "100k"}) as fleet:
+        laptop, desktop = fleet.devices
+        laptop.write(".env", "TOKEN=1\n")
+        laptop.write("film.bin", b"x" * 200_000)
+        laptop.write("b.txt", "b\n")
+        until(lambda: desktop.read("b.txt") == "b\n")
+        until(lambda: held(laptop) == {".env": "secret", "film.bin": "huge"})
+        assert not (desktop.root / ".env").exists()
+        assert not (desktop.root / "film.bin").exists()
+        assert laptop.read(".env") == "TOKEN=1\n"
+        assert explained(laptop, ".env")["state"] == "held"
+        assert explained(laptop, "b.txt")["state"] == "synced"
+        assert "held back" in laptop.log
+
+        shown = laptop.run("explain")
+        assert ".env" in shown.stdout
+        assert f"release {laptop.root}" in shown.stdout
+        done = laptop.run("release", str(laptop.root / ".env"))
+        assert done.returncode == 0, done.stderr
+        until(lambda: desktop.read(".env") == "TOKEN=1\n")
+        assert held(laptop) == {"film.bin": "huge"}
+        again = laptop.run("release", str(laptop.root / ".env"))
+        assert again.returncode == 1
+        assert "Nothing is held back" in again.stderr
+
+
+def test_what_was_released_stays_so_after_a_restart(tmp_path: Path) -> None:
+    with pair(tmp_path, {"a.txt": "a\n"}) as fleet:
+        laptop, desktop = fleet.devices
+        laptop.write("keys/server.pem", "one\n")
+        until(lambda: "keys/server.pem" in held(laptop))
+        laptop.end()
+        laptop.start()
+        until(lambda: "keys/server.pem" in held(laptop))
+        assert laptop.run("release", str(laptop.root)).returncode == 0
+        until(lambda: desktop.read("keys/server.pem") == "one\n")
+        laptop.end()
+        (laptop.root / "keys/server.pem").unlink()
+        laptop.start()
+        until(lambda: desktop.read("keys/server.pem") is None)
+        laptop.write("keys/server.pem", "two\n")
+        until(lambda: desktop.read("keys/server.pem") == "two\n")
+
+
+def test_a_mass_deletion_is_held_until_it_is_released(tmp_path: Path) -> None:
+    with pair(tmp_path, FILES) as fleet:
+        laptop, desktop = fleet.devices
+        for n in range(5):
+            shutil.rmtree(laptop.root / f"d{n}")
+        laptop.write("new.txt", "new\n")
+        until(lambda: desktop.read("new.txt") == "new\n")
+        until(lambda: laptop.status()["held"]["count"] == 60)
+        assert sum(1 for _ in desktop.root.glob("d*/*.txt")) == 60
+        # What the others do meanwhile arrives, and an edit of theirs counts more than a deletion.
+        desktop.write("keep.txt", "kept\n")
+        desktop.write("d1/1.txt", "edited\n")
+        until(lambda: laptop.read("keep.txt") == "kept\n" and laptop.read("d1/1.txt") == "edited\n")
+        until(lambda: laptop.status()["held"]["count"] == 59)
+        shown = laptop.run("status").stdout
+        assert "notes holds back 59 paths" in shown
+        assert "release --restore" in shown
+        done = laptop.run("release", str(laptop.root))
+        assert "released: 59" in done.stdout
+        until(lambda: [p.name for p in desktop.root.glob("d*/*.txt")] == ["1.txt"])
+        fleet.equal()
+        assert laptop.read("d1/1.txt") == "edited\n"
+
+
+def test_held_deletions_can_be_undone(tmp_path: Path) -> None:
+    with pair(tmp_path, FILES) as fleet:
+        laptop, desktop = fleet.devices
+        before = desktop.view()
+        for entry in laptop.root.iterdir():
+            if entry.name != ".git":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        until(lambda: laptop.status()["held"]["count"] == 61)
+        done = laptop.run("release", "--restore", str(laptop.root))
+        assert "restored: 61" in done.stdout
+        until(lambda: laptop.status()["held"]["count"] == 0)
+        fleet.equal()
+        assert laptop.view() == before
+
+
+def test_files_that_come_back_by_themselves_are_not_held_any_more(tmp_path: Path) -> None:
+    with pair(tmp_path, FILES) as fleet:
+        laptop, _desktop = fleet.devices
+        for n in range(5):
+            shutil.rmtree(laptop.root / f"d{n}")
+        until(lambda: laptop.status()["held"]["count"] == 60)
+        laptop.git("checkout", "--", ".")
+        until(lambda: laptop.status()["held"]["count"] == 0)
+        fleet.equal()
+
+
+def test_a_deletion_that_is_committed_is_meant(tmp_path: Path) -> None:
+    with pair(tmp_path, FILES) as fleet:
+        laptop, desktop = fleet.devices
+        laptop.git("rm", "-q", "-r", *(f"d{n}" for n in range(5)))
+        laptop.git("commit", "-q", "-m", "all away")
+        until(lambda: not list(desktop.root.glob("d*/*.txt")))
+        fleet.equal()
+        until(lambda: laptop.status()["held"]["count"] == 0)
+
+
+def test_explain_knows_every_kind_of_path(tmp_path: Path) -> None:
+    with pair(tmp_path, {"a.txt": "a\n", ".gitignore": "*.log\n"}) as fleet:
+        laptop, desktop = fleet.devices
+        laptop.write("x.log", "x\n")
+        laptop.write("dir/b.txt", "b\n")
+        until(lambda: explained(laptop, "dir/b.txt")["state"] == "synced")
+        states = {
+            name: explained(laptop, name)["state"]
+            for name in ("a.txt", "x.log", "dir", "dir/b.txt", "nothing", ".git/config")
+        }
+        assert states == {
+            "a.txt": "synced",
+            "x.log": "ignored",
+            "dir": "directory",
+            "dir/b.txt": "synced",
+            "nothing": "absent",
+            ".git/config": "metadata",
+        }
+        desktop.end()
+        laptop.write("c.txt", "c\n")
+        until(lambda: explained(laptop, "c.txt")["state"] in ("alone", "pending"))
+        laptop.run("pause")
+        assert explained(laptop, "a.txt")["state"] == "paused"
+        outside = laptop.run("explain", str(tmp_path))
+        assert outside.returncode == 1
+        assert "is not in a working copy" in outside.stderr
