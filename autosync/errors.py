@@ -52,6 +52,10 @@ class Missing(TransientError):
     """An object that was asked for is not (yet) at that source."""
 
 
+class Shortage(TransientError):
+    """The machine does not allow it now (no room, no rights, no open files left); passes with the cause."""
+
+
 class Refused(AutosyncError):
     """The other side answered and said no (authentication, permission)."""
 

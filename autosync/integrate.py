@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import time
 
+from autosync.causes import shortage_of
 from autosync.core.announcement import fits
 from autosync.core.bases import merge_bases
 from autosync.core.events import AncestorMissing, BranchesDiverged, Integrated
@@ -50,6 +51,8 @@ class Integrator:
     known: Callable[[], list[Snapshot]]
     recorded: Callable[[Snapshot], None]
     """Told of every snapshot that was recorded on the way, so that it is kept."""
+    still_there: Callable[[], None] = lambda: None
+    """Raises :class:`AutosyncError` if the working copy's folder has gone away meanwhile."""
     hold: Hold = hold_nothing
     """Asked about each new file that is found on the way."""
     clock: Callable[[], float] = field(default=time)
@@ -106,7 +109,7 @@ class Integrator:
                 return blocked
             if self._apply(attempt, target):
                 return self._land(attempt, target)
-            edited = self._edited(attempt)
+            edited = self._edited(attempt) if attempt.stopped is None else None
             if edited is None:
                 break
             attempt.ours = edited
@@ -202,9 +205,11 @@ class Integrator:
     def _apply(self, attempt: _Attempt, target: Snapshot) -> bool:
         """Return whether every path stands as in ``target`` now."""
         standing = self.backend.splice(attempt.ours.tree, attempt.standing)
+        self.still_there()
         applied = self.tree.apply(operations(self.backend.changes(standing, target.tree)))
         attempt.standing.update(applied.done)
         attempt.refused = dict(applied.refused)
+        attempt.stopped = applied.stopped
         return not applied.refused
 
     def _land(self, attempt: _Attempt, target: Snapshot) -> Integrated:
@@ -230,6 +235,7 @@ class Integrator:
         """
         ours = attempt.ours
         reading = self.backend.read(frozenset(attempt.refused), (ours.base, ours.tree), self.hold)
+        self.still_there()
         if reading.tree == ours.tree or reading.base != ours.base or reading.torn:
             return None
         return self._record(attempt, reading.tree)
@@ -239,14 +245,17 @@ class Integrator:
         if attempt.standing:
             ours = self._record(attempt, self.backend.splice(ours.tree, attempt.standing))
         reasons = sorted({f"{_show(p)}: {why}" if p else why for p, why in attempt.refused.items()})
+        shortage = shortage_of(attempt.stopped, self.backend.metadata) if attempt.stopped else None
         return Integrated(
             theirs=attempt.theirs.id,
             current=ours,
             complete=False,
-            again=frozenset(p for p in attempt.refused if p),
+            # What the machine does not allow says nothing of the files: they stand as they did.
+            again=frozenset(p for p in attempt.refused if p) if shortage is None else frozenset(),
             conflicts=(),
             changed_paths=len(attempt.standing),
-            reason="; ".join(reasons[:3]),
+            reason="; ".join(reasons[:3]) if shortage is None else shortage.title,
+            hint="" if shortage is None else shortage.hint,
         )
 
     def _record(self, attempt: _Attempt, tree: TreeId) -> Snapshot:
@@ -279,6 +288,7 @@ class _Attempt:
     above: int
     standing: dict[RelPath, Entry | None] = field(default_factory=dict)
     refused: dict[RelPath, str] = field(default_factory=dict)
+    stopped: OSError | None = None
     conflicts: tuple[Conflict, ...] = ()
     without: frozenset[SnapshotId] = frozenset()
 

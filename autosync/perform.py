@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from autosync.branch import BranchKeeper
+from autosync.causes import shortage_of
 from autosync.core import events as ev
 from autosync.core.brakes import Brake, BrakeLimits, Brakes
 from autosync.core.commands import (
@@ -26,7 +26,7 @@ from autosync.core.commands import (
 from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.nested import at_commit
 from autosync.core.operations import operations, pair_renames
-from autosync.errors import AutosyncError, Busy, Diverged, TransientError
+from autosync.errors import AutosyncError, Busy, Diverged, Shortage, TransientError
 from autosync.integrate import Integrator
 from autosync.ports import Backend, Reading, Tree
 
@@ -37,8 +37,6 @@ KEPT = 2000
 
 _CURRENT = "current"
 _KEEP = "keep/"
-
-_TRANSIENT_OS_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO})
 
 
 class Performer:
@@ -56,6 +54,7 @@ class Performer:
         device: DeviceId,
         name: str,
         brakes: Brakes | None = None,
+        still_there: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.backend = backend
@@ -63,6 +62,7 @@ class Performer:
         self.device = device
         self.name = name
         self.brakes = brakes or Brakes(BrakeLimits())
+        self._still_there = still_there
         self._clock = clock
         self._snapshots: dict[SnapshotId, Snapshot] = {}
         self._opened = False
@@ -76,6 +76,7 @@ class Performer:
             known=lambda: list(self._snapshots.values()),
             recorded=self.keep,
             hold=self.brakes.hold,
+            still_there=still_there,
             clock=clock,
         )
         self._branches = BranchKeeper(
@@ -124,17 +125,20 @@ class Performer:
     def local(self, command: LocalCommand) -> ev.Event:
         """Perform a command that touches the working copy."""
         try:
+            self._still_there()
             event = self._local(command)
+            current = getattr(event, "current", None) or getattr(event, "snapshot", None)
+            if isinstance(current, Snapshot):
+                self._now_at(command.current, current)
         except Busy as busy:
             return ev.UserBusy(reason=busy.title)
         except Diverged as error:
             theirs = command.theirs.id if isinstance(command, Integrate | MergeBranch) else SnapshotId("")
             return ev.BranchesDiverged(theirs=theirs, reason=error.title, hint=error.hint)
         except Exception as error:  # an edge: whatever goes wrong here halts this working copy alone
-            return failure(command, error)
-        current = getattr(event, "current", None) or getattr(event, "snapshot", None)
-        if isinstance(current, Snapshot):
-            self._now_at(command.current, current)
+            # What was brought before it failed is known again by its content, as after a kill.
+            self._opened = self._opened or isinstance(command, Integrate)
+            return failure(command, error, self.backend.metadata)
         if isinstance(event, ev.SnapshotTaken):
             return replace(event, keeps=self.tree.keeps(), held=self.brakes.held)
         return event
@@ -165,6 +169,7 @@ class Performer:
         late = self.tree.sweep()
         paths = self.brakes.begin(None if command.paths is None else command.paths | late, self._clock())
         reading = self.backend.read(paths, (before.base, before.tree) if before else None, self.brakes.hold)
+        self._still_there()  # or else all of it was found deleted
         self._raise_if_busy()
         if self.backend.base() != reading.base:
             raise Busy("HEAD is moving", hint="This passes by itself.")
@@ -260,9 +265,7 @@ class Performer:
             snapshot = self.load(command.wanted) or get()
             self.keep(snapshot)
         except Exception as error:  # an edge: a source that fails in any way is a source that failed
-            if not isinstance(error, AutosyncError):
-                log.exception("fetching %s from %s", command.wanted, source)
-            return ev.SnapshotFetched(wanted=command.wanted, source=source, snapshot=None, reason=title_of(error))
+            return not_fetched(command, error, self.backend.metadata)
         return ev.SnapshotFetched(wanted=command.wanted, source=source, snapshot=snapshot)
 
     def receive(self, command: Fetch, get: Callable[[], Snapshot]) -> ev.SnapshotFetched:
@@ -274,7 +277,7 @@ class Performer:
         try:
             self.backend.push(self.device, command.snapshot)
         except Exception as error:  # an edge, as above
-            return failure(command, error)
+            return failure(command, error, self.backend.metadata)
         return ev.Pushed(snapshot=command.snapshot)
 
     def list_hub(self, command: ListHub) -> ev.Event:
@@ -282,7 +285,7 @@ class Performer:
         try:
             listed = self.backend.list_hub()
         except Exception as error:  # an edge, as above
-            return failure(command, error)
+            return failure(command, error, self.backend.metadata)
         return ev.HubListed(snapshots=tuple(sorted(listed.items())))
 
     def changed_paths(self, before: Snapshot | None, after: Snapshot) -> tuple[RelPath, ...]:
@@ -290,19 +293,15 @@ class Performer:
         return tuple(c.path for c in self.backend.changes(before.tree if before else None, after.tree))
 
 
-def failure(command: object, error: Exception) -> ev.CommandFailed:
-    """Return the event for a command that raised ``error``."""
+def failure(command: object, error: Exception, place: bytes) -> ev.CommandFailed:
+    """Return the event for a command that raised ``error``; ``place`` is where it was at work."""
     name = type(command).__name__
+    shortage = _shortage(error, place)
+    if shortage is not None:  # nobody knows when it passes, so it is told as a halt at once
+        return ev.CommandFailed(command=name, title=shortage.title, hint=shortage.hint, transient=False)
     if isinstance(error, AutosyncError):
         return ev.CommandFailed(
             command=name, title=error.title, hint=error.hint, transient=isinstance(error, TransientError)
-        )
-    if isinstance(error, OSError) and error.errno in _TRANSIENT_OS_ERRORS:
-        return ev.CommandFailed(
-            command=name,
-            title=title_of(error),
-            hint="autosync goes on by itself when the cause is gone.",
-            transient=False,
         )
     log.error("%s failed unexpectedly", name, exc_info=error)
     return ev.CommandFailed(
@@ -311,6 +310,24 @@ def failure(command: object, error: Exception) -> ev.CommandFailed:
         hint="Nothing was lost; the log has the details. Please report it.",
         transient=False,
     )
+
+
+def not_fetched(command: Fetch, error: Exception, place: bytes) -> ev.SnapshotFetched:
+    """Return the event for a fetch that raised ``error``; ``place`` is where it was at work."""
+    source, shortage = str(command.source), _shortage(error, place)
+    if shortage is not None:
+        return ev.SnapshotFetched(
+            wanted=command.wanted, source=source, snapshot=None, reason=shortage.title, hint=shortage.hint
+        )
+    if not isinstance(error, AutosyncError):
+        log.error("fetching %s from %s", command.wanted, source, exc_info=error)
+    return ev.SnapshotFetched(wanted=command.wanted, source=source, snapshot=None, reason=title_of(error))
+
+
+def _shortage(error: Exception, place: bytes) -> Shortage | None:
+    if isinstance(error, Shortage):
+        return error
+    return shortage_of(error, place) if isinstance(error, OSError) else None
 
 
 def title_of(error: Exception) -> str:

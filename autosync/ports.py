@@ -62,11 +62,13 @@ class Applied:
     """The outcome of applying operations.
 
     ``done`` maps each path that was brought to its new state to that state;
-    ``refused`` maps each path that was left alone to the reason.
+    ``refused`` maps each path that was left alone to the reason; ``stopped`` is what met
+    one of them and would have met every further one.
     """
 
     done: Mapping[RelPath, Entry | None]
     refused: Mapping[RelPath, str]
+    stopped: OSError | None = None
 
 
 class Backend(Protocol):

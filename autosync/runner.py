@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,7 +32,7 @@ from autosync.core.plan import Conflict
 from autosync.core.session import Session
 from autosync.core.settings import SessionSettings
 from autosync.errors import AutosyncError
-from autosync.perform import Performer, failure, title_of
+from autosync.perform import Performer, failure, not_fetched, title_of
 
 log = logging.getLogger(__name__)
 
@@ -246,7 +247,7 @@ class Runner:
         try:
             event = await self._loop.run_in_executor(self.network, work)
         except RuntimeError as error:  # the executor is closing down
-            event = failure(command, error)
+            event = failure(command, error, self.performer.backend.metadata)
         self.post(event)
 
     async def _fetch(self, command: Fetch) -> None:
@@ -268,17 +269,14 @@ class Runner:
 
     async def _fetch_from_peer(self, command: Fetch) -> ev.SnapshotFetched:
         backend = self.performer.backend
-        with tempfile.SpooledTemporaryFile(max_size=SPOOL) as spool:
+        # Where it has to fit in the end: what /tmp has no room for may well have it there.
+        with tempfile.SpooledTemporaryFile(max_size=SPOOL, dir=os.fsdecode(backend.metadata)) as spool:
             sink = cast(BinaryIO, spool)
             try:
                 have = await self._loop.run_in_executor(self.network, backend.haves)
                 await self.outside.fetch_from_peer(self, command.source.device, command.wanted, have, sink)
             except Exception as error:  # an edge: the session waits for an answer, whatever happens
-                if not isinstance(error, AutosyncError):
-                    log.exception("%s: fetching %s from %s", self.workspace, command.wanted, command.source)
-                return ev.SnapshotFetched(
-                    wanted=command.wanted, source=str(command.source), snapshot=None, reason=title_of(error)
-                )
+                return not_fetched(command, error, backend.metadata)
             spool.seek(0)
             return await self._loop.run_in_executor(
                 self.network, self.performer.receive, command, lambda: backend.receive(command.wanted, sink)

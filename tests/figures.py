@@ -40,3 +40,10 @@ def lines() -> Iterator[str]:
     names = [*(n for n in ORDER if n in total), *sorted(total.keys() - set(ORDER))]
     for name in names:
         yield f"{name}: {total[name]:,}"
+
+
+def add_all(other: Path) -> None:
+    """Add what another process has counted in a file of its own."""
+    if other.exists():
+        for line in other.read_text(encoding="utf-8").splitlines():
+            record(*json.loads(line))

@@ -80,7 +80,8 @@ class Application:
             self._in_batch(chunk, self._write_all)
         self._parents.remove_made()
         self._parents.remove_empty(self._emptied)
-        return Applied(done=self._done, refused=self._refused)
+        stopped = self._stopped.error if self._stopped is not None else None
+        return Applied(done=self._done, refused=self._refused, stopped=stopped)
 
     # -- many paths -----------------------------------------------------------------------
     def _in_batch(self, chunk: Sequence[Operation], perform: Callable[[Sequence[Operation], bytes], None]) -> None:
@@ -116,7 +117,7 @@ class Application:
         """Perform one operation and file it under done or refused."""
         try:
             if self._stopped is not None:
-                raise Obstacle(self._stopped.reason, fatal=True)
+                raise self._stopped
             perform(operation)
         except Obstacle as obstacle:
             self._refuse(operation, obstacle)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 
+from autosync.causes import STARVED
 from autosync.errors import AutosyncError
 
 CHANGED = "it changed here meanwhile"
 
-FATAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+FATAL = STARVED
 """Errors that meet every further path as well."""
 
 _WORDS = {
@@ -17,6 +18,9 @@ _WORDS = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the file system is read-only",
     errno.EIO: "the disk reports an error",
+    errno.EMFILE: "the agent has as many files open as it may",
+    errno.ENFILE: "this machine has as many files open as it may",
+    errno.ENOMEM: "the machine is out of memory",
     errno.EACCES: "no permission to write there",
     errno.EPERM: "no permission to write there",
     errno.EXDEV: "another file system is mounted there",
@@ -29,12 +33,16 @@ _WORDS = {
 
 
 class Obstacle(Exception):
-    """A path cannot be brought to its new state now; ``reason`` says why in words."""
+    """A path cannot be brought to its new state now; ``reason`` says why in words.
 
-    def __init__(self, reason: str, *, fatal: bool = False) -> None:
+    A ``fatal`` one meets every further path as well; ``error`` is what the system said then.
+    """
+
+    def __init__(self, reason: str, *, fatal: bool = False, error: OSError | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.fatal = fatal
+        self.error = error
 
 
 def obstacle_of(error: OSError | AutosyncError) -> Obstacle:
@@ -42,4 +50,4 @@ def obstacle_of(error: OSError | AutosyncError) -> Obstacle:
     if isinstance(error, AutosyncError):
         return Obstacle(error.title)
     number = error.errno or 0
-    return Obstacle(_WORDS.get(number) or os.strerror(number), fatal=number in FATAL)
+    return Obstacle(_WORDS.get(number) or os.strerror(number), fatal=number in FATAL, error=error)

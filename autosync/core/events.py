@@ -48,7 +48,29 @@ class MetadataChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootVanished:
-    """The working copy's directory is gone or no longer the one that was opened."""
+    """The working copy's directory is gone or no longer the one that was opened: ``title`` says which."""
+
+    title: str = "The folder of this working copy is gone"
+    hint: str = (
+        "Mount or restore it; autosync goes on by itself as soon as it is back. "
+        "Nothing was deleted on the other devices."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootReturned:
+    """The working copy that had vanished is back; ``current`` is the last state recorded in it."""
+
+    current: Snapshot | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortageNoticed:
+    """The machine does not allow ``what`` (a word of ours for it) now, or with an empty ``title``: allows it again."""
+
+    what: str
+    title: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +136,16 @@ class SnapshotTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotFetched:
-    """A fetch ended: ``snapshot`` is here, complete, or ``None`` and ``reason`` says why."""
+    """A fetch ended: ``snapshot`` is here, complete, or ``None`` and ``reason`` says why.
+
+    ``hint`` says what to do if it is this machine that did not allow it.
+    """
 
     wanted: SnapshotId
     source: str
     snapshot: Snapshot | None
     reason: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +154,7 @@ class Integrated:
 
     ``current`` is what the working copy is at now.  ``complete`` tells that
     it contains ``theirs``; if not, ``again`` paths could not be replaced yet.
+    ``hint`` says what to do if the machine did not allow the rest.
     """
 
     theirs: SnapshotId
@@ -137,6 +164,7 @@ class Integrated:
     conflicts: tuple[Conflict, ...] = ()
     changed_paths: int = 0
     reason: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +257,8 @@ Event = (
     PathsChanged
     | MetadataChanged
     | RootVanished
+    | RootReturned
+    | ShortageNoticed
     | Announced
     | AnnouncementsAsked
     | SnapshotTaken

@@ -70,6 +70,7 @@ class Session:
         self._root_gone: Halt | None = None
         self._failure: Halt | None = None
         self._shortages: dict[str, Halt] = {}
+        self._shortages: dict[str, Halt] = {}
         self.held: tuple[Held, ...] = ()
         self.last_sync: float | None = None
         self._debounce = Debouncer(settle=settings.settle, max_wait=settings.max_wait)
@@ -292,7 +293,7 @@ class Session:
             self._sweep_at, self._sweep_wait = now + LATE_WRITERS, LATE_WRITERS
         self._debounce.retry(event.again, now)
         self._look_at_all = self._look_at_all or self.settings.conservative
-        return []
+        return self._short_of("apply", event.reason, event.hint)
 
     def _ancestor_missing(self, event: ev.AncestorMissing, _now: float) -> list[Command]:
         self._done_locally()
@@ -395,6 +396,8 @@ class Session:
         ev.PathsChanged: _paths_changed,
         ev.MetadataChanged: _metadata_changed,
         ev.RootVanished: _root_vanished,
+        ev.RootReturned: _root_returned,
+        ev.ShortageNoticed: _shortage_noticed,
         ev.RootReturned: _root_returned,
         ev.ShortageNoticed: _shortage_noticed,
         ev.Announced: _got_announcement,

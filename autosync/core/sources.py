@@ -114,14 +114,17 @@ class Peers:
                 peer.misses = 0
                 peer.failures, peer.retry_at, peer.reason = 0, 0.0, ""
 
-    def failed(self, wanted: SnapshotId, reason: str, now: float) -> None:
-        """Take note that no source had ``wanted``; it is tried again later, more and more rarely."""
+    def failed(self, wanted: SnapshotId, reason: str, now: float, *, most: float = RETRY_MOST) -> None:
+        """Take note that no source had ``wanted``; it is tried again later, more and more rarely.
+
+        ``most`` is the longest wait in seconds.
+        """
         for peer in self._known():
             if peer.snapshot == wanted:
                 peer.misses += 1
                 peer.failures += 1
                 peer.reason = reason
-                peer.retry_at = now + min(RETRY_MOST, RETRY_FIRST * 2 ** (peer.failures - 1))
+                peer.retry_at = now + min(most, RETRY_FIRST * 2 ** (peer.failures - 1))
 
     def highest(self, device: DeviceId) -> int:
         """Return the greatest counter of ``device`` in any peer's version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -15,6 +16,7 @@ from gitdevice import WORKSPACE, Device, clone, git, new_repository
 from autosync.backends.git.objects import Slot
 from autosync.core.model import Base, CommitId, Entry, Kind, ObjectId, RelPath, Snapshot, SnapshotId, TreeId
 from autosync.errors import Missing, TransientError, Unreachable, Unsafe
+from tests.system.mounts import needs_mounts, remount, tmpfs
 
 FILE, TREE, LINK = b"100644", b"40000", b"120000"
 
@@ -440,23 +442,18 @@ def test_what_the_base_already_holds_is_not_judged(pair: Pair) -> None:
     assert pair.inline(snapshot) == snapshot
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+@needs_mounts
 def test_a_full_disk_is_told_as_one_and_leaves_nothing(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=True)
-    try:
+    with tmpfs(tmp_path / "disk", "size=3m") as disk:
         one = Device(new_repository(tmp_path / "one"))
         two = Device(clone(one.root, disk / "two"))
         snapshot = one.snap({"big": os.urandom(4 << 20)})
         packed = one.served(snapshot.id, list(two.exchange.haves()))
-        with pytest.raises(TransientError) as caught:
+        with pytest.raises(OSError, match="No space left on device") as caught:
             two.exchange.receive(snapshot.id, io.BytesIO(packed))
-        assert caught.value.title == "The disk is full: what the others saved does not fit into the store"
+        assert caught.value.errno == errno.ENOSPC
         assert two.leftovers() == []
-        subprocess.run(["mount", "-o", "remount,size=30m", disk], check=True)
+        remount(disk, "size=30m")
         assert two.exchange.receive(snapshot.id, io.BytesIO(packed)) == snapshot
         two.close()
         one.close()
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)

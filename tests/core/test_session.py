@@ -179,7 +179,7 @@ def test_a_vanished_folder_stops_everything_and_deletes_nothing() -> None:
     assert one.session.status().phase == "halted"
     assert one.session.root_gone
     assert one.session.halt is not None
-    assert "autosync resume" in one.session.halt.hint
+    assert "goes on by itself as soon as it is back" in one.session.halt.hint
 
 
 def test_the_hub_carries_snapshots_between_devices_that_never_meet() -> None:

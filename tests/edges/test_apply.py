@@ -28,8 +28,8 @@ from autosync.apply.rename import Kernel, Renames, Stepwise, probe
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
 from autosync.errors import AutosyncError, TransientError
 from autosync.ports import Operation, Standing
+from tests.system.mounts import needs_mounts, tmpfs
 
-needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 FORK = multiprocessing.get_context("fork")
 LONG_AGO = 1_700_000_000
 
@@ -376,12 +376,9 @@ def test_a_full_disk_while_content_is_prepared_refuses_the_rest(copy: Copy) -> N
     assert copy.in_limbo() == []
 
 
-@needs_mount
+@needs_mounts
 def test_a_full_disk_stops_the_rest_and_loses_nothing(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=True)
-    try:
+    with tmpfs(tmp_path / "disk", "size=2m") as disk:
         copy = Copy(disk / "copy")
         small, big = copy.write("a", b"small"), copy.entry(b"b" * 1_500_000)
         other = copy.write("z", b"old")
@@ -395,20 +392,13 @@ def test_a_full_disk_stops_the_rest_and_loses_nothing(tmp_path: Path) -> None:
         (copy.root / "big").unlink()
         assert copy.apply(op("z", other, big)) == ({"z": big}, {})
         copy.tree.close()
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
 
 
-@needs_mount
+@needs_mounts
 def test_another_file_system_below_the_root_is_refused(copy: Copy) -> None:
-    mounted = copy.root / "mounted"
-    mounted.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mounted], check=True)
-    try:
+    with tmpfs(copy.root / "mounted"):
         done, refused = copy.apply(op("mounted/a", None, copy.entry(b"x")))
         assert (done, refused) == ({}, {"mounted/a": "another file system is mounted there"})
-    finally:
-        subprocess.run(["umount", "-l", mounted], check=True)
 
 
 # -- late writers ----------------------------------------------------------------------------------

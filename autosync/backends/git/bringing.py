@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import BinaryIO, cast
 
-from autosync.backends.git.cli import GitFailed
+from autosync.backends.git.cli import git_failure
 from autosync.backends.git.repository import Repository
 from autosync.errors import Missing
 
@@ -53,14 +53,17 @@ def _pack(repo: Repository, wanted: Sequence[str], out: BinaryIO) -> None:
     process = repo.store.start("pack-objects", "--revs", "--stdout", "--thin", "--delta-base-offset", "-q", stdout=out)
     _, errors = process.communicate(request)
     if process.returncode:
-        raise _missing(wanted) from GitFailed(["pack-objects"], process.returncode, errors)
+        failure = git_failure(["pack-objects"], process.returncode, errors, repo.store_dir)
+        if isinstance(failure, OSError):
+            raise failure
+        raise _missing(wanted) from failure
 
 
 def _feed(repo: Repository, command: Sequence[str], pack: BinaryIO) -> None:
     process = repo.git.start(*command, stdin=pack, stdout=cast(BinaryIO, subprocess.DEVNULL))
     _, errors = process.communicate()
     if process.returncode:
-        raise GitFailed([*command], process.returncode, errors)
+        raise git_failure([*command], process.returncode, errors, repo.common_dir)
 
 
 def _missing(wanted: Sequence[str]) -> Missing:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
+from autosync.causes import error_said
 from autosync.errors import AutosyncError
 
 # What a user's shell exports for one command must not steer ours: GIT_DIR and
@@ -31,12 +33,25 @@ class GitFailed(AutosyncError):
 
     def __init__(self, argv: list[str], code: int, stderr: bytes) -> None:
         text = stderr.decode("utf-8", "replace").strip()
-        super().__init__(
-            f"git {' '.join(argv)} failed with exit code {code}: {text[-800:] or 'no message'}",
-            hint="Run the command by hand in that folder to see the whole message.",
-        )
+        title = f"git {' '.join(argv)} failed with exit code {code}: {text[-800:] or 'no message'}"
+        hint = "Run the command by hand in that folder to see the whole message."
+        if os.strerror(errno.EACCES) in text:
+            title = f"git {argv[0]} has no permission: {text.splitlines()[0][:300]}"
+            hint = "Give it to the user who runs autosync (`ls -ld` shows who has it); autosync goes on by itself."
+        super().__init__(title, hint=hint)
         self.code = code
         self.stderr = text
+
+
+def git_failure(argv: list[str], code: int, stderr: bytes, directory: bytes) -> GitFailed | OSError:
+    """Return why a git process failed: in its own words, or as the error that the system gave it.
+
+    A full disk is no different for whether git or we met it first.
+    """
+    number = error_said(stderr.decode("utf-8", "replace"))
+    if number is not None:
+        return OSError(number, os.strerror(number), directory)
+    return GitFailed(argv, code, stderr)
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -78,7 +93,7 @@ class Git:
     ) -> bytes:
         """Return what the command printed.
 
-        Raises :class:`GitFailed` for an exit code not in ``accept``.
+        Raises :class:`GitFailed` for an exit code not in ``accept``, :class:`OSError` if the system did not let it.
         """
         return self.call(*args, input=input, env=env, accept=accept)[1]
 
@@ -89,7 +104,7 @@ class Git:
         env: Mapping[str, str] | None = None,
         accept: Iterable[int] = (0,),
     ) -> tuple[int, bytes]:
-        """Return exit code and output of the command."""
+        """Return exit code and output of the command; raises as :meth:`run`."""
         done = subprocess.run(
             self.argv(args),
             cwd=self.directory,
@@ -100,7 +115,10 @@ class Git:
             check=False,
         )
         if done.returncode not in tuple(accept):
-            raise GitFailed([os.fsdecode(a) for a in args], done.returncode, done.stderr)
+            raise git_failure([os.fsdecode(a) for a in args], done.returncode, done.stderr, self.directory)
+        if done.returncode and error_said(done.stderr.decode("utf-8", "replace")) is not None:
+            # "No" and "not here" are answers, but not of a git that could not look.
+            raise git_failure([os.fsdecode(a) for a in args], done.returncode, done.stderr, self.directory)
         return done.returncode, done.stdout
 
     def start(

@@ -15,6 +15,7 @@ from autosync.backends.git.pack import write_pack
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
 from autosync.backends.git.thin import Bounds, Loose, decode, encode
+from autosync.causes import PASSING
 from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, Missing, TransientError, Unreachable, Unsafe
 
@@ -141,6 +142,8 @@ class Exchange:
             try:
                 arriving.take(pack, limit=self._receive_limit)
             except OSError as error:
+                if error.errno in PASSING:
+                    raise
                 raise Unreachable(
                     f"The transfer of snapshot {want} broke off: {error}", hint="It will be tried again."
                 ) from error

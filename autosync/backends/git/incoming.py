@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
@@ -17,8 +16,9 @@ from autosync.backends.git.catfile import CatFile
 from autosync.backends.git.cli import Git, GitFailed
 from autosync.backends.git.objects import Slot, commit_tree, parse_tree
 from autosync.backends.git.repository import Repository
+from autosync.causes import error_said
 from autosync.core.model import CommitId, Snapshot, SnapshotId
-from autosync.errors import Missing, TransientError, Unsafe
+from autosync.errors import Missing, Unsafe
 
 PREFIX = b"incoming-"
 """How the directories of transfers under way are called, in the store's ``objects``."""
@@ -87,7 +87,7 @@ class Incoming:
             errors.seek(0)
             text = errors.read(_CHUNK).decode("utf-8", "replace").strip()
             if code != 0:
-                raise _failure(text)
+                raise _failure(text, self._directory)
             if not whole:
                 raise Unsafe("A pack that arrived has something after its end", hint=_HINT)
 
@@ -204,7 +204,7 @@ def _copy(source: BinaryIO, sink: BinaryIO, hash_name: str) -> bool:
     return digest.digest() == tail
 
 
-def _failure(text: str) -> Missing | Unsafe | TransientError:
+def _failure(text: str, directory: bytes) -> Missing | Unsafe | OSError:
     """Return what the last words of a failed index-pack mean."""
     said = text.splitlines()[-1][:300] if text else "no message"
     if any(sign in text for sign in _ABSENT):
@@ -212,9 +212,6 @@ def _failure(text: str) -> Missing | Unsafe | TransientError:
             f"A pack that arrived builds on objects that are not here: {said}",
             hint="It will be fetched from another source.",
         )
-    if os.strerror(errno.ENOSPC) in text:
-        return TransientError(
-            "The disk is full: what the others saved does not fit into the store",
-            hint="Make room where the working copy is; it is fetched again by itself.",
-        )
+    if (number := error_said(text)) is not None:
+        return OSError(number, os.strerror(number), directory)
     return Unsafe(f"A pack that arrived was refused: {said}", hint=_HINT)

@@ -37,9 +37,11 @@ class PackWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if self._path:
-            os.unlink(self._path)
+        try:
+            self._file.close()  # which writes what is left, or tries to: the disk may be full
+        finally:
+            if self._path:
+                os.unlink(self._path)
 
     def add(self, oid: bytes, kind: bytes, content: bytes) -> None:
         """Append an object that is in memory."""

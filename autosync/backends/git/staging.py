@@ -10,6 +10,7 @@ from autosync.backends.git.attributes import Attributes
 from autosync.backends.git.objects import slot_of
 from autosync.backends.git.settings import FileSignature, SettingsWatch, file_signature
 from autosync.backends.git.store import Store
+from autosync.causes import error_said
 from autosync.core.model import Entry, Kind, RelPath, parent_directories
 from autosync.errors import Missing, TransientError, Unsafe
 
@@ -118,6 +119,8 @@ class Staging:
         with open(target, "xb") as file:
             process = self._repo.store.start("cat-file", "blob", entry.oid, stdout=file)
             _, errors = process.communicate()
+        if (number := error_said(errors.decode("utf-8", "replace"))) and process.returncode:
+            raise OSError(number, os.strerror(number), target)
         if process.returncode:
             raise TransientError(
                 f"git cat-file could not write object {entry.oid}: {errors.decode('utf-8', 'replace').strip()}",
