@@ -20,12 +20,11 @@ from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
 from autosync.core.commands import Announce
 from autosync.core.events import Announcement
-from autosync.core.model import DeviceId, Snapshot, SnapshotId
-from autosync.core.plan import Conflict
+from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import Unreachable
 from autosync.link import Links, load_or_create_identity
 from autosync.runner import Activity, Runner
-from autosync.store import ConflictRecord, StateDirectory
+from autosync.store import StateDirectory
 from autosync.workspace import Workspace, WorkspaceOpener
 
 log = logging.getLogger(__name__)
@@ -119,18 +118,6 @@ class Agent:
     def happened(self, activity: Activity) -> None:
         """Tell those who watch."""
         self._answers.happened(activity)
-
-    def conflicts_found(self, runner: Runner, conflicts: tuple[Conflict, ...], snapshot: Snapshot) -> None:
-        """Remember the conflict copies that were made, so that ``status`` shows them."""
-        member = self._broadcaster.member_of(runner)
-        known = {c.copy for c in member.state.conflicts}
-        new = tuple(
-            ConflictRecord(path=bytes(c.path), copy=bytes(c.copy), device=c.winner, time=snapshot.time)
-            for c in conflicts
-            if c.copy is not None and bytes(c.copy) not in known
-        )
-        if new:
-            self._broadcaster.save(member, conflicts=member.state.conflicts + new)
 
     def _learn(self, member: Membership, said: Announcement) -> None:
         if self.config.listen is None:

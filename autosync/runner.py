@@ -10,8 +10,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import BinaryIO, Protocol, cast
 
+from autosync.conflictnews import find_conflicts
+from autosync.conflicts import ConflictIndex, shown
 from autosync.core import events as ev
 from autosync.core.commands import (
     Announce,
@@ -28,7 +31,6 @@ from autosync.core.commands import (
     Tell,
 )
 from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId
-from autosync.core.plan import Conflict
 from autosync.core.session import Session
 from autosync.core.settings import SessionSettings
 from autosync.errors import AutosyncError
@@ -62,6 +64,10 @@ class Activity:
     count: int = 0
     lane: str = ""
     text: str = ""
+    copy: str = ""
+    """Of a ``conflict``: the path of the other version, empty if there is none."""
+    made_by: str = ""
+    """Of a ``conflict``: the device that made ``copy``, or whose version stays if there is none."""
 
 
 class Outside(Protocol):
@@ -77,9 +83,6 @@ class Outside(Protocol):
 
     def happened(self, activity: Activity) -> None:
         """Take note of something for people who watch."""
-
-    def conflicts_found(self, runner: Runner, conflicts: tuple[Conflict, ...], snapshot: Snapshot) -> None:
-        """Take note of conflict copies that were made."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,6 +103,7 @@ class Runner:
     before_whole_look: Callable[[], None] = lambda: None
     """Called before everything is looked at: ignore rules outside the tree may be other now."""
     session: Session = field(init=False)
+    conflicts: ConflictIndex = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _timer: asyncio.TimerHandle | None = None
@@ -117,6 +121,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.session = Session(self.settings)
+        self.conflicts = ConflictIndex(self.performer.backend.changes)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take events from now on; what they ask for begins with :meth:`start`."""
@@ -126,6 +131,7 @@ class Runner:
         """Open the working copy and begin."""
         current = await self._loop.run_in_executor(self.local, self.performer.open)
         self._tidied_at = self._loop.time()
+        self.conflicts.begin = current
         self.post(ev.Started(current=current))
 
     async def stop(self) -> None:
@@ -232,6 +238,7 @@ class Runner:
     async def _locally(self, command: TakeSnapshot | Integrate | Commit | SyncBranch | MergeBranch) -> None:
         event = await self._loop.run_in_executor(self.local, self.performer.local, command)
         self.post(event)
+        await self._report_conflicts(command.current, event)
         await self._report(command, event)
         if self._loop.time() - self._tidied_at > TIDY_EVERY:
             self._tidied_at = self._loop.time()
@@ -308,8 +315,6 @@ class Runner:
                 self.synced_at = time.time()
                 lane = self._lanes.get(event.theirs, "")
                 await self._report_change("applied", command.current, event.current, lane, command.theirs)
-            if event.conflicts:
-                self.outside.conflicts_found(self, event.conflicts, event.current)
         elif (
             isinstance(event, ev.BranchSettled)
             and isinstance(command, Commit | SyncBranch | MergeBranch)
@@ -335,6 +340,30 @@ class Runner:
             text=theirs.device if theirs else (after.base.commit or ""),
         )
 
+    async def _report_conflicts(self, before: Snapshot | None, event: ev.Event) -> None:
+        now = self.session.current
+        if now is None or (now.tree == self.conflicts.tree and not isinstance(event, ev.Integrated)):
+            return
+        performer = self.performer
+        look = partial(find_conflicts, performer.backend, self.conflicts, performer.load)
+        try:
+            found = await self._loop.run_in_executor(
+                self.local, partial(look, device=self.settings.name, before=before, event=event, now=now)
+            )
+        except (AutosyncError, OSError) as error:  # the next look sees them too
+            log.info("%s: conflicts were not looked for: %s", self.workspace, title_of(error))
+            return
+        for conflict in found:
+            self._happened(
+                "conflict",
+                snapshot=now.id,
+                paths=(shown(conflict.path),),
+                count=1,
+                text=conflict.text,
+                copy=shown(conflict.copy) if conflict.copy else "",
+                made_by=conflict.device,
+            )
+
     def _happened(
         self,
         kind: str,
@@ -345,6 +374,8 @@ class Runner:
         count: int = 0,
         lane: str = "",
         text: str = "",
+        copy: str = "",
+        made_by: str = "",
     ) -> None:
         activity = Activity(
             kind=kind,
@@ -356,6 +387,8 @@ class Runner:
             count=count,
             lane=lane,
             text=text,
+            copy=copy,
+            made_by=made_by,
         )
         if kind != "told":  # which is in the log as a warning
             log.info("%s: %s %s%s", self.workspace, kind, _content_of(activity), f" ({lane})" if lane else "")
@@ -364,6 +397,8 @@ class Runner:
 
 def _content_of(activity: Activity) -> str:
     """Return the log's words for what was saved, applied or committed."""
+    if activity.kind == "conflict":
+        return activity.text
     rest = activity.count - len(activity.paths)
     if activity.paths:
         return ", ".join(activity.paths) + (f" and {rest} more" if rest else "")

@@ -30,20 +30,6 @@ SCHEMA = 1
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConflictRecord:
-    """A conflict that the user has not resolved yet.
-
-    ``path`` holds one version, ``copy`` the one that ``device`` made; ``time`` is in whole
-    seconds since the epoch.
-    """
-
-    path: bytes
-    copy: bytes
-    device: str
-    time: int
-
-
 def _first_seq() -> int:
     """Return where a device without a memory begins to number its announcements.
 
@@ -72,7 +58,6 @@ class WorkspaceState:
     seen: Mapping[DeviceId, _Number] = field(default_factory=dict)
     paused: bool = False
     released: tuple[bytes, ...] = ()
-    conflicts: tuple[ConflictRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import pytest
 
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import StateError
-from autosync.store import ConflictRecord, StateDirectory, WorkspaceState
+from autosync.store import StateDirectory, WorkspaceState
 
 WORKSPACE = WorkspaceId("0123456789abcdef" * 2)
 STATE = WorkspaceState(
@@ -24,7 +24,6 @@ STATE = WorkspaceState(
     seq=17,
     seen={DeviceId("desktop-00000001"): 5},
     paused=True,
-    conflicts=(ConflictRecord(path=b"caf\xe9", copy=b"caf\xe9 (conflict)", device="desktop", time=1_800_000_000),),
 )
 
 
@@ -44,6 +43,15 @@ def test_what_was_saved_is_there_again_for_this_user_alone(state: StateDirectory
     file = f"{state.path}/workspaces/{WORKSPACE}.json"
     assert [mode(p) for p in (state.path, f"{state.path}/workspaces", file)] == [0o700, 0o700, 0o600]
     assert os.listdir(f"{state.path}/workspaces") == [f"{WORKSPACE}.json"]
+
+
+def test_a_state_of_an_older_version_is_read_without_its_list_of_conflicts(state: StateDirectory) -> None:
+    file = Path(state.path, "workspaces", f"{WORKSPACE}.json")
+    file.write_text(
+        '{"schema": 1, "state": {"snapshot": null, "seq": 17, "seen": {}, "paused": true, "conflicts": '
+        '[{"path": "YQ==", "copy": "Yg==", "device": "desktop", "time": 1800000000}]}}'
+    )
+    assert state.workspace(WORKSPACE) == WorkspaceState(seq=17, paused=True)
 
 
 def test_a_fresh_state_numbers_its_announcements_above_all_that_a_lost_one_used(state: StateDirectory) -> None:

@@ -1,0 +1,89 @@
+"""Finds what people have to be told after a step: conflicts that were not there before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autosync.conflicts import ConflictIndex, original_beside, shown
+from autosync.core import events as ev
+from autosync.core.model import RelPath, Snapshot, SnapshotId
+from autosync.core.plan import Clash, Conflict
+from autosync.ports import Backend
+
+_LOOKED_BACK = 1000
+"""Own states that are looked at for what was deleted here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictFound:
+    """One conflict, for people: at ``path``; the other version, if there is one, is ``copy``, made by ``device``."""
+
+    path: RelPath
+    copy: RelPath | None
+    device: str
+    text: str
+
+
+def find_conflicts(
+    backend: Backend,
+    index: ConflictIndex,
+    load: Callable[[SnapshotId], Snapshot | None],
+    *,
+    device: str,
+    before: Snapshot | None,
+    event: ev.Event,
+    now: Snapshot,
+) -> tuple[ConflictFound, ...]:
+    """Return the conflicts that ``event``, which led from ``before`` to ``now``, has brought; each is told once.
+
+    A copy is news on every device that gets it, whoever merged.  What left no copy (a
+    deletion against an edit, two renames) is known to the device that merged, and to
+    one that sees a file come back which it had deleted.
+    """
+    index.follow(now)
+    found = [
+        ConflictFound(
+            path=(path := original_beside(backend.root, name)),
+            copy=name.copy,
+            device=name.device,
+            text=f"{shown(path)}: two versions; the one of {name.device} is {shown(name.copy)}",
+        )
+        for name in index.take_news()
+    ]
+    if isinstance(event, ev.Integrated):
+        found += [_without_copy(c) for c in event.conflicts if c.copy is None]
+        if before is not None and before.device == device and event.current.id == event.theirs:
+            found += [_came_back(path, event.current) for path in _brought_back(backend, load, before, event.current)]
+    return tuple(found)
+
+
+def _without_copy(conflict: Conflict) -> ConflictFound:
+    path, winner = shown(conflict.path), conflict.winner
+    texts = {
+        Clash.DELETED: f"{path}: deleted on one device, changed on {winner}; the changed version stays",
+        Clash.RENAMED: f"{path}: renamed on two devices; the name that {winner} gave it stays",
+    }
+    text = texts.get(conflict.clash, f"{path}: {conflict.clash.value}; the version of {winner} stays")
+    return ConflictFound(path=conflict.path, copy=None, device=winner, text=text)
+
+
+def _came_back(path: RelPath, merge: Snapshot) -> ConflictFound:
+    text = f"{shown(path)}: deleted here, changed on another device; the changed version stays"
+    return ConflictFound(path=path, copy=None, device=merge.device, text=text)
+
+
+def _brought_back(
+    backend: Backend, load: Callable[[SnapshotId], Snapshot | None], before: Snapshot, merge: Snapshot
+) -> list[RelPath]:
+    """Return what was deleted in the last states of ``before``'s device alone and is there again in ``merge``."""
+    if len(merge.parents) < 2 or before.id not in merge.parents:
+        return []
+    start = before
+    for _ in range(_LOOKED_BACK):
+        earlier = load(start.parents[0]) if start.device == before.device and len(start.parents) == 1 else None
+        if earlier is None:
+            break
+        start = earlier
+    deleted = {c.path for c in backend.changes(start.tree, before.tree) if c.new is None}
+    return [c.path for c in backend.changes(before.tree, merge.tree) if c.old is None and c.path in deleted]
