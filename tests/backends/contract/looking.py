@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autosync.core.model import Base, Kind
+from autosync.core.model import Base, Kind, RelPath
 from contract.fleet import MAIN, TOPIC, Fleet, brief, contents, entries, kinds, look, pair, record, rel, snap
 
 ODD_NAMES = [
@@ -95,6 +95,30 @@ class TestLooking:
         after = look(site, ["a.txt"], before)
         assert brief(site.backend.changes(before.tree, after.tree)) == [(b"a.txt", Kind.FILE, Kind.FILE)]
         assert look(site, ["a.txt", "d/b.txt", "new", "never was"], before).tree == look(site).tree
+
+    @pytest.mark.parametrize("named", [None, ["a.txt", "new", "d/new", "link"]])
+    def test_new_files_that_are_held_are_left_out(self, fleet: Fleet, named: list[str] | None) -> None:
+        site, _ = pair(fleet)
+        before = look(site)
+        site.write("a.txt", b"changed\n")
+        site.write("new", b"12345")
+        site.write("d/new", b"123")
+        site.symlink("link", b"new")
+        asked: dict[bytes, int] = {}
+
+        def hold(path: RelPath, size: int) -> bool:
+            asked[path] = size
+            return path == b"new"
+
+        paths = None if named is None else [rel(name) for name in named]
+        after = site.backend.read(paths, (before.base, before.tree), hold)
+        assert asked == {b"new": 5, b"d/new": 3}  # neither what is tracked nor a link
+        assert set(entries(site, after.tree)) == {b"a.txt", b"d/b.txt", b"d/c.txt", b"d/new", b"link"}
+        assert site.backend.standing(rel("new")).entry is not None  # and so is not overwritten
+        asked.clear()
+        again = site.backend.read(None, (after.base, after.tree), hold)
+        assert again.tree == after.tree
+        assert asked == {b"new": 5}
 
     def test_a_directory_stands_for_all_below_it(self, fleet: Fleet) -> None:
         site, _ = pair(fleet)
