@@ -73,7 +73,7 @@ class Performer:
             device=device,
             name=name,
             load=self.load,
-            known=lambda: list(self._snapshots.values()),
+            known=self.known,
             recorded=self.keep,
             hold=self.brakes.hold,
             still_there=still_there,
@@ -103,6 +103,10 @@ class Performer:
             if known is not None:
                 self._snapshots[snapshot_id] = known
         return known
+
+    def known(self) -> list[Snapshot]:
+        """Return the snapshots of the store that are kept."""
+        return list(self._snapshots.values())
 
     def keep(self, snapshot: Snapshot) -> None:
         """Keep a snapshot in the store."""
