@@ -13,7 +13,7 @@ from typing import cast
 from autosync.apply.content import Preparer, Stage, inherit, permissions
 from autosync.apply.editors import demand_closed
 from autosync.apply.limbo import Limbo
-from autosync.apply.obstacle import CHANGED, Obstacle, obstacle_of
+from autosync.apply.obstacle import APPEARED, CHANGED, Obstacle, obstacle_of
 from autosync.apply.parents import Parents
 from autosync.apply.signature import Signature, signature_at, signature_of
 from autosync.apply.swap import Swapper, kept_file
@@ -33,6 +33,9 @@ _RULES = frozenset({b".gitattributes", b".hgeol"})
 """Files that decide what a checkout writes for others; so they have to be there first."""
 
 _REGULAR = frozenset({Kind.FILE, Kind.EXECUTABLE})
+
+_UNVERSIONED = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+"""What may stand at a path and is not for any version control."""
 
 
 class Application:
@@ -62,8 +65,9 @@ class Application:
         operations = [o for o in operations if not (_is_nested(o.expected) or _is_nested(o.new))]
         removals = [o for o in operations if o.new is None]
         moves = [o for o in operations if o.new is not None and o.source is not None]
-        modes = [o for o in operations if o.source is None and _is_mode_only(o)]
-        writes = [o for o in operations if o.new is not None and o.source is None and not _is_mode_only(o)]
+        modes = [o for o in operations if o.source is None and _is_mode_only(o) and not self._is_shared(o.path)]
+        done_otherwise = {o.path for o in (*removals, *moves, *modes)}
+        writes = [o for o in operations if o.path not in done_otherwise]
         needed = frozenset(d for o in (*moves, *writes) for d in parent_directories(o.path))
         for chunk in _chunks(removals):
             self._in_batch(chunk, self._remove_all)
@@ -204,11 +208,19 @@ class Application:
             file = os.open(name, flags, dir_fd=parent)
             try:
                 found = os.fstat(file)
-                if signature_of(found) != standing.signature:
+                if signature_of(found) != standing.signature or found.st_nlink > 1:
                     raise Obstacle(CHANGED)
                 os.fchmod(file, permissions(new.kind, found.st_mode, 0))
             finally:
                 os.close(file)
+
+    def _is_shared(self, path: RelPath) -> bool:
+        """Return whether a file has other names, which keep their permissions: so it is written anew, as git does."""
+        try:
+            with self._parents.opened(path) as (parent, name):
+                return os.stat(name, dir_fd=parent, follow_symlinks=False).st_nlink > 1
+        except (OSError, Obstacle):
+            return False
 
     def _write(self, operation: Operation, slot: bytes, default: int) -> None:
         new = cast(Entry, operation.new)
@@ -238,7 +250,7 @@ class Application:
             try:
                 os.rmdir(name, dir_fd=parent)
             except NotADirectoryError:
-                raise Obstacle("it appeared here meanwhile") from None
+                raise Obstacle(_in_the_way(name, parent)) from None
             except OSError as error:
                 if error.errno == errno.ENOTEMPTY:
                     raise Obstacle("a directory with files that are not part of this change stands here") from None
@@ -282,6 +294,12 @@ def _can_nest(name: bytes, parent: int) -> bool:
     finally:
         os.close(directory)
     return not names or ".git" in names or ".hg" in names
+
+
+def _in_the_way(name: bytes, parent: int) -> str:
+    """Return what to say of something at a name that was free: what is not versioned can never agree with us."""
+    kind = _UNVERSIONED.get(stat.S_IFMT(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode))
+    return APPEARED if kind is None else f"a {kind} stands here"
 
 
 def _is_mode_only(operation: Operation) -> bool:

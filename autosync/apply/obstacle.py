@@ -9,6 +9,7 @@ from autosync.causes import STARVED
 from autosync.errors import AutosyncError
 
 CHANGED = "it changed here meanwhile"
+APPEARED = "it appeared here meanwhile"
 
 FATAL = STARVED
 """Errors that meet every further path as well."""
@@ -27,7 +28,7 @@ _WORDS = {
     errno.ENAMETOOLONG: "the name is too long for this file system",
     errno.EILSEQ: "this file system does not allow the name",
     errno.EINVAL: "this file system does not allow the name",
-    errno.EEXIST: "it appeared here meanwhile",
+    errno.EEXIST: APPEARED,
     errno.ENOENT: "it disappeared here meanwhile",
 }
 
