@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autosync.core.copies import conflict_name, split_extension
-from autosync.core.model import Change, Entry, Kind, ObjectId, RelPath, parent_directories
+from autosync.core.model import Change, Entry, Kind, ObjectId, RelPath
 from autosync.core.plan import Clash, Conflict, Labels, Merged, Operation, Side, merge_trees, operations
 
 Tree = Mapping[RelPath, Entry]
@@ -260,115 +260,6 @@ def test_conflict_name_is_one_component(name: bytes, device: str, time: int) -> 
     assert b" (conflict, " in component
 
 
-# -- properties ------------------------------------------------------------------------------
-
-_names = st.sampled_from([b"a", b"b", b"c.txt"])
-_paths = st.lists(_names, min_size=1, max_size=3).map(lambda parts: RelPath(b"/".join(parts)))
-_entries = st.builds(
-    lambda kind, oid: Entry(
-        kind=kind, oid=ObjectId(f"{oid}{kind.value[0] if kind in (Kind.SYMLINK, Kind.NESTED) else ''}")
-    ),
-    kind=st.sampled_from([Kind.FILE] * 5 + [Kind.EXECUTABLE, Kind.SYMLINK, Kind.NESTED]),
-    oid=st.sampled_from(["A", "B", "C", "x", "y", "z"]),
-)
-
-
-def _valid(files: Mapping[RelPath, Entry]) -> dict[RelPath, Entry]:
-    return {p: e for p, e in files.items() if not any(d in files for d in parent_directories(p))}
-
-
-_trees = st.dictionaries(_paths, _entries, max_size=7).map(_valid)
-
-
-@st.composite
-def _edited(draw: st.DrawFn, base: dict[RelPath, Entry]) -> dict[RelPath, Entry]:
-    """Return ``base`` with renames and other edits."""
-    new = dict(base)
-    for old in draw(st.lists(st.sampled_from(sorted(base)), unique=True, max_size=3)) if base else ():
-        if (target := draw(_paths)) not in new:
-            new[target] = new.pop(old)
-    new.update(draw(st.dictionaries(_paths, _entries, max_size=3)))
-    for gone in draw(st.lists(st.sampled_from(sorted(new)), max_size=2)) if new else ():
-        new.pop(gone, None)
-    return _valid(new)
-
-
-@st.composite
-def _three(draw: st.DrawFn) -> tuple[Tree, Tree, Tree]:
-    base = draw(_trees)
-    return base, draw(_edited(base)), draw(_edited(base))
-
-
-_many = settings(max_examples=400, deadline=None)
-
-
-@_many
-@given(_three())
-def test_merge_is_symmetric(trees: tuple[Tree, Tree, Tree]) -> None:
-    base, ours, theirs = trees
-    swapped = merge_trees(
-        diff(base, theirs),
-        diff(base, ours),
-        merge_text=merge_text,
-        labels=Labels(ours=LABELS.theirs, theirs=LABELS.ours),
-    )
-    merged = merge(base, ours, theirs)
-    assert dict(merged.edits) == dict(swapped.edits)
-    assert merged.conflicts == swapped.conflicts
-
-
-@_many
-@given(_three())
-def test_merged_tree_has_no_file_that_is_a_directory_and_edits_are_edits(trees: tuple[Tree, Tree, Tree]) -> None:
-    base, ours, theirs = trees
-    edits = merge(base, ours, theirs).edits
-    merged = patched(base, edits)
-    assert merged == _valid(merged)
-    assert all(base.get(p) != new for p, new in edits.items())
-
-
-@_many
-@given(_three())
-def test_merge_with_itself_or_with_nothing_is_the_side_itself(trees: tuple[Tree, Tree, Tree]) -> None:
-    base, ours, _ = trees
-    for other in (ours, base):
-        merged = merge(base, ours, other)
-        assert patched(base, merged.edits) == dict(sorted(ours.items()))
-        assert merged.conflicts == ()
-
-
-@_many
-@given(_three())
-def test_no_content_that_a_side_made_is_lost(trees: tuple[Tree, Tree, Tree]) -> None:
-    base, ours, theirs = trees
-    read: set[ObjectId] = set()
-
-    def recording(old: ObjectId, one: ObjectId, other: ObjectId) -> ObjectId | None:
-        merged = merge_text(old, one, other)
-        if merged is not None:
-            read.update((one, other))
-        return merged
-
-    merged = merge_trees(diff(base, ours), diff(base, theirs), merge_text=recording, labels=LABELS)
-    kept = {e.oid for e in patched(base, merged.edits).values()}
-    made = {c.new.oid for side in (ours, theirs) for c in diff(base, side) if c.new and c.new.kind is not Kind.NESTED}
-    assert made - {e.oid for e in base.values()} <= kept | read
-
-
-@_many
-@given(_three())
-def test_every_copy_that_is_reported_is_there_and_new(trees: tuple[Tree, Tree, Tree]) -> None:
-    base, ours, theirs = trees
-    merged = merge(base, ours, theirs)
-    after = patched(base, merged.edits)
-    inhabited = {*after, *(d for p in after for d in parent_directories(p))}
-    copies = [c.copy for c in merged.conflicts if c.copy is not None]
-    assert len(copies) == len(set(copies))
-    for copy in copies:
-        assert copy in inhabited
-        assert copy not in {*base, *ours, *theirs}
-
-
 # -- operations -------------------------------------------------------------------------------
 
 
@@ -400,21 +291,3 @@ def test_operations_swap_names_by_content() -> None:
         Operation(path=path("a"), expected=entry("x"), new=entry("y")),
         Operation(path=path("b"), expected=entry("y"), new=entry("x")),
     )
-
-
-@_many
-@given(_three())
-def test_operations_done_in_order_make_the_tree_and_meet_no_obstacle(trees: tuple[Tree, Tree, Tree]) -> None:
-    _, old, new = trees
-    standing = dict(old)
-    for op in operations(diff(old, new)):
-        assert standing.get(op.path) == op.expected
-        if op.source is not None:
-            assert standing.pop(op.source) == op.new
-        if op.new is None:
-            del standing[op.path]
-            continue
-        assert not any(d in standing for d in parent_directories(op.path))
-        assert not any(op.path in parent_directories(p) for p in standing)
-        standing[op.path] = op.new
-    assert standing == dict(new)
