@@ -16,7 +16,7 @@ test: .venv/.installed-tests
 	tests/install-debian
 	$(MAKE) --no-print-directory lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile
 	-$(BIN)/coverage combine --quiet  # a process that a test killed may leave half a file
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --fail-under=100 --include='autosync/core/*'

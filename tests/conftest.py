@@ -15,9 +15,9 @@ if os.environ.get("CI"):
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Begin to count."""
-    del session
-    figures.forget()
+    """Begin to count; the processes that share the work (pytest-xdist) add to one count."""
+    if not hasattr(session.config, "workerinput"):
+        figures.forget()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
