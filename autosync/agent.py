@@ -100,6 +100,8 @@ class Agent:
         await loop.run_in_executor(workspace.local, workspace.watcher.start)
         stack.callback(workspace.stop_watching)
         await workspace.runner.start()
+        looking = loop.create_task(workspace.keep_looking())
+        stack.callback(looking.cancel)
         stack.push_async_callback(workspace.runner.stop)
 
     # -- what a runner asks of the outside ----------------------------------------------------------

@@ -95,6 +95,15 @@ class Performer:
         current = pins.get(_CURRENT)
         return self.load(current) if current else None
 
+    def recorded(self) -> SnapshotId | None:
+        """Return which state was recorded last, as the store has it."""
+        return self.backend.pins().get("current")
+
+    def take_up(self, tree: Tree) -> Snapshot | None:
+        """Go on, as after a start, with a working copy that was away; ``tree`` is opened anew."""
+        self.tree = self._integrator.tree = self._branches.tree = tree
+        return self.open()
+
     def load(self, snapshot_id: SnapshotId) -> Snapshot | None:
         """Return a snapshot of the store, ``None`` if it is not here."""
         known = self._snapshots.get(snapshot_id)

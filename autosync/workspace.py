@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,11 +16,16 @@ from autosync.core import events as ev
 from autosync.core.brakes import Brakes
 from autosync.core.model import DeviceId, RelPath
 from autosync.core.settings import Mode, SessionSettings
+from autosync.errors import AutosyncError
+from autosync.foothold import Foothold
 from autosync.perform import Performer
 from autosync.runner import Outside, Runner
 from autosync.sealing import load_key
 from autosync.store import StateDirectory
 from autosync.watch import TreeWatcher
+
+LOOK_EVERY = 2.0
+"""Seconds between two looks whether a working copy's folder is there, which costs two stat(2)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,13 +41,51 @@ class Workspace:
     member: Membership
     watcher: TreeWatcher
     local: ThreadPoolExecutor
+    tree: WorkingTree
+    foothold: Foothold
+    resting: bool = False
+    """Whether everything that held on to a folder that is gone was let go."""
+
+    async def keep_looking(self) -> None:
+        """Look now and then whether the folder still is there, or is back."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            await loop.run_in_executor(self.local, self.look)
+
+    def look(self) -> None:
+        """Tell the session that the folder went away, or take it up again; in the thread ``local``."""
+        try:
+            if not self.runner.session.root_gone:
+                self.foothold.demand()
+                return
+            self.watch_again()
+        except (AutosyncError, OSError) as error:
+            self.runner.post_from_thread(_vanished(error))
 
     def watch_again(self) -> None:
-        """Watch a folder that is back.  Raises :class:`AutosyncError` if it is not."""
-        self.watcher.stop()
-        watcher = _make_watcher(self.config, self.backend, self.runner)
-        watcher.start()
-        self.watcher = watcher
+        """Take up a folder that is back; in the thread ``local``.  Raises :class:`AutosyncError` if it is not."""
+        performer, session = self.runner.performer, self.runner.session
+        if not self.resting:
+            self.resting = True
+            self.watcher.stop()
+            self.tree.close()
+            self.backend.rest()
+        self.foothold.demand_repository()
+        if performer.recorded() != (session.current.id if session.current else None):
+            raise self.foothold.another()
+        self.tree = _make_tree(self.backend)
+        watcher = _make_watcher(self.config, self.backend, self.runner, self.foothold)
+        try:
+            watcher.start()
+            current = performer.take_up(self.tree)
+        except BaseException:
+            watcher.stop()
+            self.tree.close()
+            raise
+        self.watcher, self.resting = watcher, False
+        self.foothold.take()
+        self.runner.post_from_thread(ev.RootReturned(current=current))
 
     def ask_ignore_rules_again(self) -> None:
         """Watch what is not ignored any more, and the other way round."""
@@ -88,7 +132,8 @@ class WorkspaceOpener:
         local = self._threads.setdefault(
             backend.repo.common_dir, ThreadPoolExecutor(1, thread_name_prefix=f"local {path.workspace}")
         )
-        tree = WorkingTree(backend.root, backend.metadata, standing=backend.standing, stage=backend.stage)
+        tree = _make_tree(backend)
+        foothold = Foothold(backend.root, backend.metadata)
         runner = Runner(
             workspace=path.workspace,
             settings=session_settings(path, self._device, self._config.device),
@@ -98,6 +143,7 @@ class WorkspaceOpener:
                 device=self._device,
                 name=self._config.device,
                 brakes=Brakes(path.brakes, map(RelPath, state.released)),
+                still_there=foothold.demand,
             ),
             outside=self._outside,
             local=local,
@@ -111,8 +157,10 @@ class WorkspaceOpener:
             backend=backend,
             runner=runner,
             member=member,
-            watcher=_make_watcher(path, backend, runner),
+            watcher=_make_watcher(path, backend, runner, foothold),
             local=local,
+            tree=tree,
+            foothold=foothold,
         )
         runner.before_whole_look = workspace.ask_ignore_rules_again
         return workspace
@@ -135,13 +183,17 @@ def session_settings(path: PathConfig, device: DeviceId, name: str) -> SessionSe
     )
 
 
-def _make_watcher(path: PathConfig, backend: GitBackend, runner: Runner) -> TreeWatcher:
+def _make_tree(backend: GitBackend) -> WorkingTree:
+    return WorkingTree(backend.root, backend.metadata, standing=backend.standing, stage=backend.stage)
+
+
+def _make_watcher(path: PathConfig, backend: GitBackend, runner: Runner, foothold: Foothold) -> TreeWatcher:
     return TreeWatcher(
         backend.root,
         metadata_directories=backend.metadata_directories(),
         excluded=frozenset({b".git", b".hg"}),
         ignored=backend.ignored,
-        listener=_Listener(runner),
+        listener=_Listener(runner, foothold),
         rescan_interval=path.rescan,
     )
 
@@ -149,8 +201,9 @@ def _make_watcher(path: PathConfig, backend: GitBackend, runner: Runner) -> Tree
 class _Listener:
     """Hands what the watcher's thread sees to the session."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, foothold: Foothold) -> None:
         self._runner = runner
+        self._foothold = foothold
 
     def paths_changed(self, hints: Sequence[ev.PathHint]) -> None:
         self._runner.post_from_thread(ev.PathsChanged(hints=tuple(hints)))
@@ -159,4 +212,15 @@ class _Listener:
         self._runner.post_from_thread(ev.MetadataChanged())
 
     def root_vanished(self) -> None:
-        self._runner.post_from_thread(ev.RootVanished())
+        try:
+            self._foothold.demand()
+        except AutosyncError as error:
+            self._runner.post_from_thread(_vanished(error))
+        else:  # it is there, but nobody watches it any more: to be opened again
+            self._runner.post_from_thread(ev.RootVanished())
+
+
+def _vanished(error: AutosyncError | OSError) -> ev.RootVanished:
+    if isinstance(error, AutosyncError):
+        return ev.RootVanished(title=error.title, hint=error.hint)
+    return ev.RootVanished(title=f"The folder cannot be opened: {error}")

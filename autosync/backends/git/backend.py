@@ -81,7 +81,10 @@ class GitBackend:
     def close(self) -> None:
         """End every process and release every file."""
         self._exchange.close()
-        self._exchange.close()
+        self.rest()
+
+    def rest(self) -> None:
+        """End the processes that look at the repository; the next question starts others."""
         self._reader.close()
         self._staging.close()
         self._ignore.close()
