@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from autosync.broadcast import Broadcaster
+from autosync.conflictanswers import list_conflicts, resolve_conflict
 from autosync.core import events as ev
 from autosync.errors import AutosyncError
 from autosync.explaining import Explaining
@@ -57,6 +58,8 @@ class Answers:
             "pause": self._pause,
             "resume": self._resume,
             "activity": self._activity,
+            "conflicts": lambda arguments: list_conflicts(self._chosen(arguments)),
+            "resolve": lambda arguments: resolve_conflict(self._chosen(arguments), arguments),
             "explain": self._explaining.explain,
             "release": self._explaining.release,
         }

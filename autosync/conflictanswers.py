@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
-from autosync.conflicts import maker_of_original, original_beside
+from autosync.conflictlisting import describe_conflicts
 from autosync.core import events as ev
 from autosync.core.copies import ConflictName
 from autosync.core.model import RelPath, Snapshot
 from autosync.core.resolution import Ambiguous, Keep
 from autosync.errors import AutosyncError, TransientError
-from autosync.report import iso
 from autosync.resolve import NotRecorded, Resolved, Resolver
 from autosync.runner import Runner
 from autosync.workspace import Workspace
@@ -24,68 +23,43 @@ PATIENCE = 8.0
 
 
 async def list_conflicts(workspaces: Sequence[Workspace]) -> dict[str, Any]:
-    """Return ``{"conflicts": [...]}``: one item for each copy that stands in a working copy.
-
-    ``workspace`` and ``root`` tell where; ``file`` and ``copy`` are paths below the root;
-    ``device`` made the copy at ``time`` (ISO 8601, UTC).  ``stands`` tells what has the
-    file's own name: its ``kind`` (``file``, ``link``, ``folder``, or ``null`` for nothing) and the
-    ``device`` that made it, ``null`` if that is not known.  Bytes of names that are not
-    UTF-8 are surrogate escapes (PEP 383).
-    """
+    """Return ``{"conflicts": [...]}``, each as :func:`conflict_row` has it."""
     loop = asyncio.get_running_loop()
     rows: list[dict[str, Any]] = []
     for workspace in workspaces:
         current = workspace.runner.session.current
         if current is not None:
-            rows += await loop.run_in_executor(workspace.local, _rows, workspace, current)
+            described = partial(
+                describe_conflicts,
+                workspace.config.workspace,
+                workspace.backend,
+                workspace.runner.conflicts,
+                known=workspace.runner.performer.known,
+                current=current,
+            )
+            rows += await loop.run_in_executor(workspace.local, described)
     return {"conflicts": rows}
 
 
-def _rows(workspace: Workspace, current: Snapshot) -> list[dict[str, Any]]:
-    backend, performer = workspace.backend, workspace.runner.performer
-    index = workspace.runner.conflicts
-    index.follow(current)
-    rows = []
-    for name in index.copies.values():
-        if not os.path.lexists(os.path.join(backend.root, name.copy)):
-            continue  # deleted a moment ago
-        original = original_beside(backend.root, name)
-        row = conflict_row(workspace.config.workspace, backend.root, name, original)
-        if row["stands"]["kind"] in ("file", "link"):
-            row["stands"]["device"] = maker_of_original(backend, performer.known(), name, original, current.tree)
-        rows.append(row)
-    return rows
+async def resolve_conflict(chosen: Sequence[Workspace], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Finish the conflict of ``file`` (below the one chosen working copy's root), keeping ``keep``.
 
-
-def conflict_row(workspace: str, root: bytes, name: ConflictName, original: RelPath) -> dict[str, Any]:
-    """Return one item of :func:`list_conflicts`, with nothing known of who made what stands there."""
-    return {
-        "workspace": workspace,
-        "root": os.fsdecode(root),
-        "file": os.fsdecode(original),
-        "copy": os.fsdecode(name.copy),
-        "device": name.device,
-        "time": iso(name.time),
-        "stands": {"kind": _kind(os.path.join(root, original)), "device": None},
-    }
-
-
-def _kind(path: bytes) -> str | None:
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return None
-    return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "file"
-
-
-async def resolve_conflict(workspace: Workspace, file: RelPath, keep: Keep) -> dict[str, Any]:
-    """Finish the conflict of ``file`` and return what was done, all paths below the working copy's root.
-
-    ``{"file", "keep", "kept", "dropped": [...], "renamed": {old: new}}``: ``kept`` is the copy that
-    got the name of ``file``, ``null`` if what stood there stays.  Or ``{"choose": [...]}`` if
-    more than one version fits: each with its ``copy`` (``null``: what stands there), ``device``
-    and ``ways``, the calls ``{"file", "keep"}`` that keep it.
+    Returns what was done, all paths below the root: ``{"file", "keep", "kept", "device", "dropped": [...],
+    "renamed": {old: new}}``; ``kept`` is the copy, made by ``device``, that got the name of
+    ``file``, ``null`` if what stood there stays.  Or ``{"file", "keep", "choose": [...]}`` if more than one version fits: each
+    with its ``copy`` (``null``: what stands there), ``device`` and ``ways``, the calls
+    ``{"file", "keep"}`` that keep it.
     """
+    file, wanted = arguments.get("file"), arguments.get("keep")
+    if len(chosen) != 1 or not isinstance(file, str) or not file or wanted not in [k.value for k in Keep]:
+        raise AutosyncError(
+            "`resolve` needs the path of a working copy, a file in it, and mine, theirs or both to keep",
+            hint="For example: autosync resolve notes.txt --keep mine",
+        )
+    return {"file": file, "keep": wanted, **await _resolve(chosen[0], RelPath(os.fsencode(file)), Keep(wanted))}
+
+
+async def _resolve(workspace: Workspace, file: RelPath, keep: Keep) -> dict[str, Any]:
     runner = workspace.runner
     resolver = Resolver(
         backend=workspace.backend,
@@ -101,8 +75,8 @@ async def resolve_conflict(workspace: Workspace, file: RelPath, keep: Keep) -> d
     await runner.until(lambda: runner.session.paused or runner.session.current is not recorded, PATIENCE)
     return {
         "file": os.fsdecode(outcome.file),
-        "keep": keep.value,
         "kept": os.fsdecode(outcome.kept.copy) if outcome.kept else None,
+        "device": outcome.kept.device if outcome.kept else None,
         "dropped": [os.fsdecode(path) for path in outcome.dropped],
         "renamed": {os.fsdecode(old): os.fsdecode(new) for old, new in outcome.renamed.items()},
     }

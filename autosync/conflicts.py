@@ -92,23 +92,6 @@ def files_at(backend: Backend, tree: TreeId, path: RelPath) -> dict[bytes, Entry
     return {c.path[len(path) :]: c.new for c in backend.changes(without, tree) if c.new is not None}
 
 
-def maker_of_original(
-    backend: Backend, known: Iterable[Snapshot], name: ConflictName, original: RelPath, tree: TreeId
-) -> str | None:
-    """Return the device that made what ``tree`` has at ``original``, ``None`` if nothing tells.
-
-    The copy's name tells one side of the merge that made it, so the other made what got
-    the original's name.  ``known`` are the snapshots at hand.
-    """
-    loser = frozenset(name.device.split("+"))
-    merges = [s for s in known if len(s.parents) > 1 and s.time >= name.time and loser < set(s.device.split("+"))]
-    for merge in sorted(merges, key=lambda s: sum(n for _, n in s.version.counters)):
-        if files_at(backend, merge.tree, name.copy):
-            unchanged = files_at(backend, merge.tree, original) == files_at(backend, tree, original)
-            return "+".join(sorted(set(merge.device.split("+")) - loser)) if unchanged else None
-    return None
-
-
 def shown(path: RelPath) -> str:
     """Return a path as it is shown to people."""
     return path.decode("utf-8", "backslashreplace")

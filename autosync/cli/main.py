@@ -21,12 +21,14 @@ SECTIONS = {
     },
     "Information": {
         "status": "autosync.cli.status:status",
+        "conflicts": "autosync.cli.conflicts:conflicts",
         "explain": "autosync.cli.explain:explain",
         "check": "autosync.cli.check:check",
     },
     "Control": {
         "pause": "autosync.cli.steering:pause",
         "resume": "autosync.cli.steering:resume",
+        "resolve": "autosync.cli.conflicts:resolve",
         "release": "autosync.cli.explain:release",
     },
     "Try it": {

@@ -70,6 +70,9 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
     if peers:
         lines += ["", *table(("WORKSPACE", "DEVICE", "STATE", "SEEN", "PROBLEM"), peers)]
     for workspace in answer["workspaces"]:
+        if count := len(workspace.get("conflicts", ())):
+            them = plain(invocation.command(f"conflicts {workspace['path']}"))
+            lines += ["", f"{plain(workspace['name'])} has {count} conflict{'s' * (count > 1)}; see them: {them}"]
         if workspace["halt"]:
             again = plain(invocation.command(f"resume {workspace['path']}"))
             lines += ["", f"{plain(workspace['name'])} is halted: {plain(workspace['halt']['title'])}"]
