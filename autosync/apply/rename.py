@@ -116,6 +116,6 @@ def probe(directory: bytes) -> Renames:
         return kernel
     finally:
         for name in names:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # the limbo removes at its next start what it does not know
                 os.unlink(name, dir_fd=descriptor)
         os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 
@@ -46,16 +47,20 @@ class WorkingTree:
         self._root = root
         self._standing = standing
         self._stage = stage
-        try:
-            os.makedirs(metadata, mode=0o700, exist_ok=True)
-            self._claim = claim(metadata, root)
-            self._limbo = Limbo(os.path.join(metadata, b"limbo"), quiet=quiet)
-            self._swapper = Swapper(renames or probe(self._limbo.directory), self._limbo)
-        except OSError as error:
-            raise TransientError(
-                f"Cannot write to {os.fsdecode(metadata)}: {obstacle_of(error).reason}",
-                hint="autosync prepares new content there; make room, or make the directory writable for you.",
-            ) from error
+        with contextlib.ExitStack() as opened:
+            try:
+                os.makedirs(metadata, mode=0o700, exist_ok=True)
+                self._claim = claim(metadata, root)
+                opened.callback(self._claim.release)
+                self._limbo = Limbo(os.path.join(metadata, b"limbo"), quiet=quiet)
+                opened.callback(self._limbo.close)
+                self._swapper = Swapper(renames or probe(self._limbo.directory), self._limbo)
+            except OSError as error:
+                raise TransientError(
+                    f"Cannot write to {os.fsdecode(metadata)}: {obstacle_of(error).reason}",
+                    hint="autosync prepares new content there; make room, or make the directory writable for you.",
+                ) from error
+            opened.pop_all()
         self._rescue = Rescue(root, self._limbo, self._swapper, stage)
 
     def close(self) -> None:
