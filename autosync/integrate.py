@@ -51,6 +51,8 @@ class Integrator:
     known: Callable[[], list[Snapshot]]
     recorded: Callable[[Snapshot], None]
     """Told of every snapshot that was recorded on the way, so that it is kept."""
+    stood: Callable[[Snapshot], None]
+    """Told of every state of our own that was recorded: a later start goes on from there."""
     still_there: Callable[[], None] = lambda: None
     """Raises :class:`AutosyncError` if the working copy's folder has gone away meanwhile."""
     hold: Hold = hold_nothing
@@ -86,7 +88,8 @@ class Integrator:
         changes = self.backend.changes(ours.tree, found)
         theirs, standing = ours, dict[RelPath, Entry | None]()
         for snapshot in self.known() if changes else ():
-            if relate(ours, snapshot) in (Order.BEFORE, Order.CONCURRENT):
+            own = snapshot.device == self.name  # a state that stood here, which was edited since
+            if not own and relate(ours, snapshot) in (Order.BEFORE, Order.CONCURRENT):
                 wanted = {c.path: c.new for c in self.backend.changes(ours.tree, snapshot.tree)}
                 brought = {c.path: c.new for c in changes if c.path in wanted and wanted[c.path] == c.new}
                 if len(brought) > len(standing):
@@ -270,7 +273,7 @@ class Integrator:
             device=self.name,
             time=int(self.clock()),
         )
-        self.recorded(snapshot)
+        self.stood(snapshot)
         return snapshot
 
 

@@ -67,6 +67,8 @@ class Performer:
         self._snapshots: dict[SnapshotId, Snapshot] = {}
         self._opened = False
         """Whether nothing has been read yet since an agent may have been killed here."""
+        self._highest = 0
+        """The greatest number of a state of this working copy: each is used once, whatever happens between."""
         self._integrator = Integrator(
             backend=backend,
             tree=tree,
@@ -75,12 +77,13 @@ class Performer:
             load=self.load,
             known=self.known,
             recorded=self.keep,
+            stood=self._stand_at,
             hold=self.brakes.hold,
             still_there=still_there,
             clock=clock,
         )
         self._branches = BranchKeeper(
-            backend=backend, tree=tree, device=device, name=name, recorded=self.keep, clock=clock
+            backend=backend, tree=tree, device=device, name=name, recorded=self._stand_at, clock=clock
         )
 
     # -- snapshots that are kept --------------------------------------------------------
@@ -92,8 +95,12 @@ class Performer:
         for pin, snapshot_id in pins.items():
             if pin.startswith(_KEEP):
                 self.load(snapshot_id)
-        current = pins.get(_CURRENT)
-        return self.load(current) if current else None
+        pinned = pins.get(_CURRENT)
+        current = self.load(pinned) if pinned else None
+        if current is not None and _KEEP + current.id not in pins:  # killed within _stand_at
+            self.keep(current)
+        self._highest = max((s.version.count(self.device) for s in self._snapshots.values()), default=0)
+        return current
 
     def recorded(self) -> SnapshotId | None:
         """Return which state was recorded last, as the store has it."""
@@ -121,6 +128,16 @@ class Performer:
         """Keep a snapshot in the store."""
         self._snapshots[snapshot.id] = snapshot
         self.backend.pin(_KEEP + snapshot.id, snapshot.id)
+
+    def _stand_at(self, snapshot: Snapshot) -> None:
+        """Keep a state of the working copy; an agent that starts after a kill goes on from there.
+
+        It is the pinned one before it is among the kept ones: of these, none is ever newer
+        than that, or its number would be used once more for other content.
+        """
+        self.backend.pin(_CURRENT, snapshot.id)
+        self._highest = max(self._highest, snapshot.version.count(self.device))
+        self.keep(snapshot)
 
     def tidy(self) -> None:
         """Let go of the oldest snapshots beyond :data:`KEPT` and pack the store."""
@@ -157,6 +174,7 @@ class Performer:
         return event
 
     def _local(self, command: LocalCommand) -> ev.Event:
+        command = replace(command, above=max(command.above, self._highest))
         match command:
             case TakeSnapshot():
                 return self._take(command)
@@ -206,7 +224,7 @@ class Performer:
             device=self.name,
             time=int(self._clock()),
         )
-        self.keep(snapshot)
+        self._stand_at(snapshot)
         return ev.SnapshotTaken(snapshot=snapshot, changed=True, torn=reading.torn)
 
     def _without_mass_deletion(self, before: Snapshot | None, reading: Reading) -> Reading:

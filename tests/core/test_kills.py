@@ -1,0 +1,49 @@
+"""An agent that is killed at any step of a look or an apply loses nothing and undoes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from autosync.core.model import Kind, RelPath
+from autosync.simulation.invariants import check, settle
+from autosync.simulation.users import Users
+from autosync.simulation.world import World
+
+A, B = RelPath(b"a.txt"), RelPath(b"b.txt")
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_what_is_saved_while_a_killed_agent_is_off_stays(step: int) -> None:
+    world = World(1, devices=2)
+    users = Users(world)
+    world.clock.run(1)
+    one, two = world.devices
+    users.save(one, A, b"looked at\n")
+    one.interrupt(step, lambda: world.kill_during(one, 1.0))
+    world.clock.run(0.5)
+    users.save(one, B, b"saved while it was off\n")
+    settle(world)
+    check(world, checked_out=False)
+    for device in (one, two):
+        assert device.copy.files[A] == (Kind.FILE, b"looked at\n")
+        assert device.copy.files[B] == (Kind.FILE, b"saved while it was off\n")
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_a_file_saved_again_while_a_killed_agent_is_off_does_not_clash_with_itself(step: int) -> None:
+    world = World(1, devices=2)
+    users = Users(world)
+    world.clock.run(1)
+    one, two = world.devices
+    users.save(one, A, b"first\n")
+    users.save(one, B, b"other\n")
+    one.interrupt(step, lambda: world.kill_during(one, 1.0))
+    world.clock.run(0.5)
+    users.save(one, A, b"second\n")
+    settle(world)
+    check(world, checked_out=False)
+    assert two.copy.files == one.copy.files
+    assert {path: content for path, (_, content) in one.copy.files.items() if path != b"shared.txt"} == {
+        A: b"second\n",
+        B: b"other\n",
+    }
