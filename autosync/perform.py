@@ -27,16 +27,11 @@ from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, TreeId,
 from autosync.core.nested import at_commit
 from autosync.core.operations import operations, pair_renames
 from autosync.errors import AutosyncError, Busy, Diverged, Shortage, TransientError
+from autosync.history import History, Tidied
 from autosync.integrate import Integrator
 from autosync.ports import Backend, Reading, Tree
 
 log = logging.getLogger(__name__)
-
-KEPT = 2000
-"""Snapshots kept per working copy; the oldest beyond that are let go."""
-
-_CURRENT = "current"
-_KEEP = "keep/"
 
 
 class Performer:
@@ -54,6 +49,7 @@ class Performer:
         device: DeviceId,
         name: str,
         brakes: Brakes | None = None,
+        history: History | None = None,
         still_there: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -63,8 +59,8 @@ class Performer:
         self.name = name
         self.brakes = brakes or Brakes(BrakeLimits())
         self._still_there = still_there
+        self.history = history or History(backend, clock=clock)
         self._clock = clock
-        self._snapshots: dict[SnapshotId, Snapshot] = {}
         self._opened = False
         """Whether nothing has been read yet since an agent may have been killed here."""
         self._highest = 0
@@ -91,15 +87,8 @@ class Performer:
         """Repair what a killed agent left, and return the last recorded state if it is whole."""
         self.backend.recover()
         self._opened = True
-        pins = self.backend.pins()
-        for pin, snapshot_id in pins.items():
-            if pin.startswith(_KEEP):
-                self.load(snapshot_id)
-        pinned = pins.get(_CURRENT)
-        current = self.load(pinned) if pinned else None
-        if current is not None and _KEEP + current.id not in pins:  # killed within _stand_at
-            self.keep(current)
-        self._highest = max((s.version.count(self.device) for s in self._snapshots.values()), default=0)
+        current = self.history.open()
+        self._highest = current.version.count(self.device) if current is not None else 0
         return current
 
     def recorded(self) -> SnapshotId | None:
@@ -113,21 +102,15 @@ class Performer:
 
     def load(self, snapshot_id: SnapshotId) -> Snapshot | None:
         """Return a snapshot of the store, ``None`` if it is not here."""
-        known = self._snapshots.get(snapshot_id)
-        if known is None:
-            known = self.backend.load(snapshot_id)
-            if known is not None:
-                self._snapshots[snapshot_id] = known
-        return known
+        return self.history.load(snapshot_id)
 
     def known(self) -> list[Snapshot]:
         """Return the snapshots of the store that are kept."""
-        return list(self._snapshots.values())
+        return self.history.known()
 
     def keep(self, snapshot: Snapshot) -> None:
         """Keep a snapshot in the store."""
-        self._snapshots[snapshot.id] = snapshot
-        self.backend.pin(_KEEP + snapshot.id, snapshot.id)
+        self.history.keep(snapshot)
 
     def _stand_at(self, snapshot: Snapshot) -> None:
         """Keep a state of the working copy; an agent that starts after a kill goes on from there.
@@ -135,31 +118,29 @@ class Performer:
         It is the pinned one before it is among the kept ones: of these, none is ever newer
         than that, or its number would be used once more for other content.
         """
-        self.backend.pin(_CURRENT, snapshot.id)
+        self.history.settle_on(snapshot.id)
         self._highest = max(self._highest, snapshot.version.count(self.device))
         self.keep(snapshot)
 
-    def tidy(self) -> None:
-        """Let go of the oldest snapshots beyond :data:`KEPT` and pack the store."""
-        pins = self.backend.pins()
-        in_use = {snapshot for pin, snapshot in pins.items() if not pin.startswith(_KEEP)}
-        kept = [self._snapshots[s] for p, s in pins.items() if p.startswith(_KEEP) and s in self._snapshots]
-        kept.sort(key=lambda s: (s.time, sum(n for _, n in s.version.counters)))
-        for snapshot in kept[: max(0, len(kept) - KEPT)]:
-            if snapshot.id not in in_use:
-                self.backend.unpin(_KEEP + snapshot.id)
-                self._snapshots.pop(snapshot.id, None)
-        self.backend.tidy()
+    def tidy(
+        self, peers: Mapping[DeviceId, SnapshotId] | None = None, *, thorough: bool = False, rehearse: bool = False
+    ) -> Tidied:
+        """Let go of old snapshots and pack the store; see :meth:`autosync.history.History.tidy`.
+
+        May be called from any thread, beside everything else.
+        """
+        return self.history.tidy(peers, thorough=thorough, rehearse=rehearse)
 
     # -- commands that touch the working copy ---------------------------------------------
     def local(self, command: LocalCommand) -> ev.Event:
         """Perform a command that touches the working copy."""
         try:
-            self._still_there()
-            event = self._local(command)
-            current = getattr(event, "current", None) or getattr(event, "snapshot", None)
-            if isinstance(current, Snapshot):
-                self._now_at(command.current, current)
+            with self.history.turns.together():
+                self._still_there()
+                event = self._local(command)
+                current = getattr(event, "current", None) or getattr(event, "snapshot", None)
+                if isinstance(current, Snapshot):
+                    self._now_at(command.current, current)
         except Busy as busy:
             return ev.UserBusy(reason=busy.title)
         except Diverged as error:
@@ -275,7 +256,7 @@ class Performer:
     def _now_at(self, before: Snapshot | None, current: Snapshot) -> None:
         if before is not None and before.id == current.id:
             return
-        self.backend.pin(_CURRENT, current.id)
+        self.history.settle_on(current.id)
         old, new = before.base.commit if before else None, current.base.commit
         if old and old != new and not (new and self.backend.is_ancestor(old, new)):
             self.backend.secure(old)
@@ -293,8 +274,9 @@ class Performer:
     def _fetched(self, command: Fetch, get: Callable[[], Snapshot]) -> ev.SnapshotFetched:
         source = str(command.source)
         try:
-            snapshot = self.load(command.wanted) or get()
-            self.keep(snapshot)
+            with self.history.turns.together():
+                snapshot = self.load(command.wanted) or get()
+                self.keep(snapshot)
         except Exception as error:  # an edge: a source that fails in any way is a source that failed
             return not_fetched(command, error, self.backend.metadata)
         return ev.SnapshotFetched(wanted=command.wanted, source=source, snapshot=snapshot)

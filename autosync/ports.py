@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -69,6 +70,16 @@ class Applied:
     done: Mapping[RelPath, Entry | None]
     refused: Mapping[RelPath, str]
     stopped: OSError | None = None
+
+
+Alone = Callable[[], AbstractContextManager[bool]]
+"""Gives a context in which nobody else reads or records, and says whether that is so."""
+
+
+@contextmanager
+def undisturbed() -> Iterator[bool]:
+    """Be alone: where nobody else could be."""
+    yield True
 
 
 class Backend(Protocol):
@@ -148,8 +159,25 @@ class Backend(Protocol):
         """Copy what ``commit`` needs into the private store, so that the user's own
         garbage collection after a rewrite of history takes nothing we need."""
 
-    def tidy(self) -> None:
-        """Pack the store; called now and then, between commands."""
+    def load_many(self, snapshots: Collection[SnapshotId]) -> Sequence[Snapshot]:
+        """Return those of ``snapshots`` that are here and not damaged, in any order."""
+
+    def repin(self, *, add: Mapping[str, SnapshotId], drop: Collection[str]) -> None:
+        """Add and let go of many pins named ``keep/...`` at once.  May be called from any thread."""
+
+    def size(self) -> int:
+        """Return the bytes that the store takes on the disk.  May be called from any thread."""
+
+    def shared(self) -> int:
+        """Return about how many bytes of the store the user's own history has as well."""
+
+    def tidy(self, *, thorough: bool = False, alone: Alone = undisturbed) -> None:
+        """Pack the store and let go of what no pin holds: within weeks, ``thorough`` at once.
+
+        May be called from any thread beside everything else.  What is deleted is deleted
+        while ``alone`` holds everybody else back, for a moment; if it says that others are at
+        work, it is deleted another time.
+        """
 
     # -- trees ----------------------------------------------------------------------------
     def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:

@@ -34,6 +34,7 @@ from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId
 from autosync.core.session import Session
 from autosync.core.settings import SessionSettings
 from autosync.errors import AutosyncError
+from autosync.history import Tidied
 from autosync.perform import Performer, failure, not_fetched, title_of
 
 log = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ class Runner:
     _announce_next: Announce | None = None
     _watchers: list[asyncio.Event] = field(default_factory=list)
     _tidied_at: float = 0.0
+    _tidying: int = 0
     _stopped: bool = False
     abandoned: bool = False
     """Whether :meth:`stop` left something that touches the working copy unfinished."""
@@ -142,9 +144,10 @@ class Runner:
         local = {t for t in self._tasks if t.get_name().startswith("local")}
         for task in self._tasks - local:
             task.cancel()
+        self.abandoned = bool(self._tidying)
         if local:
             _, late = await asyncio.wait(local, timeout=STOP_PATIENCE)
-            self.abandoned = bool(late)
+            self.abandoned |= bool(late)
             for task in late:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -240,15 +243,27 @@ class Runner:
         self.post(event)
         await self._report_conflicts(command.current, event)
         await self._report(command, event)
-        if self._loop.time() - self._tidied_at > TIDY_EVERY:
-            self._tidied_at = self._loop.time()
-            await self._loop.run_in_executor(self.local, self._tidy)
+        due = self._loop.time() - self._tidied_at > TIDY_EVERY or self.performer.history.wants_tidying
+        if due and not self._tidying:
+            self._start(self._tidy(), "tidy")
 
-    def _tidy(self) -> None:
+    async def _tidy(self) -> None:
         try:
-            self.performer.tidy()
-        except AutosyncError as error:
-            log.warning("%s: the store was not packed: %s", self.workspace, error.title)
+            await self.tidy()
+        except (AutosyncError, OSError) as error:
+            log.warning("%s: the store was not packed: %s", self.workspace, title_of(error))
+
+    async def tidy(self, *, thorough: bool = False, rehearse: bool = False) -> Tidied:
+        """Let go of old snapshots and pack the store, without holding up what touches the working copy."""
+        peers = {peer.device: peer.snapshot for peer in self.session.peers.all() if peer.snapshot is not None}
+        self._tidying += 1
+        try:
+            return await self._loop.run_in_executor(
+                self.network, partial(self.performer.tidy, peers, thorough=thorough, rehearse=rehearse)
+            )
+        finally:
+            self._tidying -= 1
+            self._tidied_at = self._loop.time()
 
     async def _in_network(self, command: Push | ListHub, work: Callable[[], ev.Event]) -> None:
         try:

@@ -31,7 +31,7 @@ from autosync.core.model import (
     Version,
     WorkspaceId,
 )
-from autosync.ports import Hold, Reading, Standing, hold_nothing
+from autosync.ports import Alone, Hold, Reading, Standing, hold_nothing, undisturbed
 
 
 def open_git(
@@ -147,9 +147,25 @@ class GitBackend:
         """Copy what ``commit`` needs into the private store."""
         self._maintenance.secure(commit)
 
-    def tidy(self) -> None:
+    def load_many(self, snapshots: Collection[SnapshotId]) -> Sequence[Snapshot]:
+        """Return those of ``snapshots`` that are here and not damaged."""
+        return self.store.load_many(snapshots)
+
+    def repin(self, *, add: Mapping[str, SnapshotId], drop: Collection[str]) -> None:
+        """Add and let go of many pins of the history at once."""
+        self._snapshots.repin(add=add, drop=drop)
+
+    def size(self) -> int:
+        """Return the bytes that the store takes on the disk."""
+        return self._maintenance.size()
+
+    def shared(self) -> int:
+        """Return about how many bytes of the store the user's own history has as well."""
+        return self._maintenance.shared()
+
+    def tidy(self, *, thorough: bool = False, alone: Alone = undisturbed) -> None:
         """Pack the store and let go of what no pin holds."""
-        self._maintenance.tidy()
+        self._maintenance.tidy(thorough=thorough, alone=alone)
 
     # -- trees ----------------------------------------------------------------------------
     def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:

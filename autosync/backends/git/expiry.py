@@ -1,16 +1,16 @@
-"""Lets go of snapshots that nothing has referred to for two weeks."""
+"""Lets go of snapshots that nothing has referred to for two weeks, or at once when asked to."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from autosync.backends.git.cli import GitFailed
-from autosync.backends.git.packs import WEEK, Pack, Packs
+from autosync.backends.git.packs import HOUR, WEEK, Pack, Packs
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
 from autosync.core.model import SnapshotId
-from autosync.errors import AutosyncError, Unsafe
+from autosync.ports import Alone
 
 AGE = 2 * WEEK
 """Seconds for which everything is kept, referred to or not."""
@@ -23,50 +23,69 @@ class Expiry:
 
     Kept is what the pins, our other refs and every younger snapshot are made of.  A pack
     is replaced only after what is kept of it stands in another, and snapshots that
-    came meanwhile have been looked at.
+    came meanwhile have been looked at; ``alone`` sees to it that none comes then.
     """
 
-    def __init__(self, repo: Repository, store: Store, packs: Packs, *, now: float) -> None:
+    def __init__(self, repo: Repository, store: Store, packs: Packs, *, now: float, alone: Alone) -> None:
         self._repo = repo
         self._store = store
         self._packs = packs
         self._now = now
+        self._alone = alone
+        self._young: set[str] = set()
+        self._looked_at: set[bytes] = set()
 
     def run(self) -> None:
-        """Rewrite the old packs without what has expired, once a week at most."""
+        """Rewrite the packs of before :data:`AGE` without what has expired, once a week at most."""
         stamp = os.path.join(self._repo.store_dir, _STAMP)
         if os.path.exists(stamp) and self._now - os.stat(stamp).st_mtime < WEEK:
             return
-        old = [pack for pack in self._packs.list() if self._now - pack.time > AGE]
-        if not old:
-            return
-        self._rewrite(old)
-        with open(stamp, "wb"):
-            os.utime(stamp, (self._now, self._now))
+        if self._run(AGE):
+            with open(stamp, "wb"):
+                os.utime(stamp, (self._now, self._now))
+
+    def run_now(self) -> None:
+        """Rewrite every pack but those of the last hour, which others may be about to refer to."""
+        self._run(HOUR)
+
+    def _run(self, age: float) -> bool:
+        old = [pack for pack in self._packs.list() if self._now - pack.time > age]
+        if old:
+            self._rewrite(old)
+        return bool(old)
 
     def _rewrite(self, old: Sequence[Pack]) -> None:
         held = self._packs.objects(old)
         time = max(pack.time for pack in old)
         written: set[bytes] = set()
-        seen: frozenset[str] = frozenset()
+        seen: frozenset[str] | None = None
         for _ in range(_ROUNDS):
-            roots = self._roots(old)
-            if seen and roots <= seen:
-                self._packs.delete(pack.name for pack in old if pack.name not in written)
+            roots = self._roots(old, written)
+            if seen is not None and roots <= seen and self._delete(old, written, seen):
                 return
-            kept = self._reachable(roots - seen) & held
+            kept = self._reachable(roots - (seen or frozenset()), held)
             if len(kept) == len(held) and len(old) == 1:
                 return
-            name = self._packs.write(request="".join(f"{oid}\n" for oid in sorted(kept)).encode(), time=time)
+            name = self._packs.write(request=b"".join(b"%s %s\n" % item for item in sorted(kept.items())), time=time)
             if name is not None:
                 written.add(name)
-            seen = roots | {""}  # "" so that no roots at all count as seen
+            seen = roots | (seen or frozenset())
 
-    def _roots(self, old: Sequence[Pack]) -> frozenset[str]:
-        """Return the commits that our refs name or that lie in packs other than ``old``."""
-        names = {pack.name for pack in old}
-        young = self._packs.objects(pack for pack in self._packs.list() if pack.name not in names)
-        return frozenset([*self._lines("for-each-ref", "--format=%(objectname)"), *self._commits(young)])
+    def _delete(self, old: Sequence[Pack], written: Collection[bytes], seen: frozenset[str]) -> bool:
+        """Delete the old packs unless something came that may need them; return whether that is done."""
+        with self._alone() as undisturbed:
+            if undisturbed and self._roots(old, written) <= seen:
+                self._packs.delete(pack.name for pack in old if pack.name not in written)
+                return True
+        return False
+
+    def _roots(self, old: Sequence[Pack], written: Collection[bytes]) -> frozenset[str]:
+        """Return the commits that our refs name or that lie in packs other than ``old`` and ``written``."""
+        known = {*(pack.name for pack in old), *written, *self._looked_at}
+        new = [pack for pack in self._packs.list() if pack.name not in known]
+        self._looked_at.update(pack.name for pack in new)
+        self._young.update(self._commits(self._packs.objects(new)))
+        return frozenset([*self._lines("for-each-ref", "--format=%(objectname)"), *self._young])
 
     def _commits(self, oids: Collection[str]) -> Iterable[str]:
         asked = "".join(f"{oid}\n" for oid in oids).encode()
@@ -75,37 +94,35 @@ class Expiry:
             if kind == "commit":
                 yield oid
 
-    def _reachable(self, roots: Collection[str]) -> frozenset[str]:
-        """Return what snapshots among ``roots`` are made of, and of public history what the user does not hold."""
-        trees: set[str] = set()
-        history: set[str] = set()
-        for root in roots:
-            try:
-                snapshot = self._store.load(SnapshotId(root))
-            except Unsafe:  # a changeset
-                history.add(root)
-                continue
-            except AutosyncError:
-                continue
-            if snapshot is not None:
-                trees.add(snapshot.tree)
-                if snapshot.base.commit is not None and self._store.has_commit(snapshot.base.commit):
-                    history.add(snapshot.base.commit)
-        tips = self._repo.git.run("for-each-ref", "--format=^%(objectname)", "refs/heads").decode("ascii").split()
-        found = {*roots, *(self._listed(trees) or ())}
-        together = self._listed([*history, *tips]) if history else set()
-        if together is None:  # a changeset that is not whole any more is of use to nobody
-            together = set().union(*(self._listed([wanted, *tips]) or () for wanted in history))
-        return frozenset(found | together)
+    def _reachable(self, roots: Collection[str], held: Collection[str]) -> Mapping[bytes, bytes]:
+        """Return which of ``held`` is part of ``roots``, each with a path at which it stands, for better deltas.
 
-    def _listed(self, wanted: Collection[str]) -> set[str] | None:
+        It is what the snapshots among them are made of, and of public history what the user does not hold.
+        """
+        snapshots = {snapshot.id: snapshot for snapshot in self._store.load_many(map(SnapshotId, roots))}
+        trees = {snapshot.tree for snapshot in snapshots.values()}
+        bases = {s.base.commit for s in snapshots.values() if s.base.commit and self._store.has_commit(s.base.commit)}
+        history = {*bases, *(root for root in roots if root not in snapshots)}
+        found = {root.encode(): b"" for root in roots}
+        found |= self._listed(trees) or {}
+        tips = self._repo.git.run("for-each-ref", "--format=^%(objectname)", "refs/heads").decode("ascii").split()
+        together = self._listed([*history, *tips]) if history else {}
+        if together is None:  # a changeset that is not whole any more is of use to nobody
+            together = {}
+            for wanted in history:
+                together |= self._listed([wanted, *tips]) or {}
+        found |= together
+        return {oid: name for oid, name in found.items() if oid.decode("ascii") in held}
+
+    def _listed(self, wanted: Collection[str]) -> dict[bytes, bytes] | None:
         """Return all objects that ``wanted`` and not its ``^excluded`` are made of, ``None`` if history is missing."""
         request = "".join(f"{oid}\n" for oid in wanted).encode()
-        options = ("--objects", "--no-object-names", "--missing=allow-any", "--ignore-missing", "--stdin")
+        options = ("--objects", "--missing=allow-any", "--ignore-missing", "--stdin")
         try:
-            return set(self._lines("rev-list", *options, request=request))
+            listed = self._repo.store.run("rev-list", *options, input=request)
         except GitFailed:
             return None
+        return {oid: name for oid, _, name in (line.partition(b" ") for line in listed.splitlines())}
 
     def _lines(self, *args: str, request: bytes | None = None) -> Sequence[str]:
         return self._repo.store.run(*args, input=request).decode("ascii").splitlines()

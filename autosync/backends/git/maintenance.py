@@ -17,7 +17,7 @@ from autosync.backends.git.packs import Packs
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
 from autosync.core.model import CommitId, SnapshotId
-from autosync.errors import AutosyncError
+from autosync.ports import Alone, undisturbed
 
 PACKS = 200
 """Packs in the store before they are rolled up."""
@@ -44,27 +44,52 @@ class Maintenance:
         if self._store.has_commit(commit):
             self._copy(commit, self._tips(), besides=frozenset())
 
-    def tidy(self) -> None:
+    def tidy(self, *, thorough: bool = False, alone: Alone = undisturbed) -> None:
         """Roll up small packs, secure the base of every pinned snapshot, drop what has expired and stale files.
 
-        Blocks nobody: others may record, read and receive meanwhile.  Does nothing if
-        another worktree's agent is at it.
+        Blocks nobody: others may record, read and receive meanwhile, except for the moment in
+        which ``alone`` holds.  Does nothing if another worktree's agent is at it; ``thorough``
+        waits for that one, and drops everything that no pin holds and is older than an hour.
         """
         with open(os.path.join(self._repo.store_dir, _LOCK), "wb") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if thorough else fcntl.LOCK_NB))
             except BlockingIOError:
                 return
-            self._tidy()
+            self._tidy(thorough=thorough, alone=alone)
 
-    def _tidy(self) -> None:
+    def size(self) -> int:
+        """Return the bytes that the store takes on the disk."""
+        total = 0
+        for directory, _, names in os.walk(self._repo.store_dir):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+        return total
+
+    def shared(self) -> int:
+        """Return about how many bytes of the store the user's own repository has as well.
+
+        They are kept twice so that his garbage collection cannot take anything away from here.
+        """
+        ids = "".join(f"{oid}\n" for oid in self._packs.objects(self._packs.list())).encode()
+        asked = self._repo.git.run("cat-file", "--batch-check=%(objectname)", "--buffer", input=ids)
+        both = b"".join(line for line in asked.splitlines(keepends=True) if b" " not in line)
+        sizes = self._repo.store.run("cat-file", "--batch-check=%(objectsize:disk)", "--buffer", input=both)
+        return sum(int(size) for size in sizes.split() if size.isdigit())
+
+    def _tidy(self, *, thorough: bool, alone: Alone) -> None:
         self._drop_stale_files()
-        self._packs.roll_up(most=PACKS)
+        self._packs.roll_up(most=1 if thorough else PACKS, now=self._clock())
         tips, ours = self._tips(), self._packs.objects(self._packs.list())
         for base in self._bases():
             with contextlib.suppress(GitFailed):  # it was not whole when we came
                 self._copy(base, tips, besides=ours)
-        Expiry(self._repo, self._store, self._packs, now=self._clock()).run()
+        expiry = Expiry(self._repo, self._store, self._packs, now=self._clock(), alone=alone)
+        if thorough:
+            expiry.run_now()
+        else:
+            expiry.run()
         # A reader goes on seeing what it has open, deleted or not; a new one does not.
         self._store.close()
 
@@ -86,14 +111,10 @@ class Maintenance:
 
     def _bases(self) -> Sequence[CommitId]:
         """Return the bases that are here of all pinned snapshots, those of other worktrees included."""
-        bases: set[CommitId] = set()
         listed = self._repo.store.run("for-each-ref", "--format=%(objectname)", "refs/autosync/pins/")
-        for pinned in listed.decode("ascii").split():
-            with contextlib.suppress(AutosyncError):  # what is damaged cannot be secured
-                snapshot = self._store.load(SnapshotId(pinned))
-                if snapshot is not None and snapshot.base.commit is not None:
-                    bases.add(snapshot.base.commit)
-        return [base for base in bases if self._store.has_commit(base)]
+        pinned = {SnapshotId(oid) for oid in listed.decode("ascii").split()}
+        bases = {snapshot.base.commit for snapshot in self._store.load_many(pinned)}
+        return [base for base in bases if base is not None and self._store.has_commit(base)]
 
     def _drop_stale_files(self) -> None:
         objects = os.path.join(self._repo.store_dir, b"objects")

@@ -13,7 +13,8 @@ from autosync.errors import StateError
 
 _INDEX_HEAD = struct.Struct(">4sI1020xI")
 """Magic, version, and the last of the 256 sums: the count of objects."""
-WEEK = 7 * 24 * 3600.0
+HOUR = 3600.0
+WEEK = 7 * 24 * HOUR
 
 _GROWTH = 2
 """A pack stays as it is while it is this many times larger than all smaller ones together."""
@@ -67,18 +68,19 @@ class Packs:
             os.utime(os.path.join(self._directory, name + b".pack"), (time, time))
         return name
 
-    def roll_up(self, *, most: int) -> None:
+    def roll_up(self, *, most: int, now: float) -> None:
         """If there are more than ``most`` packs, join the small ones.
 
-        Only packs of one week are joined, and the new pack is as old as the youngest of
-        them: so the age of a pack remains good for :class:`~autosync.backends.git.expiry.Expiry`.
+        Only packs of one week are joined, none of the last hour with an older one, and the
+        new pack is as old as the youngest of them: so the age of a pack remains good for
+        :class:`~autosync.backends.git.expiry.Expiry`.
         """
         packs = self.list()
         if len(packs) <= most:
             return
-        weeks: dict[int, list[Pack]] = {}
+        weeks: dict[tuple[int, bool], list[Pack]] = {}
         for pack in packs:
-            weeks.setdefault(int(pack.time // WEEK), []).append(pack)
+            weeks.setdefault((int(pack.time // WEEK), pack.time > now - HOUR), []).append(pack)
         for week in weeks.values():
             small = _small(week)
             if len(small) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from autosync.backends.git.pack import PackWriter, write_pack
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.treecache import TreeCache
 from autosync.core.model import CommitId, Snapshot, SnapshotId, TreeId
-from autosync.errors import Missing, Unsafe
+from autosync.errors import AutosyncError, Missing, Unsafe
 
 _PENDING_LIMIT = 32 << 20
 """Bytes kept in memory before they are written without waiting for a snapshot."""
@@ -152,6 +153,23 @@ class Store:
         if kind != b"commit":
             raise Unsafe(f"{snapshot} is a {kind.decode()}, not a snapshot", hint="Nothing of it was used.")
         return parse_snapshot(snapshot, content)
+
+    def load_many(self, snapshots: Iterable[SnapshotId]) -> list[Snapshot]:
+        """Return those of ``snapshots`` that are here and not damaged."""
+        wanted = [snapshot for snapshot in snapshots if self.repo.is_id(snapshot)]
+        found = []
+        try:
+            for oid, kind, content in self._cat.contents_of_many(wanted):
+                with contextlib.suppress(Unsafe):
+                    if kind == b"commit":
+                        found.append(parse_snapshot(SnapshotId(oid), content))
+        except AutosyncError:  # git ends when it meets a damaged one; asked for one by one the others are to be had
+            found = []
+            for snapshot in wanted:
+                with contextlib.suppress(AutosyncError):
+                    loaded = self.load(snapshot)
+                    found += [loaded] if loaded is not None else []
+        return found
 
     def _of_kind(self, oid: str, wanted: bytes) -> bytes:
         kind, content = self.read(oid)
