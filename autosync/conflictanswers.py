@@ -46,17 +46,24 @@ async def resolve_conflict(chosen: Sequence[Workspace], arguments: dict[str, Any
 
     Returns what was done, all paths below the root: ``{"file", "keep", "kept", "device", "dropped": [...],
     "renamed": {old: new}}``; ``kept`` is the copy, made by ``device``, that got the name of
-    ``file``, ``null`` if what stood there stays.  Or ``{"file", "keep", "choose": [...]}`` if more than one version fits: each
-    with its ``copy`` (``null``: what stands there), ``device`` and ``ways``, the calls
-    ``{"file", "keep"}`` that keep it.
+    ``file``, ``null`` if what stood there stays.  Or ``{"file", "keep", "choose": [...]}`` if
+    more than one version fits: each with its ``copy`` (``null``: what stands there), ``device``
+    and ``ways``, the calls ``{"file", "keep"}`` that keep it.
     """
-    file, wanted = arguments.get("file"), arguments.get("keep")
-    if len(chosen) != 1 or not isinstance(file, str) or not file or wanted not in [k.value for k in Keep]:
+    file, wanted = _path_of(arguments.get("file")), arguments.get("keep")
+    if len(chosen) != 1 or not file or wanted not in [k.value for k in Keep]:
         raise AutosyncError(
             "`resolve` needs the path of a working copy, a file in it, and mine, theirs or both to keep",
             hint="For example: autosync resolve notes.txt --keep mine",
         )
-    return {"file": file, "keep": wanted, **await _resolve(chosen[0], RelPath(os.fsencode(file)), Keep(wanted))}
+    return {"file": os.fsdecode(file), "keep": wanted, **await _resolve(chosen[0], file, Keep(wanted))}
+
+
+def _path_of(file: object) -> RelPath | None:
+    try:
+        return RelPath(os.fsencode(file)) if isinstance(file, str) else None
+    except UnicodeEncodeError:  # half a character that stands for no byte
+        return None
 
 
 async def _resolve(workspace: Workspace, file: RelPath, keep: Keep) -> dict[str, Any]:
