@@ -18,10 +18,12 @@ from autosync.core.model import DeviceId, RelPath
 from autosync.core.settings import Mode, SessionSettings
 from autosync.errors import AutosyncError
 from autosync.foothold import Foothold
+from autosync.history import History
 from autosync.perform import Performer
 from autosync.runner import Outside, Runner
 from autosync.sealing import load_key
 from autosync.store import StateDirectory
+from autosync.turns import Turns
 from autosync.watch import TreeWatcher
 
 LOOK_EVERY = 2.0
@@ -114,6 +116,7 @@ class WorkspaceOpener:
         self._broadcaster = broadcaster
         self._states = states
         self._threads: dict[bytes, ThreadPoolExecutor] = {}
+        self._turns: dict[bytes, Turns] = {}
 
     def open(self, path: PathConfig, network: Executor) -> Workspace:
         """Return the working copy at ``path``.
@@ -129,9 +132,8 @@ class WorkspaceOpener:
             hub_prefix=path.hub_prefix,
             ignore=path.ignore,
         )
-        local = self._threads.setdefault(
-            backend.repo.common_dir, ThreadPoolExecutor(1, thread_name_prefix=f"local {path.workspace}")
-        )
+        store = backend.repo.common_dir
+        local = self._threads.setdefault(store, ThreadPoolExecutor(1, thread_name_prefix=f"local {path.workspace}"))
         tree = _make_tree(backend)
         foothold = Foothold(backend.root, backend.metadata)
         runner = Runner(
@@ -142,6 +144,7 @@ class WorkspaceOpener:
                 tree=tree,
                 device=self._device,
                 name=self._config.device,
+                history=History(backend, retention=path.history, turns=self._turns.setdefault(store, Turns())),
                 brakes=Brakes(path.brakes, map(RelPath, state.released)),
                 still_there=foothold.demand,
             ),

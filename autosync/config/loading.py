@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from autosync.config.brakes import read_brakes
 from autosync.config.checks import check_names, check_paths, own_files
+from autosync.config.history import read_history
 from autosync.config.model import (
     INLINE_CAP,
     Commits,
@@ -23,6 +24,7 @@ from autosync.config.model import (
 from autosync.config.overrides import with_overrides
 from autosync.config.reading import Section, Value, compose
 from autosync.core.brakes import BrakeLimits
+from autosync.core.retention import Retention
 from autosync.core.temporary import DEFAULT_IGNORES
 from autosync.errors import ConfigError
 
@@ -269,6 +271,7 @@ def _path(section: Section, environ: Mapping[str, str], here: str) -> PathConfig
         pull_lock=section.get("pull-lock", lambda v: v.choice(PullLock), PullLock.OPTIMIZED),
         rescan=section.get("rescan", lambda v: v.duration(least=1, most=7 * 86400), 600.0),
         brakes=section.get("brakes", read_brakes, BrakeLimits()),
+        history=section.get("history", read_history, Retention()),
     )
     section.finish()
     return config

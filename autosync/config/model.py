@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from autosync.core.brakes import BrakeLimits
+from autosync.core.retention import Retention
 from autosync.core.temporary import DEFAULT_IGNORES
 
 INLINE_CAP = 32 * 1024
@@ -78,6 +79,7 @@ class PathConfig:
     pull_lock: PullLock = PullLock.OPTIMIZED
     rescan: float = 600.0
     brakes: BrakeLimits = field(default_factory=BrakeLimits)
+    history: Retention = field(default_factory=Retention)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from autosync.config import (
     read_overrides,
 )
 from autosync.core.brakes import BrakeLimits
+from autosync.core.retention import Retention
 from autosync.errors import ConfigError
 
 ENVIRON = {"HOME": "/home/you"}
@@ -135,6 +136,46 @@ def test_wrong_brakes_are_named(written: str, named: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(f"paths: [{path}]", "/c", ENVIRON)
     assert named in caught.value.title
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("{}", Retention()),
+        ("{all: 2h}", Retention(all_for=7200.0)),
+        ("{all: 2d}", Retention(all_for=172800.0, minutely_for=172800.0)),
+        ("{hourly: 30m}", Retention(all_for=1800.0, minutely_for=1800.0, hourly_for=1800.0)),
+        ("{minutely: 60d}", Retention(minutely_for=5184000.0, hourly_for=5184000.0)),
+        (
+            "{all: 0, minutely: 0, hourly: 0, quota: none}",
+            Retention(all_for=0, minutely_for=0, hourly_for=0, quota=None),
+        ),
+        ("{quota: 500m}", Retention(quota=500 << 20)),
+        ("{quota: 2GB}", Retention(quota=2 << 30)),
+    ],
+)
+def test_history(written: str, meant: Retention) -> None:
+    path = "{path: /p, workspace: w, key-file: /k, history: " + written + "}"
+    assert parse(f"paths: [{path}]", "/c", ENVIRON).paths[0].history == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        ("{all: 2h, minutely: 1h}", "/c, line 1: paths[0].history.minutely: must not be shorter than `all`"),
+        ("{all: 2h, hourly: 1h}", "/c, line 1: paths[0].history.hourly: must not be shorter than `all`"),
+        ("{daily: 1d}", "/c, line 1: paths[0].history.daily: unknown key"),
+        ("{all: 1 month}", '/c, line 1: paths[0].history.all: "month" is no unit'),
+        ("{hourly: 4000d}", "/c, line 1: paths[0].history.hourly: must be between 0 and 3.1536e+08 seconds"),
+        ("{quota: much}", "/c, line 1: paths[0].history.quota: must be a size, not text"),
+        ("1h", "/c, line 1: paths[0].history: must be a group of keys, not text"),
+    ],
+)
+def test_wrong_history_is_named(written: str, title: str) -> None:
+    path = "{path: /p, workspace: w, key-file: /k, history: " + written + "}"
+    with pytest.raises(ConfigError) as caught:
+        parse(f"paths: [{path}]", "/c", ENVIRON)
+    assert caught.value.title == title
 
 
 @pytest.mark.parametrize(
@@ -337,7 +378,19 @@ def test_a_paths_own_file_overrides_the_harmless_keys(notes: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["password-command", "password", "xmpp", "remote", "key-file", "hub-prefix", "listen", "commits", "path"]
+    "key",
+    [
+        "password-command",
+        "password",
+        "xmpp",
+        "remote",
+        "key-file",
+        "hub-prefix",
+        "listen",
+        "commits",
+        "path",
+        "history",
+    ],
 )
 def test_a_paths_own_file_may_not_set_anything_else(key: str) -> None:
     with pytest.raises(ConfigError) as caught:

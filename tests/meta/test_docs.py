@@ -37,6 +37,7 @@ def test_the_example_shows_every_key() -> None:
         "zzzzzz: 1",
         "xmpp: {jid: a@b, password: p, zzzzzz: 1}",
         "paths: [{path: /a, workspace: a, key-file: /k, zzzzzz: 1}]",
+        "paths: [{path: /a, workspace: a, key-file: /k, history: {zzzzzz: 1}}]",
     ):
         with pytest.raises(ConfigError, match="unknown key") as caught:
             parse(text, "/c", ENVIRON)
