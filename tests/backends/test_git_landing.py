@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from git_repos import base_of, commit_all, git, head, isolate, make_repository, put
 
+from autosync.backends.git.bringing import brought
 from autosync.backends.git.landing import Landing
 from autosync.backends.git.repository import open_repository
 from autosync.backends.git.store import Store
@@ -309,6 +311,65 @@ def test_a_branch_with_own_commits_is_left_alone(laptop: Device, desktop: Device
     git(desktop.root, "switch", "-q", "side")
     git(desktop.root, "merge", "-q", "-m", "joined", theirs)
     assert desktop.git("rev-list", "--parents", "-1", "HEAD").split()[1:] == [mine, theirs]
+
+
+@pytest.fixture
+def collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the user collect garbage whenever we are about to move a ref."""
+    real = shutil.which("git")
+    wrapper = tmp_path / "bin/git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        f'#!/bin/sh\ncase "$*" in *update-ref*) (unset GIT_INDEX_FILE; {real} gc -q --prune=now) ;; esac\n'
+        f'exec {real} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("collected")
+@pytest.mark.parametrize("before", ["new", "here, but of no ref"])
+def test_the_users_gc_takes_nothing_away_that_is_about_to_get_a_ref(
+    laptop: Device, desktop: Device, before: str
+) -> None:
+    put(laptop.root, "a.txt", b"two\n")
+    commit = commit_all(laptop.root)
+    desktop.receive(laptop, commit)
+    if before != "new":
+        desktop.landing.bring(commit)
+    desktop.follow(laptop)
+    assert desktop.git("fsck", "--no-dangling", "--no-progress") == ""
+    assert head(desktop.root) == commit
+    assert [p for p in os.listdir(desktop.repo.common_dir + b"/objects/pack") if p.endswith(b".keep")] == []
+
+
+@pytest.mark.usefixtures("collected")
+def test_the_users_gc_takes_nothing_away_of_a_commit_of_ours(laptop: Device) -> None:
+    laptop.store.flush()
+    put(laptop.root, "a.txt", b"ours\n")
+    blob = laptop.store.put(b"blob", b"ours\n")
+    laptop.store.flush()
+    tree = laptop.trees.splice(
+        laptop.store.tree_of(laptop.landing.base().commit),
+        {RelPath(b"a.txt"): Entry(kind=Kind.FILE, oid=ObjectId(blob))},
+    )
+    laptop.store.flush()
+    laptop.landing.commit(None, message="by itself", tree=tree)
+    assert laptop.git("fsck", "--no-dangling", "--no-progress") == ""
+    assert laptop.status() == ""
+
+
+def test_what_a_killed_agent_held_against_gc_is_let_go_at_the_next_start(laptop: Device, desktop: Device) -> None:
+    put(laptop.root, "a.txt", b"two\n")
+    commit = commit_all(laptop.root)
+    desktop.receive(laptop, commit)
+    packs = desktop.repo.common_dir + b"/objects/pack/"
+    holding = brought(desktop.repo, [commit])
+    holding.__enter__()  # and never ended
+    Path(os.fsdecode(packs + b"pack-users.keep")).write_bytes(b"by hand\n")
+    assert len([p for p in os.listdir(packs) if p.endswith(b".keep")]) == 2
+    desktop.landing.recover()
+    assert [p for p in os.listdir(packs) if p.endswith(b".keep")] == [b"pack-users.keep"]
 
 
 def test_a_branch_of_another_worktree_is_left_alone(laptop: Device, desktop: Device, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from typing import BinaryIO, cast
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
 
 from autosync.backends.git.cli import git_failure
 from autosync.backends.git.repository import Repository
@@ -16,6 +17,32 @@ _LOOSE = 100
 """Objects below which they become files of their own, as with git's fetch.unpackLimit."""
 _TIPS = 500
 """Refs of the user's that the store is told of, the youngest ones."""
+
+
+@contextlib.contextmanager
+def brought(repo: Repository, wanted: Sequence[str]) -> Iterator[None]:
+    """Make ``wanted`` part of the user's repository, and keep it there until the end of the block.
+
+    By then a ref of his has to hold it: what none reaches is garbage to his `git gc --prune=now`,
+    unless its pack is kept (git-index-pack(1), ``--keep``).  Raises :class:`Missing` as
+    :func:`bring` does.
+    """
+    keep = None if not wanted or _is_held(repo, wanted) else _bring_kept(repo, wanted)
+    try:
+        if wanted and not _is_whole(repo, wanted):
+            raise _missing(wanted)
+        yield
+    finally:
+        if keep is not None:
+            _let_go(keep, repo)
+
+
+def let_go_of_all(repo: Repository) -> None:
+    """Keep nothing any more that an agent which was killed here kept."""
+    directory = _packs(repo)
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        if name.endswith(b".keep"):
+            _let_go(os.path.join(directory, name), repo)
 
 
 def bring(repo: Repository, wanted: Sequence[str]) -> None:
@@ -36,6 +63,39 @@ def bring(repo: Repository, wanted: Sequence[str]) -> None:
             _feed(repo, ("index-pack", "--stdin", "--fix-thin"), pack)
     if not _is_whole(repo, wanted):
         raise _missing(wanted)
+
+
+def _bring_kept(repo: Repository, wanted: Sequence[str]) -> bytes:
+    """Bring ``wanted`` as one pack that gc leaves alone; return the file that has it do so."""
+    with tempfile.TemporaryFile(dir=repo.metadata) as pack:
+        _pack(repo, wanted, pack)
+        os.lseek(pack.fileno(), 0, os.SEEK_SET)
+        said = _feed(repo, ("index-pack", "--stdin", "--fix-thin", f"--keep={_keeper(repo)}"), pack)
+    return os.path.join(_packs(repo), b"pack-" + said.split()[-1] + b".keep")
+
+
+def _let_go(keep: bytes, repo: Repository) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        with open(keep, "rb") as file:
+            ours = file.read(1024).decode("utf-8", "replace").strip() == _keeper(repo)
+        if ours:
+            os.unlink(keep)
+
+
+def _keeper(repo: Repository) -> str:
+    """Return what the file says: whose it is, for the repository's worktrees share their packs."""
+    return f"autosync {repo.pin_prefix}"
+
+
+def _packs(repo: Repository) -> bytes:
+    return os.path.join(repo.common_dir, b"objects", b"pack")
+
+
+def _is_held(repo: Repository, wanted: Sequence[str]) -> bool:
+    """Return whether the user's refs reach everything that belongs to ``wanted``."""
+    asked = "".join(f"{oid}\n" for oid in wanted).encode()
+    code, left = repo.git.call("rev-list", "--objects", "--stdin", "--not", "--all", input=asked, accept=range(256))
+    return code == 0 and not left
 
 
 def _is_whole(repo: Repository, wanted: Sequence[str]) -> bool:
@@ -59,11 +119,13 @@ def _pack(repo: Repository, wanted: Sequence[str], out: BinaryIO) -> None:
         raise _missing(wanted) from failure
 
 
-def _feed(repo: Repository, command: Sequence[str], pack: BinaryIO) -> None:
-    process = repo.git.start(*command, stdin=pack, stdout=cast(BinaryIO, subprocess.DEVNULL))
-    _, errors = process.communicate()
+def _feed(repo: Repository, command: Sequence[str], pack: BinaryIO) -> bytes:
+    """Run a command on a pack and return what it printed."""
+    process = repo.git.start(*command, stdin=pack, stderr=subprocess.PIPE)
+    said, errors = process.communicate()
     if process.returncode:
         raise git_failure([*command], process.returncode, errors, repo.common_dir)
+    return said
 
 
 def _missing(wanted: Sequence[str]) -> Missing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
-from autosync.backends.git.bringing import bring
+from autosync.backends.git.bringing import bring, brought, let_go_of_all
 from autosync.backends.git.cli import Git, GitFailed
 from autosync.backends.git.head import Head
 from autosync.backends.git.lock import IndexLock
@@ -77,14 +77,13 @@ class Landing:
             return
         self._check(old, new)
         trees = self._store.tree_of(old.commit), self._store.tree_of(new.commit)
-        if new.commit is not None:
-            self.bring(new.commit)
-        try:
-            self._index.switch(*trees)
-            self._index.refresh()
-            self._move(old, new, message)
-        finally:
-            self._index.drop()
+        with brought(self._repo, [] if new.commit is None else [new.commit]):
+            try:
+                self._index.switch(*trees)
+                self._index.refresh()
+                self._move(old, new, message)
+            finally:
+                self._index.drop()
 
     def commit(
         self, paths: Collection[RelPath] | None, *, message: str, tree: TreeId, extra_parent: CommitId | None = None
@@ -102,19 +101,21 @@ class Landing:
         self._raise_if_busy()
         self._store.flush()
         bring(self._repo, [tree, *([extra_parent] if extra_parent else [])])
-        new = Base(commit=self._make_commit(old, tree, message, extra_parent), branch=old.branch)
+        made = self._make_commit(old, tree, message, extra_parent)
+        new = Base(commit=made, branch=old.branch)
         wanted = None if paths is None else frozenset(paths)
         slots = {
             change.path: None if change.new is None else slot_of(change.new)
             for change in self._trees.changes(before, tree)
             if wanted is None or change.path in wanted
         }
-        try:
-            self._index.edit(slots)
-            self._index.refresh()
-            self._move(old, new, message.partition("\n")[0])
-        finally:
-            self._index.drop()
+        with brought(self._repo, [made]):
+            try:
+                self._index.edit(slots)
+                self._index.refresh()
+                self._move(old, new, message.partition("\n")[0])
+            finally:
+                self._index.drop()
         return new
 
     def recover(self) -> None:
@@ -124,6 +125,7 @@ class Landing:
             self._index.put_in_place()
         self._lock.release()
         self._index.drop()
+        let_go_of_all(self._repo)
 
     def _move(self, old: Base, new: Base, message: str) -> None:
         """Move the refs and put the prepared index in place, under the lock."""
