@@ -14,11 +14,13 @@ class TcpProxy:
 
     While ``refusing``, new connections are closed at once; while ``swallowing``, bytes
     vanish in both directions and the connections stay open, as in a suspended network.
+    Everything that passes is held up for ``delay`` seconds.
     """
 
     def __init__(self, upstream: int) -> None:
         self.refusing = False
         self.swallowing = False
+        self.delay = 0.0
         self._upstream = upstream
         self._writers: set[asyncio.StreamWriter] = set()
         self._dead: set[asyncio.StreamWriter] = set()
@@ -78,6 +80,8 @@ class TcpProxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while part := await reader.read(65536):
+                if self.delay:
+                    await asyncio.sleep(self.delay)
                 if not (self.swallowing or writer in self._dead):
                     writer.write(part)
                     await writer.drain()

@@ -227,6 +227,8 @@ class Fleet:
     key: Path = field(init=False)
     hub: Path = field(init=False)
     environment: dict[str, str] = field(init=False)
+    ports: dict[str, int] = field(default_factory=dict, init=False)
+    """Where each configured device listens."""
 
     def __post_init__(self) -> None:
         self.place.mkdir(parents=True, exist_ok=True)
@@ -307,6 +309,7 @@ class Fleet:
     ) -> None:
         """Write the configurations: ``options`` are keys of the path with ``_`` for ``-``, ``own`` per device."""
         ports = dict(zip([d.name for d in devices], free_ports(len(devices)), strict=True))
+        self.ports.update(ports)
         for device in devices:
             others = [f"127.0.0.1:{port}" for name, port in ports.items() if name != device.name] if peers else []
             lines = [f"{key.replace('_', '-')}: {json.dumps(value)}" for key, value in options.items()]
