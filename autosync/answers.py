@@ -16,7 +16,7 @@ from autosync.core import events as ev
 from autosync.errors import AutosyncError
 from autosync.explaining import Explaining
 from autosync.link import Links
-from autosync.report import agent_status, is_reachable, workspace_status
+from autosync.report import agent_status, is_reachable, tidied, workspace_status
 from autosync.runner import Activity
 from autosync.workspace import Workspace
 
@@ -58,6 +58,7 @@ class Answers:
             "pause": self._pause,
             "resume": self._resume,
             "activity": self._activity,
+            "gc": self._gc,
             "conflicts": lambda arguments: list_conflicts(self._chosen(arguments)),
             "resolve": lambda arguments: resolve_conflict(self._chosen(arguments), arguments),
             "explain": self._explaining.explain,
@@ -147,6 +148,16 @@ class Answers:
             self._broadcaster.save(workspace.member, paused=paused)
             workspace.runner.post(event)
         return {"workspaces": [w.runner.workspace for w in chosen]}
+
+    async def _gc(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        rehearse = arguments.get("dry-run") is True
+        loop = asyncio.get_running_loop()
+        rows = []
+        for workspace in self._chosen(arguments):
+            result = await workspace.runner.tidy(thorough=True, rehearse=rehearse)
+            shared = await loop.run_in_executor(None, workspace.backend.shared)
+            rows.append(tidied(workspace.runner.workspace, workspace.config.path, result, shared))
+        return {"dry-run": rehearse, "workspaces": rows}
 
     async def _activity(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return what happened after number ``since``, waiting up to ``wait`` seconds for something."""

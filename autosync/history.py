@@ -51,13 +51,13 @@ class Tidied:
     """How a history was and is: counts of snapshots, bytes of the store.
 
     ``oldest`` is when the oldest snapshot that is left was kept, in seconds since the epoch
-    by this device's clock; ``quota`` is in bytes.
+    by this device's clock; ``quota`` is in bytes.  ``bytes_after`` is not known of a rehearsal.
     """
 
     snapshots_before: int
     snapshots_after: int
     bytes_before: int
-    bytes_after: int
+    bytes_after: int | None
     oldest: int | None
     quota: int | None
 
@@ -202,7 +202,7 @@ class History:
                 snapshots_before=len(before),
                 snapshots_after=len(left),
                 bytes_before=size,
-                bytes_after=size if rehearse else self.backend.size(),
+                bytes_after=None if rehearse else self.backend.size(),
                 oldest=left[0].wall if left else None,
                 quota=self._retention.quota,
             )

@@ -13,6 +13,7 @@ from autosync.core.brakes import Held
 from autosync.core.model import Order, Snapshot
 from autosync.core.settings import SessionStatus
 from autosync.core.sources import Peer
+from autosync.history import Tidied
 from autosync.ports import ChannelStatus
 
 HELD_SHOWN = 1000
@@ -56,6 +57,7 @@ def workspace_status(
         "held": {"count": len(status.held), "paths": held_paths(status.held)},
         "mode": runner.settings.mode.value,
         "hub": status.hub,
+        "unreadable": sorted(path.decode("utf-8", "backslashreplace") for path in runner.performer.unreadable),
         "watch": dict(watch),
         "dropped": {**member.dropped, **runner.counts},
         "conflicts": [
@@ -68,6 +70,25 @@ def workspace_status(
             for c in runner.conflicts.copies.values()
         ],
         "peers": [_peer(p, status, now, linked) for p in status.peers],
+    }
+
+
+def tidied(name: str, path: str, result: Tidied, shared: int) -> dict[str, Any]:
+    """Return one workspace's part of what ``autosync gc`` shows; ``shared`` is in bytes.
+
+    What a rehearsal would reclaim is not known: ``bytes-after`` is ``None`` then.
+    """
+    return {
+        "name": name,
+        "path": path,
+        "snapshots-before": result.snapshots_before,
+        "snapshots-after": result.snapshots_after,
+        "bytes-before": result.bytes_before,
+        "bytes-after": result.bytes_after,
+        "shared-bytes": shared,
+        "oldest": iso(None if result.oldest is None else float(result.oldest)),
+        "quota": result.quota,
+        "over-quota": result.quota is not None and (result.bytes_after or result.bytes_before) > result.quota,
     }
 
 

@@ -26,6 +26,7 @@ SECTIONS = {
         "check": "autosync.cli.check:check",
     },
     "Control": {
+        "gc": "autosync.cli.gc:gc",
         "pause": "autosync.cli.steering:pause",
         "resume": "autosync.cli.steering:resume",
         "resolve": "autosync.cli.conflicts:resolve",

@@ -30,9 +30,9 @@ def read_history(value: Value) -> Retention:
     spans = []
     names = list(usual)
     for place, name in enumerate(names):
-        finer = [written[n] for n in names[:place] if n in written]
-        coarser = [written[n] for n in names[place:] if n in written]
-        spans.append(max([*finer, written.get(name, min([usual[name], *coarser]))]))
+        finer_ones = [written[n] for n in names[:place] if n in written]
+        coarser_ones = [written[n] for n in names[place:] if n in written]
+        spans.append(max([*finer_ones, written.get(name, min([usual[name], *coarser_ones]))]))
     return Retention(all_for=spans[0], minutely_for=spans[1], hourly_for=spans[2], quota=quota)
 
 

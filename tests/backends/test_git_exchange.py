@@ -180,7 +180,7 @@ def test_haves_are_few_and_the_best_come_first(pair: Pair) -> None:
     for n in range(150):
         git(one.root, "update-ref", f"refs/heads/b{n}", git(one.root, "commit-tree", "-m", f"{n}", "HEAD^{tree}"))
         git(one.root, "update-ref", f"refs/remotes/o/r{n}", git(one.root, "commit-tree", "-m", f"r{n}", "HEAD^{tree}"))
-    snapshots = [one.snap({"a": b"%d" % n}, pin=f"keep/{n}").id for n in range(140)]
+    snapshots = [one.snap({"a": b"%d" % n}, pin=f"keep/{1000 - n}-0-x").id for n in range(140)][::-1]
     haves = list(one.exchange.haves())
     assert haves[0] == head
     assert haves[1:129] == snapshots[::-1][:128]

@@ -12,6 +12,7 @@ from autosync.backends.git.incoming import incoming
 from autosync.backends.git.inline import TooLarge, beyond_base, check
 from autosync.backends.git.network import Patience
 from autosync.backends.git.pack import write_pack
+from autosync.backends.git.pins import Pins
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
 from autosync.backends.git.thin import Bounds, Loose, decode, encode
@@ -51,6 +52,7 @@ class Exchange:
     ) -> None:
         self._repo = repo
         self._store = store
+        self._pins = Pins(repo)
         self._hub = Hub(repo, store, workspace, remote, hub_prefix, patience=patience or Patience())
         self._receive_limit = receive_limit
 
@@ -155,7 +157,7 @@ class Exchange:
         These are HEAD, our pinned snapshots, the branches and the remote-tracking
         branches, most recent first within each; :data:`HAVES` at most.
         """
-        pins = _tips(self._repo.store, HAVES // 2, self._repo.pin_prefix)
+        pins = self._pins.best(HAVES // 2)
         _, head = self._repo.git.call("rev-parse", "--quiet", "--verify", "HEAD^{commit}", accept=(0, 1, 128))
         heads = _tips(self._repo.git, HAVES, "refs/heads")
         remotes = _tips(self._repo.git, HAVES, "refs/remotes")

@@ -11,15 +11,17 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, cast
 
-from autosync.backends.git.admission import parse_arriving, refuse_extent, refuse_nothing
+from autosync.backends.git.admission import parse_arriving, refuse_extent, refuse_history
 from autosync.backends.git.catfile import CatFile
 from autosync.backends.git.cli import Git, GitFailed
 from autosync.backends.git.objects import Slot, commit_tree, parse_tree
 from autosync.backends.git.repository import Repository
 from autosync.causes import error_said
-from autosync.core.model import CommitId, Snapshot, SnapshotId
+from autosync.core.model import CommitId, Snapshot, SnapshotId, TreeId
 from autosync.errors import Missing, Unsafe
 
+# Every tree of every snapshot that is left out would be opened first.
+_HISTORY = "--exclude=refs/autosync/pins/*/keep/*"
 PREFIX = b"incoming-"
 """How the directories of transfers under way are called, in the store's ``objects``."""
 
@@ -99,14 +101,25 @@ class Incoming:
         """
         snapshot = parse_arriving(wanted, self._commit(wanted))
         self._check_whole(wanted)
-        self._check_trees(snapshot)
+        self._check_alone(wanted)
+        with self._trees() as trees:
+            base = trees.empty
+            if snapshot.base.commit is not None:
+                base = self._check_history(snapshot.base.commit, trees)
+            refuse_extent(trees.read, snapshot.tree, base, trees.empty)
         self._migrate()
         return snapshot
 
     def admit_changeset(self, wanted: CommitId) -> None:
-        """Move everything into the store if the changeset ``wanted`` is whole.  Raises :class:`Missing`."""
+        """Move everything into the store if the changeset ``wanted`` is whole.
+
+        Raises :class:`Missing`, and :class:`Unsafe` if no working copy could hold it.
+        """
         self._commit(wanted)
         self._check_whole(wanted)
+        self._check_alone(wanted)
+        with self._trees() as trees:
+            self._check_history(wanted, trees)
         self._migrate()
 
     def _commit(self, wanted: str) -> bytes:
@@ -118,35 +131,43 @@ class Incoming:
     def _check_whole(self, wanted: str) -> None:
         """Look that everything ``wanted`` is made of is here, as far as it is new."""
         try:
-            self._git.run("rev-list", "--objects", "--quiet", wanted, "--not", "--all", "--alternate-refs")
+            self._git.run("rev-list", "--objects", "--quiet", wanted, "--not", _HISTORY, "--all", "--alternate-refs")
         except GitFailed as failure:
             raise Missing(
                 f"{wanted} arrived without all it is made of: {failure.stderr[-300:]}",
                 hint="It will be fetched from another source.",
             ) from None
 
-    def _check_trees(self, snapshot: Snapshot) -> None:
-        """Look at every directory and name that the snapshot does not have from its base.
+    def _check_alone(self, wanted: str) -> None:
+        """Look that no changeset came along that ``wanted`` does not need: nothing would ever look at it again
+        before it is used as a snapshot, or as the base of one."""
+        alone = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": ""}
+        listing = ("cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objecttype) %(objectname)")
+        lines = self._git.run(*listing, env=alone).splitlines()
+        arrived = {line[7:] for line in lines if line.startswith(b"commit ")}
+        needed = self._git.run("rev-list", wanted, "--not", "--all", "--alternate-refs").split()
+        strange = arrived.difference(needed)
+        if not strange:
+            return
+        request = b"\n".join(sorted(strange)) + b"\n"  # the bases of deltas have been added, from here
+        answers = self._repo.store.run("cat-file", "--batch-check", input=request).splitlines()
+        if absent := sum(answer.endswith(b" missing") for answer in answers):
+            raise Unsafe(f"A pack that arrived holds {absent} changesets that do not belong to {wanted}", hint=_HINT)
 
-        Not by diff-tree: it would write down every path of a tree that stands for billions.
+    def _check_history(self, commit: CommitId, trees: _Trees) -> TreeId:
+        """Return the tree of a changeset after a look at how much it has beyond what is checked out here.
+
+        Also if it is here already: whoever put it into the store need not have been us.
         """
-        hash_name = self._repo.hash_name
-        empty = _empty_tree(hash_name)
+        tree = commit_tree(self._commit(commit), len(trees.empty))
+        refuse_history(trees.read, tree, checked_out(self._repo) or trees.empty, trees.empty)
+        return tree
+
+    @contextlib.contextmanager
+    def _trees(self) -> Iterator[_Trees]:
         objects = CatFile(self._git)
-
-        def read(oid: str) -> Mapping[bytes, Slot]:
-            found = objects.contents(oid)
-            if found is None or found[0] != b"tree":
-                raise Unsafe(f"A snapshot that arrived takes {oid} for a directory", hint=_HINT)
-            return parse_tree(found[1], hash_name)
-
         try:
-            base, commit = empty, snapshot.base.commit
-            if commit is not None:
-                base = commit_tree(self._commit(commit), len(empty))
-                if self._repo.store.call("cat-file", "-e", commit, accept=(0, 1, 128))[0] != 0:  # it has just come
-                    refuse_extent(read, base, empty, empty, check=refuse_nothing)
-            refuse_extent(read, snapshot.tree, base, empty)
+            yield _Trees(objects, self._repo.hash_name)
         finally:
             objects.close()
 
@@ -159,6 +180,31 @@ class Incoming:
             for name in names:
                 if name.endswith(suffix):
                     os.rename(os.path.join(source, name), os.path.join(target, name))
+
+
+class _Trees:
+    """The directories that have arrived or are here.
+
+    Read one by one, not by diff-tree: it would write down every path of a tree that stands for billions.
+    """
+
+    def __init__(self, objects: CatFile, hash_name: str) -> None:
+        self._objects = objects
+        self._hash_name = hash_name
+        self.empty = hashlib.new(hash_name, b"tree 0\0", usedforsecurity=False).hexdigest()
+
+    def read(self, oid: str) -> Mapping[bytes, Slot]:
+        """Return a directory.  Raises :class:`Unsafe` if it is none."""
+        found = self._objects.contents(oid)
+        if found is None or found[0] != b"tree":
+            raise Unsafe(f"A snapshot that arrived takes {oid} for a directory", hint=_HINT)
+        return parse_tree(found[1], self._hash_name)
+
+
+def checked_out(repo: Repository) -> str | None:
+    """Return the tree of the user's HEAD, ``None`` before his first commit."""
+    _, tree = repo.git.call("rev-parse", "--quiet", "--verify", "HEAD^{tree}", accept=(0, 1, 128))
+    return tree.decode("ascii").strip() or None
 
 
 @contextlib.contextmanager
@@ -179,10 +225,6 @@ def alternates(repo: Repository) -> str:
     paths = (os.path.join(repo.store_dir, b"objects"), os.path.join(repo.common_dir, b"objects"))
     quoted = (b'"%s"' % path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") for path in paths)
     return os.fsdecode(b":".join(quoted))
-
-
-def _empty_tree(hash_name: str) -> str:
-    return hashlib.new(hash_name, b"tree 0\0", usedforsecurity=False).hexdigest()
 
 
 def _copy(source: BinaryIO, sink: BinaryIO, hash_name: str) -> bool:
