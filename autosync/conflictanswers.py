@@ -18,7 +18,7 @@ from autosync.resolve import NotRecorded, Resolved, Resolver
 from autosync.runner import Runner
 from autosync.workspace import Workspace
 
-PATIENCE = 8.0
+PATIENCE = 5.0
 """Seconds that a file which is being written may take until it is recorded."""
 
 

@@ -72,7 +72,8 @@ def names_in(path: RelPath) -> Iterator[ConflictName]:
 def listed(copies: Iterable[RelPath]) -> dict[RelPath, ConflictName]:
     """Return what the names of ``copies`` tell, in the order of the originals."""
     names = [name for copy in copies if (name := parse_conflict_name(copy)) is not None]
-    return {name.copy: name for name in sorted(names, key=lambda n: (n.original, n.time, n.device, len(n.copy), n.copy))}
+    names.sort(key=lambda n: (n.original, n.time, n.device, len(n.copy), n.copy))
+    return {name.copy: name for name in names}
 
 
 def original_beside(root: bytes, name: ConflictName) -> RelPath:

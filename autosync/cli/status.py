@@ -72,7 +72,8 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
     for workspace in answer["workspaces"]:
         if count := len(workspace.get("conflicts", ())):
             them = plain(invocation.command(f"conflicts {workspace['path']}"))
-            lines += ["", f"{plain(workspace['name'])} has {count} conflict{'s' * (count > 1)}; see them: {them}"]
+            words = "1 conflict" if count == 1 else f"{count} conflicts"
+            lines += ["", f"{plain(workspace['name'])} has {words}; to see more: {them}"]
         if workspace["halt"]:
             again = plain(invocation.command(f"resume {workspace['path']}"))
             lines += ["", f"{plain(workspace['name'])} is halted: {plain(workspace['halt']['title'])}"]
