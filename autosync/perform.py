@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -84,10 +85,19 @@ class Performer:
 
     # -- snapshots that are kept --------------------------------------------------------
     def open(self) -> Snapshot | None:
-        """Repair what a killed agent left, and return the last recorded state if it is whole."""
-        self.backend.recover()
-        self._opened = True
-        current = self.history.open()
+        """Repair what a killed agent left, and return the last recorded state if it is whole.
+
+        Raises :class:`AutosyncError`.
+        """
+        try:
+            self.backend.recover()
+            self._opened = True
+            current = self.history.open()
+        except OSError as error:
+            raise _shortage(error, self.backend.metadata) or TransientError(
+                f"{os.fsdecode(self.backend.root)} cannot be opened: {title_of(error)}",
+                hint="Nothing was touched. Start the agent again when the cause is gone.",
+            ) from error
         self._highest = current.version.count(self.device) if current is not None else 0
         return current
 
