@@ -79,7 +79,7 @@ class LiveLog:
                 return
             known.arrivals[device] = (activity["at_ms"], activity["lane"])
             self._show_arrival(known, device, activity["at_ms"], activity["lane"])
-        elif kind == "told":
+        elif kind in ("told", "conflict"):
             self._show(f"{device:8} note     {activity['text']}")
 
     def _save_of(self, activity: dict[str, Any]) -> Save:
