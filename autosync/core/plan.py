@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from autosync.core.copies import conflict_name
+from autosync.core.copies import conflict_name, parse_conflict_name
 from autosync.core.model import Change, Entry, Kind, ObjectId, RelPath, parent_directories
 from autosync.core.operations import Operation, operations, pair_renames
 
@@ -105,10 +105,32 @@ class _Part:
         self.side = side
         self.changes = {c.path: c for c in changes}
         self.renames = pair_renames(changes, key=lambda entry: (_sort(entry), entry.oid))
+        self.copies = _copies(changes)
+        self.aside = {p: c for p, c in self._set_aside() if c not in self.renames.values()}
 
     def new(self, path: RelPath, otherwise: Entry | None) -> Entry | None:
         change = self.changes.get(path)
         return otherwise if change is None else change.new
+
+    def _set_aside(self) -> Iterator[tuple[RelPath, RelPath]]:
+        """Yield each file that gave way to another version, with the conflict copy that it is now."""
+        for path, copies in self.copies.items():
+            change = self.changes.get(path)
+            if change is not None and change.old is not None and change.new is not None:
+                yield from ((path, c) for c in copies[:1] if _same_content(self.changes[c].new, change.old))
+
+
+def _copies(changes: Iterable[Change]) -> dict[RelPath, list[RelPath]]:
+    """Return the conflict copies that were added, in order, by the path whose other version they are."""
+    found: dict[RelPath, list[RelPath]] = {}
+    for path in sorted(c.path for c in changes if c.old is None and c.new is not None):
+        if (name := parse_conflict_name(path)) is not None:
+            found.setdefault(name.original, []).append(path)
+    return found
+
+
+def _same_content(one: Entry | None, other: Entry | None) -> bool:
+    return one is not None and other is not None and (_sort(one), one.oid) == (_sort(other), other.oid)
 
 
 @dataclass(slots=True)
@@ -138,6 +160,8 @@ class _Merge:
     def run(self) -> Merged:
         self._follow_renames(self.winner, self.loser)
         self._follow_renames(self.loser, self.winner)
+        self._follow_set_aside(self.winner, self.loser)
+        self._follow_set_aside(self.loser, self.winner)
         for path in sorted(self.rows):
             if (entry := self._settle(path, self.rows[path])) is not None:
                 self.result[path] = entry
@@ -180,6 +204,21 @@ class _Merge:
             self.rows[new] = _Row(base, moved, edited) if mover is self.winner else _Row(base, edited, moved)
             self.rows[old] = _Row(base, None, None)
 
+    def _follow_set_aside(self, mover: _Part, other: _Part) -> None:
+        """Let what ``other`` did to a file go with it where ``mover`` has it as a conflict copy now.
+
+        ``other`` may not have heard of the conflict, or have the file open: then each of
+        his saves would make one more copy.
+        """
+        for path, copy in sorted(mover.aside.items()):
+            base, edited, kept = self.ancestor[path], other.new(path, None), mover.new(path, None)
+            if path not in other.changes or path in other.aside or copy in other.changes or edited in (None, kept):
+                continue
+            if base is not None and edited is not None and _sort(edited) is _sort(base):
+                moved = mover.new(copy, None)
+                self.rows[copy] = _Row(base, moved, edited) if mover is self.winner else _Row(base, edited, moved)
+                self.rows[path] = _Row(base, kept, kept)
+
     # -- one path ------------------------------------------------------------------------
     def _settle(self, path: RelPath, row: _Row) -> Entry | None:
         """Return what stands at ``path`` after the merge."""
@@ -212,16 +251,32 @@ class _Merge:
         return None if oid is None else Entry(kind=kind, oid=oid)
 
     def _keep_both(self, path: RelPath, winner: Entry, loser: Entry, clash: Clash) -> Entry:
-        """Give the loser's entry a name of its own; a nested repository cannot be copied and keeps its name."""
+        """Give the loser's entry a name of its own, unless it has one as a conflict copy.
+
+        If the winner's has one, it is the loser's that keeps the path.  A nested
+        repository cannot be copied and keeps its name.
+        """
         holder, copied, kept, other = self.winner, self.loser, winner, loser
-        if loser.kind is Kind.NESTED and winner.kind is not Kind.NESTED:
+        if Kind.NESTED in (loser.kind, winner.kind):
+            gives_way = winner.kind is not Kind.NESTED
+        else:
+            gives_way = self._copy_of(path, winner) is not None and self._copy_of(path, loser) is None
+        if gives_way:
             holder, copied, kept, other = self.loser, self.winner, loser, winner
         copy = None
-        if other.kind is not Kind.NESTED:
+        if other.kind is not Kind.NESTED and (copy := self._copy_of(path, other)) is None:
             copy = self._name_copy(path, copied.side)
             self.result[copy] = other
         self._report(path, clash, side=holder.side, copy=copy)
         return kept
+
+    def _copy_of(self, path: RelPath, entry: Entry) -> RelPath | None:
+        """Return the conflict copy of ``path`` that a side has added and that has this very entry."""
+        for copy in sorted(set(self.winner.copies.get(path, [])).union(self.loser.copies.get(path, []))):
+            row = self.rows[copy]
+            if row.base is None and {row.winner, row.loser} <= {entry, None}:
+                return copy
+        return None
 
     # -- files where directories have to be ---------------------------------------------------
     def _collisions(self) -> list[RelPath]:

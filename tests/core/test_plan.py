@@ -291,3 +291,55 @@ def test_operations_swap_names_by_content() -> None:
         Operation(path=path("a"), expected=entry("x"), new=entry("y")),
         Operation(path=path("b"), expected=entry("y"), new=entry("x")),
     )
+
+
+# -- copies that are there already ------------------------------------------------------------------
+
+
+def test_an_edit_of_the_losing_version_goes_to_its_copy() -> None:
+    """As when the editor that holds it keeps the winner's version from arriving, and saves again."""
+    copy = "note" + MARK_DESKTOP + ".txt"
+    base = {path("note.txt"): entry("d1")}
+    settled = {path("note.txt"): entry("l1"), path(copy): entry("d1")}
+    again = {path("note.txt"): entry("d2*")}
+    wanted = {path("note.txt"): entry("l1"), path(copy): entry("d2*")}
+    check(base, settled, again, wanted)
+    check(base, again, settled, wanted)
+
+
+@pytest.mark.parametrize(
+    ("again", "expected"),
+    [
+        (tree(), tree(a="l1")),
+        (tree(a="l1"), tree(a="l1")),
+        (
+            tree(a="target@"),
+            {path("a"): entry("l1"), path("a (conflict, desktop, 2026-11-21 10.15.00) 2"): entry("target@")},
+        ),
+    ],
+    ids=["deleted", "the same", "another kind"],
+)
+def test_what_is_no_edit_of_the_losing_version_does_not_go_to_its_copy(again: Tree, expected: Tree) -> None:
+    base = tree(a="d1")
+    copy = path("a" + MARK_DESKTOP)
+    merged = merge(base, {path("a"): entry("l1"), copy: entry("d1")}, again)
+    assert patched(base, merged.edits) == {**dict(sorted(expected.items())), copy: entry("d1")}
+
+
+def test_two_sides_that_both_set_a_version_aside_keep_what_they_have() -> None:
+    copy = path("a" + MARK_DESKTOP)
+    merged = merge(
+        tree(a="d1"), {path("a"): entry("l1"), copy: entry("d1")}, {path("a"): entry("d2"), copy: entry("d1")}
+    )
+    assert merged.conflicts == (conflict("a", Clash.CONTENT, copy=str(copy, "ascii") + " 2"),)
+
+
+@pytest.mark.parametrize(("mine", "yours"), [("l", "d"), ("d", "l")])
+def test_a_version_that_has_a_copy_gets_no_second_one_and_gives_way(mine: str, yours: str) -> None:
+    """Where each side waits for one of two files, they merge the same conflict again and again."""
+    copy = "a" + MARK_DESKTOP
+    ours = {path("a"): entry(mine), path(copy): entry("d")}
+    for one, other in ((ours, tree(a=yours)), (ours, {path("a"): entry(yours), path(copy): entry("d")})):
+        winner = "laptop" if mine == "l" else "desktop"
+        expected = {path("a"): entry("l"), path(copy): entry("d")}
+        check({}, one, other, expected, conflict("a", Clash.CONTENT, winner, copy))
