@@ -17,6 +17,7 @@ from autosync.apply.obstacle import APPEARED, CHANGED, Obstacle, obstacle_of
 from autosync.apply.parents import Parents
 from autosync.apply.signature import Signature, signature_at, signature_of
 from autosync.apply.swap import Swapper, kept_file
+from autosync.core.copies import parse_conflict_name
 from autosync.core.model import Entry, Kind, RelPath, parent_directories
 from autosync.errors import AutosyncError
 from autosync.ports import Applied, Operation, Standing
@@ -79,13 +80,28 @@ class Application:
             self._attempt(operation, self._nest)
         for operation in modes:
             self._attempt(operation, self._change_mode)
-        rules = [o for o in writes if o.path.rpartition(b"/")[2] in _RULES]
-        for chunk in (*_chunks(rules), *_chunks([o for o in writes if o.path.rpartition(b"/")[2] not in _RULES])):
-            self._in_batch(chunk, self._write_all)
+        for part in _in_turn(writes):
+            for chunk in _chunks(self._due(part)):
+                self._in_batch(chunk, self._write_all)
         self._parents.remove_made()
         self._parents.remove_empty(self._emptied)
         stopped = self._stopped.error if self._stopped is not None else None
         return Applied(done=self._done, refused=self._refused, stopped=stopped)
+
+    def _due(self, writes: Sequence[Operation]) -> list[Operation]:
+        """Return the writes without the conflict copies of files that were left alone.
+
+        Both come together: a copy beside the very version that it keeps would be a change
+        made here, and merged as one.
+        """
+        due: list[Operation] = []
+        for operation in writes:
+            original = _original(operation)
+            if original is not None and original in self._refused:
+                self._refuse(operation, Obstacle("it comes with the file whose other version it is"))
+            else:
+                due.append(operation)
+        return due
 
     # -- many paths -----------------------------------------------------------------------
     def _in_batch(self, chunk: Sequence[Operation], perform: Callable[[Sequence[Operation], bytes], None]) -> None:
@@ -312,6 +328,22 @@ def _directory(path: RelPath) -> Iterator[RelPath]:
     directory = path.rpartition(b"/")[0]
     if directory:
         yield RelPath(directory)
+
+
+def _in_turn(writes: Sequence[Operation]) -> tuple[list[Operation], ...]:
+    """Return the writes in the groups in which they have to be made: rules, all others, conflict copies."""
+    groups: tuple[list[Operation], ...] = ([], [], [])
+    for operation in writes:
+        is_rule = operation.path.rpartition(b"/")[2] in _RULES
+        groups[0 if is_rule else 1 if _original(operation) is None else 2].append(operation)
+    return groups
+
+
+def _original(operation: Operation) -> RelPath | None:
+    """Return the path whose other version a new file keeps, ``None`` if it is no conflict copy."""
+    if operation.expected is not None or (name := parse_conflict_name(operation.path)) is None:
+        return None
+    return name.original
 
 
 def _chunks(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:

@@ -152,6 +152,22 @@ def test_what_is_neither_file_nor_link_stays_and_nobody_waits_for_it(copy: Copy,
         assert os.lstat(path).st_ino == inode
 
 
+def test_a_conflict_copy_comes_with_the_version_that_it_stands_beside(copy: Copy) -> None:
+    mine, yours, new = copy.write("a.txt", b"mine"), copy.entry(b"yours"), copy.entry(b"new")
+    beside = "a (conflict, laptop, 2026-11-21 10.15.02).txt"
+    with open(copy.root / ".a.txt.swp", "wb") as lock:
+        lock.write(b"b0VIM 9.0".ljust(24, b"\0") + os.getpid().to_bytes(4, "little") + bytes(40))
+        lock.write(os.uname().nodename.encode().ljust(40, b"\0"))
+    operations = op("a.txt", mine, yours), op(beside, None, mine), op(beside.replace("a", "b", 1), None, new)
+    done, refused = copy.apply(*operations)
+    assert list(done) == [beside.replace("a", "b", 1)]
+    assert refused[beside] == "it comes with the file whose other version it is"
+    assert refused["a.txt"].startswith("open in vim here")
+    (copy.root / ".a.txt.swp").unlink()
+    assert copy.apply(*operations)[1] == {}
+    assert contents(copy) == {"a.txt": b"yours", beside: b"mine", beside.replace("a", "b", 1): b"new"}
+
+
 # -- renames ----------------------------------------------------------------------------------------
 
 
