@@ -21,7 +21,7 @@ from autosync.control import ControlServer
 from autosync.core.commands import Announce
 from autosync.core.events import Announcement
 from autosync.core.model import DeviceId, SnapshotId
-from autosync.errors import Unreachable
+from autosync.errors import AutosyncError, Unreachable
 from autosync.link import Links, load_or_create_identity
 from autosync.runner import Activity, Runner
 from autosync.store import StateDirectory
@@ -73,9 +73,12 @@ class Agent:
             kept = ", ".join(path.workspace for path in self.config.paths)
             log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
             await stop.wait()
-            await self._broadcaster.say_farewell()
-            for workspace in self.workspaces:
-                self._broadcaster.save(workspace.member)
+            try:
+                await self._broadcaster.say_farewell()
+                for workspace in self.workspaces:
+                    self._broadcaster.save(workspace.member)
+            except AutosyncError as error:  # nothing hangs on it: the next start asks everybody
+                log.warning("the end was not written down: %s", error)
 
     async def _start_channels(self, stack: AsyncExitStack) -> None:
         channels: list[LanChannel | XmppChannel] = []

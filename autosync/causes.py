@@ -19,6 +19,8 @@ PASSING = FULL | _FORBIDDEN | _SILENT | _MACHINE | {errno.EROFS, errno.EIO}
 """Errors of the world, not of the program: the same call succeeds when the cause is gone."""
 
 _SAID_BY_GIT = {os.strerror(number): number for number in STARVED}
+_FEW_INODES = 4096
+"""More than that are never in use by one step of ours."""
 _BY_ITSELF = "autosync goes on by itself."
 
 
@@ -82,19 +84,24 @@ def bytes_in_words(count: int) -> str:
 def _full(path: bytes) -> Shortage:
     mount = _mount_of(path)
     found = _statvfs(path)
-    if found is not None and found.f_files and not found.f_favail:
+    if found is not None and _lacks_inodes(found):
         return Shortage(
-            f"No more files fit on {mount}: all {found.f_files} inodes are in use",
-            hint=f"Delete files there that nobody needs (`df -i` counts them); {_BY_ITSELF}",
+            f"No more files fit on {mount}: {found.f_favail} of its {found.f_files} inodes are free, "
+            "and more are needed",
+            hint=f"Delete files there that nobody needs (`df -i {mount}` counts them); {_BY_ITSELF}",
         )
     room = ""
     if found is not None:
         free, whole = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-        room = f", only {bytes_in_words(free)} of {bytes_in_words(whole)} are free"
-    return Shortage(
-        f"The disk is full: on {mount}{room}, and more is needed",
-        hint=f"Make room there (`df -h {mount}` shows it); {_BY_ITSELF}",
-    )
+        room = f": {bytes_in_words(free)} of its {bytes_in_words(whole)} are free, and more is needed"
+    return Shortage(f"The disk {mount} is full{room}", hint=f"Make room there (`df -h {mount}` shows it); {_BY_ITSELF}")
+
+
+def _lacks_inodes(found: os.statvfs_result) -> bool:
+    """Return whether it is inodes that are lacking rather than room; what we had written is gone again by now."""
+    if not found.f_files or found.f_favail >= _FEW_INODES:
+        return False
+    return found.f_favail * found.f_blocks < found.f_bavail * found.f_files
 
 
 def _of_machine(number: int) -> Shortage:

@@ -62,6 +62,8 @@ class Performer:
         self._still_there = still_there
         self.history = history or History(backend, clock=clock)
         self._clock = clock
+        self.unreadable: frozenset[RelPath] = frozenset()
+        """The paths that could not be read at the last look, so that their changes stay here."""
         self._opened = False
         """Whether nothing has been read yet since an agent may have been killed here."""
         self._highest = 0
@@ -192,6 +194,7 @@ class Performer:
         paths = self.brakes.begin(None if command.paths is None else command.paths | late, self._clock())
         reading = self.backend.read(paths, (before.base, before.tree) if before else None, self.brakes.hold)
         self._still_there()  # or else all of it was found deleted
+        self.unreadable = reading.unreadable
         self._raise_if_busy()
         if self.backend.base() != reading.base:
             raise Busy("HEAD is moving", hint="This passes by itself.")

@@ -22,7 +22,8 @@ class PidLock:
     """
 
     def __init__(self, path: str | bytes) -> None:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        # For reading: what is open for writing keeps a file system from being remounted read-only.
+        file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -34,8 +35,11 @@ class PidLock:
             raise
         # The lock counts; who has it is said as far as the disk has room for it.
         with contextlib.suppress(OSError):
-            os.ftruncate(file, 0)
-            os.pwrite(file, b"%d\n" % os.getpid(), 0)
+            writing = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.write(writing, b"%d\n" % os.getpid())
+            finally:
+                os.close(writing)
         self._file = file
 
     def release(self) -> None:

@@ -43,6 +43,8 @@ class Reading:
     base: Base
     tree: TreeId
     torn: frozenset[RelPath]
+    unreadable: frozenset[RelPath] = frozenset()
+    """All paths, whenever they were looked at, that we may not read; in ``tree`` as ``torn`` ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

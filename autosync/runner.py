@@ -45,6 +45,8 @@ CRASH_PAUSE = 5.0
 """Seconds before a crashed session starts again from the recorded state."""
 STOP_PATIENCE = 0.8
 """Seconds that a step may take to finish when the agent stops."""
+UNANNOUNCED_MOST = 10.0
+"""Seconds between attempts to announce, at most."""
 TIDY_EVERY = 600.0
 """Seconds between looks at whether the store wants packing."""
 
@@ -112,6 +114,8 @@ class Runner:
     _lanes: dict[SnapshotId, str] = field(default_factory=dict)
     _announcing: asyncio.Task[None] | None = None
     _announce_next: Announce | None = None
+    _unannounced: float = 0.0
+    """Seconds until what could not be announced is tried again; 0 if all was."""
     _watchers: list[asyncio.Event] = field(default_factory=list)
     _tidied_at: float = 0.0
     _tidying: int = 0
@@ -310,7 +314,25 @@ class Runner:
             pack = b""
             if command.inline and command.share and command.current is not None:
                 pack = await self._loop.run_in_executor(self.network, self._inline_pack, command.current)
-            await self.outside.announce(self, command, pack)
+            await self._tell(command, pack)
+
+    async def _tell(self, command: Announce, pack: bytes) -> None:
+        """Announce, again and again until it succeeds or there is something newer to say."""
+        while True:
+            try:
+                await self.outside.announce(self, command, pack)
+            except (AutosyncError, OSError) as error:
+                hint = error.hint if isinstance(error, AutosyncError) else "It is tried again by itself."
+                self.post(ev.ShortageNoticed(what="announce", title=title_of(error), hint=hint))
+                self._unannounced = min(2 * self._unannounced or 1.0, UNANNOUNCED_MOST)
+                await asyncio.sleep(self._unannounced)
+                if self._announce_next is not None:
+                    return
+            else:
+                if self._unannounced:
+                    self._unannounced = 0.0
+                    self.post(ev.ShortageNoticed(what="announce", title="", hint=""))
+                return
 
     def _inline_pack(self, current: Snapshot) -> bytes:
         try:

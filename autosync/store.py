@@ -18,6 +18,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from autosync.causes import shortage_of
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import StateError
 from autosync.pidlock import Held, PidLock
@@ -218,6 +219,9 @@ def _explained(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        shortage = shortage_of(error, os.fsencode(path))
+        if shortage is not None:
+            raise StateError(f"state-dir {path}: {shortage.title}", hint=shortage.hint) from error
         raise StateError(
             f"{error.filename or path}: {error.strerror}",
             hint="The agent keeps its state there: check rights and free space, or set `state-dir:`.",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import click
 
 from autosync import __version__
+from autosync.causes import STARVED, shortage_of
 from autosync.errors import AutosyncError
 
 OK = 0
@@ -55,6 +56,9 @@ def exit_code_of(action: Callable[[], object], report_directory: Callable[[], st
         _tell(error)
         return FAILED
     except OSError as error:
+        if error.errno in STARVED and (shortage := shortage_of(error, os.fsencode(os.getcwd()))) is not None:
+            _tell(shortage)
+            return FAILED
         if error.filename is None:
             return _report_bug(error, report_directory())
         _say(f"Error: {os.fsdecode(error.filename)}: {error.strerror}\n  Check the path, its rights and free space.")

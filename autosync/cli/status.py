@@ -17,6 +17,8 @@ from autosync.control import NotRunning, call
 
 _HEADS = ("WORKSPACE", "STATE", "BRANCH", "PENDING", "LAST SYNC", "PATH")
 _ID_DIGITS = 10
+_NAMED = 5
+"""Paths that are named before the rest is counted."""
 
 
 @click.command(epilog="Example: autosync status --json", short_help="Show agent, working copies and other devices.")
@@ -80,6 +82,11 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
             lines += [f"  {plain(workspace['halt']['hint'])}", f"  Then release it with: {again}"]
         elif workspace.get("waiting-for"):
             lines += ["", f"{plain(workspace['name'])} waits: {plain(workspace['waiting-for'])}"]
+        if unreadable := workspace.get("unreadable"):
+            more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
+            named = ", ".join(plain(path) for path in unreadable[:_NAMED])
+            lines += ["", f"{plain(workspace['name'])} leaves out what it may not read: {named}{more}"]
+            lines += ["  Give the user who runs autosync the right to (chmod u+r); it is synced then."]
         if workspace.get("held") and workspace["held"]["count"]:
             lines += ["", *held_lines(workspace, invocation)]
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -106,6 +107,7 @@ class Translator:
         self._arming = arming
         self._directories = arming.directories
         self._excluded = excluded
+        self._closed: set[Directory] = set()
         self._departed = _Departed()
         self._recent = _Recent()
 
@@ -177,7 +179,8 @@ class Translator:
                 self._arming.drop(known)
             return
         if event.mask & kernel.ATTRIB and known is not None and known.wd is not None:
-            return  # the mode of a directory is not versioned; it may have become readable, though
+            self._mode_changed(batch, known)
+            return
         source = None
         if event.mask & kernel.MOVED_TO:
             moved = self._departed.claim(event.cookie)
@@ -190,6 +193,15 @@ class Translator:
         self._directories.enter(parent, event.name)
         batch.appeared.append((parent, event.name))
         batch.hints.append(PathHint(path=path, touch=Touch.SUBTREE, source=source))
+
+    def _mode_changed(self, batch: Batch, directory: Directory) -> None:
+        """A directory's mode is not versioned; but what is in one that was closed to us can be read again."""
+        path = directory.path()
+        if not os.access(self._arming.absolute(path), os.R_OK | os.X_OK):
+            self._closed.add(directory)
+        elif directory in self._closed:
+            self._closed.discard(directory)
+            batch.hints.append(PathHint(path=path, touch=Touch.SUBTREE))
 
     def _file_event(self, batch: Batch, node: Directory, event: kernel.RawEvent, now: float) -> None:
         path = node.below(event.name)

@@ -19,6 +19,7 @@ from autosync.backends.git.nested import checked_out, is_repository
 from autosync.backends.git.objects import entry_of, object_id
 from autosync.backends.git.settings import SettingsWatch
 from autosync.backends.git.store import Store
+from autosync.causes import STARVED
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
 from autosync.ports import Hold, hold_nothing
 
@@ -41,11 +42,13 @@ class Look:
     """What a look at some paths found.
 
     ``entries`` has ``None`` where nothing versioned stands, also for the plain
-    ``directories``; ``torn`` were being written; what is in neither stays as it was.
+    ``directories``; ``torn`` were being written, ``unreadable`` we may not read; what is
+    in neither stays as it was.
     """
 
     entries: dict[RelPath, Entry | None] = field(default_factory=dict)
     torn: set[RelPath] = field(default_factory=set)
+    unreadable: set[RelPath] = field(default_factory=set)
     directories: set[RelPath] = field(default_factory=set)
 
 
@@ -157,7 +160,10 @@ class Contents:
                 if error.errno in _REPLACED:
                     result.torn.add(file.path)
                     continue
+                if error.errno in STARVED:
+                    raise
                 _LOG.warning("%r cannot be read and stays as it was: %s", file.path, error.strerror)
+                result.unreadable.add(file.path)
             else:
                 if stored is None:
                     for_git.append(file)
@@ -190,6 +196,8 @@ class Contents:
                 result.torn.add(file.path)
             elif file.path in cleaned:
                 self._found(file, file.state, cleaned[file.path].oid.hex(), footing, result)
+            else:
+                result.unreadable.add(file.path)
 
     def _found(self, file: _File, state: State, oid: str, footing: Footing, result: Look) -> None:
         result.entries[file.path] = self._entry(file.path, state[4], oid, footing)

@@ -20,6 +20,7 @@ class _Kind(Enum):
     ABSENT = "absent"
     GITLINK = "gitlink"
     FOREIGN = "foreign"  # an untracked nested repository: not ours to look into
+    DENIED = "denied"  # we may not look into it
 
 
 @dataclass(slots=True)
@@ -57,6 +58,10 @@ class Ground:
             self._plain.add(directory)
         return True
 
+    def denied(self, path: RelPath) -> bool:
+        """Return whether we may not look what stands at ``path``: that says nothing about its being there."""
+        return any(self._kind(above) is _Kind.DENIED for above in [*parent_directories(path)][::-1])
+
     def _place(self, hint: RelPath, places: Places) -> None:
         if not hint:
             places.directories.add(hint)
@@ -76,6 +81,9 @@ class Ground:
     def _place_unreachable(self, hint: RelPath, places: Places) -> None:
         for above in [*parent_directories(hint)][::-1]:
             kind = self._kind(above)
+            if kind is _Kind.DENIED:
+                places.files.add(hint)
+                return
             if kind is _Kind.FOREIGN:
                 return
             if kind is _Kind.GITLINK:
@@ -92,6 +100,12 @@ class Ground:
         return kind
 
     def _find_kind(self, path: RelPath) -> _Kind:
+        try:
+            return self._look(path)
+        except PermissionError:
+            return _Kind.DENIED
+
+    def _look(self, path: RelPath) -> _Kind:
         full = self._root + b"/" + path
         found = look(full)
         if found is None:

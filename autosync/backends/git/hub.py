@@ -13,6 +13,7 @@ from autosync.backends.git.objects import is_branch
 from autosync.backends.git.remote import ALIAS, Remote, find_remote
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
+from autosync.causes import error_said
 from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, ConfigError, Missing, Refused, Unreachable, Unsafe
 
@@ -175,7 +176,10 @@ class Hub:
         for line in outcome.output.decode("utf-8", "replace").splitlines():
             flag, *parts = line.split("\t")
             if flag == "!" and len(parts) == 2:
-                return "; ".join([parts[1], *_said_by_server(outcome.errors)])
+                reason = "; ".join([parts[1], *_said_by_server(outcome.errors)])
+                if (number := error_said(reason)) is not None:
+                    raise _starved(remote, number)
+                return reason
         raise self._failure(remote, outcome)
 
     def _fetch(self, remote: Remote, ref: str, arriving: Incoming) -> None:
@@ -190,11 +194,15 @@ class Hub:
         lines = (line.partition("\t") for line in outcome.output.decode("utf-8", "replace").splitlines())
         return {ref: oid for oid, _, ref in lines if self._repo.is_id(oid)}
 
-    def _failure(self, remote: Remote, outcome: Outcome, ref: str = "") -> AutosyncError:
+    def _failure(self, remote: Remote, outcome: Outcome, ref: str = "") -> AutosyncError | OSError:
         """Return what the last words of a git that failed mean."""
         shown, said = remote.shown, _last_words(outcome.errors)
         if outcome.ended is not None:
             return Unreachable(f"The hub {shown} was given up: {outcome.ended}", hint=_LATER)
+        if (number := error_said("\n".join(_said_by_server(outcome.errors)))) is not None:
+            return _starved(remote, number)
+        if (number := error_said(said)) is not None:
+            return OSError(number, os.strerror(number), self._repo.store_dir)
         if _ABSENT.search(said):
             return Missing(f"The hub {shown} does not have {ref}: {said}", hint=_LATER)
         if remote.local_path is not None and not os.path.exists(remote.local_path):
@@ -212,6 +220,14 @@ class Hub:
 
 
 _LATER = "It will be tried again by itself."
+
+
+def _starved(remote: Remote, number: int) -> Unreachable:
+    """Return what to tell when the server has no room, or another error(3) that it can only mend there."""
+    return Unreachable(
+        f"The hub {remote.shown} cannot store anything: {os.strerror(number)}",
+        hint=f"Make room there, or ask who runs it; the other devices are reached directly meanwhile. {_LATER}",
+    )
 
 
 def _component(device: DeviceId) -> str:

@@ -45,6 +45,7 @@ class Reader:
         self._index = Index(self._repo)
         self._contents = Contents(self._store, settings)
         self._last: Previous | None = None
+        self._unreadable: frozenset[RelPath] = frozenset()
         # The watcher asks about directories from its own thread, and a git process answers
         # one question at a time.
         self._turn = threading.RLock()
@@ -81,9 +82,7 @@ class Reader:
             raise Torn(path)
         return Standing(entry=seen.entries.get(path, footing.entry(path)), signature=_signature(after))
 
-    def read(
-        self, paths: Collection[RelPath] | None, previous: Previous | None, hold: Hold = hold_nothing
-    ) -> Reading:
+    def read(self, paths: Collection[RelPath] | None, previous: Previous | None, hold: Hold = hold_nothing) -> Reading:
         """Return the working copy's state, reading only ``paths`` when ``previous`` allows.
 
         Raises :class:`Busy` if the base keeps changing meanwhile.
@@ -110,12 +109,14 @@ class Reader:
         footing.warm(hints)
         places = ground.places(hints)
         edits: dict[RelPath, Entry | None] = {}
-        found = self._unignored(places.files, footing)
+        found = self._unignored({path for path in places.files if not ground.denied(path)}, footing)
         if places.directories:
             if not footing.moved:
                 edits.update(self._committed(places.directories, footing))
             found |= self._searched(places.directories, footing, previous)
             footing.warm(found)
+        denied = {path for path in {*found, *edits, *places.files} if ground.denied(path)}
+        found -= denied
         edits.update((path, None) for path in found if not ground.reachable(path))
         seen = self._contents.look(
             [path for path in found if ground.reachable(path) and not footing.frozen(path)], footing, hold
@@ -125,9 +126,17 @@ class Reader:
             if is_tree(self._trees.slot(start, path)):
                 edits.pop(path, None)
         torn = seen.torn | _contradictions(edits)
-        for path in torn:
+        for path in {*torn, *denied, *seen.unreadable}:
             edits.pop(path, None)
-        return Reading(base=base, tree=self._trees.splice(start, edits), torn=frozenset(torn))
+        self._note_unreadable(hints, {*found, *places.files}, denied | seen.unreadable)
+        tree = self._trees.splice(start, edits)
+        return Reading(base=base, tree=tree, torn=frozenset(torn), unreadable=self._unreadable)
+
+    def _note_unreadable(
+        self, hints: Collection[RelPath], looked_at: Collection[RelPath], unreadable: Collection[RelPath]
+    ) -> None:
+        before = frozenset() if _ROOT in hints else self._unreadable.difference(looked_at)
+        self._unreadable = before.union(unreadable)
 
     def _footing(self, base: Base, previous: Previous | None) -> Footing:
         base_tree = self._store.tree_of(base.commit)
