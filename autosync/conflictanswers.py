@@ -104,14 +104,15 @@ async def _when_recorded(
         try:
             outcome = await loop.run_in_executor(workspace.local, resolver.resolve, recorded, file, keep)
         except NotRecorded as error:
-            _raise_if_still(runner)
+            if runner.session.paused:
+                raise _not_now(runner, "paused") from None
             _look_at(runner, error.paths)
             moved_on = await runner.until(
                 lambda before=recorded: runner.session.current is not before,  # type: ignore[misc]
                 until - loop.time(),
             )
             if not moved_on:
-                raise
+                raise (_not_now(runner, "halted") if runner.session.halt else error) from None
         except TransientError:
             _look_at(runner, {file})  # half of it may be done
             raise
@@ -119,15 +120,11 @@ async def _when_recorded(
             return recorded, outcome
 
 
-def _raise_if_still(runner: Runner) -> None:
-    """Raise if nothing is recorded at the moment, so that waiting is no use."""
-    session = runner.session
-    if session.paused or session.halt is not None:
-        state = "paused" if session.paused else "halted"
-        raise AutosyncError(
-            f"{runner.workspace} is {state}, and the files are not as they were last recorded",
-            hint=f"Run `autosync resume {runner.workspace}`, then repeat the command.",
-        )
+def _not_now(runner: Runner, state: str) -> AutosyncError:
+    return AutosyncError(
+        f"{runner.workspace} is {state}, and the files are not as they were last recorded",
+        hint=f"Run `autosync resume {runner.workspace}`, then repeat the command.",
+    )
 
 
 def _look_at(runner: Runner, paths: Collection[RelPath]) -> None:

@@ -46,6 +46,8 @@ def describe_conflicts(
     For the working copy's thread.  ``known`` are the snapshots at hand.
     """
     index.follow(current)
+    merges = [snapshot for snapshot in known() if len(snapshot.parents) > 1]
+    merges.sort(key=lambda merge: sum(n for _, n in merge.version.counters))
     rows = []
     for name in index.copies.values():
         if not os.path.lexists(os.path.join(backend.root, name.copy)):
@@ -53,25 +55,25 @@ def describe_conflicts(
         original = original_beside(backend.root, name)
         row = conflict_row(workspace, backend.root, name, original)
         if row["stands"]["kind"] in ("file", "link"):
-            row["stands"]["device"] = maker_of_original(backend, known(), name, original, current.tree)
+            row["stands"]["device"] = _maker_of_original(backend, merges, name, original, current.tree)
         rows.append(row)
     return rows
 
 
-def maker_of_original(
-    backend: Backend, known: Iterable[Snapshot], name: ConflictName, original: RelPath, tree: TreeId
+def _maker_of_original(
+    backend: Backend, merges: Iterable[Snapshot], name: ConflictName, original: RelPath, tree: TreeId
 ) -> str | None:
     """Return the device that made what ``tree`` has at ``original``, ``None`` if nothing tells.
 
     The copy's name tells one side of the merge that made it, so the other made what got
-    the original's name.  ``known`` are the snapshots at hand.
+    the original's name.  ``merges`` are those at hand, the first ones first.
     """
     loser = frozenset(name.device.split("+"))
-    merges = [s for s in known if len(s.parents) > 1 and s.time >= name.time and loser < set(s.device.split("+"))]
-    for merge in sorted(merges, key=lambda s: sum(n for _, n in s.version.counters)):
-        if files_at(backend, merge.tree, name.copy):
+    for merge in merges:
+        makers = set(merge.device.split("+"))
+        if merge.time >= name.time and loser < makers and files_at(backend, merge.tree, name.copy):
             unchanged = files_at(backend, merge.tree, original) == files_at(backend, tree, original)
-            return "+".join(sorted(set(merge.device.split("+")) - loser)) if unchanged else None
+            return "+".join(sorted(makers - loser)) if unchanged else None
     return None
 
 

@@ -11,13 +11,18 @@ from autosync.core.model import RelPath, Snapshot, SnapshotId
 from autosync.core.plan import Clash, Conflict
 from autosync.ports import Backend
 
+TOLD = 20
+"""Conflicts of one step that are told one by one; of the rest the number."""
 _LOOKED_BACK = 1000
 """Own states that are looked at for what was deleted here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConflictFound:
-    """One conflict, for people: at ``path``; the other version, if there is one, is ``copy``, made by ``device``."""
+    """One conflict, for people: at ``path``; the other version, if there is one, is ``copy``, made by ``device``.
+
+    The one that stands for all that are not told one by one has an empty ``path``.
+    """
 
     path: RelPath
     copy: RelPath | None
@@ -55,6 +60,9 @@ def find_conflicts(
         found += [_without_copy(c) for c in event.conflicts if c.copy is None]
         if before is not None and before.device == device and event.current.id == event.theirs:
             found += [_came_back(path, event.current) for path in _brought_back(backend, load, before, event.current)]
+    if len(found) > TOLD:
+        text = f"{len(found) - TOLD} more files in two versions; `autosync conflicts` lists them"
+        found[TOLD:] = [ConflictFound(path=RelPath(b""), copy=None, device="", text=text)]
     return tuple(found)
 
 

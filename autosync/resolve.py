@@ -151,9 +151,10 @@ class Resolver:
     def _put(self, original: RelPath, here: Entry | None, new: Entry | None) -> None:
         """Give ``original`` a copy's content."""
         if here is None or new is None or Kind.NESTED in (here.kind, new.kind):
+            kind = "a folder" if os.path.isdir(self._full(original)) else "no ordinary file"
             raise AutosyncError(
-                f"{shown(original)} is a folder, which no copy of a file can replace",
-                hint="Give the copy a name of its own with `--keep both`, or move the folder away first.",
+                f"{shown(original)} is {kind}, so no copy can replace it",
+                hint="Give the copy a name of its own with `--keep both`, or move what stands there away first.",
             )
         self._perform([Operation(path=original, expected=here, new=new)])
 

@@ -394,7 +394,7 @@ class Runner:
             self._happened(
                 "conflict",
                 snapshot=now.id,
-                paths=(shown(conflict.path),),
+                paths=(shown(conflict.path),) if conflict.path else (),
                 count=1,
                 text=conflict.text,
                 copy=shown(conflict.copy) if conflict.copy else "",

@@ -61,7 +61,7 @@ def conflicts(invocation: Invocation, path: str | None, *, as_json: bool) -> int
 def _read(path: PathConfig) -> Iterator[dict[str, Any]]:
     """Yield what the running agent would tell, read from the working copy itself."""
     root = os.path.realpath(os.fsencode(path.path))
-    listing = Git(root).run("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", b"*" + MARK + b"*")
+    listing = Git(root).run("ls-files", "-z", "--cached", "--others", "--", b"*" + MARK + b"*")
     files = [RelPath(name) for name in listing.split(b"\0") if os.path.lexists(os.path.join(root, name))]
     for name in listed({name.copy for file in files for name in names_in(file)}).values():
         yield conflict_row(path.workspace, root, name, original_beside(root, name))

@@ -11,7 +11,7 @@ import pytest
 from autosync.apply import WorkingTree
 from autosync.backends.git import GitBackend, open_git
 from autosync.conflictlisting import describe_conflicts
-from autosync.conflictnews import find_conflicts
+from autosync.conflictnews import TOLD, find_conflicts
 from autosync.conflicts import ConflictIndex
 from autosync.core import events as ev
 from autosync.core.commands import TakeSnapshot
@@ -274,7 +274,7 @@ def test_a_folder_is_not_replaced_by_a_file(scene: Scene) -> None:
     scene.write(**{"a.txt/inside": "one", HERS: "hers"})
     with pytest.raises(AutosyncError) as caught:
         scene.resolve("a.txt", Keep.THEIRS)
-    assert caught.value.title == "a.txt is a folder, which no copy of a file can replace"
+    assert caught.value.title == "a.txt is a folder, so no copy can replace it"
     assert scene.files() == {"a.txt/inside": b"one", HERS: b"hers"}
     scene.resolve("a.txt", Keep.BOTH)
     assert scene.files() == {"a.txt/inside": b"one", "a (desktop).txt": b"hers"}
@@ -391,6 +391,20 @@ def test_clashes_that_leave_no_copy_are_told(scene: Scene) -> None:
         (b"a.txt", None, "desktop", "a.txt: renamed on two devices; the name that desktop gave it stays"),
         (b"a.txt", None, "desktop", "a.txt: both sides changed the content; the version of desktop stays"),
     ]
+
+
+def test_of_many_conflicts_at_once_the_rest_is_counted(scene: Scene) -> None:
+    scene.index.begin = before = scene.record()
+    for number in range(TOLD + 3):
+        scene.put(f"{number:02}/{HERS}", "hers")
+    now = scene.record()
+    event = ev.SnapshotTaken(snapshot=now, changed=True)
+    found = find_conflicts(
+        scene.backend, scene.index, scene.performer.load, device="laptop", before=before, event=event, now=now
+    )
+    assert [f.path.decode() for f in found] == [*(f"{number:02}/a.txt" for number in range(TOLD)), ""]
+    assert found[0].text == f"00/a.txt: two versions; the one of desktop is 00/{HERS}"
+    assert found[-1].text == "3 more files in two versions; `autosync conflicts` lists them"
 
 
 def test_who_deleted_a_file_is_told_that_it_came_back(scene: Scene) -> None:
