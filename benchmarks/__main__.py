@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("benchmarks.snapshot", "benchmarks.idle", "benchmarks.side_by_side")
+MODULES = ("benchmarks.snapshot", "benchmarks.history", "benchmarks.idle", "benchmarks.side_by_side")
 
 
 def main() -> int:

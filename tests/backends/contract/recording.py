@@ -117,6 +117,43 @@ class TestRecording:
         one.backend.unpin("current")
         assert one.backend.pins() == {}
 
+    def test_many_pins_move_at_once(self, fleet: Fleet) -> None:
+        one, _ = pair(fleet)
+        first = snap(one)
+        one.write("a.txt", b"edited\n")
+        second = snap(one, first, count=2)
+        one.backend.pin("current", second.id)
+        one.backend.pin("keep/1-1-x", first.id)
+        one.backend.repin(add={"keep/2-1-y": second.id, "keep/3-1-z": first.id}, drop=["keep/1-1-x", "keep/never"])
+        expected = {"current": second.id, "keep/2-1-y": second.id, "keep/3-1-z": first.id}
+        assert one.backend.pins() == expected
+        one.reopen()
+        assert one.backend.pins() == expected
+        one.backend.unpin("keep/2-1-y")
+        one.backend.repin(add={}, drop=["keep/3-1-z"])
+        assert one.backend.pins() == {"current": second.id}
+
+    def test_those_of_many_that_are_here_are_loaded(self, fleet: Fleet) -> None:
+        one, _ = pair(fleet)
+        first = snap(one)
+        one.write("a.txt", b"edited\n")
+        second = snap(one, first, count=2)
+        loaded = one.backend.load_many([first.id, unknown(first), second.id])
+        assert sorted(loaded, key=lambda s: s.id) == sorted([first, second], key=lambda s: s.id)
+        assert list(one.backend.load_many([])) == []
+
+    def test_what_is_pinned_outlives_a_thorough_tidying(self, fleet: Fleet) -> None:
+        one, _ = pair(fleet)
+        first = snap(one)
+        one.write("a.txt", b"edited\n" * 1000)
+        second = snap(one, first, count=2)
+        one.backend.pin("keep/1-1-x", second.id)
+        assert one.backend.size() > 0
+        assert one.backend.shared() >= 0
+        one.backend.tidy(thorough=True)
+        assert one.backend.load(second.id) == second
+        assert contents(one, second.tree) == one.files()
+
     def test_tidying_loses_nothing(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
         previous = snap(one)
