@@ -58,8 +58,11 @@ def find_conflicts(
     ]
     if isinstance(event, ev.Integrated):
         found += [_without_copy(c) for c in event.conflicts if c.copy is None]
-        if before is not None and before.device == device and event.current.id == event.theirs:
-            found += [_came_back(path, event.current) for path in _brought_back(backend, load, before, event.current)]
+        theirs = load(event.theirs)
+        if before is not None and before.device == device and theirs is not None:
+            told = {conflict.path for conflict in event.conflicts}
+            back = _brought_back(backend, load, before=before, theirs=theirs, now=event.current)
+            found += [_came_back(path, theirs) for path in back if path not in told]
     if len(found) > TOLD:
         text = f"{len(found) - TOLD} more files in two versions; `autosync conflicts` lists them"
         found[TOLD:] = [ConflictFound(path=RelPath(b""), copy=None, device="", text=text)]
@@ -82,16 +85,25 @@ def _came_back(path: RelPath, merge: Snapshot) -> ConflictFound:
 
 
 def _brought_back(
-    backend: Backend, load: Callable[[SnapshotId], Snapshot | None], before: Snapshot, merge: Snapshot
+    backend: Backend,
+    load: Callable[[SnapshotId], Snapshot | None],
+    *,
+    before: Snapshot,
+    theirs: Snapshot,
+    now: Snapshot,
 ) -> list[RelPath]:
-    """Return what was deleted in the last states of ``before``'s device alone and is there again in ``merge``."""
-    if len(merge.parents) < 2 or before.id not in merge.parents:
+    """Return what this device had deleted and is there again because ``theirs`` merged that with an edit."""
+    if len(theirs.parents) < 2:
         return []
-    start = before
+    merged, earlier = None, before
     for _ in range(_LOOKED_BACK):
-        earlier = load(start.parents[0]) if start.device == before.device and len(start.parents) == 1 else None
-        if earlier is None:
+        if earlier.id in theirs.parents:
+            merged = earlier
+        further = load(earlier.parents[0]) if earlier.device == before.device and len(earlier.parents) == 1 else None
+        if further is None:
             break
-        start = earlier
-    deleted = {c.path for c in backend.changes(start.tree, before.tree) if c.new is None}
-    return [c.path for c in backend.changes(before.tree, merge.tree) if c.old is None and c.path in deleted]
+        earlier = further
+    if merged is None:
+        return []
+    deleted = {c.path for c in backend.changes(earlier.tree, merged.tree) if c.new is None}
+    return [c.path for c in backend.changes(before.tree, now.tree) if c.old is None and c.path in deleted]

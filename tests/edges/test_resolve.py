@@ -409,20 +409,28 @@ def test_of_many_conflicts_at_once_the_rest_is_counted(scene: Scene) -> None:
 
 def test_who_deleted_a_file_is_told_that_it_came_back(scene: Scene) -> None:
     scene.write(**{"a.txt": "a", "b.txt": "b"})
-    with_both = scene.record().tree
+    with_both = scene.record()
     (scene.root / "a.txt").unlink()
-    scene.record()
+    first = scene.record()
     scene.put("b.txt", "b2")
     before = scene.record()
+    other = merged(scene, with_both, device="desktop")
     for parents, device, expected in (
-        ((before, before), "laptop", [b"a.txt"]),
-        ((before, before), "desktop", []),
+        ((before, other), "laptop", [b"a.txt"]),
+        ((first, other), "laptop", [b"a.txt"]),  # the other device merged what was here a moment earlier
+        ((before, other), "desktop", []),
+        ((with_both, other), "laptop", []),
         ((before,), "laptop", []),
     ):
-        merge = merged(scene, *parents, device="desktop+laptop", tree=with_both)
-        event = ev.Integrated(theirs=merge.id, current=merge, complete=True)
+        theirs = merged(scene, *parents, device="desktop+laptop", tree=with_both.tree)
+        event = ev.Integrated(theirs=theirs.id, current=theirs, complete=True)
         found = find_conflicts(
-            scene.backend, scene.index, scene.performer.load, device=device, before=before, event=event, now=merge
+            scene.backend, scene.index, scene.performer.load, device=device, before=before, event=event, now=theirs
         )
         assert [f.path for f in found] == expected
-    assert merge.parents == (before.id,)
+        told = Conflict(path=RelPath(b"a.txt"), clash=Clash.DELETED, winner="desktop")
+        event = ev.Integrated(theirs=theirs.id, current=theirs, complete=True, conflicts=(told,))
+        again = find_conflicts(
+            scene.backend, scene.index, scene.performer.load, device=device, before=before, event=event, now=theirs
+        )
+        assert [f.path for f in again] == [b"a.txt"]
