@@ -12,8 +12,6 @@ import random
 import re
 import shutil
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.synchronize import Event
@@ -28,6 +26,7 @@ from autosync.apply.rename import Kernel, Renames, Stepwise, probe
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
 from autosync.errors import AutosyncError, TransientError
 from autosync.ports import Operation, Standing
+from tests.figures import record
 from tests.system.mounts import needs_mounts, tmpfs
 
 FORK = multiprocessing.get_context("fork")
@@ -523,7 +522,7 @@ def _writer(root: Path, count: int, results: multiprocessing.connection.Connecti
 
 def test_no_save_is_lost_in_a_thousand_races(tmp_path: Path) -> None:
     copy = Copy(tmp_path / "copy")
-    count = 6000
+    count = 2500
     for name in HOT:
         copy.write(name, b"start\n")
     ours, theirs = FORK.Pipe(duplex=False)
@@ -548,10 +547,12 @@ def test_no_save_is_lost_in_a_thousand_races(tmp_path: Path) -> None:
     process.join()
     copy.sweep_until(lambda: copy.in_limbo() == [])
     known.update(p.read_bytes() for p in copy.root.iterdir() if p.is_file())
-    lost = [n for n in range(count) if not any(b"user %06d\n" % n in content for content in known)]
+    found = {int(number) for number in re.findall(rb"user (\d{6})\n", b"".join(known))}
+    lost = sorted(set(range(count)) - found)
     print(f"{swaps} swaps, {refused} refused, {len(lost)} lost")
-    assert swaps > 1000
-    assert refused > 100
+    record("races tried", swaps + refused)
+    assert swaps > 500
+    assert refused > 50
     assert lost == []
 
 
@@ -598,20 +599,20 @@ def test_a_link_that_is_swapped_in_leads_nowhere(tmp_path: Path) -> None:
     assert (outside / "victim").read_bytes() == b"precious"
 
 
-_KILLED = """
-import sys
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from test_apply import Copy, Kernel, Stepwise, op, version
-copy = Copy(Path({root!r}), {renames}())
-copy.contents.update({{copy.entry(version(n, r)).oid: version(n, r) for n in range(40) for r in range(3)}})
-print("ready", flush=True)
-while True:
-    for old, new in ((0, 1), (1, 2), (2, 0)):
-        copy.apply(*[op(f"d{{n}}/f", copy.entry(version(n, old)), copy.entry(version(n, new))) for n in range(20)],
-                   *[op(f"d{{n}}/f", copy.entry(version(n, old)), None) for n in range(20, 40)])
-        copy.apply(*[op(f"d{{n}}/f", None, copy.entry(version(n, new))) for n in range(20, 40)])
-"""
+def _apply_for_ever(root: Path, renames: type[Renames], ready: Event) -> None:
+    """Replace, delete and make files by turns until somebody ends it."""
+    copy = Copy(root, renames())
+    copy.contents.update({copy.entry(version(n, r)).oid: version(n, r) for n in range(40) for r in range(3)})
+    ready.set()
+    while True:
+        for old, new in ((0, 1), (1, 2), (2, 0)):
+            before = [copy.entry(version(n, old)) for n in range(40)]
+            after = [copy.entry(version(n, new)) for n in range(40)]
+            copy.apply(
+                *[op(f"d{n}/f", before[n], after[n]) for n in range(20)],
+                *[op(f"d{n}/f", before[n], None) for n in range(20, 40)],
+            )
+            copy.apply(*[op(f"d{n}/f", None, after[n]) for n in range(20, 40)])
 
 
 def version(number: int, revision: int) -> bytes:
@@ -619,23 +620,23 @@ def version(number: int, revision: int) -> bytes:
     return b"file %d revision %d\n" % (number, revision)
 
 
-@pytest.mark.parametrize("renames", ["Kernel", "Stepwise"])
-def test_a_kill_at_any_moment_leaves_whole_files(tmp_path: Path, renames: str) -> None:
+@pytest.mark.parametrize("renames", [Kernel, Stepwise])
+def test_a_kill_at_any_moment_leaves_whole_files(tmp_path: Path, renames: type[Renames]) -> None:
     copy = Copy(tmp_path / "copy", quiet=0.05)
     for number in range(40):
         copy.write(f"d{number}/f", version(number, 0))
     chance = random.Random(2)
-    script = _KILLED.format(tests=os.path.dirname(__file__), root=str(copy.root), renames=renames)
     for _ in range(12):
         copy.tree.close()  # one process alone looks after a working copy
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        ready = FORK.Event()
+        process = FORK.Process(target=_apply_for_ever, args=(copy.root, renames, ready))
+        process.start()
         try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
+            assert ready.wait(30)
             time.sleep(chance.random() * 0.08)
         finally:
             process.kill()
-            process.communicate()
+            process.join()
         copy.tree = copy._open()
         for number in range(40):
             path = copy.root / f"d{number}/f"
@@ -643,13 +644,14 @@ def test_a_kill_at_any_moment_leaves_whole_files(tmp_path: Path, renames: str) -
             if path.exists():
                 assert path.read_bytes() in whole
             else:
-                assert number >= 20 or renames == "Stepwise"
+                assert number >= 20 or renames is Stepwise
             copy.write(f"d{number}/f", version(number, 0))
         copy.sweep_until(lambda: copy.in_limbo() == [])
         beside = [p for p in copy.listing() if "conflict" in p]
-        assert beside == [] or renames == "Stepwise"
+        assert beside == [] or renames is Stepwise
         for name in beside:
             (copy.root / name).unlink()
+    record("kills survived", 12)
 
 
 class _Dying(Kernel):
