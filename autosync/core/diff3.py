@@ -17,17 +17,19 @@ class _Hunk:
 
 
 def merge(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-    """Return the text that holds the edits of both sides, ``None`` if they meet.
+    """Return the text that holds the edits of both sides, ``None`` if they meet or if it is no text.
 
     Edits meet when they touch the same or neighbouring lines and are not
     identical, as in git and ``diff3 -m`` (Khanna, Kunal, Pierce 2007, "A formal
     investigation of diff3").  Symmetric in ``ours`` and ``theirs``.  Lines end
-    with ``\\n``; nothing else is known of the encoding.
+    with ``\\n``; nothing else is known of the encoding, but that no text has a NUL in it.
     """
     if ours in (theirs, base):
         return theirs
     if theirs == base:
         return ours
+    if any(b"\0" in content for content in (base, ours, theirs)):
+        return None
     lines = _lines(base)
     left, right = _hunks(lines, _lines(ours)), _hunks(lines, _lines(theirs))
     merged: list[bytes] = []

@@ -244,6 +244,7 @@ BASE = b"1\n2\n3\n4\n5\n6\n7\n"
         (BASE.replace(b"1", b"one"), BASE.replace(b"1", b"eins"), None),
         (b"", BASE.replace(b"7", b"seven"), None),
         (BASE.replace(b"1", b"\0"), BASE.replace(b"7", b"seven"), None),
+        (BASE.replace(b"1", b"one"), BASE + b"8\n" * 8000 + b"\0", None),
         (BASE.replace(b"1", b"one" * (2 << 20)), BASE.replace(b"7", b"seven"), None),
     ],
 )

@@ -77,3 +77,38 @@ def test_edits_with_an_unchanged_line_between_them_are_joined(
 
     merged = merge(text(head, tail), text(new_head, tail), text(head, new_tail))
     assert merged == text(new_head, new_tail)
+
+
+CRLF = st.builds(lambda lines: [line.replace(b"\n", b"\r\n") for line in lines], LINES)
+
+
+@given(CRLF, CRLF)
+def test_line_ends_stay_as_they_are(head: list[bytes], tail: list[bytes]) -> None:
+    def text(first: list[bytes], last: list[bytes]) -> bytes:
+        return b"".join([*first, b"anchor\r\n", b"anchor's middle\r\n", b"anchor's end\r\n", *last])
+
+    merged = merge(text([], []), text(head, []), text([], tail))
+    assert merged == text(head, tail)
+    assert merged.count(b"\n") == merged.count(b"\r\n")
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40), st.binary(max_size=40))
+def test_any_bytes_have_a_merge_or_none(base: bytes, ours: bytes, theirs: bytes) -> None:
+    merged = merge(base, ours, theirs)
+    assert merged == merge(base, theirs, ours)
+    if merged is not None and merged not in (ours, theirs):
+        assert b"\0" not in base + ours + theirs
+
+
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_what_has_a_nul_anywhere_is_no_text(where: int) -> None:
+    texts = [b"1\n2\n3\n", b"x\n2\n3\n", b"1\n2\ny\n"]
+    assert merge(*texts) == b"x\n2\ny\n"
+    texts[where] = texts[where] + b"4\n" * 10_000 + b"\0\n"
+    assert merge(*texts) is None
+
+
+def test_huge_lines_are_lines() -> None:
+    huge = b"x" * (1 << 20) + b"\n"
+    assert merge(huge + b"2\n3", b"1\n" + huge + b"2\n3", huge + b"2\n3\n4") == b"1\n" + huge + b"2\n3\n4"
+    assert merge(huge, b"a" + huge, huge[:-1]) is None

@@ -9,13 +9,13 @@ from autosync.backends.git.store import Store
 from autosync.core.model import ObjectId
 
 _LARGEST = 4 << 20
-_LOOKED_AT = 8000  # where git looks for a NUL byte to call content binary (xdiff-interface.c)
 
 
 def merge_text(store: Store, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
     """Return the clean three-way merge, kept for the next snapshot; ``None`` if there is none.
 
-    None is tried for binary content or more than 4 MB.  The sides are taken in the
+    None is tried for more than 4 MB, or with a NUL byte anywhere: git looks at the first 8000
+    bytes only (xdiff-interface.c), but a document may begin as text.  The sides are taken in the
     order of their ids, so that every device finds the same.
     """
     if ours in (theirs, base):
@@ -28,7 +28,7 @@ def merge_text(store: Store, base: ObjectId, ours: ObjectId, theirs: ObjectId) -
         if header is not None and header[1] > _LARGEST:
             return None
     first, second, origin = (store.blob(side) for side in sides)
-    if any(b"\0" in content[:_LOOKED_AT] for content in (first, second, origin)):
+    if any(b"\0" in content for content in (first, second, origin)):
         return None
     merged = _merge_file(store, first, origin, second)
     return None if merged is None else ObjectId(store.put(b"blob", merged))
