@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from time import sleep, time_ns
 from typing import cast
@@ -33,6 +33,7 @@ _LOOKS = 4
 _RULES = frozenset({b".gitattributes", b".hgeol"})
 """Files that decide what a checkout writes for others; so they have to be there first."""
 
+_TOGETHER = "it comes with the file whose other version it is"
 _REGULAR = frozenset({Kind.FILE, Kind.EXECUTABLE})
 
 _UNVERSIONED = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
@@ -57,6 +58,7 @@ class Application:
         self._parents = parents
         self._done: dict[RelPath, Entry | None] = {}
         self._refused: dict[RelPath, str] = {}
+        self._uncopied: set[RelPath] = set()
         self._emptied: set[RelPath] = set()
         self._stopped: Obstacle | None = None
 
@@ -80,28 +82,58 @@ class Application:
             self._attempt(operation, self._nest)
         for operation in modes:
             self._attempt(operation, self._change_mode)
-        for part in _in_turn(writes):
+        copies, *others = _in_turn(writes)
+        self._foresee(copies, {o.path: o for o in writes})
+        for part in (copies, *others):
             for chunk in _chunks(self._due(part)):
                 self._in_batch(chunk, self._write_all)
+        self._withdraw([o for o in copies if o.path in self._done and _original(o) in self._refused])
         self._parents.remove_made()
         self._parents.remove_empty(self._emptied)
         stopped = self._stopped.error if self._stopped is not None else None
         return Applied(done=self._done, refused=self._refused, stopped=stopped)
 
     def _due(self, writes: Sequence[Operation]) -> list[Operation]:
-        """Return the writes without the conflict copies of files that were left alone.
+        """Return the writes without the conflict copies of files that are left alone, and the other way round.
 
         Both come together: a copy beside the very version that it keeps would be a change
-        made here, and merged as one.
+        made here, and merged as one; a version that is replaced before its copy stands would
+        be gone for the user if that never came to stand.
         """
         due: list[Operation] = []
         for operation in writes:
-            original = _original(operation)
-            if original is not None and original in self._refused:
-                self._refuse(operation, Obstacle("it comes with the file whose other version it is"))
-            else:
+            if _original(operation) in self._refused:
+                self._refuse(operation, Obstacle(_TOGETHER))
+            elif operation.path in self._uncopied:
+                self._refuse(operation, Obstacle("its other version cannot be put beside it"))
+            elif operation.path not in self._refused:
                 due.append(operation)
         return due
+
+    def _foresee(self, copies: Sequence[Operation], writes: Mapping[RelPath, Operation]) -> None:
+        """Refuse at once those files that would be refused once their conflict copies stood."""
+        for original in {writes[path] for o in copies if (path := _original(o)) is not None and path in writes}:
+            try:
+                with self._parents.opened(original.path) as (parent, name):
+                    standing = self._settled(original.path, parent, name)
+                    if standing.entry != original.new:
+                        self._demand(original.expected, standing)
+                        demand_closed(parent, name)
+            except Obstacle as obstacle:
+                self._refuse(original, obstacle)
+            except (OSError, AutosyncError) as error:
+                self._refuse(original, obstacle_of(error))
+
+    def _withdraw(self, copies: Sequence[Operation]) -> None:
+        """Take away the conflict copies of files that were changed, or opened, while the copies were made."""
+        for chunk in _chunks([Operation(path=o.path, expected=o.new, new=None) for o in copies]):
+            self._in_batch(chunk, self._remove_all)
+        for copy in copies:
+            if self._done[copy.path] is None:
+                del self._done[copy.path]
+                self._refused[copy.path] = _TOGETHER
+            else:
+                self._refused.pop(copy.path, None)  # it stands, and is told as such
 
     # -- many paths -----------------------------------------------------------------------
     def _in_batch(self, chunk: Sequence[Operation], perform: Callable[[Sequence[Operation], bytes], None]) -> None:
@@ -119,6 +151,7 @@ class Application:
                 self._refuse(operation, self._stopped)
 
     def _remove_all(self, chunk: Sequence[Operation], batch: bytes) -> None:
+        self._limbo.intend(batch, chunk)
         for index, operation in enumerate(chunk):
             self._attempt(operation, partial(self._remove, slot=b"%s/%d" % (batch, index)))
 
@@ -127,6 +160,7 @@ class Application:
         default = _default_mode(directory)
         entries = [(o.path, o.new) for o in chunk if o.new is not None]
         failed = self._preparer.prepare(entries, directory)
+        self._limbo.intend(batch, chunk)
         for index, operation in enumerate(chunk):
             if index in failed:
                 self._refuse(operation, failed[index])
@@ -152,6 +186,8 @@ class Application:
         if obstacle.fatal:
             self._stopped = obstacle
         self._refused[operation.path] = obstacle.reason
+        if (original := _original(operation)) is not None:
+            self._uncopied.add(original)
         if operation.source is not None:
             self._refused[operation.source] = obstacle.reason
 
@@ -331,17 +367,17 @@ def _directory(path: RelPath) -> Iterator[RelPath]:
 
 
 def _in_turn(writes: Sequence[Operation]) -> tuple[list[Operation], ...]:
-    """Return the writes in the groups in which they have to be made: rules, all others, conflict copies."""
+    """Return the writes in the groups in which they have to be made: conflict copies, rules, all others."""
     groups: tuple[list[Operation], ...] = ([], [], [])
     for operation in writes:
         is_rule = operation.path.rpartition(b"/")[2] in _RULES
-        groups[0 if is_rule else 1 if _original(operation) is None else 2].append(operation)
+        groups[0 if _original(operation) is not None else 1 if is_rule else 2].append(operation)
     return groups
 
 
 def _original(operation: Operation) -> RelPath | None:
     """Return the path whose other version a new file keeps, ``None`` if it is no conflict copy."""
-    if operation.expected is not None or (name := parse_conflict_name(operation.path)) is None:
+    if operation.expected is not None or operation.new is None or (name := parse_conflict_name(operation.path)) is None:
         return None
     return name.original
 

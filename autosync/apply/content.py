@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import stat
 from collections.abc import Callable, Sequence
 
 from autosync.apply.obstacle import Obstacle, obstacle_of
 from autosync.core.model import Entry, Kind, RelPath
+from autosync.durable import sync_files
 from autosync.errors import AutosyncError
 
 Stage = Callable[[Sequence[tuple[RelPath, Entry]], bytes], None]
 """Writes the content of each entry to ``directory/<index>``; :meth:`autosync.ports.Backend.stage`."""
-
-_ONE_BY_ONE = 16
-"""Up to so many files are forced to disk each by itself, more of them by one syncfs(2).
-
-Measured on ext4: 0.2 ms a file against 1 ms for the file system; for 500 files 94 ms
-against 7 ms.  Without either a power cut leaves empty files under the new names, which
-would be taken for the user's work and sent to everybody.
-"""
 
 
 class Preparer:
@@ -41,9 +33,10 @@ class Preparer:
                 self._stage(entries, directory)
             except (OSError, AutosyncError) as error:
                 failed = self._one_by_one(entries, directory, obstacle_of(error))
-            force_to_disk(
-                directory, [i for i, (_, e) in enumerate(entries) if e.kind is not Kind.SYMLINK and i not in failed]
-            )
+            # Without it a power cut leaves empty files under the new names, which would be
+            # taken for the user's work and sent to everybody.
+            files = [i for i, (_, e) in enumerate(entries) if e.kind is not Kind.SYMLINK and i not in failed]
+            sync_files([os.path.join(directory, b"%d" % i) for i in files], directory)
         except OSError as error:
             raise obstacle_of(error) from error
         return failed
@@ -68,29 +61,6 @@ class Preparer:
                 if failed[index].fatal:
                     raise failed[index] from error
         return failed
-
-
-def force_to_disk(directory: bytes, indices: Sequence[int]) -> None:
-    """Return when the content of ``directory/<index>`` survives a power cut."""
-    if len(indices) > _ONE_BY_ONE:
-        _sync_file_system(directory)
-        return
-    for index in indices:
-        file = os.open(os.path.join(directory, b"%d" % index), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.fdatasync(file)
-        finally:
-            os.close(file)
-
-
-def _sync_file_system(directory: bytes) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), directory)
-    finally:
-        os.close(descriptor)
 
 
 def permissions(new: Kind, old: int | None, default: int) -> int:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, time_ns
 from typing import cast
 
 from autosync.apply.rename import ASIDE
 from autosync.apply.signature import Signature, is_being_written, signature_at
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
 from autosync.core.safety import unsafe_component
+from autosync.durable import sync_directory
+from autosync.ports import Operation
+
+log = logging.getLogger(__name__)
 
 QUIET = 2.0
 """Seconds without a change after which a file is let go."""
 
 _JOURNAL = b"journal"
-_NEVER: Signature = (0, 0, 0, 0)  # what no file has
+_RECOVERED = b"recovered"
+NEVER: Signature = (0, 0, 0, 0)
+"""What no file has."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,8 +54,13 @@ class Limbo:
     """A directory of batches, each a directory of slots and a journal.
 
     A slot first holds the new content; once that has changed places with the file, it holds
-    the old one.  What is going to happen to a slot is written to the journal before it
-    happens, so that after a kill at any moment it is known what the slot holds.
+    the old one.  The journal begins with one line that names all slots and what they are for;
+    nothing is replaced before that line is on the disk.  What then happens to a slot is
+    noted before it happens, so that after a kill at any moment it is known what the slot
+    holds; after a power cut, which may take the notes, the first line and the content tell.
+
+    A slot of which the journal says nothing, for it is damaged, is never deleted: it goes
+    to the directory ``recovered`` beside the limbo.
     """
 
     def __init__(self, directory: bytes, *, quiet: float = QUIET) -> None:
@@ -80,20 +92,36 @@ class Limbo:
         finally:
             self._clear(name)
 
+    def intend(self, batch: bytes, operations: Sequence[Operation]) -> None:
+        """Write down what the slots of a new batch are for, in order; on return it survives a power cut.
+
+        Call it when the new content is there.
+        """
+        slots = []
+        for number, operation in enumerate(operations):
+            slot = b"%s/%d" % (batch, number)
+            placed = signature_at(self.descriptor, slot)
+            intended = Kept(
+                slot=slot, path=operation.path, entry=operation.expected, was=NEVER, placed=placed, seen=NEVER, since=0
+            )
+            slots.append(_plain(intended))
+        self._write(batch, {"slots": slots}, sync=True)
+        sync_directory(os.path.join(self.directory, batch))
+        sync_directory(self.directory)
+
     def note(self, kept: Kept) -> None:
         """Write down what is going to happen to a slot."""
-        line = {
-            "slot": kept.slot.rpartition(b"/")[2].decode("ascii"),
-            "path": kept.path.decode("latin-1"),
-            "kind": kept.entry.kind.value if kept.entry else None,
-            "oid": kept.entry.oid if kept.entry else None,
-            "was": kept.was,
-            "placed": kept.placed,
-        }
-        journal = os.path.join(self.directory, _batch(kept.slot), _JOURNAL)
+        self._write(_batch(kept.slot), _plain(kept), sync=False)
+
+    def _write(self, batch: bytes, line: Mapping[str, object], *, sync: bool) -> None:
+        journal = os.path.join(self.directory, batch, _JOURNAL)
         file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(file, json.dumps(line).encode() + b"\n")
+            content = memoryview(json.dumps(line).encode() + b"\n")
+            while content:
+                content = content[os.write(file, content) :]
+            if sync:
+                os.fsync(file)
         finally:
             os.close(file)
 
@@ -143,9 +171,23 @@ class Limbo:
         """Take over what an agent that was killed has left."""
         if batch.isdigit():
             self._next = max(self._next, int(batch) + 1)
-            for kept in self._read_journal(batch):
-                self._adopt_slot(kept)
+            last = self._read_journal(batch)
+            if last is not None:
+                self._set_aside(batch, {kept.slot.removesuffix(ASIDE) for kept in last})
+                for kept in last:
+                    self._adopt_slot(kept)
         self._clear(batch)
+
+    def _set_aside(self, batch: bytes, explained: Collection[bytes]) -> None:
+        """Move what the journal does not explain to where nobody deletes it."""
+        place = os.path.join(os.path.dirname(self.directory), _RECOVERED)
+        for name in os.listdir(os.path.join(self.directory, batch)):
+            number = name.removesuffix(ASIDE)
+            if number.isdigit() and batch + b"/" + number not in explained:
+                os.makedirs(place, mode=0o700, exist_ok=True)
+                target = os.path.join(place, b"%d-%s-%s" % (time_ns(), batch, name))
+                os.rename(os.path.join(self.directory, batch, name), target)
+                log.warning("the journal of replaced files is damaged: %s may be a file of yours", os.fsdecode(target))
 
     def _adopt_slot(self, kept: Kept) -> None:
         found = signature_at(self.descriptor, kept.slot)
@@ -158,22 +200,35 @@ class Limbo:
         elif aside is not None:  # ... or before its second: the old file has to go back
             kept.slot += ASIDE
             kept.entry, kept.placed, kept.seen = None, None, aside
-            kept.was = _NEVER
+            kept.was = NEVER
             self._take(kept)
 
-    def _read_journal(self, batch: bytes) -> Iterator[Kept]:
+    def _read_journal(self, batch: bytes) -> Sequence[Kept] | None:
+        """Return the last word on each slot, ``None`` if no journal was begun and so nothing replaced."""
         try:
             with open(os.path.join(self.directory, batch, _JOURNAL), "rb") as file:
                 lines = file.read().split(b"\n")[:-1]
         except FileNotFoundError:
-            return
+            return None
         last: dict[bytes, Kept] = {}
         for line in lines:
             # Torn by a power cut, or damaged: nothing that is not ours may be touched for it.
             with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
-                kept = _parse(batch, cast(dict[str, object], json.loads(line)))
-                last[kept.slot] = kept
-        yield from last.values()
+                said = cast(dict[str, object], json.loads(line))
+                slots = cast(list[dict[str, object]], said["slots"]) if "slots" in said else [said]
+                last.update({kept.slot: kept for kept in [_parse(batch, slot) for slot in slots]})
+        return [*last.values()]
+
+
+def _plain(kept: Kept) -> Mapping[str, object]:
+    return {
+        "slot": kept.slot.rpartition(b"/")[2].decode("ascii"),
+        "path": kept.path.decode("latin-1"),
+        "kind": kept.entry.kind.value if kept.entry else None,
+        "oid": kept.entry.oid if kept.entry else None,
+        "was": kept.was,
+        "placed": kept.placed,
+    }
 
 
 def _parse(batch: bytes, line: dict[str, object]) -> Kept:

@@ -9,7 +9,7 @@ import shutil
 from time import time
 
 from autosync.apply.content import Stage
-from autosync.apply.limbo import Kept, Limbo
+from autosync.apply.limbo import NEVER, Kept, Limbo
 from autosync.apply.obstacle import Obstacle
 from autosync.apply.parents import Parents
 from autosync.apply.signature import Signature, signature_at
@@ -69,16 +69,16 @@ class Rescue:
         A program may set the times of a file that it has written before, and one that has
         it mapped may write without changing them.
         """
-        if kept.entry is None or kept.entry.kind not in _REGULAR:
+        if kept.entry is None or (kept.entry.kind not in _REGULAR and kept.was != NEVER):
             return now == kept.was
-        if now[1] != kept.was[1]:
-            return False
         scratch = os.path.join(self._limbo.directory, b"compare")
         try:
             os.mkdir(scratch, 0o700)
             self._stage([(kept.path, kept.entry)], scratch)
-            held = os.path.join(self._limbo.directory, kept.slot)
-            return filecmp.cmp(os.path.join(scratch, b"0"), held, shallow=False)
+            staged, held = os.path.join(scratch, b"0"), os.path.join(self._limbo.directory, kept.slot)
+            if os.path.islink(staged) or os.path.islink(held):
+                return os.readlink(staged) == os.readlink(held)
+            return filecmp.cmp(staged, held, shallow=False)
         except (OSError, AutosyncError):
             return now == kept.was
         finally:

@@ -15,7 +15,8 @@ from autosync.apply.parents import Parents
 from autosync.apply.rename import Renames, probe
 from autosync.apply.rescue import Rescue
 from autosync.apply.swap import Swapper
-from autosync.core.model import RelPath
+from autosync.core.model import RelPath, parent_directories
+from autosync.durable import sync_directories
 from autosync.errors import TransientError
 from autosync.ports import Applied, Operation, Standing
 
@@ -73,14 +74,19 @@ class WorkingTree:
 
         Deletions first, then renames, then new content.  A path that cannot be brought to
         its new state is left alone and named with the reason, and so are all that come
-        after a full disk.  Raises :class:`TransientError` only if the root cannot be
-        opened; then nothing was done.
+        after a full disk.  On return what was done survives a power cut: HEAD and the recorded
+        state, which come next, must never be newer than the files.  Raises
+        :class:`TransientError` if the root cannot be opened, and :class:`OSError` if the disk
+        cannot be waited for.
         """
         parents = Parents(self._root)
         try:
-            return Application(self._limbo, self._swapper, self._standing, self._stage, parents).run(operations)
+            applied = Application(self._limbo, self._swapper, self._standing, self._stage, parents).run(operations)
         finally:
             parents.close()
+        above = {directory for path in applied.done for directory in parent_directories(path)}
+        sync_directories({os.path.join(self._root, directory) for directory in (b"", *above)}, self._root)
+        return applied
 
     def sweep(self) -> frozenset[RelPath]:
         """Look after the replaced files that are still kept; return the paths that a late writer

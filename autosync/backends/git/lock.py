@@ -14,6 +14,7 @@ from autosync.backends.git.repository import Repository
 from autosync.core.model import Base, CommitId
 from autosync.errors import Busy
 
+_NEW = b".new"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
@@ -69,8 +70,9 @@ class IndexLock:
         if self.is_ours():
             os.unlink(self._path)
         for path in (self._journal, self._draft):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            for name in (path, path + _NEW):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)
 
     def _take(self, token: bytes) -> None:
         try:
@@ -96,9 +98,11 @@ class IndexLock:
 
     @staticmethod
     def _write(path: bytes, content: bytes) -> None:
-        temporary = path + b".new"
+        temporary = path + _NEW
         with open(temporary, "wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
 
     def _read(self) -> Mapping[str, object]:

@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from autosync.durable import sync_directory
+
 _TYPES = {b"commit": 1, b"tree": 2, b"blob": 3}
 _CHUNK = 1 << 20
 _INCOMPRESSIBLE = 0.97
@@ -86,6 +88,8 @@ class PackWriter:
             os.rename(self._path, pack)
             self._path = b""
             os.rename(index, pack.removesuffix(b".pack") + b".idx")
+            # A pin that survives a power cut must not name what does not.
+            sync_directory(self._directory)
         except BaseException:
             if os.path.exists(index):
                 os.unlink(index)
