@@ -11,8 +11,16 @@ from autosync.core.model import Snapshot, SnapshotId
 from autosync.core.safety import folded, unsafe_component
 from autosync.errors import Unsafe
 
-MOST_ENTRIES = 2_000_000
+MOST_ENTRIES = 500_000
 """Files and directories that a snapshot may add to its base."""
+MOST_IN_HISTORY = 2_000_000
+"""Files and directories that a changeset may add to what is checked out here."""
+MOST_WORK = 8_000_000
+"""Lines of directories that are compared, a directory itself counting as :data:`_DIRECTORY` lines."""
+LARGEST_DIRECTORY = 64 * MOST_ENTRIES
+"""Bytes of one tree object."""
+DEEPEST = 256
+"""Directories above one file; beyond a few hundred the tools that walk a tree give up."""
 LONGEST_NAME = 255
 """Bytes of one name (NAME_MAX)."""
 LONGEST_PATH = 4000
@@ -28,6 +36,7 @@ LATEST_TIME = 253_402_300_799
 
 _HINT = "The sender's autosync may be faulty or hostile; nothing of it was used."
 _SYMLINK = b"120000"
+_DIRECTORY = 32
 
 
 def parse_arriving(wanted: SnapshotId, raw: bytes) -> Snapshot:
@@ -65,16 +74,22 @@ def refuse_name(name: bytes, mode: bytes) -> None:
 
 @dataclass(slots=True)
 class _Directory:
-    """What a directory adds: entries and the longest path below it in bytes."""
+    """What a directory adds: entries, the longest path below it in bytes, and the directories in one another."""
 
     entries: int = 0
     longest: int = 0
+    depth: int = 1
     below: list[tuple[int, tuple[str, str]]] = field(default_factory=list)
     """Length of the name, and the directory."""
 
 
-def refuse_nothing(name: bytes, mode: bytes) -> None:
-    """Take any name: public history may hold what only some file systems take for something else."""
+def refuse_history(read: Callable[[str], Mapping[bytes, Slot]], root: str, here: str, empty: str) -> None:
+    """Look at how much the tree ``root`` of a changeset has beyond ``here``, what is checked out in this place.
+
+    Any name is taken: public history may hold what only some file systems take for
+    something else; it is refused when it would be written.  Raises :class:`Unsafe`.
+    """
+    refuse_extent(read, root, here, empty, check=lambda _name, _mode: None, most=MOST_IN_HISTORY)
 
 
 def refuse_extent(
@@ -84,22 +99,31 @@ def refuse_extent(
     empty: str,
     *,
     check: Callable[[bytes, bytes], None] = refuse_name,
+    most: int = MOST_ENTRIES,
 ) -> None:
     """``check`` every name that the tree ``root`` has beyond ``base``, and look at how much they are together.
 
     ``read`` returns a directory by its id, ``empty`` is the id of one without entries.
-    Each directory is read once, however often it occurs: a few small objects can stand
-    for more files than there are atoms.  Raises :class:`Unsafe`.
+    Each pair of directories is compared once, however often it occurs: a few small objects
+    can stand for more files than there are atoms.  Raises :class:`Unsafe`.
     """
     known: dict[tuple[str, str], _Directory] = {}
     seen: dict[tuple[str, str], _Directory] = {}
-    waiting = [(root, base)]
+    waiting = [(root, base)] if root != base else []
+    work = entries = 0
     while waiting:
         pair = waiting[-1]
         if pair in known:
             waiting.pop()
             continue
-        found = seen.get(pair) or seen.setdefault(pair, _look(read, *pair, empty, check))
+        found = seen.get(pair)
+        if found is None:
+            found, lines = _look(read, *pair, empty, check)
+            seen[pair] = found
+            work += lines + _DIRECTORY
+            entries += found.entries  # each pair occurs at one path at least, so there are that many
+            if work > MOST_WORK or entries > most:
+                raise _too_much(f"more than {min(entries, most)} new entries")
         if unknown := [child for _, child in found.below if child not in known]:
             waiting += unknown
             continue
@@ -107,12 +131,14 @@ def refuse_extent(
         for length, child in found.below:
             found.entries += known[child].entries
             found.longest = max(found.longest, length + 1 + known[child].longest)
-        if found.entries > MOST_ENTRIES or found.longest > LONGEST_PATH:
-            raise Unsafe(
-                f"A snapshot that arrived holds {found.entries} new entries and paths of {found.longest} bytes",
-                hint="No working copy can hold that. " + _HINT,
-            )
+            found.depth = max(found.depth, 1 + known[child].depth)
+        if found.entries > most or found.longest > LONGEST_PATH or found.depth > DEEPEST:
+            raise _too_much(f"{found.entries} new entries in {found.depth} levels and paths of {found.longest} bytes")
         known[pair] = found
+
+
+def _too_much(what: str) -> Unsafe:
+    return Unsafe(f"A snapshot that arrived holds {what}", hint="No working copy can hold that. " + _HINT)
 
 
 def _look(
@@ -121,10 +147,12 @@ def _look(
     like: str,
     empty: str,
     check: Callable[[bytes, bytes], None],
-) -> _Directory:
+) -> tuple[_Directory, int]:
+    """Return what ``tree`` adds to ``like``, and how many lines were compared."""
     found = _Directory()
     before = read(like) if like != empty else {}
-    for name, slot in read(tree).items() if tree != empty else ():
+    after = read(tree) if tree != empty else {}
+    for name, slot in after.items():
         old = before.get(name)
         if slot == old:
             continue
@@ -133,4 +161,4 @@ def _look(
         found.longest = max(found.longest, len(name))
         if is_tree(slot):
             found.below.append((len(name), (slot.oid.hex(), old.oid.hex() if old and is_tree(old) else empty)))
-    return found
+    return found, len(before) + len(after)

@@ -13,6 +13,10 @@ _WORTH_A_COPY = 12
 _TOKEN = re.compile(rb"[^\n\0]*[\n\0]?")
 
 
+MOST_INSTRUCTIONS = 250_000
+"""In one delta: as many copies of two bytes take seconds, and next to nothing when compressed."""
+
+
 class BadDelta(ValueError):
     """The instructions do not describe an object."""
 
@@ -55,9 +59,13 @@ def apply(base: bytes, delta: bytes) -> bytes:
         raise BadDelta(f"the delta is for a base of {size} bytes, not {len(base)}")
     wanted, at = _read_varint(delta, at)
     out = bytearray()
+    left = MOST_INSTRUCTIONS
     while at < len(delta):
         op = delta[at]
         at += 1
+        left -= 1
+        if left < 0:
+            raise BadDelta(f"the delta holds more than {MOST_INSTRUCTIONS} instructions")
         if op & 0x80:
             offset, at = _read_bits(delta, at, op, 4)
             length, at = _read_bits(delta, at, op >> 4, 3)

@@ -14,6 +14,7 @@ from autosync.backends.git.remote import ALIAS, Remote, find_remote
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
 from autosync.causes import error_said
+from autosync.core.announcement import MAX_DEVICES, is_device_id
 from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, ConfigError, Missing, Refused, Unreachable, Unsafe
 
@@ -116,12 +117,15 @@ class Hub:
             raise Refused(f"The hub {remote.shown} does not take {ref}: {reason}", hint=hint)
 
     def list_hub(self) -> Mapping[DeviceId, SnapshotId]:
-        """Return the latest snapshot of every device that the hub has for this workspace."""
+        """Return the latest snapshot of every device that the hub has for this workspace.
+
+        Whatever else it lists is passed over, and so are more devices than one version can hold.
+        """
         found: dict[DeviceId, SnapshotId] = {}
         for ref, oid in self._refs(find_remote(self._repo, self._remote), self._folder + "*").items():
-            name = ref.removeprefix(self._folder)
-            if name != ref and "/" not in name:
-                found[DeviceId(unquote(name))] = SnapshotId(oid)
+            device = DeviceId(unquote(ref.removeprefix(self._folder)))
+            if ref.startswith(self._folder) and is_device_id(device) and len(found) < MAX_DEVICES:
+                found[device] = SnapshotId(oid)
         return found
 
     def fetch(self, device: DeviceId, snapshot: SnapshotId) -> Snapshot:
@@ -191,7 +195,7 @@ class Hub:
         outcome = self._line.run(["ls-remote", "--refs", ALIAS, pattern], env=remote.environment, most=_LISTING_LIMIT)
         if outcome.code != 0 or outcome.ended is not None:
             raise self._failure(remote, outcome)
-        lines = (line.partition("\t") for line in outcome.output.decode("utf-8", "replace").splitlines())
+        lines = (line.partition("\t") for line in outcome.output.decode("utf-8", "replace").split("\n"))
         return {ref: oid for oid, _, ref in lines if self._repo.is_id(oid)}
 
     def _failure(self, remote: Remote, outcome: Outcome, ref: str = "") -> AutosyncError | OSError:

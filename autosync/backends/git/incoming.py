@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, cast
 
-from autosync.backends.git.admission import parse_arriving, refuse_extent, refuse_history
+from autosync.backends.git.admission import LARGEST_DIRECTORY, parse_arriving, refuse_extent, refuse_history
 from autosync.backends.git.catfile import CatFile
 from autosync.backends.git.cli import Git, GitFailed
 from autosync.backends.git.objects import Slot, commit_tree, parse_tree
@@ -41,6 +41,9 @@ HARMLESS = (
     "zeroPaddedFilemode",
 )
 
+# What git may allocate at once: a few bytes can unpack to a tree or commit of any size.
+# Files that are larger it takes as a stream (core.bigFileThreshold is 512 MiB).
+_ALLOCATION = "640m"
 _ABSENT = ("unresolved delta", "did not receive expected object", "missing ")
 _CHUNK = 1 << 16
 _HINT = "The source may be faulty or hostile; nothing of it was kept. Another source will be tried."
@@ -58,6 +61,7 @@ class Incoming:
         environment = {
             "GIT_OBJECT_DIRECTORY": os.fsdecode(directory),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": alternates(repo),
+            "GIT_ALLOC_LIMIT": _ALLOCATION,
         }
         self.environment = environment
         """For a git command that is to write its objects here."""
@@ -194,7 +198,10 @@ class _Trees:
         self.empty = hashlib.new(hash_name, b"tree 0\0", usedforsecurity=False).hexdigest()
 
     def read(self, oid: str) -> Mapping[bytes, Slot]:
-        """Return a directory.  Raises :class:`Unsafe` if it is none."""
+        """Return a directory.  Raises :class:`Unsafe` if it is none, or too large to be one."""
+        header = self._objects.header(oid)
+        if header is not None and header[1] > LARGEST_DIRECTORY:
+            raise Unsafe(f"A snapshot that arrived holds a directory of {header[1]} bytes", hint=_HINT)
         found = self._objects.contents(oid)
         if found is None or found[0] != b"tree":
             raise Unsafe(f"A snapshot that arrived takes {oid} for a directory", hint=_HINT)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from autosync.backends.git.admission import parse_arriving, refuse_extent
+from autosync.backends.git.admission import parse_arriving, refuse_extent, refuse_history
 from autosync.backends.git.history import arrived_history, new_history
+from autosync.backends.git.incoming import checked_out
 from autosync.backends.git.objects import Slot, is_tree, parse_tree
 from autosync.backends.git.store import Store
 from autosync.backends.git.thin import Loose, Outgoing
 from autosync.core.model import CommitId, Snapshot, SnapshotId, TreeId
+from autosync.core.safety import folded
 from autosync.errors import Missing, Unsafe
 
 SOURCE_LIMIT = 8 << 20
@@ -17,6 +19,7 @@ SOURCE_LIMIT = 8 << 20
 
 _HINT = "The sender's autosync may be faulty or hostile; nothing of it was used."
 _NESTED = b"160000"
+_MODULES = (".gitmodules", "gitmod~", "gi7eba~")
 
 
 class TooLarge(Exception):
@@ -129,6 +132,13 @@ class _Survey:
             raise TooLarge
 
 
+def holds_modules(objects: Iterable[Loose], hash_name: str) -> bool:
+    """Return whether a directory among ``objects`` has a ``.gitmodules``, under any name that some file system
+    takes for it (git's fsck looks into these; CVE-2018-11235, CVE-2018-17456)."""
+    trees = (parse_tree(loose.content, hash_name) for loose in objects if loose.kind == b"tree")
+    return any(folded(name).startswith(_MODULES) for tree in trees for name in tree)
+
+
 def check(store: Store, wanted: SnapshotId, objects: Mapping[bytes, Loose]) -> Snapshot:
     """Return the snapshot ``wanted`` if ``objects`` and the store together hold it whole.
 
@@ -140,7 +150,11 @@ def check(store: Store, wanted: SnapshotId, objects: Mapping[bytes, Loose]) -> S
         raise Unsafe(f"The pack that arrived for snapshot {wanted} does not hold it", hint=_HINT)
     snapshot = parse_arriving(wanted, commit.content)
     history = arrived_history(store, snapshot.base.commit, objects)
-    tree = store.tree_of(history[0].parent if history else snapshot.base.commit)
+    known = history[0].parent if history else snapshot.base.commit
+    tree = store.tree_of(known)
+    if known is not None and known not in store.vetted:
+        refuse_history(store.tree, tree, checked_out(store.repo) or store.empty_tree, store.empty_tree)
+        store.vetted.add(known)
     reached = {bytes.fromhex(wanted)}
     for arrived in history:
         reached |= {bytes.fromhex(arrived.id)} | _walk(store, arrived.tree, tree, objects)

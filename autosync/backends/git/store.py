@@ -36,6 +36,8 @@ class Store:
         self._pending_bytes = 0
         self._trees = TreeCache(repo.hash_name)
         self.empty_tree = TreeId(object_id(repo.hash_name, b"tree", b"").hex())
+        self.vetted: set[CommitId] = set()
+        """Changesets that are known to be no larger than a working copy can be."""
 
     def close(self) -> None:
         """End the process that reads objects."""

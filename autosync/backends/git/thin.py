@@ -40,7 +40,7 @@ class Bounds:
     """What a pack from outside may cost us; sizes in bytes."""
 
     packed: int = 4 << 20
-    unpacked: int = 64 << 20
+    unpacked: int = 24 << 20
     objects: int = 20_000
 
 
