@@ -72,6 +72,8 @@ class Device:
     home: Path
     root: Path
     environment: dict[str, str]
+    prefix: tuple[str, ...] = ()
+    """A command that starts the agent: ``prlimit``, ``setpriv``."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -162,7 +164,7 @@ class Device:
         """Start the agent without waiting for it."""
         with (self.home / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "autosync", "--config", str(self.config), "run"],
+                [*self.prefix, sys.executable, "-m", "autosync", "--config", str(self.config), "run"],
                 cwd=self.home,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
