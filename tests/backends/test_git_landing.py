@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from git_repos import base_of, commit_all, git, head, isolate, make_repository, 
 
 from autosync.backends.git.bringing import brought
 from autosync.backends.git.landing import Landing
+from autosync.backends.git.processes import running_command
 from autosync.backends.git.repository import open_repository
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
@@ -370,6 +371,52 @@ def test_what_a_killed_agent_held_against_gc_is_let_go_at_the_next_start(laptop:
     assert len([p for p in os.listdir(packs) if p.endswith(b".keep")]) == 2
     desktop.landing.recover()
     assert [p for p in os.listdir(packs) if p.endswith(b".keep")] == [b"pack-users.keep"]
+
+
+def by_somebody_else(directory: bytes, command: str) -> None:
+    """Start a command that is no child of this process."""
+    subprocess.run(["setsid", "--fork", "sh", "-c", f"exec {command}"], cwd=directory, check=True)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_commit_whose_message_is_being_written_is_waited_for(laptop: Device, desktop: Device, tmp_path: Path) -> None:
+    """Git holds no lock then, but fails if HEAD moves."""
+    put(laptop.root, "a.txt", b"two\n")
+    commit_all(laptop.root)
+    message = tmp_path / "message"
+    os.mkfifo(message)
+    desktop.git("config", "core.editor", f'sh -c \'cat "{message}" >"$1"\' -')
+    by_somebody_else(desktop.root, "git commit -q --allow-empty")
+    with message.open("w") as typed:  # as soon as the editor reads it
+        with pytest.raises(Busy, match="`git commit` is at work here"):
+            desktop.follow(laptop)
+        typed.write("theirs\n")
+    until(lambda: desktop.git("log", "-1", "--format=%s") == "theirs")
+
+
+def test_a_git_that_works_elsewhere_or_only_reads_is_not_waited_for(
+    laptop: Device, desktop: Device, tmp_path: Path
+) -> None:
+    put(laptop.root, "a.txt", b"two\n")
+    commit_all(laptop.root)
+    pipes = [tmp_path / name for name in ("patch", "questions")]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    by_somebody_else(os.fsencode(elsewhere), f"git -c core.bare=false apply - <{pipes[0]}")
+    by_somebody_else(desktop.root, f"git cat-file --batch <{pipes[1]} >/dev/null")
+    with pipes[0].open("wb"), pipes[1].open("wb"):
+        until(lambda: running_command(os.fsencode(elsewhere)) == "git apply")
+        assert running_command(desktop.root) is None
+        desktop.follow(laptop)
+    until(lambda: running_command(os.fsencode(elsewhere)) is None)
 
 
 def test_a_branch_of_another_worktree_is_left_alone(laptop: Device, desktop: Device, tmp_path: Path) -> None:

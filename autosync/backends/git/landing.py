@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 from collections.abc import Collection, Sequence
 
 from autosync.backends.git.bringing import bring, brought, let_go_of_all
@@ -11,6 +13,7 @@ from autosync.backends.git.head import Head
 from autosync.backends.git.lock import IndexLock
 from autosync.backends.git.nextindex import SETTINGS, NextIndex
 from autosync.backends.git.objects import slot_of
+from autosync.backends.git.processes import running_command
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Base, CommitId, RelPath, TreeId
@@ -128,43 +131,61 @@ class Landing:
         let_go_of_all(self._repo)
 
     def _move(self, old: Base, new: Base, message: str) -> None:
-        """Move the refs and put the prepared index in place, under the lock."""
+        """Move the refs and put the prepared index in place, under the lock.
+
+        What takes time comes before it: a git command of the user's that starts meanwhile fails.
+        """
         if not message.startswith(_PREFIX):
             message = _PREFIX + message
-        with self._lock.held(old, new):
-            self._check(old, new)
-            self._index.raise_if_outdated()
-            try:
-                self._move_refs(old, new, message)
-            except GitFailed as failure:
-                raise Busy(
-                    f"git could not move {new.branch or 'HEAD'}: {failure.stderr}", hint="It is tried again by itself."
-                ) from failure
-            self._index.put_in_place()
+        self._check(old, new)
+        with contextlib.ExitStack() as ending:
+            mover = self._mover(old, new, message)
+            ending.callback(_end, mover)
+            with self._lock.held(old, new):
+                self._check_again(old)
+                self._index.raise_if_outdated()
+                try:
+                    self._move_refs(mover, old, new, message)
+                except GitFailed as failure:
+                    raise Busy(
+                        f"git could not move {new.branch or 'HEAD'}: {failure.stderr}",
+                        hint="It is tried again by itself.",
+                    ) from failure
+                self._index.put_in_place()
 
-    def _move_refs(self, old: Base, new: Base, message: str) -> None:
+    def _mover(self, old: Base, new: Base, message: str) -> subprocess.Popen[bytes] | None:
+        """Return a git that moves a ref as soon as it is told which; ``None`` if none has to move."""
+        options = ("--no-deref",) if new.branch is None else ()
+        if new.branch is not None and self._before(old, new) == new.commit:
+            return None
+        return self._git.start("update-ref", *options, "-m", message, "--stdin", stderr=subprocess.PIPE)
+
+    def _before(self, old: Base, new: Base) -> CommitId | None:
+        """Return where the branch of ``new`` is."""
+        return old.commit if new.branch in (None, old.branch) else self._head.tip(new.branch)
+
+    def _move_refs(self, mover: subprocess.Popen[bytes] | None, old: Base, new: Base, message: str) -> None:
         """Move the branch by compare-and-swap, then HEAD; a kill in between leaves a branch that is only ahead."""
-        if new.branch is None:
-            self._git.run("update-ref", "--no-deref", "-m", message, "HEAD", new.commit or "")
-            return
-        before = old.commit if new.branch == old.branch else self._head.tip(new.branch)
-        if before != new.commit:
-            never = "0" * self._repo.hex_digits
+        if mover is not None:
+            before = self._before(old, new) or "0" * self._repo.hex_digits
+            order = f"update {new.branch or 'HEAD'} {new.commit} {before}\n"
             if new.commit is None:
-                self._git.run("update-ref", "-m", message, "-d", new.branch, before or never)
-            else:
-                self._git.run("update-ref", "-m", message, new.branch, new.commit, before or never)
-        if new.branch != old.branch:
+                order = f"delete {new.branch} {before}\n"
+            _, errors = mover.communicate(os.fsencode(order))
+            if mover.returncode:
+                raise GitFailed(["update-ref"], mover.returncode, errors)
+        if new.branch is not None and new.branch != old.branch:
             self._git.run("symbolic-ref", "-m", message, "HEAD", new.branch)
 
     # -- preconditions ---------------------------------------------------------------------
     def _check(self, old: Base, new: Base) -> None:
         """Raise unless the refs may move from ``old`` to ``new``."""
         self._raise_if_busy()
+        if (command := running_command(self._repo.root)) is not None:
+            raise Busy(f"`{command}` is at work here", hint="It is tried again when that has ended.")
         if new.commit is not None and not self._repo.is_id(new.commit):
             raise Unsafe(f"{new.commit[:100]!r} is no commit id", hint="Nothing of it was used.")
-        if self.base() != old:
-            raise Busy("the checked out commit has just changed", hint="It is looked at again by itself.")
+        self._check_again(old)
         if new.branch is None:
             if new.commit is None:
                 raise Diverged("a detached HEAD without a commit cannot be had", hint="Check out a branch there.")
@@ -187,6 +208,13 @@ class Landing:
                     + ". It then arrives on the others."
                 ),
             )
+
+    def _check_again(self, old: Base) -> None:
+        """Raise if somebody has been quicker; without a process, for the lock is held."""
+        if (words := self._head.operation()) is not None:
+            raise Busy(words, hint="It is tried again when that has ended.")
+        if self.base() != old:
+            raise Busy("the checked out commit has just changed", hint="It is looked at again by itself.")
 
     def _raise_if_unsafe(self, branch: str) -> None:
         code, _ = self._git.call("check-ref-format", branch, accept=(0, 1))
@@ -218,6 +246,12 @@ class Landing:
             "commit-tree", tree, *arguments, "-F", "-", input=message.encode("utf-8", "surrogateescape")
         )
         return CommitId(made.decode().strip())
+
+
+def _end(mover: subprocess.Popen[bytes] | None) -> None:
+    """End a git that was not told anything; it does nothing then."""
+    if mover is not None and mover.returncode is None:
+        mover.communicate()
 
 
 def _short(branch: str) -> str:
