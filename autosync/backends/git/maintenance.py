@@ -22,6 +22,7 @@ from autosync.ports import Alone, undisturbed
 PACKS = 200
 """Packs in the store before they are rolled up."""
 _LOCK = b"autosync-tidy.lock"
+_PINS = "refs/autosync/pins/"
 _STALE = 24 * 3600.0
 """Seconds after which a temporary file belongs to a process that is gone."""
 
@@ -114,10 +115,14 @@ class Maintenance:
 
     def _bases(self) -> Sequence[CommitId]:
         """Return the bases that are here of all pinned snapshots, those of other worktrees included."""
-        listed = self._repo.store.run("for-each-ref", "--format=%(objectname)", "refs/autosync/pins/")
-        pinned = {SnapshotId(oid) for oid in listed.decode("ascii").split()}
-        bases = {snapshot.base.commit for snapshot in self._store.load_many(pinned)}
-        return [base for base in bases if base is not None and self._store.has_commit(base)]
+        try:  # a snapshot's only parent is its base; thousands would take seconds to read here
+            listed = self._repo.store.run("for-each-ref", "--format=%(parent)", _PINS)
+            bases = {CommitId(oid) for oid in listed.decode("ascii").split()}
+        except GitFailed:  # one of them is damaged; the others' bases still are to be secured
+            listed = self._repo.store.run("for-each-ref", "--format=%(objectname)", _PINS)
+            pinned = {SnapshotId(oid) for oid in listed.decode("ascii").split()}
+            bases = {s.base.commit for s in self._store.load_many(pinned) if s.base.commit is not None}
+        return [base for base in bases if self._store.has_commit(base)]
 
     def _drop_stale_files(self) -> None:
         objects = os.path.join(self._repo.store_dir, b"objects")
