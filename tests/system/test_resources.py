@@ -27,7 +27,6 @@ QUIET = 1.5
 """Seconds over which the processor time of an agent that waits is measured."""
 BUSY = 0.4
 """The share of one processor that an agent that waits never uses: one that spins uses all of it."""
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
 
 class Lab:
@@ -355,7 +354,8 @@ def test_a_wrong_clock_decides_nothing(tmp_path: Path, wrong: str) -> None:
     with lab(tmp_path / "fleet") as at:
         at.desktop.end()
         # The wall clock alone: the kernel's own count goes on as it does (libfaketime(1)).
-        fake = {"LD_PRELOAD": FAKETIME, "FAKETIME": wrong, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+        fake = {"LD_PRELOAD": str(library), "FAKETIME": wrong, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
         at.desktop.environment = {**at.desktop.environment, **fake}
         shown = subprocess.run(["date", "+%s"], env=at.desktop.environment, capture_output=True, check=True).stdout
         assert abs(int(shown) - time.time()) > 3000
