@@ -77,6 +77,7 @@ async def _resolve(workspace: Workspace, file: RelPath, keep: Keep) -> dict[str,
     recorded, outcome = await _when_recorded(workspace, resolver, file, keep)
     if isinstance(outcome, Ambiguous):
         return {"choose": [_version(version, ways) for version, ways in outcome.ways]}
+    await asyncio.get_running_loop().run_in_executor(workspace.local, runner.performer.brakes.expect, outcome.paths())
     _look_at(runner, outcome.paths())
     # So that whoever asks next finds it done.
     await runner.until(lambda: runner.session.paused or runner.session.current is not recorded, PATIENCE)

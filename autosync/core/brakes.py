@@ -184,6 +184,10 @@ class Brakes:
             del self._held[path]
         return free
 
+    def expect(self, paths: Iterable[RelPath]) -> None:
+        """Take the deletion of these files, should they be gone, for meant: a command of the user's did it."""
+        self._let_go |= frozenset(paths)
+
     def _is_released(self, path: RelPath) -> bool:
         return _is_within(path, self.released)
 

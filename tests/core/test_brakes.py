@@ -169,6 +169,13 @@ def test_released_deletions_are_let_go_once() -> None:
     assert judge(brakes, many(60), 40, now=60.0).held
 
 
+def test_what_a_command_of_the_user_deleted_is_meant() -> None:
+    brakes = Brakes(BrakeLimits())
+    brakes.expect(many(60))
+    brakes.begin(many(60), 0.0)
+    assert brakes.judge_deletions(many(60), lambda: 40) == Deletions()
+
+
 # -- words -----------------------------------------------------------------------------------
 def test_only_what_is_newly_held_is_told() -> None:
     secret, huge = Held(path=RelPath(b".env"), brake=Brake.SECRET), Held(path=RelPath(b"film"), brake=Brake.HUGE)
