@@ -37,7 +37,7 @@ def torture(place: Path, *, seed: int, shared: bool, cut: bool, seconds: float) 
     ledger = Ledger()
     with Fleet(place) as fleet:
         devices = fleet.clone(fleet.seed({"README": "hello\n"}), "laptop", "desktop", "server")
-        fleet.configure(devices, remote="origin")
+        fleet.configure(devices, remote="origin", brakes="none")  # these users do delete most of what they have
         try:
             with Network(fleet) as network:
                 fleet.start()
