@@ -13,6 +13,7 @@ import click
 
 from autosync import __version__
 from autosync.causes import STARVED, shortage_of
+from autosync.cli.table import plain
 from autosync.errors import AutosyncError
 
 OK = 0
@@ -80,7 +81,7 @@ def _tell(error: AutosyncError) -> None:
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo("\n".join(plain(line) for line in text.split("\n")), err=True)
 
 
 def _report_bug(error: BaseException, directory: str | None) -> int:

@@ -8,6 +8,16 @@ import logging
 import click
 
 from autosync.cli.invocation import Invocation, pass_invocation
+from autosync.cli.table import plain
+
+
+class PlainFormatter(logging.Formatter):
+    """Writes one record, whatever is in its message: names and words of others cannot steer a terminal or make
+    up records, for all but the first line are indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the record without its traceback."""
+        return "\n    ".join(plain(line) for line in super().formatMessage(record).split("\n"))
 
 
 @click.command(epilog="Example: autosync run")
@@ -19,10 +29,9 @@ def run(invocation: Invocation) -> int:
     other devices. Ctrl-C or SIGTERM ends it within two seconds; nothing is lost by that.
     """
     config = invocation.load(verify=True)
-    logging.basicConfig(
-        level=logging.DEBUG if invocation.verbose else config.log_level,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if invocation.verbose else config.log_level, handlers=[handler])
     # An XMPP library's every stanza is not what --verbose asks for, and holds the login.
     logging.getLogger("slixmpp").setLevel(logging.WARNING)
     from autosync.agent import run_agent  # noqa: PLC0415  (imports the network libraries)
