@@ -102,11 +102,13 @@ class Application:
         """
         due: list[Operation] = []
         for operation in writes:
+            if operation.path in self._refused:  # foreseen, with a reason of its own
+                continue
             if _original(operation) in self._refused:
                 self._refuse(operation, Obstacle(_TOGETHER))
             elif operation.path in self._uncopied:
                 self._refuse(operation, Obstacle("its other version cannot be put beside it"))
-            elif operation.path not in self._refused:
+            else:
                 due.append(operation)
         return due
 

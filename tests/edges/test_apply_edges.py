@@ -24,7 +24,7 @@ CHANGED = "it changed here meanwhile"
 
 @pytest.fixture(params=[Kernel, Stepwise], ids=["kernel", "stepwise"])
 def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Copy]:
-    copy = Copy(tmp_path / "copy", request.param())
+    copy = Copy(tmp_path / "copy", request.param(), quiet=0.1)
     yield copy
     copy.tree.close()
 
@@ -64,7 +64,7 @@ def open_copy() -> Iterator[Copy]:
     """A working copy in a directory that every user may enter."""
     place = Path(tempfile.mkdtemp(prefix="copy-"))
     place.chmod(0o755)
-    copy = Copy(place / "copy", Kernel())
+    copy = Copy(place / "copy", Kernel(), quiet=0.1)
     yield copy
     copy.tree.close()
     shutil.rmtree(place)
