@@ -34,6 +34,7 @@ SECTIONS = {
     },
     "Try it": {
         "demo": "autosync.cli.demo.command:demo",
+        "torture": "autosync.cli.torture:torture",
     },
 }
 

@@ -112,10 +112,18 @@ class Version:
 
     def compare(self, other: Version) -> Order:
         """Return how this version relates to ``other``."""
-        joined = self.join(other)
-        if joined == self:
-            return Order.EQUAL if joined == other else Order.AFTER
-        return Order.BEFORE if joined == other else Order.CONCURRENT
+        if self.counters == other.counters:
+            return Order.EQUAL
+        ahead, behind = _exceeds(self.counters, other.counters), _exceeds(other.counters, self.counters)
+        if ahead:
+            return Order.CONCURRENT if behind else Order.AFTER
+        return Order.BEFORE if behind else Order.EQUAL
+
+
+def _exceeds(one: tuple[tuple[DeviceId, int], ...], other: tuple[tuple[DeviceId, int], ...]) -> bool:
+    """Return whether any counter of ``one`` is greater than in ``other``."""
+    counters = dict(other)
+    return any(n > counters.get(device, 0) for device, n in one)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

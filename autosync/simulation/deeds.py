@@ -34,21 +34,21 @@ class Deed(Enum):
     CUT = "cut off from d{peer} for {seconds:.1f} s"
     HUB_AWAY = "the hub is away for {seconds:.1f} s"
     JUMP = "wall clock jumps to {hours:+d} h"
-    TIDY = "agent tidies its store"
+    TIDY = "all agents tidy their stores"
     QUIET = "everybody waits until all is quiet"
 
 
 HISTORY = frozenset({Deed.COMMIT, Deed.AMEND, Deed.CHECKOUT})
 """Deeds that change the history, so that branches can diverge."""
 FAULTS = {
-    Deed.SAVE_DURING: 5,
-    Deed.KILL_DURING: 5,
+    Deed.SAVE_DURING: 7,
+    Deed.KILL_DURING: 10,
     Deed.KILL: 3,
     Deed.PAUSE: 2,
     Deed.CUT: 5,
     Deed.HUB_AWAY: 2,
     Deed.JUMP: 3,
-    Deed.TIDY: 1,
+    Deed.TIDY: 2,
     Deed.BUSY: 2,
 }
 EDITS = {

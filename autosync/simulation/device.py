@@ -28,6 +28,7 @@ from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, V
 from autosync.core.session import Session
 from autosync.core.settings import SessionSettings
 from autosync.errors import AutosyncError, Unreachable
+from autosync.history import History
 from autosync.perform import Performer
 from autosync.simulation.clock import Clock
 from autosync.simulation.network import Network
@@ -49,7 +50,7 @@ class Killed(BaseException):
 
 
 class Spinning(Exception):
-    """A session asks to be woken again and again at the same moment."""
+    """A session asks to be woken again and again at the same moment, or the devices never come to rest."""
 
 
 class Surroundings(Protocol):
@@ -60,6 +61,7 @@ class Surroundings(Protocol):
     random: Random
     devices: list[Device]
     trace: list[tuple[float, str, str, str]]
+    limit: int
 
 
 @dataclass(slots=True)
@@ -110,8 +112,12 @@ class Device:
             device=self.settings.device,
             name=self.settings.name,
             brakes=Brakes(NO_LIMITS),
-            clock=lambda: EPOCH + self.around.clock.now + self.wall_skew,
+            history=History(self.copy, clock=self._wall_clock, elapsed=lambda: self.around.clock.now),
+            clock=self._wall_clock,
         )
+
+    def _wall_clock(self) -> float:
+        return EPOCH + self.around.clock.now + self.wall_skew
 
     # -- the agent's life ---------------------------------------------------------------
     def boot(self) -> None:
@@ -121,7 +127,12 @@ class Device:
         self.on = True
         self.free_since = self.around.clock.now
         self.session = Session(self.settings)
-        self.post(ev.Started(current=self.performer.open()))
+        try:
+            current = self.performer.open()
+        except Killed:
+            self.crash()
+            return
+        self.post(ev.Started(current=current))
         self.post(ev.AnnouncementsAsked())
 
     def crash(self) -> None:
@@ -155,6 +166,13 @@ class Device:
         for fault in due:
             fault.action()
 
+    def describe(self) -> str:
+        """Return what the agent says of itself, in one line."""
+        status = self.session.status()
+        halt = f", halted: {status.halt.title}" if status.halt else ""
+        waits = f", waiting for {status.waiting_for}" if status.waiting_for else ""
+        return f"{status.phase}, {status.pending} paths pending{waits}{halt}"
+
     # -- events in --------------------------------------------------------------------------
     def post(self, event: ev.Event) -> None:
         """Feed the session and perform what it wants."""
@@ -164,6 +182,8 @@ class Device:
         commands = self.session.handle(event, now)
         current = self.session.current
         self.around.trace.append((now, self.name, type(event).__name__, current.id if current else ""))
+        if len(self.around.trace) > self.around.limit:
+            raise Spinning(f"{self.name} never comes to rest: {self.describe()}")
         for command in commands:
             self._perform(command)
         self._set_timer()
@@ -202,7 +222,7 @@ class Device:
         self._in_a_row = self._in_a_row + 1 if now == self._last_wake else 0
         self._last_wake = now
         if self._in_a_row > IN_A_ROW:
-            raise Spinning(f"{self.name} at {now:.3f} s, deadline {deadline:.3f}: {self.session.status()}")
+            raise Spinning(f"{self.name} at {now:.3f} s, deadline {deadline:.3f}: {self.describe()}")
         self.awake = None
         self.post(ev.TimePassed())
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from autosync.backends.memory.objects import text_id
+from autosync.core.copies import parse_conflict_name
 from autosync.core.model import RelPath
 from autosync.simulation.deeds import is_own
 from autosync.simulation.device import Device
-from autosync.simulation.ledger import Standing
+from autosync.simulation.ledger import Standing, tokens
 from autosync.simulation.world import World
 
 EQUAL = "all devices are equal, or say why not"
 KEPT = "what was saved is still somewhere"
 STAYS = "what nobody touched stays as it was, and what was deleted does not come back"
+VISIBLE = "what nobody took away is there for everybody to see"
+FRESH = "every state that is recorded is a new one"
 OWN = "what one user alone touches is everywhere as he left it"
 KNOWN = "every device knows its own files and where the others are"
 HALTED = "who halts says why"
@@ -51,6 +54,7 @@ def check(world: World, *, checked_out: bool) -> None:
     """
     _nothing_is_lost(world)
     _halts_have_reasons(world)
+    _states_are_new(world)
     halted = [d for d in world.devices if d.session.halt]
     well = [d for d in world.devices if not d.session.halt]
     for device in well[1:]:
@@ -65,9 +69,10 @@ def check(world: World, *, checked_out: bool) -> None:
     for device in well:
         if not device.session.quiet() or device.session.unconfirmed():
             waits = [p.name for p in device.session.unconfirmed()]
-            raise Broken(KNOWN, f"{device.name} still waits for {waits}: {device.session.status()}")
+            raise Broken(KNOWN, f"{device.name} still waits for {waits}: {device.describe()}")
     if not checked_out:
         _untouched_files_are_as_they_were(world)
+        _live_saves_are_visible(world)
     world.agreed = dict(well[0].copy.files)
     world.ledger.agreed()
 
@@ -122,7 +127,7 @@ def _knows_its_files(device: Device) -> None:
     standing = {path: (kind, text_id(content)) for path, (kind, content) in device.copy.files.items()}
     if known != standing:
         wrong = sorted(p for p in known.keys() | standing.keys() if known.get(p) != standing.get(p))
-        raise Broken(KNOWN, f"{device.name} has not seen {wrong}: {device.session.status()}")
+        raise Broken(KNOWN, f"{device.name} has not seen {wrong}: {device.describe()}")
     if current is not None and current.base != device.copy.base():
         raise Broken(KNOWN, f"{device.name} takes {device.copy.base()} for {current.base}")
 
@@ -144,13 +149,29 @@ def _untouched_files_are_as_they_were(world: World) -> None:
             raise Broken(STAYS, f"{path!r} was {before.get(path)} and is {after.get(path)}")
 
 
+def _live_saves_are_visible(world: World) -> None:
+    missing = world.ledger.alive - tokens(content for _, content in world.devices[0].copy.files.values())
+    if missing:
+        raise Broken(VISIBLE, ", ".join(repr(token) for token in sorted(missing)))
+
+
+def _states_are_new(world: World) -> None:
+    for device in world.devices:
+        snapshots = device.copy.store.snapshots
+        for snapshot in set(device.copy.pins().values()):
+            made = snapshots[snapshot]
+            parent = snapshots.get(made.parents[0]) if len(made.parents) == 1 else None
+            if parent is not None and (parent.tree, parent.base) == (made.tree, made.base):
+                raise Broken(FRESH, f"{made.id[:12]} of {made.device} on {device.name} is as its parent was")
+
+
 def _is_new_copy(path: RelPath, before: Standing | None) -> bool:
-    return before is None and b"(conflict" in path
+    return before is None and parse_conflict_name(path) is not None
 
 
 def _differences(one: Device, other: Device) -> str:
     files, others = one.copy.files, other.copy.files
     differing = sorted(p for p in files.keys() | others.keys() if files.get(p) != others.get(p))
     lines = [f"{p!r}: {files.get(p)} on {one.name}, {others.get(p)} on {other.name}" for p in differing]
-    lines += [f"{d.name}: {d.copy.base()}, {d.session.status()}" for d in (one, other)]
+    lines += [f"{d.name}: {d.copy.base()}, {d.describe()}" for d in (one, other)]
     return "; ".join(lines)

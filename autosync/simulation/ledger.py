@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from autosync.core.model import Kind, RelPath
@@ -17,6 +18,15 @@ what it is doing at that moment.
 
 Standing = tuple[Kind, bytes]
 """What stands at a path: its kind and its content."""
+
+
+TOKEN = re.compile(rb"d[0-9]+ [a-z]+ [0-9]+\.")
+"""What each save has in it that no other has: who did what in which act."""
+
+
+def tokens(contents: Iterable[bytes]) -> set[bytes]:
+    """Return the token of every save of which anything is left in ``contents``."""
+    return {token for content in contents for token in TOKEN.findall(content)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,8 @@ class Ledger:
         """Every path at which any user did anything since :meth:`agreed`."""
         self.last: dict[tuple[int, RelPath], Standing | None] = {}
         """What the user of a device did last at a path, ``None`` for a deletion."""
+        self.alive: set[bytes] = set()
+        """The token of every save that no user has taken away, on his own device or where it had arrived."""
         self._standing: dict[tuple[int, RelPath], _Save] = {}
 
     def appeared(self, device: int, path: RelPath, what: Standing, now: float) -> None:
@@ -70,6 +82,11 @@ class Ledger:
         save = self._standing.pop((device, path), None)
         if save is not None and save.content == what[1] and free_for(save.at) < LOOK and not kept():
             self.owed.discard(what[1])
+
+    def replaced(self, before: Iterable[bytes], after: Iterable[bytes]) -> None:
+        """Take note that a user made the contents ``after`` of the contents ``before``."""
+        old, new = tokens(before), tokens(after)
+        self.alive = (self.alive - (old - new)) | (new - old)
 
     def agreed(self) -> None:
         """Take note that all devices are equal."""

@@ -58,6 +58,7 @@ class Play:
 
     def _carry_out(self, act: Act) -> None:
         world, device = self.world, self.world.devices[act.device]
+        world.expect_rest()
         match act.deed:
             case Deed.SAVE_DURING:
                 device.interrupt(act.steps, lambda: self.users.carry_out(act))
@@ -74,7 +75,8 @@ class Play:
             case Deed.JUMP:
                 device.wall_skew += act.hours * 3600.0
             case Deed.TIDY:
-                device.performer.tidy()
+                for each in world.devices:
+                    each.performer.tidy()
             case Deed.QUIET:
                 self._check()
                 world.network.calm = False

@@ -64,6 +64,10 @@ class Users:
             do()
         after = device.copy.files
         changed = sorted(p for p in before.keys() | after.keys() if before.get(p) != after.get(p))
+        self.world.ledger.replaced(
+            [before[p][1] for p in changed if p in before],
+            [after[p][1] for p in changed if p in after] if saves else [],
+        )
         for path in changed:
             if path in before:
                 self._took_away(device, path, before[path])
@@ -86,18 +90,18 @@ class Users:
 
     # -- files ------------------------------------------------------------------------------
     def _write(self, device: Device, act: Act) -> None:
-        device.copy.user.write(act.path, b"d%d wrote %d\n" % (act.device, act.number))
+        device.copy.user.write(act.path, b"d%d wrote %d.\n" % (act.device, act.number))
 
     def _add_line(self, device: Device, act: Act) -> None:
         kind, content = device.copy.files.get(act.path, (Kind.FILE, b""))
         if kind is Kind.SYMLINK:
             return
         lines = content.splitlines(keepends=True)
-        lines.insert((act.number * 7) % (len(lines) + 1), b"d%d adds %d\n" % (act.device, act.number))
+        lines.insert((act.number * 7) % (len(lines) + 1), b"d%d adds %d.\n" % (act.device, act.number))
         device.copy.user.write(act.path, b"".join(lines))
 
     def _write_binary(self, device: Device, act: Act) -> None:
-        device.copy.user.write(act.path, b"\0\xff d%d %d" % (act.device, act.number))
+        device.copy.user.write(act.path, b"\0\xff d%d packed %d." % (act.device, act.number))
 
     def _change_mode(self, device: Device, act: Act) -> None:
         kind, _ = device.copy.files.get(act.path, (None, b""))
@@ -106,7 +110,7 @@ class Users:
 
     def _link(self, device: Device, act: Act) -> None:
         device.copy.user.remove(act.path)
-        device.copy.user.symlink(act.path, b"nowhere/d%d/%d" % (act.device, act.number))
+        device.copy.user.symlink(act.path, b"nowhere/d%d linked %d." % (act.device, act.number))
 
     def _remove(self, device: Device, act: Act) -> None:
         device.copy.user.remove(act.path)
@@ -125,13 +129,13 @@ class Users:
 
     def _make_directory(self, device: Device, act: Act) -> None:
         device.copy.user.remove(act.path)
-        device.copy.user.write(RelPath(act.path + b"/inside"), b"d%d inside %d\n" % (act.device, act.number))
+        device.copy.user.write(RelPath(act.path + b"/inside"), b"d%d inside %d.\n" % (act.device, act.number))
 
     def _make_file(self, device: Device, act: Act) -> None:
         above = RelPath(act.path.rpartition(b"/")[0])
         if above:
             device.copy.user.remove(above)
-            device.copy.user.write(above, b"d%d instead %d\n" % (act.device, act.number))
+            device.copy.user.write(above, b"d%d instead %d.\n" % (act.device, act.number))
 
     def _write_slowly(self, device: Device, act: Act) -> None:
         """Write a file in two parts; in between its content is torn whenever it is looked at."""
@@ -144,6 +148,7 @@ class Users:
         def finish() -> None:
             user.writing.discard(act.path)
             self.world.ledger.appeared(act.device, act.path, user.files[act.path], self.world.clock.now)
+            self.world.ledger.replaced([], [user.files[act.path][1]])
             device.seen(PathHint(path=act.path, touch=Touch.CLOSED))
 
         self.world.until(act.seconds, finish)

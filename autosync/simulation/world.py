@@ -19,6 +19,8 @@ from autosync.simulation.network import Network
 
 NEVER = 1e9
 """Seconds: no look at everything now and then, which would hide that a change was missed."""
+MOST = 4000
+"""Events and commands in which any number of devices have come to rest: ten times what they need."""
 DEFAULT = SessionSettings(device=DeviceId(""), name="", rescan=NEVER)
 
 
@@ -37,6 +39,7 @@ class World:
         self.ledger = Ledger()
         self.trace: list[tuple[float, str, str, str]] = []
         """What happened: the moment, the device, the event or command, the snapshot that it is at."""
+        self.limit = MOST
         self.hub = MemoryHub() if hub else None
         self.agreed: Mapping[RelPath, Standing] = {}
         """What all devices had when they were last seen to be equal."""
@@ -59,6 +62,10 @@ class World:
         for device in self.devices:
             device.boot()
 
+    def expect_rest(self) -> None:
+        """Raise :class:`Spinning`, from now on, if more than :data:`MOST` things happen before the next call."""
+        self.limit = len(self.trace) + MOST
+
     # -- things that last ----------------------------------------------------------------
     def until(self, seconds: float, ending: Callable[[], None]) -> None:
         """Let ``ending`` happen once: in ``seconds``, or when everything is made well."""
@@ -74,11 +81,13 @@ class World:
 
     def make_well(self) -> None:
         """End every fault and let every device say and ask where all are, as after a reconnection."""
+        self.expect_rest()
+        for device in self.devices:
+            device.be_spared()
         for key in list(self._endings):
             self._end(key)
         self.network.calm = True
         for device in self.devices:
-            device.be_spared()
             device.boot()
         for device in self.devices:
             device.post(AnnouncementsAsked())

@@ -8,7 +8,8 @@ from autosync.core import events as ev
 from autosync.core.model import CommitId, RelPath
 from autosync.core.session import Session
 from autosync.core.settings import Mode
-from tests.core.simulator import Device, World
+from autosync.simulation.device import Device
+from tests.core.scene import Scene
 
 A = RelPath(b"a.txt")
 
@@ -18,8 +19,8 @@ def content(device: Device, path: bytes = A) -> bytes | None:
     return held[1] if held else None
 
 
-def pair(**settings: object) -> tuple[World, Device, Device]:
-    world = World(1, devices=2, **settings)  # type: ignore[arg-type]  # settings of the session
+def pair(**settings: object) -> tuple[Scene, Device, Device]:
+    world = Scene(1, devices=2, **settings)  # type: ignore[arg-type]  # settings of the session
     world.run(2)
     return world, world.devices[0], world.devices[1]
 
@@ -47,7 +48,7 @@ def test_an_echo_makes_no_new_snapshot() -> None:
 
 def test_both_edit_apart_and_both_edits_are_merged() -> None:
     world, one, two = pair()
-    lines = [b"line %d\n" % n for n in range(20)]
+    lines = [b"line %d\n" % n for n in range(12)]
     world.write(one, b"shared.txt", b"".join([b"top\n", *lines]))
     world.write(two, b"shared.txt", b"".join([*lines, b"bottom\n"]))
     world.run(5)
@@ -67,7 +68,7 @@ def test_both_edit_one_line_and_both_versions_are_kept_under_the_same_names() ->
 
 
 def test_a_sender_takes_nothing_and_a_receiver_gives_nothing() -> None:
-    world = World(2, devices=2)
+    world = Scene(2, devices=2)
     sender, receiver = world.devices
     for device, mode in ((sender, Mode.SEND), (receiver, Mode.RECEIVE)):
         device.settings = replace(device.settings, mode=mode)
@@ -94,16 +95,14 @@ def test_a_commit_arrives_as_a_commit() -> None:
 
 def test_diverged_branches_are_left_alone_until_one_device_merges_them() -> None:
     world, one, two = pair()
-    one.linked = False
+    world.part(one, two)
     world.write(one, b"one.txt", b"1\n")
     world.commit(one)
     world.write(two, b"two.txt", b"2\n")
     world.commit(two)
     world.run(2)
     heads = one.copy.base(), two.copy.base()
-    one.linked = True
-    for device in (one, two):
-        world.post(device, ev.AnnouncementsAsked())
+    world.join()
     world.run(30)
     assert (one.copy.base(), two.copy.base()) == heads
     assert one.session.halt is not None
@@ -184,7 +183,7 @@ def test_a_vanished_folder_stops_everything_and_deletes_nothing() -> None:
 
 def test_the_hub_carries_snapshots_between_devices_that_never_meet() -> None:
     world, one, two = pair(hub=True, hub_interval=20.0)
-    one.linked = two.linked = False
+    world.part(one, two)
     world.write(one, A, b"by way of the hub\n")
     world.run(15)
     assert one.session.is_on_hub()
@@ -195,7 +194,7 @@ def test_the_hub_carries_snapshots_between_devices_that_never_meet() -> None:
 def test_a_hub_that_is_away_is_tried_again() -> None:
     world, one, two = pair(hub=True, hub_interval=20.0)
     assert world.hub is not None
-    one.linked = two.linked = False
+    world.part(one, two)
     world.hub.cut_off = True
     world.write(one, A, b"later\n")
     world.run(60)
