@@ -22,7 +22,7 @@ from pathlib import Path
 
 from autosync.backends.git import GitBackend, open_git
 from autosync.core.model import DeviceId, RelPath, Snapshot, Version, WorkspaceId
-from autosync.core.retention import DAY, Retention
+from autosync.core.retention import DAY, Retention, kept_by
 from autosync.history import History
 from autosync.ports import Reading
 
@@ -127,34 +127,6 @@ def timed(work: Callable[[], object], rounds: int = 5) -> float:
     return statistics.median(took)
 
 
-class Tidier:
-    """Tidies as often as the agent does, and notes how long saves were held back meanwhile."""
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self.held: list[float] = []
-        self.took: list[float] = []
-
-    def run(self) -> None:
-        """Tidy, while pins are read and snapshots loaded as a save would."""
-        turns, stop = self._device.history.turns, threading.Event()
-
-        def save() -> None:
-            while not stop.is_set():
-                start = time.perf_counter()
-                with turns.together():
-                    self.held.append(time.perf_counter() - start)
-                time.sleep(0.002)
-
-        thread = threading.Thread(target=save)
-        thread.start()
-        start = time.perf_counter()
-        self._device.history.tidy()
-        self.took.append(time.perf_counter() - start)
-        stop.set()
-        thread.join()
-
-
 def fetch(device: Device, wanted: Snapshot, behind: Path, have: Snapshot | None, directory: Path) -> float:
     """Return the median seconds in which a peer gets ``wanted``; it has ``have``, or the first commit alone."""
     took = []
@@ -190,21 +162,80 @@ class Costs:
     behind: float
 
 
-def costs(device: Device, snapshots: list[Snapshot], behind: Path, directory: Path) -> Costs:
-    """Return what things cost with the history as it is now."""
+def costs(device: Device, last: Snapshot, behind: Path, directory: Path) -> Costs:
+    """Return what things cost with the device's history as it is now; ``last`` is its latest snapshot."""
 
     def reopen() -> History:
         history = History(device.backend)
         history.open()
         return history
 
+    earlier = device.history.load(kept_by(device.backend.pins())[-5].snapshot)
     return Costs(
-        save=statistics.median(device.took[-100:]),
+        save=statistics.median(device.took),
         open=timed(reopen),
         all_read=timed(lambda: reopen().known(), 3),
-        fresh=fetch(device, snapshots[-1], behind, None, directory),
-        behind=fetch(device, snapshots[-1], behind, snapshots[-min(5, len(snapshots))], directory),
+        fresh=fetch(device, last, behind, None, directory),
+        behind=fetch(device, last, behind, earlier, directory),
     )
+
+
+def same_with_short_history(root: Path, copy: Path, paths: list[bytes], chance: random.Random) -> Device:
+    """Return a device that is as far from its last commit, with :data:`SHORT` snapshots of history."""
+    shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns("autosync"))
+    device = Device(copy)
+    for _ in range(SHORT):
+        device.edit(paths, chance)
+    return device
+
+
+def saves_beside_a_tidying(device: Device, paths: list[bytes], chance: random.Random) -> tuple[float, list[float]]:
+    """Return the seconds of a thorough tidying and those of the saves meanwhile."""
+    took: list[float] = []
+
+    def tidy() -> None:
+        start = time.perf_counter()
+        device.history.tidy(thorough=True)
+        took.append(time.perf_counter() - start)
+
+    before = len(device.took)
+    thread = threading.Thread(target=tidy)
+    thread.start()
+    while thread.is_alive():
+        start = time.perf_counter()
+        with device.history.turns.together():
+            waited = time.perf_counter() - start
+            device.edit(paths, chance)
+        device.took[-1] += waited
+    return took[0], device.took[before:]
+
+
+def compare(device: Device, paths: list[bytes], behind: Path, directory: Path, chance: random.Random) -> None:
+    """Print what things cost with the device's history and with a short one."""
+    few = same_with_short_history(device.root, directory / "few", paths, chance)
+    for each in (device, few):
+        each.took.clear()
+    for _ in range(100):  # by turns, so that both meet the same machine
+        long_last = device.edit(paths, chance)
+        few_last = few.edit(paths, chance)
+    count = len(device.history.known())
+    long = costs(device, long_last, behind, directory)
+    short = costs(few, few_last, behind, directory)
+    print(f"{'':34} {'history':>10} {f'of {count}':>10} {f'of {SHORT + 100}':>10} {'ratio':>7}")
+    for name, slow, fast in (
+        ("a snapshot", long.save, short.save),
+        ("opening", long.open, short.open),
+        ("reading all of them, when needed", long.all_read, short.all_read),
+        ("fetch by a fresh peer", long.fresh, short.fresh),
+        ("fetch by a peer that is behind", long.behind, short.behind),
+    ):
+        print(f"  {name:42} {slow * 1000:7.1f} ms {fast * 1000:7.1f} ms {slow / fast:6.2f}x")
+    longest = max(device.took)
+    tidying, saves = saves_beside_a_tidying(device, paths, chance)
+    ratio = statistics.median(saves) / long.save
+    print(f"a gc of {tidying:.1f} s, and {len(saves)} saves beside it: the median {ratio:.2f}x of that without,")
+    print(f"  the longest {max(saves) * 1000:.0f} ms; without, {longest * 1000:.0f} ms")
+    few.backend.close()
 
 
 def measure(count: int, files: int, directory: Path) -> None:
@@ -214,41 +245,21 @@ def measure(count: int, files: int, directory: Path) -> None:
     paths = build(root, files, chance)
     git(directory, "clone", "-q", "--no-local", root.as_uri(), str(behind))
     device = Device(root)
-    tidier = Tidier(device)
-    snapshots = [device.edit(paths, chance) for _ in range(SHORT)]
-    for _ in range(90):  # the same number of samples, with hardly more history
-        snapshots.append(device.edit(paths, chance))
-    short = costs(device, snapshots, behind, directory)
+    snapshots = []
     while len(snapshots) < count:
         snapshots.append(device.edit(paths, chance))
         if device.history.wants_tidying:
-            tidier.run()
-    long = costs(device, snapshots, behind, directory)
+            device.history.tidy()
     store = root / ".git/autosync/store.git"
-    before = disk_bytes(store)
-    start = time.perf_counter()
+    left = disk_bytes(store)
     device.history.tidy(thorough=True)
-    collected = time.perf_counter() - start
     theirs = as_commits(root, directory / "commits", snapshots)
     print(f"{count} snapshots of one-line edits in a repository of {files} files")
-    print(
-        f"  store as the agent leaves it {before / 1024:10.0f} kB  {before / theirs:6.2f}x git gc of the same commits"
-    )
-    after = disk_bytes(store)
-    print(f"  store after a gc             {after / 1024:10.0f} kB  {after / theirs:6.2f}x ({theirs / 1024:.0f} kB)")
-    print(f"  files in the store           {sum(1 for _ in store.rglob('*')):10}")
-    print(f"{'':34} {'history':>10} {f'of {len(snapshots)}':>10} {'of 100':>10} {'ratio':>7}")
-    for name, slow, fast in (
-        ("a snapshot", long.save, short.save),
-        ("opening", long.open, short.open),
-        ("reading all of them", long.all_read, short.all_read),
-        ("fetch by a fresh peer", long.fresh, short.fresh),
-        ("fetch by a peer that is behind", long.behind, short.behind),
-    ):
-        print(f"  {name:42} {slow * 1000:7.1f} ms {fast * 1000:7.1f} ms {slow / fast:6.2f}x")
-    print(f"tidying: {len(tidier.took)} times, median {statistics.median(tidier.took) * 1000:.0f} ms, ", end="")
-    print(f"longest {max(tidier.took) * 1000:.0f} ms beside the work; a gc: {collected * 1000:.0f} ms")
-    print(f"held back by it: a save at most {max(tidier.held) * 1000:.1f} ms")
+    print(f"  the same as commits, after git gc  {theirs / 1024:8.0f} kB")
+    print(f"  store as the agent leaves it       {left / 1024:8.0f} kB {left / theirs:6.2f}x")
+    print(f"  store after autosync gc            {disk_bytes(store) / 1024:8.0f} kB {disk_bytes(store) / theirs:6.2f}x")
+    print(f"  files in the store                 {sum(1 for _ in store.rglob('*')):8}")
+    compare(device, paths, behind, directory, chance)
     device.backend.close()
 
 
@@ -259,7 +270,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=1_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="autosync-bench-") as directory:
-        measure(max(arguments.snapshots, 200), arguments.files, Path(directory))
+        measure(arguments.snapshots, arguments.files, Path(directory))
     return 0
 
 
