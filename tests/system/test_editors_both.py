@@ -144,6 +144,23 @@ def test_many_saves_on_both_sides_while_both_have_it_open(fleet: Fleet, terminal
     record("editor saves", 10)
 
 
+def test_saves_of_new_files_on_both_sides_without_a_pause(fleet: Fleet, terminals: tuple[Terminal, Terminal]) -> None:
+    for device, terminal in zip(fleet.devices, terminals, strict=True):
+        terminal.open("vim", "-u", "NONE", f"by-{device.name}")
+        terminal.shows("[New")
+    for number in range(6):
+        for terminal in terminals:
+            terminal.type("G", "o", f"line {number}", "Escape", ":w", "Enter")
+    for terminal in terminals:
+        terminal.type(":q", "Enter")
+        terminal.ends()
+    fleet.equal()
+    text = "\n" + "".join(f"line {n}\n" for n in range(6))
+    for device in fleet.devices:
+        assert [versions(device, f"by-{other.name}") for other in fleet.devices] == [[text], [text]]
+    record("editor saves", 12)
+
+
 # -- open on one side, changed on the other ---------------------------------------------------------
 
 
