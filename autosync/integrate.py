@@ -89,7 +89,7 @@ class Integrator:
         theirs, standing = ours, dict[RelPath, Entry | None]()
         for snapshot in self.known() if changes else ():
             own = snapshot.device == self.name  # a state that stood here, which was edited since
-            if not own and relate(ours, snapshot) in (Order.BEFORE, Order.CONCURRENT):
+            if not own and relate(ours, snapshot) is Order.BEFORE:
                 wanted = {c.path: c.new for c in self.backend.changes(ours.tree, snapshot.tree)}
                 brought = {c.path: c.new for c in changes if c.path in wanted and wanted[c.path] == c.new}
                 if len(brought) > len(standing):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from autosync.core.events import AnnouncementsAsked
 from autosync.core.model import Kind, RelPath
 from autosync.simulation.invariants import check, settle
 from autosync.simulation.users import Users
@@ -47,3 +48,23 @@ def test_a_file_saved_again_while_a_killed_agent_is_off_does_not_clash_with_itse
         A: b"second\n",
         B: b"other\n",
     }
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_a_file_deleted_while_an_agent_killed_at_applying_is_off_stays_deleted(step: int) -> None:
+    world = World(1, devices=2)
+    users = Users(world)
+    world.clock.run(1)
+    one, two = world.devices
+    world.network.cut(one.number, two.number)
+    users.save(one, A, b"of one\n")
+    users.save(two, B, b"of two\n")
+    world.clock.run(1)
+    two.interrupt(step, lambda: world.kill_during(two, 1.0))
+    world.network.mend_all()
+    one.post(AnnouncementsAsked())
+    world.clock.run(0.5)
+    users.remove(two, B)
+    settle(world)
+    check(world, checked_out=False)
+    assert B not in one.copy.files
