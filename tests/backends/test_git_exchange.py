@@ -413,6 +413,22 @@ def test_a_store_that_cannot_serve_says_so(pair: Pair) -> None:
     assert caught.value.title == f"git pack-objects could not pack snapshot {snapshot.id}"
 
 
+def test_a_git_that_is_killed_while_it_is_asked_is_a_passing_failure(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = pair.one.snap({"a.txt": b"x\n"})
+    have = [git(pair.one.root, "rev-parse", "HEAD")] * 1000
+    killed = tmp_path / "bin/git"
+    killed.parent.mkdir()
+    killed.write_text("#!/bin/sh\nkill -KILL $$\n")
+    killed.chmod(0o755)
+    pair.one.served(snapshot.id, have)  # so that the processes that answer questions run
+    monkeypatch.setenv("PATH", f"{killed.parent}:{os.environ['PATH']}")
+    with pytest.raises(TransientError) as caught:
+        pair.one.served(snapshot.id, have)
+    assert caught.value.title == f"git pack-objects could not pack snapshot {snapshot.id}"
+
+
 def test_blemishes_of_old_histories_are_let_through(pair: Pair) -> None:
     one = pair.one
     tree = git(one.root, "rev-parse", "HEAD^{tree}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -118,7 +119,7 @@ class Exchange:
         known = [oid for oid in have[:_SERVED_HAVES] if self._repo.is_id(oid) and self._store.has_commit(CommitId(oid))]
         process = self._repo.store.start("pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q")
         try:
-            with cast(BinaryIO, process.stdin) as stdin:
+            with contextlib.suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as stdin:  # its end says more
                 stdin.write("".join([f"{want}\n", *(f"^{oid}\n" for oid in known)]).encode())
             stdout = cast(BinaryIO, process.stdout)
             while part := stdout.read(_CHUNK):
