@@ -15,7 +15,8 @@ from autosync.ports import Alone
 AGE = 2 * WEEK
 """Seconds for which everything is kept, referred to or not."""
 _STAMP = b"autosync-expired"
-_ROUNDS = 5
+_ROUNDS = 3
+"""Looks for what came meanwhile before the others are asked to wait for the last one."""
 
 
 class Expiry:
@@ -58,26 +59,27 @@ class Expiry:
         held = self._packs.objects(old)
         time = max(pack.time for pack in old)
         written: set[bytes] = set()
-        seen: frozenset[str] | None = None
-        for _ in range(_ROUNDS):
+        seen: frozenset[str] = frozenset()
+        for number in range(_ROUNDS):
             roots = self._roots(old, written)
-            if seen is not None and roots <= seen and self._delete(old, written, seen):
-                return
-            kept = self._reachable(roots - (seen or frozenset()), held)
+            if number and roots <= seen:
+                break
+            kept = self._reachable(roots - seen, held)
             if len(kept) == len(held) and len(old) == 1:
                 return
+            self._write(kept, time, written)
+            seen |= roots
+        with self._alone() as undisturbed:
+            if undisturbed:  # what came since is little: it is seen to while the others wait
+                self._write(self._reachable(self._roots(old, written) - seen, held), time, written)
+            names = {pack.name for pack in old}
+            self._packs.delete(names - written if undisturbed else written - names)
+
+    def _write(self, kept: Mapping[bytes, bytes], time: float, written: set[bytes]) -> None:
+        if kept:
             name = self._packs.write(request=b"".join(b"%s %s\n" % item for item in sorted(kept.items())), time=time)
             if name is not None:
                 written.add(name)
-            seen = roots | (seen or frozenset())
-
-    def _delete(self, old: Sequence[Pack], written: Collection[bytes], seen: frozenset[str]) -> bool:
-        """Delete the old packs unless something came that may need them; return whether that is done."""
-        with self._alone() as undisturbed:
-            if undisturbed and self._roots(old, written) <= seen:
-                self._packs.delete(pack.name for pack in old if pack.name not in written)
-                return True
-        return False
 
     def _roots(self, old: Sequence[Pack], written: Collection[bytes]) -> frozenset[str]:
         """Return the commits that our refs name or that lie in packs other than ``old`` and ``written``."""
@@ -99,6 +101,8 @@ class Expiry:
 
         It is what the snapshots among them are made of, and of public history what the user does not hold.
         """
+        if not roots:
+            return {}
         snapshots = {snapshot.id: snapshot for snapshot in self._store.load_many(map(SnapshotId, roots))}
         trees = {snapshot.tree for snapshot in snapshots.values()}
         bases = {s.base.commit for s in snapshots.values() if s.base.commit and self._store.has_commit(s.base.commit)}
