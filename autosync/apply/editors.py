@@ -34,7 +34,7 @@ def demand_closed(directory: int, name: bytes) -> None:
     (files.c, ``write_lockfile``), which have one form, the links of Emacs (filelock.c) and
     the lock files of LibreOffice (svl, ``LockFileCommon``).  A lock counts while its
     process runs here; one from another machine, or left by a crash, does not.
-    ``directory`` is a descriptor; a path without locks costs four access(2).
+    ``directory`` is a descriptor; a path without locks costs four access(2), or six if its name begins with a dot.
     """
     for lock in _locks(directory, name):
         holder = _read(directory, lock)
