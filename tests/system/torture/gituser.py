@@ -49,7 +49,10 @@ class GitUser(User):
         ]
 
     def finish(self) -> None:
+        """End with nothing staged: what is staged stays on its device, and shows in `git status` there only."""
+        self.kills = False
         self.tidy_up()
+        self.git("reset", "-q")
 
     # -- running git -------------------------------------------------------------------------
     def git(self, *arguments: str) -> bool:
