@@ -151,7 +151,9 @@ def _journal(content: bytes) -> bool:
             limbo.release(kept)
     finally:
         limbo.close()
-    return same(["canary", "private"], sorted(os.listdir(place)))
+    same(b"outside", (place / "canary").read_bytes())
+    # What a journal does not explain is put aside, never deleted.
+    return same(set(), set(os.listdir(place)) - {"canary", "private", "recovered"})
 
 
 def _journal_seeds() -> Sequence[bytes]:
@@ -164,7 +166,13 @@ def _journal_seeds() -> Sequence[bytes]:
     os.close(descriptor)
     text = '{"slot": "%d", "path": "a/b", "kind": %s, "oid": %s, "was": %s, "placed": %s}\n'
     first = text % (0, '"file"', f'"{"a" * 40}"', list(was or ()), "null")
-    return [first.encode(), (text % (1, "null", "null", list(was or ()), [1, 2, 3, 4]) + first).encode(), b"torn"]
+    begun = '{"slots": [%s]}\n' % first.strip()
+    return [
+        first.encode(),
+        (begun + first).encode(),
+        (text % (1, "null", "null", list(was or ()), [1, 2, 3, 4]) + first).encode(),
+        b"torn",
+    ]
 
 
 # -- from the network ---------------------------------------------------------------------------
