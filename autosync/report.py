@@ -58,7 +58,6 @@ def workspace_status(
         "mode": runner.settings.mode.value,
         "hub": status.hub,
         "unreadable": sorted(path.decode("utf-8", "backslashreplace") for path in runner.performer.unreadable),
-        "unreadable": sorted(path.decode("utf-8", "backslashreplace") for path in runner.performer.unreadable),
         "watch": dict(watch),
         "dropped": {**member.dropped, **runner.counts},
         "conflicts": [

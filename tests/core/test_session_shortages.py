@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from autosync.core import events as ev
-from autosync.core.commands import Fetch, Tell
+from autosync.core.commands import Tell
 from autosync.core.session import FAILED_MOST
+from autosync.core.sources import RETRY_MOST
 from tests.core.test_session import A, content, pair
 
 TITLE, HINT = "The disk / is full", "Make room there."
@@ -65,23 +66,16 @@ def test_a_folder_that_is_back_is_looked_at_whole() -> None:
 
 def test_a_fetch_is_tried_again_within_ten_seconds() -> None:
     world, one, two = pair()
-    world.run(1)
-    two.linked = False
     world.write(two, A, b"new\n")
-    world.run(1)
-    wanted = two.session.current
-    assert wanted is not None
-    for peer in one.session.peers.all():
-        peer.snapshot, peer.version, peer.here = wanted.id, wanted.version, None
-    for count in range(12):
-        one.session._fetching = None
-        commands = one.session.handle(ev.TimePassed(), world.now + 100.0 * count)
-        assert [c for c in commands if isinstance(c, Fetch)]
-        failed = ev.SnapshotFetched(wanted=wanted.id, source="peer", snapshot=None, reason=TITLE, hint=HINT)
-        while one.session._fetching is not None:
-            one.session.handle(failed, world.now + 100.0 * count)
-    (peer,) = one.session.peers.all()
-    assert 0 < peer.retry_at - (world.now + 1100.0) <= FAILED_MOST
+    world.run(5)
+    peers, current = one.session.peers, one.session.current
+    assert current is not None
+    for _ in range(12):
+        peers.failed(current.id, TITLE, 1000.0, most=FAILED_MOST)
+    (peer,) = peers.all()
+    assert peer.retry_at == 1000.0 + FAILED_MOST
+    peers.failed(current.id, TITLE, 1000.0)
+    assert peer.retry_at == 1000.0 + RETRY_MOST
 
 
 def test_an_apply_that_finds_no_room_halts_until_it_does() -> None:
