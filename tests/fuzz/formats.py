@@ -166,13 +166,9 @@ def _journal_seeds() -> Sequence[bytes]:
     os.close(descriptor)
     text = '{"slot": "%d", "path": "a/b", "kind": %s, "oid": %s, "was": %s, "placed": %s}\n'
     first = text % (0, '"file"', f'"{"a" * 40}"', list(was or ()), "null")
-    begun = '{"slots": [%s]}\n' % first.strip()
-    return [
-        first.encode(),
-        (begun + first).encode(),
-        (text % (1, "null", "null", list(was or ()), [1, 2, 3, 4]) + first).encode(),
-        b"torn",
-    ]
+    begun = f'{{"slots": [{first.strip()}]}}\n'
+    second = text % (1, "null", "null", list(was or ()), [1, 2, 3, 4])
+    return [first.encode(), (begun + first).encode(), (second + first).encode(), b"torn"]
 
 
 # -- from the network ---------------------------------------------------------------------------
