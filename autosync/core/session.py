@@ -70,7 +70,6 @@ class Session:
         self._root_gone: Halt | None = None
         self._failure: Halt | None = None
         self._shortages: dict[str, Halt] = {}
-        self._shortages: dict[str, Halt] = {}
         self.held: tuple[Held, ...] = ()
         self.last_sync: float | None = None
         self._debounce = Debouncer(settle=settings.settle, max_wait=settings.max_wait)
@@ -396,8 +395,6 @@ class Session:
         ev.PathsChanged: _paths_changed,
         ev.MetadataChanged: _metadata_changed,
         ev.RootVanished: _root_vanished,
-        ev.RootReturned: _root_returned,
-        ev.ShortageNoticed: _shortage_noticed,
         ev.RootReturned: _root_returned,
         ev.ShortageNoticed: _shortage_noticed,
         ev.Announced: _got_announcement,
