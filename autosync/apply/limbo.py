@@ -105,23 +105,24 @@ class Limbo:
                 slot=slot, path=operation.path, entry=operation.expected, was=NEVER, placed=placed, seen=NEVER, since=0
             )
             slots.append(_plain(intended))
-        self._write(batch, {"slots": slots}, sync=True)
-        sync_directory(os.path.join(self.directory, batch))
+        directory = os.path.join(self.directory, batch)
+        journal = os.path.join(directory, _JOURNAL)
+        file = os.open(journal + b".new", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _append(file, {"slots": slots})
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.rename(journal + b".new", journal)  # a journal that is there begins with a whole line
+        sync_directory(directory)
         sync_directory(self.directory)
 
     def note(self, kept: Kept) -> None:
         """Write down what is going to happen to a slot."""
-        self._write(_batch(kept.slot), _plain(kept), sync=False)
-
-    def _write(self, batch: bytes, line: Mapping[str, object], *, sync: bool) -> None:
-        journal = os.path.join(self.directory, batch, _JOURNAL)
+        journal = os.path.join(self.directory, _batch(kept.slot), _JOURNAL)
         file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            content = memoryview(json.dumps(line).encode() + b"\n")
-            while content:
-                content = content[os.write(file, content) :]
-            if sync:
-                os.fsync(file)
+            _append(file, _plain(kept))
         finally:
             os.close(file)
 
@@ -218,6 +219,12 @@ class Limbo:
                 slots = cast(list[dict[str, object]], said["slots"]) if "slots" in said else [said]
                 last.update({kept.slot: kept for kept in [_parse(batch, slot) for slot in slots]})
         return [*last.values()]
+
+
+def _append(file: int, line: Mapping[str, object]) -> None:
+    content = memoryview(json.dumps(line).encode() + b"\n")
+    while content:  # a disk that fills up takes a part
+        content = content[os.write(file, content) :]
 
 
 def _plain(kept: Kept) -> Mapping[str, object]:

@@ -16,7 +16,7 @@ from autosync.core.model import Change, Entry, Kind, ObjectId, RelPath
 from autosync.core.operations import operations
 from autosync.errors import AutosyncError
 from autosync.ports import Applied, Operation, Standing
-from tests.edges.faults import Around, install, rest
+from tests.edges.faults import Around, Watched, install, rest
 
 Files = dict[str, tuple[Kind, bytes]]
 _LONG_AGO = 1_700_000_000
@@ -68,9 +68,16 @@ class PlainScene:
         template = self.directory / "template"
         if not template.exists():
             (template / ".git" / "autosync").mkdir(parents=True)
-            _write(template, {**BEFORE, "edited": (Kind.FILE, EDIT)})
+            write(template, {**BEFORE, "edited": (Kind.FILE, EDIT)})
         shutil.copytree(template, root, symlinks=True)
         return root
+
+    def calls(self) -> list[str]:
+        """Return the names of the calls that the job makes undisturbed; only for a child."""
+        watched = Watched()
+        ended = self.job(self.fresh(0), watched)
+        assert not isinstance(ended, str), ended
+        return [name for name, _ in watched.calls]
 
     def job(self, root: Path, around: Around) -> Applied | str:
         """Apply the change with ``around`` about every call; return what came of it, or the title of its error.
@@ -138,6 +145,8 @@ class _Copy:
     def __init__(self, root: Path, renames: Renames | None) -> None:
         self._root = os.fsencode(root)
         self._contents: dict[str, bytes] = {}
+        for kind, content in (*BEFORE.values(), *AFTER.values()):
+            self.entry(content, kind)
         self.tree = WorkingTree(
             self._root,
             os.path.join(self._root, b".git/autosync"),
@@ -179,6 +188,52 @@ class _Copy:
                     file.write(self._contents[entry.oid])
 
 
+LATE = b"written by somebody who had the file open all the while\n"
+
+
+@dataclass(slots=True, kw_only=True)
+class LateScene(PlainScene):
+    """The change has been made; then one of the replaced files was written to, and the agent starts again."""
+
+    def fresh(self, number: int) -> Path:
+        """Return the working copy number ``number`` with the late save in its limbo."""
+        root = PlainScene.fresh(self, number)
+        copy = self._open(root)
+        with open(root / "replaced", "r+b") as writer:
+            copy.tree.apply(_change(copy, BEFORE, AFTER))
+            writer.write(LATE)
+        copy.tree.close()
+        return root
+
+    def _apply(self, root: Path) -> Applied:
+        copy = self._open(root)
+        try:
+            for _ in range(3):
+                copy.tree.sweep()
+        finally:
+            copy.tree.close()
+        return Applied(done={}, refused={})
+
+    def wrong(self, root: Path) -> str | None:
+        """Return whether the late save is gone, in words."""
+        held = _all_bytes(root)
+        if not any(content.startswith(LATE) for content in held):
+            return "what was saved late is gone"
+        return None if EDIT in held else "what the user saved is gone"
+
+    def finish(self, root: Path) -> str | None:
+        """Go on undisturbed; return in what the end is not as wanted."""
+        copy = self._open(root)
+        while copy.tree.keeps():
+            copy.tree.sweep()
+        copy.tree.close()
+        kind, content = standing(root)["replaced"]
+        if kind is not Kind.FILE or not content.startswith(LATE):
+            return f"the late save does not stand: {content[:80]!r}"
+        left = os.listdir(root / ".git/autosync/limbo")
+        return f"left in the limbo: {left}" if left else None
+
+
 def standing(root: Path) -> Files:
     """Return what stands in a working copy."""
     found: Files = {}
@@ -212,7 +267,7 @@ def _change(copy: _Copy, old: Files, new: Files) -> tuple[Operation, ...]:
     return operations(changes)
 
 
-def _write(root: Path, files: Files) -> None:
+def write(root: Path, files: Files) -> None:
     for name, (kind, content) in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

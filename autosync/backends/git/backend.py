@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ from autosync.backends.git.snapshots import Snapshots
 from autosync.backends.git.staging import Staging
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
+from autosync.causes import shortage_of
 from autosync.core.model import (
     Base,
     Change,
@@ -31,6 +33,7 @@ from autosync.core.model import (
     Version,
     WorkspaceId,
 )
+from autosync.errors import NotAWorkingCopy
 from autosync.ports import Alone, Hold, Reading, Standing, hold_nothing, undisturbed
 
 
@@ -47,7 +50,13 @@ def open_git(
     ``remote`` is the name or URL of the hub, ``ignore`` further patterns in the form of
     gitignore(5).  Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
     """
-    return GitBackend(open_repository(path), workspace=workspace, remote=remote, hub_prefix=hub_prefix, ignore=ignore)
+    try:
+        repo = open_repository(path)
+        return GitBackend(repo, workspace=workspace, remote=remote, hub_prefix=hub_prefix, ignore=ignore)
+    except OSError as error:
+        raise shortage_of(error, path) or NotAWorkingCopy(
+            f"{os.fsdecode(path)} cannot be opened: {error}", hint="Make `git status` work in that folder first."
+        ) from error
 
 
 class GitBackend:
@@ -222,6 +231,7 @@ class GitBackend:
     def recover(self) -> None:
         """Undo or finish what a killed agent left half done."""
         self._landing.recover()
+        self._maintenance.drop_stale_files()
 
     # -- exchange: may be called from any thread ------------------------------------------------
     def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:

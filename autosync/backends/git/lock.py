@@ -49,11 +49,14 @@ class IndexLock:
         return os.path.lexists(self._path) and not self.is_ours()
 
     def is_ours(self) -> bool:
-        """Return whether the lock exists and was made by us."""
+        """Return whether the lock exists and was made by us.
+
+        Raises :class:`OSError` if that cannot be told: taken for the user's it would stay for ever.
+        """
         try:
             with open(self._path, "rb") as file:
                 content = file.read(1024)
-        except OSError:
+        except (FileNotFoundError, IsADirectoryError):
             return False
         return content != b"" and content == _token(self._read())
 

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import stat
 import time
 from collections.abc import Callable, Collection, Sequence
 
@@ -23,8 +22,8 @@ PACKS = 200
 """Packs in the store before they are rolled up."""
 _LOCK = b"autosync-tidy.lock"
 _PINS = "refs/autosync/pins/"
-_STALE = 24 * 3600.0
-"""Seconds after which a temporary file belongs to a process that is gone."""
+_STALE = 600.0
+"""Seconds without a write after which a temporary file belongs to a process that is gone."""
 
 
 class Maintenance:
@@ -83,7 +82,7 @@ class Maintenance:
         with alone() as nobody_writes:
             # A clock that was set ahead makes a file that is being written look as old as one left behind.
             if nobody_writes:
-                self._drop_stale_files()
+                self.drop_stale_files()
         self._packs.roll_up(most=1 if thorough else PACKS, now=self._clock())
         tips, ours = self._tips(), self._packs.objects(self._packs.list())
         for base in self._bases():
@@ -124,17 +123,27 @@ class Maintenance:
             bases = {s.base.commit for s in self._store.load_many(pinned) if s.base.commit is not None}
         return [base for base in bases if self._store.has_commit(base)]
 
-    def _drop_stale_files(self) -> None:
+    def drop_stale_files(self) -> None:
+        """Delete what killed processes have left of packs and transfers that never became whole.
+
+        Nobody has written to it for :data:`_STALE`; a transfer that is under way is never
+        silent for that long.
+        """
         objects = os.path.join(self._repo.store_dir, b"objects")
         for directory, prefix in ((objects, PREFIX), (os.path.join(objects, b"pack"), b"tmp_")):
             for entry in list(os.scandir(directory)):
                 if not entry.name.startswith(prefix):
                     continue
                 with contextlib.suppress(FileNotFoundError):
-                    state = entry.stat(follow_symlinks=False)
-                    if self._clock() - state.st_mtime < _STALE:
+                    if self._clock() - _last_written(entry.path) < _STALE:
                         continue
-                    if stat.S_ISDIR(state.st_mode):
+                    if entry.is_dir(follow_symlinks=False):
                         shutil.rmtree(entry.path)
                     else:
                         os.unlink(entry.path)
+
+
+def _last_written(path: bytes) -> float:
+    """Return when a file, or anything in a directory, was written to last; in seconds since the epoch."""
+    inside = [os.path.join(directory, name) for directory, _, names in os.walk(path) for name in names]
+    return max(os.lstat(name).st_mtime for name in (path, *inside))

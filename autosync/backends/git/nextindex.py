@@ -22,6 +22,7 @@ SETTINGS = (
     "core.safecrlf=false",
     "core.filesRefLockTimeout=0",
     "core.packedRefsTimeout=0",
+    "core.fsync=committed,index,reference",  # else a power cut leaves an empty index, or a branch without its commit
 )
 """For commands that act on what is the user's: no hook of his runs, and no lock of his is waited for."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from autosync.backends.git.repository import Repository
 from autosync.core.model import SnapshotId
 from autosync.core.retention import is_keeping, kept_by
+from autosync.durable import sync_directory
 from autosync.errors import Busy
 
 _PIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
@@ -80,16 +81,22 @@ class Pins:
         """Let ``name`` stand for ``snapshot``.  Raises :class:`Busy`."""
         path = self._path(name)
         with self._moving:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            lock = self._lock(path)
+            try:
+                lock = self._lock(path)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                lock = self._lock(path)
             try:
                 with os.fdopen(lock, "wb") as file:
                     file.write(snapshot.encode("ascii") + b"\n")
                     file.flush()
                     os.fsync(file.fileno())
                 os.rename(path + b".lock", path)
+                if not is_keeping(name):  # what is announced next must not be numbered once more after a power cut
+                    sync_directory(os.path.dirname(path))
             except BaseException:  # a full disk: the lock would bar every later attempt
-                os.unlink(path + b".lock")
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path + b".lock")
                 raise
 
     def unpin(self, name: str) -> None:
@@ -172,12 +179,8 @@ class Pins:
             file.flush()
             os.fsync(file.fileno())
         os.rename(self._packed + b".lock", self._packed)
-        directory = os.open(self._repo.store_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            # The files are deleted next: their names must not be gone before the new one is there.
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        # The files are deleted next: their names must not be gone before the new one is there.
+        sync_directory(self._repo.store_dir)
 
     @contextlib.contextmanager
     def _packed_lock(self) -> Iterator[int]:
