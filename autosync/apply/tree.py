@@ -15,6 +15,7 @@ from autosync.apply.parents import Parents
 from autosync.apply.rename import Renames, probe
 from autosync.apply.rescue import Rescue
 from autosync.apply.swap import Swapper
+from autosync.causes import shortage_of
 from autosync.core.model import RelPath, parent_directories
 from autosync.durable import sync_directories
 from autosync.errors import TransientError
@@ -76,8 +77,7 @@ class WorkingTree:
         its new state is left alone and named with the reason, and so are all that come
         after a full disk.  On return what was done survives a power cut: HEAD and the recorded
         state, which come next, must never be newer than the files.  Raises
-        :class:`TransientError` if the root cannot be opened, and :class:`OSError` if the disk
-        cannot be waited for.
+        :class:`AutosyncError` if the root cannot be opened or the disk cannot be waited for.
         """
         parents = Parents(self._root)
         try:
@@ -85,7 +85,13 @@ class WorkingTree:
         finally:
             parents.close()
         above = {directory for path in applied.done for directory in parent_directories(path)}
-        sync_directories({os.path.join(self._root, directory) for directory in (b"", *above)}, self._root)
+        try:
+            sync_directories({os.path.join(self._root, directory) for directory in (b"", *above)}, self._root)
+        except OSError as error:
+            raise shortage_of(error, self._root) or TransientError(
+                f"What was brought to {os.fsdecode(self._root)} cannot be forced to the disk: {error.strerror}",
+                hint="It stands there, and is looked at again by itself.",
+            ) from error
         return applied
 
     def sweep(self) -> frozenset[RelPath]:

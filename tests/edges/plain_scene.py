@@ -227,9 +227,9 @@ class LateScene(PlainScene):
         while copy.tree.keeps():
             copy.tree.sweep()
         copy.tree.close()
-        kind, content = standing(root)["replaced"]
-        if kind is not Kind.FILE or not content.startswith(LATE):
-            return f"the late save does not stand: {content[:80]!r}"
+        # As the file itself, or beside it if it could not be told whether that still was ours.
+        if not any(kind is Kind.FILE and content.startswith(LATE) for kind, content in standing(root).values()):
+            return f"the late save does not stand: {sorted(standing(root))}"
         left = os.listdir(root / ".git/autosync/limbo")
         return f"left in the limbo: {left}" if left else None
 
