@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Collection, Sequence
 
 from autosync.backends.git.bringing import bring, brought, let_go_of_all
@@ -14,6 +13,7 @@ from autosync.backends.git.lock import IndexLock
 from autosync.backends.git.nextindex import SETTINGS, NextIndex
 from autosync.backends.git.objects import slot_of
 from autosync.backends.git.processes import running_command
+from autosync.backends.git.refmove import RefMove
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Base, CommitId, RelPath, TreeId
@@ -138,44 +138,32 @@ class Landing:
         if not message.startswith(_PREFIX):
             message = _PREFIX + message
         self._check(old, new)
-        with contextlib.ExitStack() as ending:
-            mover = self._mover(old, new, message)
-            ending.callback(_end, mover)
-            with self._lock.held(old, new):
-                self._check_again(old)
-                self._index.raise_if_outdated()
-                try:
-                    self._move_refs(mover, old, new, message)
-                except GitFailed as failure:
-                    raise Busy(
-                        f"git could not move {new.branch or 'HEAD'}: {failure.stderr}",
-                        hint="It is tried again by itself.",
-                    ) from failure
-                self._index.put_in_place()
+        with self._ref_move(old, new, message) as move, self._lock.held(old, new):
+            self._check_again(old)
+            self._index.raise_if_outdated()
+            try:
+                if move is not None:
+                    move.commit()
+                if new.branch is not None and new.branch != old.branch:  # a kill before it: the branch is only ahead
+                    self._git.run("symbolic-ref", "-m", message, "HEAD", new.branch)
+            except GitFailed as failure:
+                raise _unmoved(new, failure) from failure
+            self._index.put_in_place()
 
-    def _mover(self, old: Base, new: Base, message: str) -> subprocess.Popen[bytes] | None:
-        """Return a git that moves a ref as soon as it is told which; ``None`` if none has to move."""
-        options = ("--no-deref",) if new.branch is None else ()
-        if new.branch is not None and self._before(old, new) == new.commit:
-            return None
-        return self._git.start("update-ref", *options, "-m", message, "--stdin", stderr=subprocess.PIPE)
-
-    def _before(self, old: Base, new: Base) -> CommitId | None:
-        """Return where the branch of ``new`` is."""
-        return old.commit if new.branch in (None, old.branch) else self._head.tip(new.branch)
-
-    def _move_refs(self, mover: subprocess.Popen[bytes] | None, old: Base, new: Base, message: str) -> None:
-        """Move the branch by compare-and-swap, then HEAD; a kill in between leaves a branch that is only ahead."""
-        if mover is not None:
-            before = self._before(old, new) or "0" * self._repo.hex_digits
-            order = f"update {new.branch or 'HEAD'} {new.commit} {before}\n"
-            if new.commit is None:
-                order = f"delete {new.branch} {before}\n"
-            _, errors = mover.communicate(os.fsencode(order))
-            if mover.returncode:
-                raise GitFailed(["update-ref"], mover.returncode, errors)
-        if new.branch is not None and new.branch != old.branch:
-            self._git.run("symbolic-ref", "-m", message, "HEAD", new.branch)
+    def _ref_move(self, old: Base, new: Base, message: str) -> contextlib.AbstractContextManager[RefMove | None]:
+        """Return the locked ref on its way to ``new``; nothing if none has to move."""
+        before = old.commit if new.branch in (None, old.branch) else self._head.tip(new.branch)
+        if new.branch is not None and before == new.commit:
+            return contextlib.nullcontext()
+        options = ("-m", message) if new.branch is not None else ("--no-deref", "-m", message)
+        was = before or "0" * self._repo.hex_digits
+        order = (
+            f"delete {new.branch} {was}" if new.commit is None else f"update {new.branch or 'HEAD'} {new.commit} {was}"
+        )
+        try:
+            return RefMove(self._git, *options, order=order)
+        except GitFailed as failure:
+            raise _unmoved(new, failure) from failure
 
     # -- preconditions ---------------------------------------------------------------------
     def _check(self, old: Base, new: Base) -> None:
@@ -248,10 +236,8 @@ class Landing:
         return CommitId(made.decode().strip())
 
 
-def _end(mover: subprocess.Popen[bytes] | None) -> None:
-    """End a git that was not told anything; it does nothing then."""
-    if mover is not None and mover.returncode is None:
-        mover.communicate()
+def _unmoved(new: Base, failure: GitFailed) -> Busy:
+    return Busy(f"git could not move {new.branch or 'HEAD'}: {failure.stderr}", hint="It is tried again by itself.")
 
 
 def _short(branch: str) -> str:
