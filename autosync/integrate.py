@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from time import time
 
@@ -13,6 +13,7 @@ from autosync.core.events import AncestorMissing, BranchesDiverged, Integrated
 from autosync.core.lineage import is_whole, nearest_common, with_contained
 from autosync.core.model import (
     Base,
+    Change,
     DeviceId,
     Entry,
     Order,
@@ -20,6 +21,7 @@ from autosync.core.model import (
     Snapshot,
     SnapshotId,
     TreeId,
+    parent_directories,
     relate,
 )
 from autosync.core.plan import Conflict, Labels, Side, merge_trees, operations
@@ -241,7 +243,9 @@ class Integrator:
         self.still_there()
         if reading.tree == ours.tree or reading.base != ours.base or reading.torn:
             return None
-        return self._record(attempt, reading.tree)
+        changes = self.backend.changes(ours.tree, reading.tree)
+        edits = _at(attempt.refused, changes)
+        return self._record(attempt, self.backend.splice(ours.tree, edits)) if edits else None
 
     def _incomplete(self, attempt: _Attempt) -> Integrated:
         ours = attempt.ours
@@ -298,6 +302,16 @@ class _Attempt:
     def first_of(self, unknown: Sequence[SnapshotId]) -> SnapshotId | None:
         """Return the first of ``unknown`` that somebody may have."""
         return next((i for i in unknown if i not in self.without), None)
+
+
+def _at(refused: Collection[RelPath], changes: Sequence[Change]) -> dict[RelPath, Entry | None]:
+    """Return those of ``changes`` that can be why ``refused`` paths were.
+
+    A reading may be wider: of a directory that is gone it tells all that was in it.
+    """
+    above = {up for path in refused for up in parent_directories(path)}
+    where = {*refused, *(c.path for c in changes if c.new is not None and c.path in above)}
+    return {c.path: c.new for c in changes if c.path in where or any(up in where for up in parent_directories(c.path))}
 
 
 def is_occupied(backend: Backend, tree: TreeId, path: RelPath) -> bool:
