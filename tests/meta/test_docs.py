@@ -119,3 +119,25 @@ def test_every_command_and_option_explains_itself() -> None:
             assert command.epilog.startswith(f"Example: autosync {name}")
             for parameter in command.params:
                 assert not isinstance(parameter, click.Option) or parameter.help, f"{name} {parameter.name}"
+
+
+def test_the_tests_that_documents_name_exist() -> None:
+    named = [
+        (document.name, *match)
+        for document in DOCUMENTS
+        for match in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", document.read_text(encoding="utf-8"))
+    ]
+    assert len(named) > 20
+    for document, file, function in named:
+        path = ROOT / file
+        assert path.is_file(), f"{document}: {file}"
+        if function:
+            assert re.search(rf"^(?:async )?def {function}\(", path.read_text(encoding="utf-8"), re.MULTILINE), (
+                f"{document}: {file}::{function}"
+            )
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
