@@ -48,6 +48,8 @@ class Kept:
     since: float
     held: bool = False
     """Some process had it open for writing when it came here; none can open it later."""
+    late: bool = False
+    """What is about to be placed is a late save, which exists nowhere else."""
 
 
 class Limbo:
@@ -196,7 +198,11 @@ class Limbo:
         if found is None and aside is not None:  # a stepwise exchange was cut off before its last step
             os.rename(kept.slot + ASIDE, kept.slot, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
             found, aside = aside, None
-        if found is not None and (kept.placed is None or found[0] != kept.placed[0]):
+        if kept.late and found is not None and kept.placed is not None and found[0] == kept.placed[0]:
+            # Cut off before it changed places with what we had put there: still to be brought back.
+            kept.entry, kept.placed, kept.was, kept.late = None, kept.was, NEVER, False
+            self._take(kept)
+        elif found is not None and (kept.placed is None or found[0] != kept.placed[0]):
             self._take(kept)
         elif aside is not None:  # ... or before its second: the old file has to go back
             kept.slot += ASIDE
@@ -235,6 +241,7 @@ def _plain(kept: Kept) -> Mapping[str, object]:
         "oid": kept.entry.oid if kept.entry else None,
         "was": kept.was,
         "placed": kept.placed,
+        "late": kept.late,
     }
 
 
@@ -252,6 +259,7 @@ def _parse(batch: bytes, line: dict[str, object]) -> Kept:
         placed=None if placed is None else _signature(placed),
         seen=was,
         since=monotonic(),
+        late=line.get("late") is True,
     )
 
 

@@ -61,7 +61,7 @@ class Swapper:
 
         Raises :class:`Obstacle` if it has not.
         """
-        kept.placed = self._content(kept)
+        kept.placed, kept.late = self._content(kept), new is None
         self._limbo.note(kept)
         try:
             self._renames.exchange(self._limbo.descriptor, kept.slot, parent, name)
