@@ -648,6 +648,50 @@ def test_a_kill_at_any_moment_is_repaired(laptop: Device, desktop: Device) -> No
     assert states == {False, True}
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("main", "main"),
+        ("main", "topic"),
+        ("main", "--detach"),
+        ("--detach", "main"),
+        ("--detach", "--detach"),
+    ],
+)
+def test_an_index_that_cannot_be_written_takes_the_refs_back(
+    laptop: Device, desktop: Device, before: str, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if before == "--detach":
+        desktop.git("checkout", "-q", "--detach")
+    if after != "main":
+        laptop.git("checkout", "-q", *(("-b", after) if after == "topic" else (after,)))
+    put(laptop.root, "a.txt", b"two\n")
+    commit_all(laptop.root, "two")
+    new = laptop.landing.base()
+    assert new.commit is not None
+    desktop.receive(laptop, new.commit)
+    desktop.take_files(new.commit)
+    old = desktop.landing.base()
+    staged = desktop.git("ls-files", "--stage")
+    replace = os.replace
+
+    def fail_for_the_index(source: bytes, target: bytes) -> None:
+        if os.fsencode(target).endswith(b"/.git/index"):
+            raise OSError(5, "Input/output error", target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_for_the_index)
+    with pytest.raises(OSError, match="Input/output"):
+        desktop.landing.land(old, new, message="as on laptop")
+    monkeypatch.undo()
+    assert desktop.landing.base() == old == base_of(desktop.root)
+    assert desktop.git("ls-files", "--stage") == staged
+    assert not list(Path(os.fsdecode(desktop.repo.git_dir)).rglob("*.lock"))
+    desktop.landing.land(old, new, message="as on laptop")
+    assert desktop.landing.base() == new
+    assert desktop.status() == ""
+
+
 def test_recover_leaves_the_users_lock_and_removes_ours(desktop: Device) -> None:
     old = desktop.landing.base()
     lock = desktop.repo.git_dir + b"/index.lock"

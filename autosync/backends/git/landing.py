@@ -148,7 +148,24 @@ class Landing:
                     self._git.run("symbolic-ref", "-m", message, "HEAD", new.branch)
             except GitFailed as failure:
                 raise _unmoved(new, failure) from failure
-            self._index.put_in_place()
+            try:
+                self._index.put_in_place()
+            except OSError:
+                # On the new base the old index would look like a staged way back.
+                with contextlib.suppress(GitFailed, OSError):
+                    self._move_back(old, new)
+                raise
+
+    def _move_back(self, old: Base, new: Base) -> None:
+        message = _PREFIX + "back, for the index could not be written"
+        if old.branch is None:
+            self._git.run("update-ref", "--no-deref", "-m", message, "HEAD", str(old.commit))
+        elif new.branch != old.branch:
+            self._git.run("symbolic-ref", "-m", message, "HEAD", old.branch)
+        elif old.commit is None:
+            self._git.run("update-ref", "-d", old.branch, str(new.commit))
+        else:
+            self._git.run("update-ref", "-m", message, old.branch, old.commit, str(new.commit))
 
     def _ref_move(self, old: Base, new: Base, message: str) -> contextlib.AbstractContextManager[RefMove | None]:
         """Return the locked ref on its way to ``new``; nothing if none has to move."""
