@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_DOUBLINGS = 60
+"""More make every wait longer than any limit, and in the end longer than a float can tell."""
+
+
+def wait_after(failures: int, first: float, most: float) -> float:
+    """Return the seconds to wait: ``first``, doubled with each of ``failures`` (0 or more) before, at most ``most``."""
+    return min(most, first * (1 << min(failures, _DOUBLINGS)))
+
 
 @dataclass(slots=True)
 class Retry:
@@ -17,7 +25,7 @@ class Retry:
 
     def again(self, now: float, reason: str) -> None:
         """Take note of a failure; the next attempt is due at :attr:`at`."""
-        self.at = now + min(self.most, self.first * 2**self.count)
+        self.at = now + wait_after(self.count, self.first, self.most)
         self.count += 1
         self.reason = reason
 

@@ -8,6 +8,7 @@ from autosync.core.announcement import MAX_DEVICES
 from autosync.core.commands import Source, SourceKind
 from autosync.core.events import Announced, Announcement
 from autosync.core.model import Base, CommitId, DeviceId, Order, Snapshot, SnapshotId, TreeId, Version, relate
+from autosync.core.retry import wait_after
 
 HELLO = "hello"
 """The state in the first announcement after a channel came up: whoever is there answers with his own."""
@@ -124,7 +125,7 @@ class Peers:
                 peer.misses += 1
                 peer.failures += 1
                 peer.reason = reason
-                peer.retry_at = now + min(most, RETRY_FIRST * 2 ** (peer.failures - 1))
+                peer.retry_at = now + wait_after(peer.failures - 1, RETRY_FIRST, most)
 
     def highest(self, device: DeviceId) -> int:
         """Return the greatest counter of ``device`` in any peer's version."""
