@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -15,17 +16,17 @@ from autosync.answers import Answers
 from autosync.broadcast import Broadcaster, Membership
 from autosync.channels.lan import LanChannel
 from autosync.channels.xmpp import XmppChannel, XmppSettings
-from autosync.config import Config, XmppConfig, fetch_password
+from autosync.config import Config, PathConfig, XmppConfig, fetch_password, with_overrides
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
 from autosync.core.commands import Announce
-from autosync.core.events import Announcement
+from autosync.core.events import Announcement, AnnouncementsAsked
 from autosync.core.model import DeviceId, SnapshotId
-from autosync.errors import AutosyncError, Unreachable
+from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unreachable
 from autosync.link import Links, load_or_create_identity
 from autosync.runner import Activity, Runner
 from autosync.store import StateDirectory
-from autosync.workspace import Workspace, WorkspaceOpener
+from autosync.workspace import LOOK_EVERY, Workspace, WorkspaceOpener, was_here
 
 log = logging.getLogger(__name__)
 
@@ -51,18 +52,23 @@ class Agent:
         self._broadcaster.addresses = self._links.addresses
         self._broadcaster.learned = self._learn
         self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
-        self._answers = Answers(config.device, self._broadcaster, self._links, self.workspaces)
+        self._absent: dict[str, AutosyncError] = {}
+        """Paths that are waited for, and why they cannot be opened."""
+        self._answers = Answers(config, self._broadcaster, self._links, self.workspaces, self._absent)
 
     # -- life --------------------------------------------------------------------------------
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set.  Raises :class:`AutosyncError` if the start fails."""
         async with AsyncExitStack() as stack:
             stack.callback(self._network.shutdown, wait=False, cancel_futures=True)
-            loop = asyncio.get_running_loop()
             for path in self.config.paths:
-                workspace = await loop.run_in_executor(self._network, self._opener.open, path, self._network)
-                self.workspaces.append(workspace)
-                stack.callback(workspace.close)
+                try:
+                    self.workspaces.append(await self._open(path, stack))
+                except AutosyncError as error:
+                    if not _may_come(error) or not was_here(self.config, path):
+                        raise
+                    log.warning("%s is waited for: %s. %s", path.workspace, error.title, error.hint)
+                    self._absent[path.path] = error
             # Working copies first: what the channels then deliver finds sessions that listen.
             for workspace in self.workspaces:
                 await self._start_workspace(workspace, stack)
@@ -72,13 +78,44 @@ class Agent:
             stack.push_async_callback(control.stop)
             kept = ", ".join(path.workspace for path in self.config.paths)
             log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
-            await stop.wait()
+            await self._await_absent(stop, stack)
             try:
                 await self._broadcaster.say_farewell()
                 for workspace in self.workspaces:
                     self._broadcaster.save(workspace.member)
             except AutosyncError as error:  # nothing hangs on it: the next start asks everybody
                 log.warning("the end was not written down: %s", error)
+
+    async def _open(self, path: PathConfig, stack: AsyncExitStack) -> Workspace:
+        loop = asyncio.get_running_loop()
+        workspace = await loop.run_in_executor(self._network, self._opener.open, path, self._network)
+        stack.callback(workspace.close)
+        return workspace
+
+    async def _await_absent(self, stop: asyncio.Event, stack: AsyncExitStack) -> None:
+        """Return when ``stop`` is set; until then take up what was missing at the start and has come."""
+        while self._absent and not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK_EVERY)
+            for path in [p for p in self.config.paths if p.path in self._absent and not stop.is_set()]:
+                try:
+                    await self._take_up(with_overrides(path, self.config.source), stack)
+                except AutosyncError as error:
+                    self._absent[path.path] = error
+                else:
+                    del self._absent[path.path]
+                    log.info("%s has come", path.workspace)
+        await stop.wait()
+
+    async def _take_up(self, path: PathConfig, stack: AsyncExitStack) -> None:
+        async with AsyncExitStack() as own:
+            workspace = await self._open(path, own)
+            await self._start_workspace(workspace, own)
+            stack.push_async_callback(own.pop_all().aclose)
+        self.workspaces.append(workspace)
+        if self.config.listen is not None:
+            self._links.add(_Served(self, workspace))
+        workspace.runner.post(AnnouncementsAsked())
 
     async def _start_channels(self, stack: AsyncExitStack) -> None:
         channels: list[LanChannel | XmppChannel] = []
@@ -145,6 +182,11 @@ class _Served:
 
     def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
         self._workspace.backend.serve(want, have, out)
+
+
+def _may_come(error: AutosyncError) -> bool:
+    """Return whether a working copy that cannot be opened may come: its disk may not be mounted, or full."""
+    return isinstance(error, TransientError | NotAWorkingCopy)
 
 
 def xmpp_settings(xmpp: XmppConfig, config: Config) -> XmppSettings:

@@ -6,17 +6,18 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from autosync.broadcast import Broadcaster
+from autosync.config import Config, PathConfig
 from autosync.conflictanswers import list_conflicts, resolve_conflict
 from autosync.core import events as ev
 from autosync.errors import AutosyncError
 from autosync.explaining import Explaining
 from autosync.link import Links
-from autosync.report import agent_status, is_reachable, tidied, workspace_status
+from autosync.report import absent_status, agent_status, is_reachable, tidied, workspace_status
 from autosync.runner import Activity
 from autosync.workspace import Workspace
 
@@ -29,11 +30,19 @@ FIRST_PEER = 5.0
 class Answers:
     """The commands of the control socket.
 
-    ``name`` is this device's; ``workspaces`` may grow after construction.
+    ``workspaces`` and ``absent``, the paths that are waited for, may change after construction.
     """
 
-    def __init__(self, name: str, broadcaster: Broadcaster, links: Links, workspaces: Sequence[Workspace]) -> None:
-        self._name = name
+    def __init__(
+        self,
+        config: Config,
+        broadcaster: Broadcaster,
+        links: Links,
+        workspaces: Sequence[Workspace],
+        absent: Mapping[str, AutosyncError],
+    ) -> None:
+        self._config = config
+        self._absent = absent
         self._broadcaster = broadcaster
         self._links = links
         self._workspaces = workspaces
@@ -71,7 +80,7 @@ class Answers:
 
     async def _status(self, _arguments: dict[str, Any]) -> dict[str, Any]:
         status = agent_status(
-            device=self._name,
+            device=self._config.device,
             started_at=self._started_at,
             channels=[c.status() for c in self._broadcaster.channels],
         )
@@ -87,6 +96,7 @@ class Answers:
             )
             for w in self._workspaces
         ]
+        status["workspaces"] += [absent_status(p, self._absent[p.path]) for p in self._missing(None)]
         return status
 
     async def _sync(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -99,6 +109,7 @@ class Answers:
         results = await asyncio.gather(*(self._wait_for_peers(w, timeout) for w in chosen))
         waiting = sorted({name for _, names in results for name in names})
         details = [detail for detail, _ in results if detail]
+        details += [f"{p.workspace}: {self._absent[p.path].title}" for p in self._missing(arguments.get("path"))]
         return {"synced": not waiting and not details, "waiting": waiting, "detail": "; ".join(details)}
 
     async def _wait_for_peers(self, workspace: Workspace, patience: float) -> tuple[str, list[str]]:
@@ -111,7 +122,7 @@ class Answers:
         if not self._is_in_sync(workspace):
             halt = runner.session.halt
             detail = f"{runner.workspace}: {halt.title}" if halt else ""
-            return detail, self._unconfirmed(workspace) or [self._name]
+            return detail, self._unconfirmed(workspace) or [self._config.device]
         if not has_peer and not self._reachable(workspace) and not runner.session.settings.hub:
             return f"{runner.workspace}: no other device can be reached, so nothing was exchanged", []
         return "", []
@@ -179,10 +190,16 @@ class Answers:
         path = arguments.get("path")
         chosen = [w for w in self._workspaces if path in (None, w.config.path)]
         if not chosen and path is not None:
+            if path in self._absent:
+                raise self._absent[path]
             raise AutosyncError(
                 f"The running agent does not keep {path}", hint="Restart the agent after adding a path to its config."
             )
         return chosen
+
+    def _missing(self, path: object) -> list[PathConfig]:
+        """Return the working copies that are waited for, of all or of the one at ``path``."""
+        return [p for p in self._config.paths if p.path in self._absent and path in (None, p.path)]
 
     def _linked(self, workspace: Workspace) -> dict[str, str]:
         peers = self._links.peers(workspace.member.key.id)

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from autosync.broadcast import Membership
+from autosync.config import PathConfig
 from autosync.core.brakes import Held
 from autosync.core.model import Order, Snapshot
 from autosync.core.settings import SessionStatus
 from autosync.core.sources import Peer
+from autosync.errors import AutosyncError
 from autosync.history import Tidied
 from autosync.ports import ChannelStatus
 
@@ -89,6 +91,26 @@ def tidied(name: str, path: str, result: Tidied, shared: int) -> dict[str, Any]:
         "oldest": iso(None if result.oldest is None else float(result.oldest)),
         "quota": result.quota,
         "over-quota": result.quota is not None and (result.bytes_after or result.bytes_before) > result.quota,
+    }
+
+
+def absent_status(path: PathConfig, error: AutosyncError) -> dict[str, Any]:
+    """Return the part of a working copy that was missing when the agent started and is waited for."""
+    unknown = dict.fromkeys(("vcs", "base", "branch", "snapshot", "tree", "waiting-for", "last-sync", "hub"))
+    return {
+        "name": path.workspace,
+        "path": path.path,
+        "phase": "halted",
+        **unknown,
+        "pending": 0,
+        "halt": {"title": error.title, "hint": error.hint},
+        "held": {"count": 0, "paths": []},
+        "mode": path.mode.value,
+        "unreadable": [],
+        "watch": {},
+        "dropped": {},
+        "conflicts": [],
+        "peers": [],
     }
 
 

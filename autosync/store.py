@@ -165,6 +165,10 @@ class StateDirectory:
             return WorkspaceState()
         return self._decode(path, content, _WorkspaceFile, set_aside=set_aside).state
 
+    def knows(self, workspace: WorkspaceId) -> bool:
+        """Return whether this device has kept the workspace before."""
+        return os.path.exists(self._workspace_file(workspace))
+
     def save(self, workspace: WorkspaceId, state: WorkspaceState) -> None:
         """Save what the agent remembers; on return it is on the disk.  Raises :class:`StateError`."""
         content = msgspec.json.format(msgspec.json.encode(_WorkspaceFile(schema=SCHEMA, state=state)), indent=1)

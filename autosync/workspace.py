@@ -104,6 +104,17 @@ class Workspace:
             self.backend.close()
 
 
+def was_here(config: Config, path: PathConfig) -> bool:
+    """Return whether this device has kept the working copy before: if it is missing it is waited for.
+
+    It may be on a disk that is not mounted yet.
+    """
+    try:
+        return StateDirectory(config.state_dir).knows(load_key(path.key_file).id)
+    except AutosyncError:
+        return False
+
+
 class WorkspaceOpener:
     """Opens the working copies of one agent; those of one store share a thread."""
 

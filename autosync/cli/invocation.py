@@ -23,9 +23,11 @@ class Invocation:
     verbose: bool = False
     state_dir: str | None = field(default=None, init=False)
 
-    def load(self, *, verify: bool) -> Config:
+    def load(
+        self, *, verify: bool, awaited: Callable[[Config, PathConfig], bool] = lambda _config, _path: False
+    ) -> Config:
         """Return the configuration; see :func:`autosync.config.load`."""
-        config = load(self.config_option, os.environ, verify=verify)
+        config = load(self.config_option, os.environ, verify=verify, awaited=awaited)
         self.state_dir = config.state_dir
         return config
 

@@ -28,12 +28,13 @@ def run(invocation: Invocation) -> int:
     It watches the working copies of the configuration and exchanges their changes with the
     other devices. Ctrl-C or SIGTERM ends it within two seconds; nothing is lost by that.
     """
-    config = invocation.load(verify=True)
+    from autosync.agent import run_agent  # noqa: PLC0415  (imports the network libraries)
+    from autosync.workspace import was_here  # noqa: PLC0415
+
+    config = invocation.load(verify=True, awaited=was_here)
     handler = logging.StreamHandler()
     handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if invocation.verbose else config.log_level, handlers=[handler])
     # An XMPP library's every stanza is not what --verbose asks for, and holds the login.
     logging.getLogger("slixmpp").setLevel(logging.WARNING)
-    from autosync.agent import run_agent  # noqa: PLC0415  (imports the network libraries)
-
     return asyncio.run(run_agent(config))

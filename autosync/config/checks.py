@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from itertools import combinations
 
 from autosync.config.model import Config, PathConfig
@@ -25,10 +26,12 @@ def check_names(config: Config) -> None:
             )
 
 
-def check_paths(config: Config) -> None:
-    """Refuse paths and key files that are missing, and paths in one another."""
+def check_paths(config: Config, awaited: Callable[[Config, PathConfig], bool]) -> None:
+    """Refuse paths and key files that are missing, unless a path is ``awaited``, and paths in one another."""
     for n, path in enumerate(config.paths):
         if not os.path.exists(path.path):
+            if awaited(config, path):
+                continue
             raise ConfigError(
                 f"{config.source}: paths[{n}].path: {path.path} does not exist",
                 hint="Create or mount it, or remove the entry.",

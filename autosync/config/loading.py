@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from autosync.config.brakes import read_brakes
@@ -69,11 +69,18 @@ def locate(option: str | None, environ: Mapping[str, str]) -> str:
     )
 
 
-def load(option: str | None, environ: Mapping[str, str], *, verify: bool = True) -> Config:
+def load(
+    option: str | None,
+    environ: Mapping[str, str],
+    *,
+    verify: bool = True,
+    awaited: Callable[[Config, PathConfig], bool] = lambda _config, _path: False,
+) -> Config:
     """Return the configuration that ``option`` or the environment points to.
 
     With ``verify`` the file system is looked at too: every path is there and lies in no
-    other one, and each path's own ``.autosync`` file is merged in.  Raises
+    other one, and each path's own ``.autosync`` file is merged in.  A path may be missing if it is
+    ``awaited``: a disk that is not mounted yet.  Raises
     :class:`ConfigError` naming file, line and key.
     """
     source = locate(option, environ)
@@ -86,7 +93,7 @@ def load(option: str | None, environ: Mapping[str, str], *, verify: bool = True)
         )
     if not verify:
         return config
-    check_paths(config)
+    check_paths(config, awaited)
     paths = tuple(replace(p, ignore=(*p.ignore, *own_files(config, p))) for p in config.paths)
     return replace(config, paths=tuple(with_overrides(p, source) for p in paths))
 

@@ -230,3 +230,32 @@ def peak_memory(device: Device) -> int:
     lines = Path(f"/proc/{device.process.pid}/status").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_a_folder_that_is_missing_at_the_start_is_waited_for_if_it_was_kept_before(tmp_path: Path, left: str) -> None:
+    with pair(tmp_path, {"a.txt": "a\n"}) as fleet:
+        laptop, desktop = fleet.devices
+        laptop.end()
+        away = laptop.root.with_name("unmounted")
+        laptop.root.rename(away)
+        if left == "an empty folder":
+            laptop.root.mkdir()
+        (away / "b.txt").write_text("saved elsewhere\n")
+        laptop.start()
+        status = laptop.status()
+        assert status["phase"] == "halted"
+        assert str(laptop.root) in status["halt"]["title"]
+        assert "notes is halted" in laptop.run("status").stdout
+        waiting = laptop.run("sync", "--wait", "--timeout", "1")
+        assert waiting.returncode == 1
+        assert "notes:" in waiting.stderr
+        assert str(laptop.root) in laptop.run("conflicts", "notes").stderr
+        if left == "an empty folder":
+            laptop.root.rmdir()
+        away.rename(laptop.root)
+        until(lambda: desktop.read("b.txt") == "saved elsewhere\n")
+        desktop.write("c.txt", "back\n")
+        until(lambda: laptop.read("c.txt") == "back\n")
+        fleet.equal()
+        assert laptop.status()["halt"] is None
