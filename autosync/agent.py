@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import BinaryIO
 
+from autosync.activities import Activity
 from autosync.answers import Answers
 from autosync.broadcast import Broadcaster, Membership
 from autosync.channels.lan import LanChannel
@@ -24,7 +25,7 @@ from autosync.core.events import Announcement, AnnouncementsAsked
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unreachable
 from autosync.link import Links, load_or_create_identity
-from autosync.runner import Activity, Runner
+from autosync.runner import Runner
 from autosync.store import StateDirectory
 from autosync.workspace import LOOK_EVERY, Workspace, WorkspaceOpener, was_here
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from autosync.activities import Activity
 from autosync.broadcast import Broadcaster
 from autosync.config import Config, PathConfig
 from autosync.conflictanswers import list_conflicts, resolve_conflict
@@ -18,7 +19,6 @@ from autosync.errors import AutosyncError
 from autosync.explaining import Explaining
 from autosync.link import Links
 from autosync.report import absent_status, agent_status, is_reachable, tidied, workspace_status
-from autosync.runner import Activity
 from autosync.workspace import Workspace
 
 REMEMBERED = 1000

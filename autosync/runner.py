@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, Protocol, cast
 
-from autosync.conflictnews import find_conflicts
-from autosync.conflicts import ConflictIndex, shown
+from autosync.activities import Activity, Reporter
+from autosync.conflicts import ConflictIndex
 from autosync.core import events as ev
 from autosync.core.commands import (
     Announce,
@@ -23,6 +23,7 @@ from autosync.core.commands import (
     Fetch,
     Integrate,
     ListHub,
+    LocalCommand,
     MergeBranch,
     Push,
     SourceKind,
@@ -30,7 +31,7 @@ from autosync.core.commands import (
     TakeSnapshot,
     Tell,
 )
-from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId
+from autosync.core.model import DeviceId, Snapshot, SnapshotId
 from autosync.core.session import Session
 from autosync.core.settings import SessionSettings
 from autosync.errors import AutosyncError
@@ -49,28 +50,6 @@ UNANNOUNCED_MOST = 10.0
 """Seconds between attempts to announce, at most."""
 TIDY_EVERY = 600.0
 """Seconds between looks at whether the store wants packing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Activity:
-    """One thing that happened, for people who watch: ``autosync demo`` and the log.
-
-    ``at_ms`` is the wall clock in milliseconds since the epoch.
-    """
-
-    kind: str
-    workspace: str
-    device: str
-    at_ms: float
-    snapshot: str = ""
-    paths: tuple[str, ...] = ()
-    count: int = 0
-    lane: str = ""
-    text: str = ""
-    copy: str = ""
-    """Of a ``conflict``: the path of the other version, empty if there is none."""
-    made_by: str = ""
-    """Of a ``conflict``: the device that made ``copy``, or whose version stays if there is none."""
 
 
 class Outside(Protocol):
@@ -106,12 +85,11 @@ class Runner:
     before_whole_look: Callable[[], None] = lambda: None
     """Called before everything is looked at: ignore rules outside the tree may be other now."""
     session: Session = field(init=False)
-    conflicts: ConflictIndex = field(init=False)
+    reporter: Reporter = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _timer: asyncio.TimerHandle | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _lanes: dict[SnapshotId, str] = field(default_factory=dict)
     _announcing: asyncio.Task[None] | None = None
     _announce_next: Announce | None = None
     _unannounced: float = 0.0
@@ -127,7 +105,18 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.session = Session(self.settings)
-        self.conflicts = ConflictIndex(self.performer.backend.changes)
+        self.reporter = Reporter(
+            workspace=self.workspace,
+            device=self.settings.name,
+            performer=self.performer,
+            local=self.local,
+            happened=self.outside.happened,
+        )
+
+    @property
+    def conflicts(self) -> ConflictIndex:
+        """Return the list of the conflict copies that stand in the working copy."""
+        return self.reporter.conflicts
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take events from now on; what they ask for begins with :meth:`start`."""
@@ -137,7 +126,7 @@ class Runner:
         """Open the working copy and begin."""
         current = await self._loop.run_in_executor(self.local, self.performer.open)
         self._tidied_at = self._loop.time()
-        self.conflicts.begin = current
+        self.reporter.began(current)
         self.post(ev.Started(current=current))
 
     async def stop(self) -> None:
@@ -174,14 +163,20 @@ class Runner:
             return
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: %s: %s -> %s", self.workspace, type(event).__name__, before, self.session.status().phase)
-        current = self.session.current
-        if isinstance(event, ev.Announced) and current is not None and event.announcement.tree == current.tree:
+        if self._says_equal(event):
             self.synced_at = time.time()
         for command in commands:
             self._perform(command)
         self._set_timer()
         for watcher in self._watchers:
             watcher.set()
+
+    def _says_equal(self, event: ev.Event) -> bool:
+        """Return whether ``event`` says that this and another device have the same content."""
+        if isinstance(event, ev.Integrated):
+            return event.complete
+        current = self.session.current
+        return isinstance(event, ev.Announced) and current is not None and event.announcement.tree == current.tree
 
     async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Return whether ``condition`` came true within ``seconds``; it is asked after every event."""
@@ -230,8 +225,7 @@ class Runner:
                 if self._announcing is None or self._announcing.done():
                     self._announcing = self._start(self._announce(), "announce")
             case Tell():
-                log.warning("%s: %s. %s", self.workspace, command.title, command.hint)
-                self._happened("told", text=f"{command.title}. {command.hint}")
+                self.reporter.tell(command)
 
     def _start(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
         async def run() -> None:
@@ -242,11 +236,10 @@ class Runner:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _locally(self, command: TakeSnapshot | Integrate | Commit | SyncBranch | MergeBranch) -> None:
+    async def _locally(self, command: LocalCommand) -> None:
         event = await self._loop.run_in_executor(self.local, self.performer.local, command)
         self.post(event)
-        await self._report_conflicts(command.current, event)
-        await self._report(command, event)
+        await self.reporter.report(command, event, self.session.current)
         due = self._loop.time() - self._tidied_at > TIDY_EVERY or self.performer.history.wants_tidying
         if due and not self._tidying:
             self._start(self._tidy(), "tidy")
@@ -288,9 +281,7 @@ class Runner:
             self.counts["failed fetches"] = self.counts.get("failed fetches", 0) + 1
             log.info("%s: %s not to be had from %s: %s", self.workspace, event.wanted[:10], event.source, event.reason)
         else:
-            self._lanes[event.snapshot.id] = event.source
-            while len(self._lanes) > 100:
-                self._lanes.pop(next(iter(self._lanes)))
+            self.reporter.came(event.snapshot.id, event.source)
         self.post(event)
 
     async def _fetch_from_peer(self, command: Fetch) -> ev.SnapshotFetched:
@@ -341,104 +332,3 @@ class Runner:
         except Exception as error:  # an edge: what is announced without content can be fetched
             log.info("%s: announced without content: %s", self.workspace, title_of(error))
             return b""
-
-    # -- for people who watch ------------------------------------------------------------------------
-    async def _report(self, command: Command, event: ev.Event) -> None:
-        if isinstance(event, ev.SnapshotTaken) and event.changed and event.snapshot is not None:
-            before = command.current if isinstance(command, TakeSnapshot) else None
-            await self._report_change("saved", before, event.snapshot, "")
-        elif isinstance(event, ev.Integrated):
-            if event.complete and isinstance(command, Integrate):
-                self.synced_at = time.time()
-                lane = self._lanes.get(event.theirs, "")
-                await self._report_change("applied", command.current, event.current, lane, command.theirs)
-        elif (
-            isinstance(event, ev.BranchSettled)
-            and isinstance(command, Commit | SyncBranch | MergeBranch)
-            and event.current.base != command.current.base
-        ):
-            self._happened("committed", snapshot=event.current.id, text=event.current.base.commit or "")
-
-    async def _report_change(
-        self, kind: str, before: Snapshot | None, after: Snapshot, lane: str, theirs: Snapshot | None = None
-    ) -> None:
-        at_ms = time.time() * 1000
-        if before is None:
-            paths: tuple[RelPath, ...] = ()
-        else:
-            paths = await self._loop.run_in_executor(self.local, self.performer.changed_paths, before, after)
-        self._happened(
-            kind,
-            at_ms=at_ms,
-            snapshot=theirs.id if theirs else after.id,
-            paths=tuple(p.decode("utf-8", "backslashreplace") for p in paths[:5]),
-            count=len(paths),
-            lane=lane,
-            text=theirs.device if theirs else (after.base.commit or ""),
-        )
-
-    async def _report_conflicts(self, before: Snapshot | None, event: ev.Event) -> None:
-        now = self.session.current
-        if now is None or (now.tree == self.conflicts.tree and not isinstance(event, ev.Integrated)):
-            return
-        performer = self.performer
-        look = partial(find_conflicts, performer.backend, self.conflicts, performer.load)
-        try:
-            found = await self._loop.run_in_executor(
-                self.local, partial(look, device=self.settings.name, before=before, event=event, now=now)
-            )
-        except (AutosyncError, OSError) as error:  # the next look sees them too
-            log.info("%s: conflicts were not looked for: %s", self.workspace, title_of(error))
-            return
-        for conflict in found:
-            self._happened(
-                "conflict",
-                snapshot=now.id,
-                paths=(shown(conflict.path),) if conflict.path else (),
-                count=1,
-                text=conflict.text,
-                copy=shown(conflict.copy) if conflict.copy else "",
-                made_by=conflict.device,
-            )
-
-    def _happened(
-        self,
-        kind: str,
-        *,
-        at_ms: float | None = None,
-        snapshot: str = "",
-        paths: tuple[str, ...] = (),
-        count: int = 0,
-        lane: str = "",
-        text: str = "",
-        copy: str = "",
-        made_by: str = "",
-    ) -> None:
-        activity = Activity(
-            kind=kind,
-            workspace=self.workspace,
-            device=self.settings.name,
-            at_ms=time.time() * 1000 if at_ms is None else at_ms,
-            snapshot=snapshot,
-            paths=paths,
-            count=count,
-            lane=lane,
-            text=text,
-            copy=copy,
-            made_by=made_by,
-        )
-        if kind != "told":  # which is in the log as a warning
-            log.info("%s: %s %s%s", self.workspace, kind, _content_of(activity), f" ({lane})" if lane else "")
-        self.outside.happened(activity)
-
-
-def _content_of(activity: Activity) -> str:
-    """Return the log's words for what was saved, applied or committed."""
-    if activity.kind == "conflict":
-        return activity.text
-    rest = activity.count - len(activity.paths)
-    if activity.paths:
-        return ", ".join(activity.paths) + (f" and {rest} more" if rest else "")
-    if activity.kind == "applied":
-        return f"the state of {activity.text}"
-    return f"the state at {activity.text[:10]}" if activity.text else "the first state"
