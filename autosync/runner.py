@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +31,7 @@ from autosync.core.commands import (
     TakeSnapshot,
     Tell,
 )
-from autosync.core.model import DeviceId, Snapshot, SnapshotId
+from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId
 from autosync.core.session import Session
 from autosync.core.settings import SessionSettings
 from autosync.errors import AutosyncError
@@ -91,6 +91,7 @@ class Runner:
     _timer: asyncio.TimerHandle | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _announcing: asyncio.Task[None] | None = None
+    _beginning: asyncio.Task[None] | None = None
     _announce_next: Announce | None = None
     _unannounced: float = 0.0
     """Seconds until what could not be announced is tried again; 0 if all was."""
@@ -194,12 +195,28 @@ class Runner:
         return True
 
     def _restart(self) -> None:
-        current = self.session.current
         paused = self.session.paused
         self.session = Session(self.settings)
         self.session.paused = paused
         self.counts["crashes"] = self.counts.get("crashes", 0) + 1
-        self._loop.call_later(CRASH_PAUSE, self.post, ev.Started(current=current))
+        if self._beginning is None or self._beginning.done():
+            self._beginning = self._start(self._begin_again(), "begin")
+
+    async def _begin_again(self) -> None:
+        """Go on as after a kill: from the recorded state, and knowing nothing of the others.
+
+        What the crashed session had begun has ended by then, for it had its turn before.
+        """
+        crashes = 0
+        while crashes != self.counts["crashes"]:  # once more if it crashed again meanwhile
+            await asyncio.sleep(CRASH_PAUSE)
+            crashes = self.counts["crashes"]
+            try:
+                await self.start()
+                self.post(ev.AnnouncementsAsked())
+            except AutosyncError as error:
+                log.warning("%s: cannot go on yet: %s", self.workspace, error.title)
+                crashes = 0
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -286,25 +303,26 @@ class Runner:
 
     async def _fetch_from_peer(self, command: Fetch) -> ev.SnapshotFetched:
         backend = self.performer.backend
-        # Where it has to fit in the end: what /tmp has no room for may well have it there.
-        with tempfile.SpooledTemporaryFile(max_size=SPOOL, dir=os.fsdecode(backend.metadata)) as spool:
-            sink = cast(BinaryIO, spool)
-            try:
+        try:
+            # Where it has to fit in the end: what /tmp has no room for may well have it there.
+            with tempfile.SpooledTemporaryFile(max_size=SPOOL, dir=os.fsdecode(backend.metadata)) as spool:
+                sink = cast(BinaryIO, spool)
                 have = await self._loop.run_in_executor(self.network, backend.haves)
                 await self.outside.fetch_from_peer(self, command.source.device, command.wanted, have, sink)
-            except Exception as error:  # an edge: the session waits for an answer, whatever happens
-                return not_fetched(command, error, backend.metadata)
-            spool.seek(0)
-            return await self._loop.run_in_executor(
-                self.network, self.performer.receive, command, lambda: backend.receive(command.wanted, sink)
-            )
+                spool.seek(0)  # writes what is left, and so does the end of this block
+                return await self._loop.run_in_executor(
+                    self.network, self.performer.receive, command, lambda: backend.receive(command.wanted, sink)
+                )
+        except Exception as error:  # an edge: the session waits for an answer, whatever happens
+            return not_fetched(command, error, backend.metadata)
 
     async def _announce(self) -> None:
         while self._announce_next is not None:
             command, self._announce_next = self._announce_next, None
             pack = b""
             if command.inline and command.share and command.current is not None:
-                pack = await self._loop.run_in_executor(self.network, self._inline_pack, command.current)
+                known = self.session.peers.bases()
+                pack = await self._loop.run_in_executor(self.network, self._inline_pack, command.current, known)
             await self._tell(command, pack)
 
     async def _tell(self, command: Announce, pack: bytes) -> None:
@@ -325,9 +343,8 @@ class Runner:
                     self.post(ev.ShortageNoticed(what="announce", title="", hint=""))
                 return
 
-    def _inline_pack(self, current: Snapshot) -> bytes:
+    def _inline_pack(self, current: Snapshot, known: Collection[CommitId]) -> bytes:
         try:
-            known = self.session.peers.bases()
             return self.performer.backend.pack(current.id, limit=self.inline_limit, known=known) or b""
         except Exception as error:  # an edge: what is announced without content can be fetched
             log.info("%s: announced without content: %s", self.workspace, title_of(error))

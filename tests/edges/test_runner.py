@@ -1,0 +1,144 @@
+"""A runner's session always gets an answer, and goes on whatever happened to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pytest
+
+from autosync import runner as running
+from autosync.activities import Activity
+from autosync.backends.memory import MemoryWorkingCopy
+from autosync.core import events as ev
+from autosync.core.commands import Announce
+from autosync.core.model import Base, DeviceId, RelPath, SnapshotId, TreeId, Version
+from autosync.core.settings import SessionSettings
+from autosync.core.sources import HELLO, Peer
+from autosync.perform import Performer
+from autosync.runner import SPOOL, Runner
+from tests import figures
+from tests.system.mounts import needs_mounts, tmpfs
+
+LAPTOP, DESKTOP = DeviceId("laptop-00000001"), DeviceId("desktop-00000002")
+PAGE = 4096
+
+
+class World:
+    """What a runner has around it: it keeps what it is told, and a peer whose pack fills a disk to the brim."""
+
+    def __init__(self, pack_size: int = 0) -> None:
+        self.announced: list[Announce] = []
+        self.happenings: list[Activity] = []
+        self._pack_size = pack_size
+
+    async def announce(self, _runner: Runner, announce: Announce, _pack: bytes) -> None:
+        self.announced.append(announce)
+
+    async def fetch_from_peer(
+        self, _runner: Runner, _device: DeviceId, _wanted: SnapshotId, _have: Sequence[str], sink: BinaryIO
+    ) -> None:
+        sink.write(bytes(self._pack_size))
+        sink.flush()
+        sink.write(b"the last bytes")
+
+    def happened(self, activity: Activity) -> None:
+        self.happenings.append(activity)
+
+
+@asynccontextmanager
+async def started(world: World, copy: MemoryWorkingCopy) -> AsyncIterator[Runner]:
+    """Run a working copy until it was looked at for the first time."""
+    with ThreadPoolExecutor(1) as local, ThreadPoolExecutor(2) as network:
+        runner = Runner(
+            workspace="notes",
+            settings=SessionSettings(device=LAPTOP, name="laptop"),
+            performer=Performer(backend=copy, tree=copy, device=LAPTOP, name="laptop"),
+            outside=world,
+            local=local,
+            network=network,
+        )
+        runner.bind(asyncio.get_running_loop())
+        await runner.start()
+        assert await runner.until(runner.session.quiet, 10)
+        try:
+            yield runner
+        finally:
+            await runner.stop()
+
+
+def working_copy() -> MemoryWorkingCopy:
+    copy = MemoryWorkingCopy("laptop")
+    copy.user.write(RelPath(b"a"), b"1\n")
+    copy.user.commit("first")
+    return copy
+
+
+def news() -> ev.Announced:
+    """Return word of a snapshot that nobody here has."""
+    said = ev.Announcement(
+        device=DESKTOP,
+        name="desktop",
+        seq=1,
+        state="ok",
+        snapshot=SnapshotId("5" * 40),
+        tree=TreeId("7" * 40),
+        base=Base(commit=None, branch=None),
+        version=Version.of({DESKTOP: 1}),
+        addresses=(),
+        certificate=b"",
+    )
+    return ev.Announced(announcement=said, lane="lan", live=True)
+
+
+def peer_of(runner: Runner) -> Peer:
+    (peer,) = runner.session.peers.all()
+    return peer
+
+
+@needs_mounts
+def test_a_pack_whose_last_bytes_find_no_room_is_a_fetch_that_failed(tmp_path: Path) -> None:
+    async def fetch() -> None:
+        room = SPOOL + 16 * PAGE
+        copy = working_copy()
+        with tmpfs(tmp_path / "disk", f"size={room}") as disk:
+            copy.metadata = os.fsencode(disk)
+            async with started(World(room), copy) as runner:
+                runner.post(news())
+                assert await runner.until(lambda: bool(peer_of(runner).reason), 10)
+                assert peer_of(runner).reason.startswith(f"The disk {disk} is full")
+                assert runner.session.halt is not None
+                assert runner.session.halt.title == peer_of(runner).reason
+        figures.record("faults injected", 1)
+
+    asyncio.run(fetch())
+
+
+async def test_a_session_that_crashed_goes_on_from_what_is_recorded_and_asks_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(running, "CRASH_PAUSE", 0.0)
+    world, copy = World(), working_copy()
+    async with started(world, copy) as runner:
+        before = runner.session.current
+        assert before is not None
+        copy.user.write(RelPath(b"a"), b"2\n")
+        hint = ev.PathHint(path=RelPath(b"a"), touch=ev.Touch.CLOSED)
+        runner.post(ev.PathsChanged(hints=(hint,)))  # while it is looked at ...
+        world.announced.clear()
+        runner.post(cast(ev.Event, "what no session knows"))  # ... the session crashes
+        runner.post(cast(ev.Event, "nor the next one"))
+        assert runner.counts == {"crashes": 2}
+        assert await runner.until(lambda: any(said.state == HELLO for said in world.announced), 10)
+        assert await runner.until(runner.session.quiet, 10)
+        current = runner.session.current
+        assert current is not None
+        assert current.parents == (before.id,)
+        assert current.id == runner.performer.recorded()
+        assert current.version.count(LAPTOP) == before.version.count(LAPTOP) + 1
+    assert "the session failed on str" in caplog.text
