@@ -22,6 +22,7 @@ from autosync.core.commands import (
     Tell,
 )
 from autosync.core.debounce import Debouncer
+from autosync.core.halts import Halts
 from autosync.core.hubtalk import HubTalk
 from autosync.core.integration import Integration
 from autosync.core.model import Order, Snapshot, SnapshotId
@@ -67,11 +68,8 @@ class Session:
         self.peers = Peers()
         self.current: Snapshot | None = None
         self.paused = False
-        self._root_gone: Halt | None = None
-        self._failure: Halt | None = None
-        self._shortages: dict[str, Halt] = {}
+        self._halts = Halts()
         self.held: tuple[Held, ...] = ()
-        self.last_sync: float | None = None
         self._debounce = Debouncer(settle=settings.settle, max_wait=settings.max_wait)
         self._local: LocalCommand | None = None
         self._fetching: _Fetching | None = None
@@ -103,7 +101,7 @@ class Session:
 
     def deadline(self) -> float | None:
         """Return when something is due by time alone, ``None`` if nothing is."""
-        if self._stopped or self.paused or self._root_gone:
+        if self._stopped or self.paused or self._halts.root_gone:
             return None
         times = [self._rescan_at]
         if self._fetching is None:
@@ -127,13 +125,13 @@ class Session:
     @property
     def root_gone(self) -> bool:
         """Return whether the folder went away, and with it whoever watched it."""
-        return self._root_gone is not None
+        return self._halts.root_gone is not None
 
     @property
     def halt(self) -> Halt | None:
         """Return what keeps this working copy from being in sync until someone acts."""
-        if self._root_gone or self._failure or self._shortages:
-            return self._root_gone or self._failure or next(iter(self._shortages.values()))
+        if (halt := self._halts.first) is not None:
+            return halt
         current = self.current.id if self.current else None
         for peer in self.peers.all():
             if peer.refusal is not None and peer.refusal.ours == current:
@@ -148,7 +146,6 @@ class Session:
             pending=self._debounce.pending() + (1 if self._look_at_all or self._look_at_base else 0),
             waiting_for=self._waiting_for(),
             halt=self.halt,
-            last_sync=self.last_sync,
             held=self.held,
             hub=self._hub.latest if self._hub else None,
             peers=self.peers.all(),
@@ -212,24 +209,16 @@ class Session:
         return []
 
     def _root_vanished(self, event: ev.RootVanished, _now: float) -> list[Command]:
-        before, self._root_gone = self._root_gone, Halt(title=event.title, hint=event.hint)
-        return [] if self._root_gone == before else [Tell(title=event.title, hint=event.hint)]
+        return self._halts.root_vanished(Halt(title=event.title, hint=event.hint))
 
     def _root_returned(self, event: ev.RootReturned, now: float) -> list[Command]:
-        self.current, self._root_gone, self._failure = event.current, None, None
+        self.current = event.current
+        self._halts.begin_again()
         self._announce_again = True
         return self._flush(ev.FlushAsked(), now)
 
     def _shortage_noticed(self, event: ev.ShortageNoticed, _now: float) -> list[Command]:
-        return self._short_of(event.what, event.title, event.hint)
-
-    def _short_of(self, what: str, title: str, hint: str) -> list[Command]:
-        """Take note of what the machine does not allow now, or, without a hint, that it does again."""
-        before = self._shortages.pop(what, None)
-        if not hint:
-            return []
-        self._shortages[what] = Halt(title=title, hint=hint)
-        return [Tell(title=title, hint=hint)] if before is None else []
+        return self._halts.short_of(event.what, event.title, event.hint)
 
     def _got_announcement(self, event: ev.Announced, now: float) -> list[Command]:
         self.peers.announced(event, now)
@@ -261,7 +250,7 @@ class Session:
 
     def _fetched(self, event: ev.SnapshotFetched, now: float) -> list[Command]:
         fetching, self._fetching = self._fetching, None
-        tell = self._short_of("fetch", event.reason, event.hint)
+        tell = self._halts.short_of("fetch", event.reason, event.hint)
         if event.snapshot is not None:
             self.peers.fetched(event.snapshot)
             return tell
@@ -282,7 +271,6 @@ class Session:
         self._integration.integrated(event, now)
         if event.current != self.current:
             self.current = event.current
-            self.last_sync = now
             if event.current.id == event.theirs:
                 if self._branch:
                     self._branch.followed()
@@ -292,7 +280,7 @@ class Session:
             self._sweep_at, self._sweep_wait = now + LATE_WRITERS, LATE_WRITERS
         self._debounce.retry(event.again, now)
         self._look_at_all = self._look_at_all or self.settings.conservative
-        return self._short_of("apply", event.reason, event.hint)
+        return self._halts.short_of("apply", event.reason, event.hint)
 
     def _ancestor_missing(self, event: ev.AncestorMissing, _now: float) -> list[Command]:
         self._done_locally()
@@ -335,7 +323,7 @@ class Session:
             again = self._failed.count if self._failed.reason == event.title else 0
             self._failed.again(now, event.title)
         if not event.transient:
-            self._failure = Halt(title=event.title, hint=event.hint)
+            self._halts.failed(Halt(title=event.title, hint=event.hint))
         tell_at = PATIENCE_WITH_PASSING if event.transient else 0
         return [Tell(title=event.title, hint=event.hint)] if again == tell_at else []
 
@@ -376,7 +364,8 @@ class Session:
         return []
 
     def _resume(self, _event: ev.Resumed, now: float) -> list[Command]:
-        self.paused, self._root_gone, self._failure = False, None, None
+        self.paused = False
+        self._halts.begin_again()
         self._announce_again = True
         return self._flush(ev.FlushAsked(), now)
 
@@ -420,7 +409,7 @@ class Session:
         if self._stopped:
             return []
         commands = self._say_where_we_are()
-        if self.paused or self._root_gone:
+        if self.paused or self._halts.root_gone:
             return commands
         commands += self._hub.commands(self.current, now) if self._hub else []
         commands += self._fetch_news(now)
@@ -519,7 +508,8 @@ class Session:
             self._branch.edited(self.current, now)
 
     def _done_locally(self) -> None:
-        self._local, self._failure = None, None
+        self._local = None
+        self._halts.worked()
         self._busy.clear()
         self._failed.clear()
 
@@ -553,7 +543,7 @@ class Session:
             return "stopped"
         if self.paused:
             return "paused"
-        if self._root_gone or self._failure or self._shortages:
+        if self._halts.first is not None:
             return "halted"
         if self._local is not None:
             return "snapshotting" if isinstance(self._local, TakeSnapshot) else "applying"

@@ -52,7 +52,6 @@ class SessionStatus:
     pending: int
     waiting_for: str
     halt: Halt | None
-    last_sync: float | None
     held: tuple[Held, ...]
     hub: SnapshotId | None
     peers: tuple[Peer, ...]
