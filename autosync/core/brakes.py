@@ -84,6 +84,7 @@ class Brakes:
         self._let_go: frozenset[RelPath] = frozenset()
         self._deleted: list[tuple[float, int]] = []
         self._growing: frozenset[RelPath] = frozenset()
+        self._grew: frozenset[RelPath] = frozenset()  # what was growing at the look before
         self._new: dict[RelPath, tuple[float, int]] = {}
         self._now = 0.0
         self._whole = False
@@ -104,12 +105,13 @@ class Brakes:
         """Prepare for a look at ``paths`` (``None``: all) and return the paths to look at instead.
 
         ``now`` is in seconds of any clock.  Where deletions are held and one of them may have been
-        undone, everything has to be looked at.
+        undone, or many were found and more may follow, everything has to be looked at.
         """
         self._now, self._whole = now, paths is None
         self._deleted = [(at, n) for at, n in self._deleted if 0 <= now - at <= WINDOW]
         self._new = {p: (at, size) for p, (at, size) in self._new.items() if 0 <= now - at <= WINDOW}
-        if paths is not None and self._touches_deletions(paths):
+        self._grew, self._growing = self._growing, frozenset()
+        if paths is not None and (self._grew or self._touches_deletions(paths)):
             paths, self._whole = None, True
         for path in [p for p in self._held if paths is None or p in paths]:
             del self._held[path]
@@ -133,10 +135,9 @@ class Brakes:
         if self._is_mass(len(asked), limit, remaining):
             self._held.update(dict.fromkeys(asked, Brake.DELETION))
             return Deletions(held=asked)
-        if len(asked) >= limit and asked != self._growing:
+        if len(asked) >= limit and asked != self._grew:
             self._growing = asked
             return Deletions(growing=asked)
-        self._growing = frozenset()
         self._deleted.append((self._now, len(asked)))
         return Deletions()
 

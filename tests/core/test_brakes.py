@@ -122,6 +122,21 @@ def test_many_deletions_are_looked_at_again_before_any_is_taken_in() -> None:
     assert brakes.judge_deletions(many(60), lambda: 40).held == frozenset(many(60))
 
 
+def test_while_deletions_grow_everything_is_looked_at() -> None:
+    """Or else two looks at the same few of them would pass for an end, while others go on elsewhere."""
+    brakes = Brakes(BrakeLimits())
+    assert brakes.begin(many(30), 0.0) == many(30)
+    assert brakes.judge_deletions(many(30), lambda: 170).growing
+    assert brakes.begin(many(30), 0.1) is None
+    assert brakes.judge_deletions(many(60), lambda: 140).growing
+    assert brakes.begin(many(60), 0.2) is None
+    assert brakes.judge_deletions(many(60), lambda: 140) == Deletions()
+    assert brakes.begin(rel("other"), 0.3) == rel("other")
+    assert brakes.judge_deletions(many(30, "e"), lambda: 110).growing
+    assert brakes.begin(rel("other"), 0.4) is None  # and all of them are back
+    assert brakes.begin(rel("other"), 0.5) == rel("other")
+
+
 def test_deletions_add_up_for_a_while() -> None:
     brakes = Brakes(BrakeLimits())
     for step, remaining in enumerate((80, 60, 40, 40)):
