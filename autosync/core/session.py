@@ -21,10 +21,10 @@ from autosync.core.commands import (
     TakeSnapshot,
     Tell,
 )
-from autosync.core.debounce import Debouncer
 from autosync.core.halts import Halts
 from autosync.core.hubtalk import HubTalk
 from autosync.core.integration import Integration
+from autosync.core.looks import Looks
 from autosync.core.model import Order, Snapshot, SnapshotId
 from autosync.core.retry import Retry
 from autosync.core.settings import Halt, Mode, SessionSettings, SessionStatus
@@ -34,15 +34,8 @@ BUSY_FIRST, BUSY_MOST = 0.05, 2.0
 """Seconds between looks while the user's own git or hg is at work."""
 FAILED_FIRST, FAILED_MOST = 1.0, 10.0
 """Seconds between attempts after a failure that may pass."""
-METADATA_SETTLE, METADATA_MOST = 0.03, 1.0
-"""Seconds of quiet below .git or .hg before the working copy is read, and the longest wait for
-it: git moves HEAD a moment after it gave its index lock back, and half a checkout must not be
-mistaken for edits; but a shell prompt that asks git all the time must not hold saves back."""
 PATIENCE_WITH_PASSING = 4
 """Repetitions of a failure that should pass by itself before the user is told of it."""
-LATE_WRITERS, LATE_WRITERS_MOST = 3.0, 60.0
-"""Seconds after an apply when its replaced files are looked at for late writers; and as long as one
-has such a file open, again and again, more and more rarely."""
 
 
 @dataclass(slots=True)
@@ -70,23 +63,15 @@ class Session:
         self.paused = False
         self._halts = Halts()
         self.held: tuple[Held, ...] = ()
-        self._debounce = Debouncer(settle=settings.settle, max_wait=settings.max_wait)
+        self._looks = Looks(settle=settings.settle, max_wait=settings.max_wait, rescan=settings.rescan)
         self._local: LocalCommand | None = None
         self._fetching: _Fetching | None = None
-        self._look_at_all = True
-        self._look_at_base = False
-        self._metadata_quiet_at = 0.0
-        self._metadata_quiet_by = 0.0
-        self._metadata_at = 0.0
         self._busy = Retry(BUSY_FIRST, BUSY_MOST)
         self._failed = Retry(FAILED_FIRST, FAILED_MOST)
         self._integration = Integration()
         self._announced: tuple[SnapshotId | None, str, bool] | None = None
         self._announce_again = False
         self._greet = False
-        self._rescan_at = 0.0
-        self._sweep_at: float | None = None
-        self._sweep_wait = LATE_WRITERS
         self._hub = HubTalk(interval=settings.hub_interval) if settings.hub else None
         self._branch: BranchTurns | None = None
         if settings.auto_commit:
@@ -103,23 +88,22 @@ class Session:
         """Return when something is due by time alone, ``None`` if nothing is."""
         if self._stopped or self.paused or self._halts.root_gone:
             return None
-        times = [self._rescan_at]
+        times = [self._looks.rescan_at]
         if self._fetching is None:
             times += [p.retry_at for p in self._to_fetch() if p.retry_at]
         if self._local is None:
-            not_before = max(self._busy.at, self._failed.at, self._metadata_quiet_at)
+            not_before = self._not_before()
             times += [max(t, not_before) for t in self._local_times()]
         times += self._hub.times() if self._hub else []
         return min(times)
 
     def _local_times(self) -> list[float]:
-        turn = self._branch.due if self._branch else None
-        times = [t for t in (self._debounce.deadline(), turn, self._sweep_at) if t is not None]
-        if self._look_at_all or self._look_at_base:
-            times.append(0.0)
+        times = self._looks.times()
+        if self._branch and self._branch.due is not None:
+            times.append(self._branch.due)
         peer = self._to_integrate()
         if peer is not None and peer.here is not None:
-            times.append(self._integration.due(peer.here, edits_pending=bool(self._debounce.pending())))
+            times.append(self._integration.due(peer.here, edits_pending=self._looks.edits_pending))
         return times
 
     @property
@@ -143,7 +127,7 @@ class Session:
         return SessionStatus(
             phase=self._phase(),
             current=self.current,
-            pending=self._debounce.pending() + (1 if self._look_at_all or self._look_at_base else 0),
+            pending=self._looks.pending,
             waiting_for=self._waiting_for(),
             halt=self.halt,
             held=self.held,
@@ -154,10 +138,8 @@ class Session:
     def quiet(self) -> bool:
         """Return whether nothing local is pending and everybody has been told."""
         return (
-            not self._look_at_all
-            and not self._look_at_base
+            not self._looks.pending
             and self._local is None
-            and not self._debounce.pending()
             and not self._announce_again
             and self.current is not None
             and not self._to_fetch()
@@ -190,21 +172,15 @@ class Session:
     def _started(self, event: ev.Started, now: float) -> list[Command]:
         self.current = event.current
         self._stopped = False
-        self._look_at_all = True
-        self._rescan_at = now + self.settings.rescan
+        self._looks.started(now)
         return []
 
     def _paths_changed(self, event: ev.PathsChanged, now: float) -> list[Command]:
-        for hint in event.hints:
-            self._debounce.note(hint, now)
+        self._looks.paths_changed(event.hints, now)
         return []
 
     def _metadata_changed(self, _event: ev.MetadataChanged, now: float) -> list[Command]:
-        self._look_at_base = True
-        if now > self._metadata_at + METADATA_SETTLE:
-            self._metadata_quiet_by = now + METADATA_MOST
-        self._metadata_at = now
-        self._metadata_quiet_at = min(now + METADATA_SETTLE, self._metadata_quiet_by)
+        self._looks.metadata_changed(now)
         self._busy.at = min(self._busy.at, now)
         return []
 
@@ -235,12 +211,7 @@ class Session:
     def _snapshot_taken(self, event: ev.SnapshotTaken, now: float) -> list[Command]:
         self._done_locally()
         self._integration.obstacle_may_be_gone(now)
-        self._debounce.retry(event.torn, now)
-        if not event.keeps:
-            self._sweep_at = None
-        elif self._sweep_at is None:
-            self._sweep_at = now + self._sweep_wait
-            self._sweep_wait = min(2 * self._sweep_wait, LATE_WRITERS_MOST)
+        self._looks.taken(now, torn=event.torn, keeps=event.keeps)
         if event.changed and event.snapshot is not None:
             self.current = event.snapshot
             self._edited_here(now)
@@ -277,9 +248,10 @@ class Session:
             else:
                 self._edited_here(now)
         if event.changed_paths:
-            self._sweep_at, self._sweep_wait = now + LATE_WRITERS, LATE_WRITERS
-        self._debounce.retry(event.again, now)
-        self._look_at_all = self._look_at_all or self.settings.conservative
+            self._looks.files_replaced(now)
+        self._looks.again(event.again, now)
+        if self.settings.conservative:
+            self._looks.at_all()
         return self._halts.short_of("apply", event.reason, event.hint)
 
     def _ancestor_missing(self, event: ev.AncestorMissing, _now: float) -> list[Command]:
@@ -353,9 +325,7 @@ class Session:
         return []
 
     def _time_passed(self, _event: ev.TimePassed, now: float) -> list[Command]:
-        if now >= self._rescan_at:
-            self._look_at_all = True
-            self._rescan_at = now + self.settings.rescan
+        self._looks.time_passed(now)
         return []
 
     def _pause(self, _event: ev.Paused, _now: float) -> list[Command]:
@@ -370,7 +340,7 @@ class Session:
         return self._flush(ev.FlushAsked(), now)
 
     def _flush(self, _event: ev.FlushAsked, now: float) -> list[Command]:
-        self._look_at_all = True
+        self._looks.at_all()
         self._busy.clear()
         self._failed.clear()
         self._integration.hurry()
@@ -413,10 +383,10 @@ class Session:
             return commands
         commands += self._hub.commands(self.current, now) if self._hub else []
         commands += self._fetch_news(now)
-        if self._local is None and now >= max(self._busy.at, self._failed.at, self._metadata_quiet_at):
+        if self._local is None and now >= self._not_before():
             self._local = self._next_local(now)
             if self._local is not None:
-                self._metadata_quiet_by = now + METADATA_MOST
+                self._looks.begun(now)
                 commands.append(self._local)
         return commands
 
@@ -457,19 +427,12 @@ class Session:
         return Fetch(wanted=fetching.wanted, source=fetching.left.pop(0))
 
     def _next_local(self, now: float) -> LocalCommand | None:
-        if self._look_at_all or self.current is None:
-            self._look_at_all = self._look_at_base = False
-            self._debounce.flush()
-            return TakeSnapshot(paths=None, current=self.current, above=self._above())
-        paths = self._debounce.due(now)
-        sweep = self._sweep_at is not None and now >= self._sweep_at
-        if paths or self._look_at_base or sweep:
-            self._look_at_base = False
-            self._sweep_at = None if sweep else self._sweep_at
-            return TakeSnapshot(paths=paths, current=self.current, above=self._above())
+        look = self._looks.command(self.current, above=self._above(), now=now)
+        if look is not None or self.current is None:
+            return look
         peer = self._to_integrate()
         if peer is not None and peer.here is not None:
-            pending = bool(self._debounce.pending())
+            pending = self._looks.edits_pending
             command = self._integration.command(
                 self.current, peer.here, edits_pending=pending, above=self._above(), now=now
             )
@@ -490,9 +453,12 @@ class Session:
         if waits_for_ancestor or self._integration.missing is not None:
             return None
         ready = [(p, p.here) for p in self.peers.news(self.current) if p.here is not None]
-        pending = bool(self._debounce.pending())
+        pending = self._looks.edits_pending
         # Rather one that can be had now than one that has to wait.
         return min(ready, key=lambda r: self._integration.due(r[1], edits_pending=pending), default=(None, None))[0]
+
+    def _not_before(self) -> float:
+        return max(self._busy.at, self._failed.at, self._looks.not_before)
 
     def _made_here(self, snapshot: Snapshot) -> bool:
         return self.settings.name in snapshot.device.split("+")
@@ -517,11 +483,7 @@ class Session:
         """Take note that the local command did nothing, so that its work is still to be done."""
         local, self._local = self._local, None
         if isinstance(local, TakeSnapshot):
-            if local.paths is None:
-                self._look_at_all = True
-            else:
-                self._look_at_base = True
-                self._debounce.retry(local.paths, now)
+            self._looks.put_back(local, now)
         elif self._branch and isinstance(local, Commit | SyncBranch):
             self._branch.put_back(now)
 
@@ -551,6 +513,6 @@ class Session:
             return "waiting"
         if self._fetching is not None:
             return "fetching"
-        if self._look_at_all or self._debounce.pending():
+        if self._looks.settling:
             return "settling"
         return "halted" if self.halt else "watching"
