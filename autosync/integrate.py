@@ -133,12 +133,13 @@ class Integrator:
             return AncestorMissing(theirs=theirs.id, ancestor=ancestry.missing)
         origins = Origins(backend=self.backend, load=self.load, known=self.known)
         nearest = with_contained(ancestry.nearest, ours, theirs, self.known)
-        ancestor = origins.join(nearest)
         between = None if is_whole(nearest, ours, theirs) else attempt.first_of(ancestry.unknown)
+        if between is not None and exact:
+            # From an older state even a merge without conflicts can bring back what one side deleted.
+            return AncestorMissing(theirs=theirs.id, ancestor=between)
+        ancestor = origins.join(nearest)
         base = merge_bases(ancestor.base if ancestor else None, ours.base, theirs.base, self.backend.is_ancestor)
         if base is None:
-            if between is not None and exact:
-                return AncestorMissing(theirs=theirs.id, ancestor=between)
             if theirs.base.commit:
                 self.backend.bring(theirs.base.commit)
             return self._diverged(ours, theirs)
@@ -150,9 +151,6 @@ class Integrator:
             labels=Labels(ours=_side(ours), theirs=_side(theirs)),
             occupied=lambda path: is_occupied(self.backend, origin, path),
         )
-        if merged.conflicts and between is not None and exact:
-            # What looks like a conflict may be known to one of the states in between.
-            return AncestorMissing(theirs=theirs.id, ancestor=between)
         attempt.conflicts = merged.conflicts or attempt.conflicts
         snapshot = self.backend.record(
             tree=self.backend.splice(origin, merged.edits),

@@ -91,7 +91,8 @@ class _Cover:
 
     @property
     def is_complete(self) -> bool:
-        return bool(self.nearest) and self._version == self.limit
+        """Return whether nothing is missing; of two that have nothing in common, nothing is."""
+        return self._version == self.limit
 
     def holds(self, snapshot: Snapshot) -> bool:
         return bool(self.nearest) and snapshot.version.compare(self._version) in _CONTAINED

@@ -46,6 +46,11 @@ def test_strangers_have_none() -> None:
     assert nearest_common(OURS, stranger, {**STORE, stranger.id: stranger}.get) == Ancestry(nearest=(), missing=None)
 
 
+def test_nothing_is_looked_for_between_strangers() -> None:
+    stranger = snapshot("stranger", 0, 2, "its parent")
+    assert nearest_common(FIRST, stranger, STORE.get) == Ancestry(nearest=(), missing=None, unknown=())
+
+
 def test_without_a_chain_versions_tell() -> None:
     known = [FIRST, SECOND, OURS, THEIRS, snapshot("later", 9, 9)]
     assert with_contained((), OURS, THEIRS, lambda: known) == (SECOND,)
