@@ -58,6 +58,7 @@ def test_noise_does_not_open(noise: bytes) -> None:
         (KEY.seal(b"x", context=b"beacon"), "the seal is broken"),
         (KEY.seal(b"x", context=b"announcement")[:-1], "the seal is broken"),
     ],
+    ids=["empty", "too long", "another form", "another key", "another context", "cut short"],
 )
 def test_the_reason_is_given(sealed: bytes, reason: str) -> None:
     with pytest.raises(SealBroken, match=reason):
