@@ -69,6 +69,7 @@ def by(program: str, pid: int | None = None) -> str:
             "open in LibreOffice here (.~lock.a.txt#); it is brought in when you close it",
         ),
     ],
+    ids=["vim", "a second vim", "nano", "another editor", "a long host name", "Emacs", "Emacs, no time", "LibreOffice"],
 )
 def test_a_lock_of_this_machine_keeps_the_file_and_no_other(copy: Copy, name: str, content: bytes, reason: str) -> None:
     old, new, other = copy.write("a.txt", b"old"), copy.entry(b"new"), copy.write("b.txt", b"other")
