@@ -230,7 +230,7 @@ def _beacon(device: str, **fields: object) -> bytes:
         (_beacon("eve-00000000", port=0, instance=5), "malformed beacon"),
         (_beacon("laptop-00000000", port=1), "copied state-dir"),
     ],
-    ids="empty noise another-key another-context nesting list nothing path addresses instance copied".split(),
+    ids=["empty", "noise", "key", "context", "nesting", "list", "nothing", "path", "addresses", "instance", "copied"],
 )
 async def test_a_beacon_that_is_none_is_counted(
     tmp_path: Path, group: tuple[str, int], datagram: bytes, reason: str
