@@ -109,6 +109,16 @@ def test_a_lock_left_by_a_killed_agent_is_cleared(looking: Looking) -> None:
         assert again.snapshots.pins() == {"latest": snapshot}
 
 
+def test_pins_that_cannot_be_listed_are_not_taken_for_none(looking: Looking) -> None:
+    looking.snapshots.pin("latest", looking.record().id)
+    pins = os.path.join(looking.repo.store_dir, os.fsencode(looking.repo.pin_prefix.rstrip("/")))
+    shutil.rmtree(pins)
+    assert looking.snapshots.pins() == {}
+    os.symlink(os.path.basename(pins), pins)  # to itself
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        looking.snapshots.pins()
+
+
 def test_linked_worktrees_share_a_store_and_not_their_pins(looking: Looking, tmp_path: Path) -> None:
     linked = os.fsencode(tmp_path / "linked")
     git(looking.root, "worktree", "add", "-q", linked)

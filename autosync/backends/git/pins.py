@@ -52,10 +52,9 @@ class Pins:
 
     def clear_locks(self) -> None:
         """Take away the locks of an agent that was killed; these pins have one owner."""
-        for directory, _, names in os.walk(self._directory):
-            for name in names:
-                if name.endswith(b".lock"):
-                    os.unlink(os.path.join(directory, name))
+        for path in self._files():
+            if path.endswith(b".lock"):
+                os.unlink(path)
 
     def read(self) -> Mapping[str, SnapshotId]:
         """Return all pins of this working copy."""
@@ -143,18 +142,29 @@ class Pins:
 
     # -- files ---------------------------------------------------------------------------------
     def _loose(self) -> Iterator[tuple[str, SnapshotId]]:
-        for directory, _, names in os.walk(self._directory):
-            for name in names:
-                path = os.path.join(directory, name)
-                if name.endswith(b".lock"):
-                    continue
-                try:
-                    with open(path, "rb") as file:
-                        oid = file.read(100).strip().decode("ascii", "replace")
-                except FileNotFoundError:
-                    continue
-                if self._repo.is_id(oid):  # else it is damaged, and holds nothing
-                    yield os.fsdecode(path[len(self._directory) :]), SnapshotId(oid)
+        for path in self._files():
+            if path.endswith(b".lock"):
+                continue
+            try:
+                with open(path, "rb") as file:
+                    oid = file.read(100).strip().decode("ascii", "replace")
+            except FileNotFoundError:
+                continue
+            if self._repo.is_id(oid):  # else it is damaged, and holds nothing
+                yield os.fsdecode(path[len(self._directory) :]), SnapshotId(oid)
+
+    def _files(self) -> Iterator[bytes]:
+        """Yield the paths of the loose pins and of their locks.
+
+        Raises :class:`OSError`: pins that cannot be listed are not gone.
+        """
+
+        def complain(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                raise error
+
+        for directory, _, names in os.walk(self._directory, onerror=complain):
+            yield from (os.path.join(directory, name) for name in names)
 
     def _read_packed(self) -> _Packed:
         try:
