@@ -335,6 +335,16 @@ def test_it_looks_through_old_packs_once_a_week(device: Device) -> None:
     assert device.store.load(unpinned.id) is None
 
 
+def test_a_clock_that_was_ahead_for_a_while_does_not_end_the_upkeep(device: Device) -> None:
+    device.snap({"x": b"1"}, pin="keep/1")
+    age(device, 15 * DAY)
+    tidy(device, now=NOW + 3650 * DAY)
+    unpinned = device.snap({"x": b"2"})
+    age(device, 15 * DAY)
+    tidy(device)
+    assert device.store.load(unpinned.id) is None
+
+
 def test_stale_leftovers_go_and_young_ones_stay(device: Device) -> None:
     objects = Path(os.fsdecode(device.repo.store_dir)) / "objects"
     places = ("incoming-old", "pack/tmp_pack_old", "incoming-new", "pack/tmp_idx_new")
