@@ -69,19 +69,16 @@ class Explaining:
         """
         workspace, path = self._find(arguments)
         runner, loop = workspace.runner, asyncio.get_running_loop()
-        chosen = frozenset({path})
-        before = len(runner.performer.brakes.held_within(chosen))
-        refused: dict[str, str] = {}
-        if arguments.get("restore"):
-            current = runner.session.current
-            if current is not None:
-                found = await loop.run_in_executor(workspace.local, runner.performer.bring_back, chosen, current)
-                refused = {os.fsdecode(p): why for p, why in found.items()}
-        else:
-            await loop.run_in_executor(workspace.local, runner.performer.release, chosen)
+        chosen, current = frozenset({path}), runner.session.current
+        released, refused = 0, dict[str, str]()
+        if not arguments.get("restore"):
+            released = len(await loop.run_in_executor(workspace.local, runner.performer.release, chosen))
             self._broadcaster.save(workspace.member, released=tuple(sorted(runner.performer.brakes.released)))
+        elif current is not None:
+            applied = await loop.run_in_executor(workspace.local, runner.performer.bring_back, chosen, current)
+            released, refused = len(applied.done), {os.fsdecode(p): why for p, why in applied.refused.items()}
         runner.post(ev.FlushAsked())
-        return {"workspace": runner.workspace, "released": before - len(refused), "refused": refused}
+        return {"workspace": runner.workspace, "released": released, "refused": refused}
 
     def _find(self, arguments: dict[str, Any]) -> tuple[Workspace, RelPath]:
         path = arguments.get("path")

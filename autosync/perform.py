@@ -30,7 +30,7 @@ from autosync.core.operations import operations, pair_renames
 from autosync.errors import AutosyncError, Busy, Diverged, Shortage, TransientError
 from autosync.history import History, Tidied
 from autosync.integrate import Integrator
-from autosync.ports import Backend, Reading, Tree
+from autosync.ports import Applied, Backend, Reading, Tree
 
 log = logging.getLogger(__name__)
 
@@ -248,14 +248,14 @@ class Performer:
         """Let what the brakes hold at or below ``paths`` go; return it.  Call it where :meth:`local` is called."""
         return self.brakes.release(paths)
 
-    def bring_back(self, paths: Collection[RelPath], current: Snapshot) -> Mapping[RelPath, str]:
-        """Restore the held deletions at or below ``paths`` as ``current`` has them.
+    def bring_back(self, paths: Collection[RelPath], current: Snapshot) -> Applied:
+        """Restore the held deletions at or below ``paths`` as ``current`` has them; return what came of each.
 
-        Returns those that could not be, with the reason.  Call it where :meth:`local` is called.
+        Call it where :meth:`local` is called.
         """
         chosen = [held.path for held in self.brakes.held_within(paths) if held.brake is Brake.DELETION]
         missing = self.backend.splice(current.tree, dict.fromkeys(chosen))
-        return self.tree.apply(operations(self.backend.changes(missing, current.tree))).refused
+        return self.tree.apply(operations(self.backend.changes(missing, current.tree)))
 
     def _at_commit(self, reading: Reading) -> TreeId:
         edits = at_commit(self.backend.changes(self.backend.tree_of(reading.base.commit), reading.tree))

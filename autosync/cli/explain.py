@@ -62,7 +62,8 @@ def release(invocation: Invocation, paths: tuple[str, ...], *, restore: bool, as
         click.echo(json.dumps(answers, indent=2))
     if not any(answer["released"] or answer["refused"] for answer in answers):
         raise AutosyncError(
-            f"Nothing is held back at {', '.join(map(plain, paths))}", hint="`autosync explain` lists what is."
+            f"{'No deletion' if restore else 'Nothing'} is held back at {', '.join(map(plain, paths))}",
+            hint="`autosync explain` lists what is.",
         )
     for path, answer in zip(paths, answers, strict=True):
         for name, why in answer["refused"].items():

@@ -100,9 +100,16 @@ def test_held_deletions_can_be_undone(tmp_path: Path) -> None:
         for entry in laptop.root.iterdir():
             if entry.name != ".git":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        until(lambda: laptop.status()["held"]["count"] == 61)
+        secret = laptop.root / ".env"
+        secret.write_text("PASSWORD=1\n")
+        until(lambda: laptop.status()["held"]["count"] == 62)
         done = laptop.run("release", "--restore", str(laptop.root))
         assert "restored: 61" in done.stdout
+        until(lambda: laptop.status()["held"]["count"] == 1)
+        again = laptop.run("release", "--restore", str(laptop.root))
+        assert again.returncode == 1
+        assert "No deletion is held back" in again.stderr
+        secret.unlink()
         until(lambda: laptop.status()["held"]["count"] == 0)
         fleet.equal()
         assert laptop.view() == before
