@@ -1,0 +1,43 @@
+"""Says which hg is started, with which arguments and environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+import autosync.backends.hgext
+
+ENTRY = os.path.join(os.path.dirname(autosync.backends.hgext.__file__), "entry.py")
+
+KEPT_EXTENSIONS = frozenset({b"autosync", b"eol", b"lfs"})
+"""They say how files are stored; all others of the user's could change what our questions are answered."""
+
+_KEPT = frozenset({"HGRCPATH", "HGMODULEPOLICY"})
+
+
+def own_hg() -> tuple[str, ...]:
+    """Return the command of the Mercurial in our own environment.
+
+    ``-P``: python -m would else look for modules in the working directory first, which is where
+    a peer's files are.
+    """
+    return (sys.executable, "-P", "-m", "mercurial")
+
+
+def server_argv(hg: Sequence[str], root: bytes, disabled: Iterable[bytes]) -> list[str | bytes]:
+    """Return the command line of a command server for the working copy at ``root``."""
+    settings: list[str | bytes] = ["--config", f"extensions.autosync={ENTRY}"]
+    for name in sorted(disabled):
+        settings += ["--config", b"extensions.%s=!" % name]
+    return [*hg, "-R", root, *settings, "serve", "--cmdserver", "pipe"]
+
+
+def environment() -> Mapping[str, str]:
+    """Return the environment for an hg of ours.
+
+    HGPLAIN takes away the user's aliases, defaults and formats (hg help environment); what his
+    shell exports for one command (HG*) must not steer ours.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HG") or name in _KEPT}
+    return {**kept, "HGPLAIN": "1", "HGENCODING": "utf-8"}

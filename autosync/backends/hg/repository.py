@@ -1,0 +1,281 @@
+"""Asks the hg of one working copy, and gives its answers as values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from autosync.backends.hg.requirements import check_requirements
+from autosync.backends.hg.server import Server
+from autosync.backends.hgext.frames import Fields, Value, as_bytes, as_list
+from autosync.core.model import RelPath
+from autosync.errors import Unsupported
+
+NULL = b"\0" * 20
+"""The node before the first changeset."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is checked out, and what the user is doing.
+
+    Nodes are 20 bytes; ``phase`` is 0 (public), 1 (draft) or 2 (secret) and that of ``p1``;
+    ``bookmark`` is the active one, empty if there is none; ``operation`` is in words, empty
+    if there is none; ``locks`` say who holds which lock.
+    """
+
+    p1: bytes
+    p2: bytes
+    branch: bytes
+    bookmark: bytes
+    bookmarks: tuple[bytes, ...]
+    phase: int
+    operation: str
+    locks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What `hg status` says; ``copies`` maps a path to the one that it is a copy of."""
+
+    p1: bytes
+    modified: tuple[RelPath, ...]
+    added: tuple[RelPath, ...]
+    removed: tuple[RelPath, ...]
+    missing: tuple[RelPath, ...]
+    unknown: tuple[RelPath, ...]
+    ignored: tuple[RelPath, ...]
+    copies: Mapping[RelPath, RelPath]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file as hg stores it: ``flags`` are ``""``, ``"x"`` or ``"l"``; ``node`` is its file node,
+    empty where none is known; ``source`` is the path it is a copy of, empty if it is none."""
+
+    flags: bytes
+    content: bytes
+    node: bytes = b""
+    source: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """What a changeset says besides its files.
+
+    ``time`` is in seconds since the epoch, ``offset`` in seconds west of UTC; ``branch`` is that of
+    the working copy if it is ``None``; the values of ``extra`` may be any bytes.
+    """
+
+    user: bytes
+    time: int
+    message: bytes
+    offset: int = 0
+    branch: bytes | None = None
+    extra: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A changeset in memory, and what could not be read for it.
+
+    ``touched`` are the files it names, ``removed`` among them.  ``torn`` paths changed while they
+    were read, ``unreadable`` ones we may not read, ``unnameable`` ones hg cannot have; in the
+    changeset they are as in its parent.
+    """
+
+    node: bytes
+    p1: bytes
+    p2: bytes
+    bundle: bytes
+    touched: tuple[RelPath, ...]
+    removed: tuple[RelPath, ...]
+    torn: frozenset[RelPath]
+    unreadable: frozenset[RelPath]
+    unnameable: frozenset[RelPath]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What a bundle holds; ``files`` is what differs from the first parent, ``None`` for what is gone.
+
+    ``chain`` are all the bundle's changesets that are not in the repository, oldest first.
+    """
+
+    node: bytes
+    p1: bytes
+    p2: bytes
+    wording: Wording
+    chain: tuple[bytes, ...]
+    files: Mapping[RelPath, File | None]
+
+
+class Repository:
+    """One working copy of Mercurial; raises as :meth:`Server.ask`.
+
+    ``hg`` is the command to run, by default that of our own environment.
+    """
+
+    def __init__(self, root: bytes, hg: Sequence[str] | None = None) -> None:
+        """Open it; raises :class:`NotAWorkingCopy` or :class:`Unsupported`.  No process is started yet."""
+        self.requirements = check_requirements(root)
+        self.root = root
+        self.server = Server(root, hg)
+
+    def close(self) -> None:
+        """End the process."""
+        self.server.close()
+
+    def check_hashes(self) -> None:
+        """Raise :class:`Unsupported` if this hg commits other nodes than we build."""
+        found = self.server.ask("selftest")
+        if found.text(b"built") != found.text(b"committed"):
+            version = self.server.identity().text(b"hg").decode("ascii", "replace")
+            raise Unsupported(
+                f"Mercurial {version} makes other changesets than autosync expects of it",
+                hint="Leave out `hg:` in the config to use autosync's own Mercurial, and report this version.",
+            )
+
+    def standing(self) -> Standing:
+        """Return what is checked out, and what the user is doing."""
+        found = self.server.ask("standing")
+        return Standing(
+            p1=found.text(b"p1"),
+            p2=found.text(b"p2"),
+            branch=found.text(b"branch"),
+            bookmark=found.text(b"bookmark"),
+            bookmarks=tuple(found.texts(b"bookmarks")),
+            phase=found.number(b"phase"),
+            operation=found.text(b"operation").decode(),
+            locks=tuple(words.decode("utf-8", "replace") for words in found.texts(b"locks")),
+        )
+
+    def status(self, paths: Collection[RelPath] | None = None, *, ignored: bool = False) -> Status:
+        """Return how these files and all below these directories (``None``: everything) differ from p1.
+
+        Nothing is written, not even the dirstate.
+        """
+        question = {b"paths": None if paths is None else list(paths), b"ignored": int(ignored)}
+        found = self.server.ask("status", question)
+        copies = found.table(b"copies")
+        return Status(
+            p1=found.text(b"p1"),
+            modified=_paths(found, b"modified"),
+            added=_paths(found, b"added"),
+            removed=_paths(found, b"removed"),
+            missing=_paths(found, b"missing"),
+            unknown=_paths(found, b"unknown"),
+            ignored=_paths(found, b"ignored"),
+            copies={RelPath(new): RelPath(copies.text(new)) for new in copies},
+        )
+
+    def contents(self, paths: Collection[RelPath], node: bytes | None = None) -> dict[RelPath, File]:
+        """Return those of ``paths`` that are files at ``node`` (``None``: at p1)."""
+        files = self.server.ask("contents", {b"paths": list(paths), b"node": node}).table(b"files")
+        found = {}
+        for path in files:
+            flags, content, file_node = (as_bytes(item, path) for item in files.items(path))
+            found[RelPath(path)] = File(flags=flags, content=content, node=file_node)
+        return found
+
+    def manifest(self, node: bytes | None = None) -> dict[RelPath, tuple[bytes, bytes]]:
+        """Return file node and flags of every path at ``node`` (``None``: at p1)."""
+        found = {}
+        for line in self.server.ask("manifest", {b"node": node}).text(b"manifest").split(b"\n")[:-1]:
+            path, _, rest = line.partition(b"\0")
+            found[RelPath(path)] = (bytes.fromhex(rest[:40].decode("ascii")), rest[40:])
+        return found
+
+    def difference(self, old: bytes, new: bytes) -> dict[RelPath, tuple[tuple[bytes, bytes] | None, ...]]:
+        """Return (file node, flags) at ``old`` and at ``new`` for each path in which their manifests differ."""
+        files = self.server.ask("difference", {b"old": old, b"new": new}).table(b"files")
+        found = {}
+        for path in files:
+            sides = (None if side is None else as_list(side, path) for side in files.items(path))
+            found[RelPath(path)] = tuple(
+                None if side is None else (as_bytes(side[0], path), as_bytes(side[1], path)) for side in sides
+            )
+        return found
+
+    def build(
+        self,
+        wording: Wording,
+        *,
+        paths: Collection[RelPath] = (),
+        given: Mapping[RelPath, File | None] | None = None,
+        parents: tuple[bytes, bytes] | None = None,
+        common: Collection[bytes] | None = None,
+    ) -> Built:
+        """Return the changeset in memory that `hg commit` would make, as a bundle.
+
+        ``paths`` are read from the working copy; ``given`` files are as they are given (``None``:
+        removed).  All others are as in the first parent.  ``parents`` are those of the working copy
+        if they are not given.  If ``common`` names changesets that the reader has, the ancestors
+        beyond them are in the bundle too.
+
+        No lock is taken and nothing is written.  Raises :class:`Busy` if another changeset is
+        checked out, or was meanwhile, :class:`Missing` if a parent or a common one is not here.
+        """
+        question: dict[bytes, Value] = {
+            b"paths": list(paths),
+            b"given": {
+                path: None if file is None else [file.flags, file.content, file.source]
+                for path, file in (given or {}).items()
+            },
+            b"p1": None if parents is None else parents[0],
+            b"p2": None if parents is None else parents[1],
+            b"common": None if common is None else list(common),
+            b"user": wording.user,
+            b"time": wording.time,
+            b"offset": wording.offset,
+            b"message": wording.message,
+            b"branch": wording.branch,
+            b"extra": dict(wording.extra),
+        }
+        found = self.server.ask("build", question)
+        return Built(
+            node=found.text(b"node"),
+            p1=found.text(b"p1"),
+            p2=found.text(b"p2"),
+            bundle=found.text(b"bundle"),
+            touched=_paths(found, b"touched"),
+            removed=_paths(found, b"removed"),
+            torn=frozenset(_paths(found, b"torn")),
+            unreadable=frozenset(_paths(found, b"unreadable")),
+            unnameable=frozenset(_paths(found, b"unnameable")),
+        )
+
+    def open(self, bundle: bytes, node: bytes, *, contents: bool = True) -> Opened:
+        """Return what the changeset ``node`` of an uncompressed bundle holds; nothing is stored.
+
+        Without ``contents`` those of the files are left empty.  Raises :class:`Missing` if what it
+        builds on is not here, :class:`Unsafe` if it is damaged or does not hold ``node``.
+        """
+        found = self.server.ask("open", {b"bundle": bundle, b"node": node, b"whole": int(contents)})
+        table, extra = found.table(b"files"), found.table(b"extra")
+        files: dict[RelPath, File | None] = {}
+        for path in table:
+            if path not in table:
+                files[RelPath(path)] = None
+                continue
+            flags, content, source, file_node = (as_bytes(item, path) for item in table.items(path))
+            files[RelPath(path)] = File(flags=flags, content=content, source=source, node=file_node)
+        return Opened(
+            node=found.text(b"node"),
+            p1=found.text(b"p1"),
+            p2=found.text(b"p2"),
+            wording=Wording(
+                user=found.text(b"user"),
+                time=found.number(b"time"),
+                message=found.text(b"message"),
+                offset=found.number(b"offset"),
+                branch=found.text(b"branch"),
+                extra={key: extra.text(key) for key in extra},
+            ),
+            chain=tuple(found.texts(b"chain")),
+            files=files,
+        )
+
+
+def _paths(fields: Fields, name: bytes) -> tuple[RelPath, ...]:
+    return tuple(RelPath(path) for path in fields.texts(name))

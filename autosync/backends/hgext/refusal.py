@@ -1,0 +1,21 @@
+"""The ways in which a question can be declined; our process turns each into an error of its own."""
+
+from __future__ import annotations
+
+MOVED = b"moved"
+"""The working copy's parent is another than it was, or than was asked about."""
+MISSING = b"missing"
+"""A changeset that was named is not here."""
+UNSAFE = b"unsafe"
+"""A bundle is not what its id says."""
+UNSUPPORTED = b"unsupported"
+"""The repository uses what is not handled yet."""
+
+
+class Declined(Exception):
+    """A question that has no answer, for one of the reasons above."""
+
+    def __init__(self, reason: bytes, words: str) -> None:
+        super().__init__(words)
+        self.reason = reason
+        self.words = words

@@ -1,0 +1,73 @@
+"""Compares one changeset built in memory with what this hg really commits, in a scratch repository."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from typing import Any
+
+from mercurial import hg
+
+from .memory import Wording, build, from_disk
+
+_BASE = {b"plain": b"one\ntwo\n", b"moved": b"a line\n" * 40, b"gone": b"x", b"d/run": b"#!/bin/sh\n"}
+
+
+def differing_nodes(repo: Any) -> tuple[bytes, bytes]:
+    """Return the node that was built and the one that was committed; the same, if all is well."""
+    with tempfile.TemporaryDirectory(prefix="autosync-hg-") as directory:
+        place = os.fsencode(directory)
+        ui = repo.baseui.copy()
+        ui.setconfig(b"ui", b"quiet", b"true")
+        # Whatever formats the user has chosen for his new repositories.
+        ui.setconfig(b"format", b"usestore", b"true")
+        scratch = hg.repository(ui, place, create=True)
+        for path, content in _BASE.items():
+            _write(scratch, path, content)
+        _commit(scratch, add=list(_BASE))
+        _write(scratch, b"plain", b"one\n2\n")
+        _write(scratch, b"\xc3\xa9", b"\1\nstarts like metadata\n")
+        os.rename(scratch.wjoin(b"moved"), scratch.wjoin(b"new name"))
+        os.chmod(scratch.wjoin(b"d/run"), 0o700)
+        os.unlink(scratch.wjoin(b"gone"))
+        os.symlink(b"plain", scratch.wjoin(b"link"))
+        copies = {b"new name": b"moved"}
+        paths = [*_BASE, b"\xc3\xa9", b"new name", b"link"]
+        read = from_disk(scratch, copies)
+        wording = Wording(b"A <a@example.org>", 1_700_000_001, -3600, b"w\xc3\xb6rds\n", b"default", {b"k": b"v"})
+        built, _ = build(scratch, tuple(scratch.dirstate.parents()), dict.fromkeys(paths, read), wording)
+        committed = _commit(
+            scratch, add=[b"\xc3\xa9", b"new name", b"link"], forget=[b"moved", b"gone"], copies=copies, wording=wording
+        )
+    return built.changelog.node, committed
+
+
+def _commit(
+    repo: Any,
+    *,
+    add: list[bytes],
+    forget: list[bytes] | None = None,
+    copies: dict[bytes, bytes] | None = None,
+    wording: Wording | None = None,
+) -> bytes:
+    said = wording or Wording(b"A", 1_700_000_000, 0, b"first", b"default")
+    # 7.x wants to be told that files change; 6.3 has no such thing.
+    changing = getattr(repo.dirstate, "changing_files", contextlib.nullcontext)
+    with repo.wlock(), repo.lock():
+        dirstate = repo.dirstate
+        with changing(repo):
+            for path in add:
+                dirstate.set_tracked(path)
+            for path in forget or ():
+                dirstate.set_untracked(path)
+            for new, old in (copies or {}).items():
+                dirstate.copy(old, new)
+        return bytes(repo.commit(said.message, said.user, (said.time, said.offset), extra=dict(said.extra)))
+
+
+def _write(repo: Any, path: bytes, content: bytes) -> None:
+    full = repo.wjoin(path)
+    os.makedirs(os.path.dirname(full), exist_ok=True)
+    with open(full, "wb") as file:
+        file.write(content)

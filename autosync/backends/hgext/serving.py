@@ -1,0 +1,176 @@
+"""The one command of the extension: a question comes by the input channel, the answer goes by one of its own."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from mercurial import commandserver, error, extensions, registrar, util
+
+from . import looking, memory, opening, selftest
+from .bundling import bundle_of
+from .frames import CHANNEL, HEADER_SIZE, Fields, Value, as_bytes, as_list, body_size, frame, unframe
+from .harmless import make_harmless
+from .refusal import MISSING, MOVED, Declined
+from .standing import refuse_subrepositories, standing
+
+cmdtable: dict[bytes, Any] = {}
+COMMAND = b"autosync-answer"
+
+Answer = dict[bytes, Value]
+
+
+def uisetup(_ui: Any) -> None:
+    """Be harmless before any repository is opened."""
+    make_harmless()
+
+
+def answer(ui: Any, repo: Any) -> int:
+    """answer one question of autosync"""
+    header = ui.fin.read(HEADER_SIZE)
+    question = unframe(header + ui.fin.read(body_size(header)))
+    try:
+        found = _ANSWERS[question.text(b"ask")](repo, question)
+    except Declined as declined:
+        found = {b"declined": declined.reason, b"words": declined.words.encode("utf-8", "replace")}
+    except Exception:
+        # Left to itself, it would end the server, and the repository would have to be opened again.
+        found = {b"failed": traceback.format_exc().encode("utf-8", "replace")}
+    # A channel of its own: whatever hg or a filter has printed meanwhile is none of the answer.
+    answers = commandserver.channeledoutput(ui.fout.out, CHANNEL)
+    answers.write(frame(found))
+    answers.flush()
+    return 0
+
+
+def _identity(repo: Any, _question: Fields) -> Answer:
+    ui = repo.ui
+    return {
+        b"hg": util.version(),
+        b"python": sys.version.split()[0].encode(),
+        b"extensions": sorted(name for name, _ in extensions.extensions()),
+        b"config": _config_files(repo),
+        b"requirements": sorted(repo.requirements),
+        b"user": _username(ui),
+    }
+
+
+def _username(ui: Any) -> bytes:
+    try:
+        return bytes(ui.username(acceptempty=True) or b"")
+    except error.Abort:
+        return b""
+
+
+def _config_files(repo: Any) -> list[bytes]:
+    """Return the files that the configuration came from, and those of the repository that may yet appear."""
+    sources = (repo.ui.configsource(section, name) for section, name, _ in repo.ui.walkconfig())
+    named = {source.rpartition(b":")[0] for source in sources}
+    own = {repo.vfs.join(b"hgrc"), repo.vfs.join(b"hgrc-not-shared")}
+    return sorted(own | {name for name in named if name.startswith(b"/")})
+
+
+def _standing(repo: Any, _question: Fields) -> Answer:
+    return standing(repo)
+
+
+def _status(repo: Any, question: Fields) -> Answer:
+    refuse_subrepositories(repo)
+    paths = question.texts(b"paths") if b"paths" in question else None
+    return looking.status(repo, paths, ignored=bool(question.number(b"ignored")))
+
+
+def _contents(repo: Any, question: Fields) -> Answer:
+    return looking.contents(repo, _node(repo, question), question.texts(b"paths"))
+
+
+def _manifest(repo: Any, question: Fields) -> Answer:
+    return looking.manifest(repo, _node(repo, question))
+
+
+def _difference(repo: Any, question: Fields) -> Answer:
+    return looking.difference(repo, question.text(b"old"), question.text(b"new"))
+
+
+def _node(repo: Any, question: Fields) -> bytes:
+    return question.text(b"node") if b"node" in question else bytes(repo.dirstate.p1())
+
+
+def _build(repo: Any, question: Fields) -> Answer:
+    refuse_subrepositories(repo)
+    dirstate = repo.dirstate
+    parents = tuple(dirstate.parents())
+    if b"p1" in question and b"p2" in question:
+        parents = (question.text(b"p1"), question.text(b"p2"))
+    paths = question.texts(b"paths")
+    if paths and parents[0] != dirstate.p1():
+        raise Declined(MOVED, "another changeset is checked out")
+    given = dict.fromkeys(paths, memory.from_disk(repo, dict(dirstate.copies()))) if paths else {}
+    contents = question.table(b"given")
+    given.update((path, _constant(contents.value(path))) for path in contents)
+    extra = question.table(b"extra")
+    wording = memory.Wording(
+        user=question.text(b"user"),
+        time=question.number(b"time"),
+        offset=question.number(b"offset"),
+        message=question.text(b"message"),
+        branch=question.text(b"branch") if b"branch" in question else dirstate.branch(),
+        extra={key: extra.text(key) for key in extra},
+    )
+    try:
+        made, troubles = memory.build(repo, parents, given, wording)
+        if paths:
+            memory.check_unmoved(repo, parents[0])
+        common = question.texts(b"common") if b"common" in question else None
+        bundle = bundle_of(repo, made, common)
+    except error.LookupError:
+        raise Declined(MISSING, "the history changed while it was read") from None
+    return {
+        b"node": made.changelog.node,
+        b"p1": parents[0],
+        b"p2": parents[1],
+        b"bundle": bundle,
+        b"touched": made.touched,
+        b"removed": made.removed,
+        b"torn": troubles.torn,
+        b"unreadable": troubles.unreadable,
+        b"unnameable": troubles.unnameable,
+    }
+
+
+def _constant(value: Value) -> memory.Read:
+    """Return what gives the content that the question itself carries."""
+    if value is None:
+        return lambda _path, _before: None
+    flags, content, source = (as_bytes(item, b"given") for item in as_list(value, b"given"))
+    return lambda _path, _before: (flags, content, source or None)
+
+
+def _open(repo: Any, question: Fields) -> Answer:
+    return opening.open_bundle(
+        repo, question.text(b"bundle"), question.text(b"node"), whole=bool(question.number(b"whole"))
+    )
+
+
+def _selftest(repo: Any, _question: Fields) -> Answer:
+    built, committed = selftest.differing_nodes(repo)
+    return {b"built": built, b"committed": committed}
+
+
+_ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
+    b"identity": _identity,
+    b"standing": _standing,
+    b"status": _status,
+    b"contents": _contents,
+    b"manifest": _manifest,
+    b"difference": _difference,
+    b"build": _build,
+    b"open": _open,
+    b"selftest": _selftest,
+}
+
+registrar.command(cmdtable)(COMMAND, [], b"")(answer)
+
+__all__ = ["cmdtable", "uisetup"]

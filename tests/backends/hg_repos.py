@@ -1,0 +1,188 @@
+"""Real hg repositories for tests, their user being hg itself, of each version that autosync works with."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from autosync.backends.hg.command import own_hg
+from autosync.backends.hg.repository import Repository, Wording
+from autosync.core.model import RelPath
+
+DEBIAN = ("/usr/bin/hg",)
+"""6.3.2 on Debian 12; the user of most tests, as it starts fastest."""
+USER = ("-u", "User <user@example.org>")
+NOW = 1_700_000_000
+_PATIENCE = 30.0
+
+
+def rel(*paths: str | bytes) -> list[RelPath]:
+    """Return paths from literals."""
+    return [RelPath(os.fsencode(path)) for path in paths]
+
+
+def install(version: str, directory: Path) -> tuple[str, ...]:
+    """Return the command of a Mercurial from PyPI, installed below ``directory`` if it is not yet there."""
+    place = directory / f"mercurial-{version}"
+    with (directory / f"mercurial-{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "whole").exists():
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, "--upgrade", "--target", place, f"mercurial=={version}"], check=True)
+            (place / "whole").touch()
+    program = f"import sys; sys.path.insert(0, {os.fspath(place)!r}); from mercurial import dispatch; dispatch.run()"
+    return (sys.executable, "-P", "-c", program)
+
+
+def isolate(home: Path) -> dict[str, str]:
+    """Return the environment variables that keep this machine's hg config away from a test."""
+    home.mkdir(exist_ok=True)
+    (home / "hgrc").write_text("[ui]\nusername = User <user@example.org>\n")
+    return {"HOME": os.fspath(home), "HGRCPATH": os.fspath(home / "hgrc"), "HGMERGE": "internal:merge"}
+
+
+def hg(root: bytes, *args: str | bytes, by: Sequence[str] = DEBIAN, check: bool = True) -> bytes:
+    """Run hg as the user would and return its output."""
+    # What the user runs is not what is measured.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    env |= {"HGENCODING": "utf-8", "HGPLAIN": "1"}
+    done = subprocess.run([*by, *args], cwd=root, capture_output=True, env=env, check=False)
+    assert not (check and done.returncode), (args, done.stdout, done.stderr)
+    return done.stdout
+
+
+class Vanilla:
+    """hg as its user runs it, without anything of ours, but started once only."""
+
+    def __init__(self, root: bytes, by: Sequence[str]) -> None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+        self._process = subprocess.Popen(
+            [*by, "serve", "--cmdserver", "pipe"],
+            cwd=root,
+            env={**env, "HGENCODING": "utf-8", "HGPLAIN": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._answer()
+
+    def __call__(self, *args: str | bytes) -> bytes:
+        joined = b"\0".join(os.fsencode(arg) for arg in args)
+        pipe = cast(BinaryIO, self._process.stdin)
+        pipe.write(b"runcommand\n" + struct.pack(">I", len(joined)) + joined)
+        pipe.flush()
+        said: dict[bytes, bytes] = {b"o": b"", b"e": b""}
+        while True:
+            channel, content = self._answer()
+            if channel == b"r":
+                assert content == bytes(4), (args, said)
+                return said[b"o"]
+            said[channel] += content
+
+    def close(self) -> None:
+        cast(BinaryIO, self._process.stdin).close()
+        self._process.wait()
+        cast(BinaryIO, self._process.stdout).close()
+
+    def _answer(self) -> tuple[bytes, bytes]:
+        pipe = cast(BinaryIO, self._process.stdout)
+        channel, size = struct.unpack(">cI", pipe.read(5))
+        return channel, pipe.read(size)
+
+
+def put(root: bytes, path: str | bytes, content: bytes | str = b"", *, executable: bool = False) -> RelPath:
+    """Write a file below ``root``, with the directories it needs."""
+    name = os.fsencode(path)
+    full = os.path.join(root, name)
+    os.makedirs(os.path.dirname(full), exist_ok=True)
+    if os.path.islink(full):
+        os.unlink(full)
+    with open(full, "wb") as file:
+        file.write(os.fsencode(content))
+    os.chmod(full, 0o755 if executable else 0o644)
+    return RelPath(name)
+
+
+def make_repository(
+    root: Path, files: Mapping[str, bytes] | None = None, *, by: Sequence[str] = DEBIAN, options: Sequence[str] = ()
+) -> bytes:
+    """Make a repository with one commit of ``files`` (none: no commit) and return its root."""
+    root.mkdir(parents=True)
+    path = os.fsencode(root)
+    hg(path, "init", *options, by=by)
+    for name, content in (files or {}).items():
+        put(path, name, content)
+    if files:
+        commit_all(path, by=by)
+    return path
+
+
+def copy_of(root: bytes, to: Path) -> bytes:
+    """Return the root of a copy of a whole working copy, which takes no hg to make."""
+    shutil.copytree(root, os.fsencode(to), symlinks=True)
+    return os.fsencode(to)
+
+
+def commit_all(root: bytes, message: str = "work", *, by: Sequence[str] = DEBIAN) -> bytes:
+    """Commit everything as the user would, and return the node."""
+    hg(root, "commit", "--addremove", "-q", "-m", message, "-d", f"{NOW} 0", *USER, by=by)
+    return head(root)
+
+
+def head(root: bytes) -> bytes:
+    """Return the node that is checked out."""
+    return bytes.fromhex(hg(root, "log", "-r", ".", "-T", "{node}").decode())
+
+
+def wording(message: bytes = b"snapshot", **extra: bytes) -> Wording:
+    """Return what a changeset of the tests says."""
+    named = {name.encode(): value for name, value in extra.items()}
+    return Wording(user=b"User <user@example.org>", time=NOW + 1, message=message, extra=named)
+
+
+@contextmanager
+def opened(root: bytes, by: Sequence[str] | None = None) -> Iterator[Repository]:
+    """Open a working copy, and close it again."""
+    repo = Repository(root, by)
+    try:
+        yield repo
+    finally:
+        repo.close()
+
+
+def versions(cache: Path) -> Mapping[str, tuple[str, ...]]:
+    """Return the commands of all versions that autosync works with."""
+    return {"7.2": own_hg(), "6.9.5": install("6.9.5", cache), "6.3.2": DEBIAN}
+
+
+def fingerprint(root: bytes) -> dict[bytes, tuple[str, int, int]]:
+    """Return content, mtime and mode of everything in .hg, the directories included."""
+    seen: dict[bytes, tuple[str, int, int]] = {}
+    metadata = os.path.join(root, b".hg")
+    for directory, directories, names in os.walk(metadata):
+        for name in [b".", *directories, *names]:
+            full = os.path.join(directory, name)
+            found = os.lstat(full)
+            digest = os.readlink(full).hex() if os.path.islink(full) else ""
+            if name in names and not digest:
+                with open(full, "rb") as file:
+                    digest = hashlib.sha256(file.read()).hexdigest()
+            seen[os.path.relpath(full, metadata)] = (digest, found.st_mtime_ns, found.st_mode)
+    return seen
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    deadline = time.monotonic() + _PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
