@@ -62,6 +62,7 @@ class Agent:
         """Run until ``stop`` is set.  Raises :class:`AutosyncError` if the start fails."""
         async with AsyncExitStack() as stack:
             stack.callback(self._network.shutdown, wait=False, cancel_futures=True)
+            stack.callback(self._opener.close)
             for path in self.config.paths:
                 try:
                     self.workspaces.append(await self._open(path, stack))

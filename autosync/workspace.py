@@ -98,10 +98,13 @@ class Workspace:
         self.watcher.stop()
 
     def close(self) -> None:
-        """End what runs; a thread that is still at work ends with the process."""
-        self.local.shutdown(wait=False)
-        if not self.runner.abandoned:
-            self.backend.close()
+        """Let go of everything, so that it can be opened again; a thread that is still at work keeps it."""
+        if self.runner.abandoned:
+            return
+        if not self.resting:
+            self.resting = True
+            self.tree.close()
+        self.backend.close()
 
 
 def was_here(config: Config, path: PathConfig) -> bool:
@@ -128,6 +131,11 @@ class WorkspaceOpener:
         self._states = states
         self._threads: dict[bytes, ThreadPoolExecutor] = {}
         self._turns: dict[bytes, Turns] = {}
+
+    def close(self) -> None:
+        """Begin nothing more; a thread that is still at work ends with the process."""
+        for local in self._threads.values():
+            local.shutdown(wait=False)
 
     def open(self, path: PathConfig, network: Executor) -> Workspace:
         """Return the working copy at ``path``.

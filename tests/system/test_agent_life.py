@@ -259,3 +259,21 @@ def test_a_folder_that_is_missing_at_the_start_is_waited_for_if_it_was_kept_befo
         until(lambda: laptop.read("c.txt") == "back\n")
         fleet.equal()
         assert laptop.status()["halt"] is None
+
+
+def test_a_folder_that_comes_but_cannot_be_opened_yet_is_tried_again(tmp_path: Path) -> None:
+    with pair(tmp_path, {"a.txt": "a\n"}) as fleet:
+        laptop, desktop = fleet.devices
+        laptop.end()
+        away = laptop.root.with_name("unmounted")
+        laptop.root.rename(away)
+        laptop.start()
+        assert str(laptop.root) in laptop.status()["halt"]["title"]
+        packed = laptop.root / ".git/autosync/store.git/packed-refs"
+        (away / packed.relative_to(laptop.root)).symlink_to(packed.name)  # to itself: unreadable, as on a bad disk
+        away.rename(laptop.root)
+        until(lambda: "Too many levels" in laptop.status()["halt"]["title"])
+        packed.unlink()
+        laptop.write("b.txt", "saved here\n")
+        until(lambda: desktop.read("b.txt") == "saved here\n")
+        assert laptop.status()["halt"] is None
