@@ -6,6 +6,7 @@ import pytest
 
 from autosync.core.events import AnnouncementsAsked
 from autosync.core.model import Kind, RelPath
+from autosync.simulation.device import Device
 from autosync.simulation.invariants import check, settle
 from autosync.simulation.users import Users
 from autosync.simulation.world import World
@@ -13,12 +14,16 @@ from autosync.simulation.world import World
 A, B = RelPath(b"a.txt"), RelPath(b"b.txt")
 
 
+def begun() -> tuple[World, Users, list[Device]]:
+    """Return a world of two devices that are at rest, its users and its devices."""
+    world = World(1, devices=2)
+    world.clock.run(1)
+    return world, Users(world), world.devices
+
+
 @pytest.mark.parametrize("step", range(6))
 def test_what_is_saved_while_a_killed_agent_is_off_stays(step: int) -> None:
-    world = World(1, devices=2)
-    users = Users(world)
-    world.clock.run(1)
-    one, two = world.devices
+    world, users, (one, two) = begun()
     users.save(one, A, b"looked at\n")
     one.interrupt(step, lambda: world.kill_during(one, 1.0))
     world.clock.run(0.5)
@@ -32,10 +37,7 @@ def test_what_is_saved_while_a_killed_agent_is_off_stays(step: int) -> None:
 
 @pytest.mark.parametrize("step", range(8))
 def test_a_file_saved_again_while_a_killed_agent_is_off_does_not_clash_with_itself(step: int) -> None:
-    world = World(1, devices=2)
-    users = Users(world)
-    world.clock.run(1)
-    one, two = world.devices
+    world, users, (one, two) = begun()
     users.save(one, A, b"first\n")
     users.save(one, B, b"other\n")
     one.interrupt(step, lambda: world.kill_during(one, 1.0))
@@ -52,10 +54,7 @@ def test_a_file_saved_again_while_a_killed_agent_is_off_does_not_clash_with_itse
 
 @pytest.mark.parametrize("step", range(8))
 def test_a_file_deleted_while_an_agent_killed_at_applying_is_off_stays_deleted(step: int) -> None:
-    world = World(1, devices=2)
-    users = Users(world)
-    world.clock.run(1)
-    one, two = world.devices
+    world, users, (one, two) = begun()
     world.network.cut(one.number, two.number)
     users.save(one, A, b"of one\n")
     users.save(two, B, b"of two\n")

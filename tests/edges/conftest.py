@@ -1,4 +1,4 @@
-"""Fixtures of the edges: XMPP servers, accounts and devices."""
+"""Fixtures of the edges: XMPP servers, accounts, devices, and places to fail in."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from tests.edges.points import fast_directory
 from tests.edges.xmpp_devices import Device, make_device
 from tests.edges.xmpp_servers import SERVERS, XmppServer
 
@@ -73,3 +75,14 @@ async def start_device() -> AsyncIterator[StartDevice]:
         assert time.monotonic() - began < 1, "stop() took too long"
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory for working copies, with a git user of its own."""
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[user]\n\tname = User\n\temail = user@example.org\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    with fast_directory(tmp_path) as directory:
+        yield directory

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,8 @@ from tests.edges.faults import Kill
 from tests.edges.forks import kill_points, with_offspring
 from tests.edges.git_scene import JOBS, GitScene
 from tests.edges.plain_scene import LateScene, PlainScene
-from tests.edges.points import fast_directory, survive, undisturbed
+from tests.edges.points import survive, undisturbed
 from tests.figures import record
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory for working copies, with a git user of its own."""
-    settings = tmp_path / "gitconfig"
-    settings.write_text("[user]\n\tname = User\n\temail = user@example.org\n")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    with fast_directory(tmp_path) as directory:
-        yield directory
 
 
 def sweep(scene: PlainScene | GitScene, most: int) -> None:
