@@ -38,6 +38,7 @@ def test_the_example_shows_every_key() -> None:
         "xmpp: {jid: a@b, password: p, zzzzzz: 1}",
         "paths: [{path: /a, workspace: a, key-file: /k, zzzzzz: 1}]",
         "paths: [{path: /a, workspace: a, key-file: /k, history: {zzzzzz: 1}}]",
+        "paths: [{path: /a, workspace: a, key-file: /k, brakes: {zzzzzz: 1}}]",
     ):
         with pytest.raises(ConfigError, match="unknown key") as caught:
             parse(text, "/c", ENVIRON)
@@ -135,6 +136,23 @@ def test_the_tests_that_documents_name_exist() -> None:
             assert re.search(rf"^(?:async )?def {function}\(", path.read_text(encoding="utf-8"), re.MULTILINE), (
                 f"{document}: {file}::{function}"
             )
+
+
+def test_the_architecture_says_what_each_module_is_for() -> None:
+    package = ROOT / "autosync"
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = text.partition("## Where to find what")[2].partition("## ")[0]
+    named: set[Path] = set()
+    for row in table.splitlines():
+        folder = package
+        for name in re.findall(r"`([\w/]+(?:\.py|/))`", row):
+            folder = folder if "/" not in name else (package / name).parent if name.endswith(".py") else package / name
+            found = package / name if "/" in name else folder / name
+            found = found if found.exists() else package / name  # a name without folder: beside the last, or on top
+            assert found.exists(), f"{row}: {name}"
+            named.add(found)
+    modules = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
+    assert [str(m) for m in modules if not named & {m, *m.parents}] == []
 
 
 def test_links_between_documents_lead_somewhere() -> None:
