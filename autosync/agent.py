@@ -27,7 +27,7 @@ from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unre
 from autosync.link import Links, load_or_create_identity
 from autosync.runner import Runner
 from autosync.store import StateDirectory
-from autosync.workspace import LOOK_EVERY, Workspace, WorkspaceOpener, was_here
+from autosync.workspace import LOOK_EVERY, PastLost, Workspace, WorkspaceOpener, was_here
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +212,6 @@ async def run_agent(config: Config) -> int:
     """
     states = StateDirectory(config.state_dir)
     with states.lock():
-        agent = Agent(config)
         stop = asyncio.Event()
         interrupted = False
 
@@ -224,7 +223,15 @@ async def run_agent(config: Config) -> int:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         loop.add_signal_handler(signal.SIGINT, interrupt)
-        await agent.run(stop)
+        while True:
+            agent = Agent(config)
+            try:
+                await agent.run(stop)
+            except PastLost as lost:
+                log.warning("%s: the history of this device is lost or an older one: it gets a new id", lost)
+                states.forget_device()
+            else:
+                break
         code = INTERRUPTED if interrupted else 0
         if any(workspace.runner.abandoned for workspace in agent.workspaces):
             # Python would wait for the thread.  A kill at any moment is safe, so this one is.

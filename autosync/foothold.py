@@ -4,14 +4,48 @@ from __future__ import annotations
 
 import os
 
+from autosync.durable import sync_directory
 from autosync.errors import TransientError
 
 _MARKS = (b".git", b".hg")
+_STORE_MARK = b"store.mark"
+_FAT_STEP = 2 * 10**9
 _BACK = "autosync goes on by itself as soon as it is back. Nothing was deleted on the other devices."
 
 
 class Vanished(TransientError):
     """The folder or its repository is gone, or another one stands in its place."""
+
+
+def identify_store(metadata: bytes) -> int:
+    """Return what tells the store in ``metadata``, our private directory, from every copy of it; never 0.
+
+    It is when a file that nobody touches got its present inode, in ns since the epoch: no
+    tool that copies or restores sets that (inode(7), ctime).  What is new gets the file.
+    """
+    name = os.path.join(metadata, _STORE_MARK)
+    try:
+        mark = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_CREAT, 0o600)
+        try:
+            os.fsync(mark)
+            made = os.fstat(mark).st_ctime_ns
+        finally:
+            os.close(mark)
+        sync_directory(metadata)
+    except OSError as error:
+        raise TransientError(
+            f"{os.fsdecode(name)}: {error.strerror}",
+            hint="Nothing was touched. Start the agent again when the cause is gone.",
+        ) from error
+    return max(1, made)
+
+
+def is_same_store(known: int, found: int) -> bool:
+    """Return whether two answers of :func:`identify_store` are of one store.
+
+    FAT keeps times in steps of two seconds once it is mounted anew.
+    """
+    return found in (known, known - known % _FAT_STEP)
 
 
 class Foothold:

@@ -51,7 +51,8 @@ class WorkspaceState:
     ``snapshot`` is the last one recorded.  ``seq`` is the highest announcement number that
     may have been used: reserve numbers in blocks, so that not every announcement writes a
     file.  ``seen`` maps each device to the highest number taken from it (replay guard).
-    ``released`` are the paths that the brakes let pass.
+    ``released`` are the paths that the brakes let pass.  ``store`` is what the private store was
+    known by (:func:`autosync.foothold.identify_store`), 0 before the first time.
     """
 
     snapshot: SnapshotId | None = None
@@ -59,6 +60,7 @@ class WorkspaceState:
     seen: Mapping[DeviceId, _Number] = field(default_factory=dict)
     paused: bool = False
     released: tuple[bytes, ...] = ()
+    store: _Number = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,12 @@ class StateDirectory:
         device = DeviceId(f"{_slug(name)}-{secrets.token_hex(4)}")
         _write(path, lambda inode: msgspec.json.encode(_DeviceFile(schema=SCHEMA, id=device, inode=inode)))
         return device
+
+    def forget_device(self) -> None:
+        """Let the next call of :meth:`device` make a new id: what was counted under this one is not known any more."""
+        path = os.path.join(self.path, "device.json")
+        with _explained(path), contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
     def workspace(self, workspace: WorkspaceId, *, set_aside: bool = True) -> WorkspaceState:
         """Return what was saved; a fresh state if nothing was.

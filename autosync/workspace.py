@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autosync.apply import WorkingTree
 from autosync.backends.git import GitBackend, open_git
@@ -14,20 +14,27 @@ from autosync.broadcast import Broadcaster, Membership
 from autosync.config import Commits, Config, PathConfig, PullLock
 from autosync.core import events as ev
 from autosync.core.brakes import Brakes
-from autosync.core.model import DeviceId, RelPath
+from autosync.core.model import DeviceId, RelPath, WorkspaceId
 from autosync.core.settings import Mode, SessionSettings
 from autosync.errors import AutosyncError
-from autosync.foothold import Foothold
+from autosync.foothold import Foothold, identify_store, is_same_store
 from autosync.history import History
 from autosync.perform import Performer
 from autosync.runner import Outside, Runner
 from autosync.sealing import load_key
-from autosync.store import StateDirectory
+from autosync.store import StateDirectory, WorkspaceState
 from autosync.turns import Turns
 from autosync.watch import TreeWatcher
 
 LOOK_EVERY = 2.0
 """Seconds between two looks whether a working copy's folder is there, which costs two stat(2)."""
+
+
+class PastLost(Exception):
+    """States that this device has told others of are not in its store: it must not count on under its id.
+
+    A number that is used again would pass, on every device, for the state that had it before.
+    """
 
 
 @dataclass(slots=True, kw_only=True)
@@ -140,10 +147,10 @@ class WorkspaceOpener:
     def open(self, path: PathConfig, network: Executor) -> Workspace:
         """Return the working copy at ``path``.
 
-        Raises :class:`AutosyncError`: no key, no working copy, a corrupt state.
+        Raises :class:`AutosyncError`: no key, no working copy, a corrupt state.  Raises
+        :class:`PastLost` once; the next time the store is taken as it is.
         """
         key = load_key(path.key_file)
-        state = self._states.workspace(key.id)
         backend = open_git(
             os.fsencode(path.path),
             workspace=key.id,
@@ -151,6 +158,11 @@ class WorkspaceOpener:
             hub_prefix=path.hub_prefix,
             ignore=path.ignore,
         )
+        try:
+            state = self._known_state(key.id, backend, path)
+        except BaseException:
+            backend.close()
+            raise
         store = backend.repo.common_dir
         local = self._threads.setdefault(store, ThreadPoolExecutor(1, thread_name_prefix=f"local {path.workspace}"))
         tree = _make_tree(backend)
@@ -186,6 +198,19 @@ class WorkspaceOpener:
         )
         runner.before_whole_look = workspace.ask_ignore_rules_again
         return workspace
+
+    def _known_state(self, workspace: WorkspaceId, backend: GitBackend, path: PathConfig) -> WorkspaceState:
+        """Return what is remembered of a workspace, if its store is the one that this device left."""
+        state, found = self._states.workspace(workspace), identify_store(backend.metadata)
+        current = backend.pins().get("current")
+        lost = current is None or backend.load(current) is None
+        if state.store and (lost or not is_same_store(state.store, found)):
+            self._states.save(workspace, replace(state, store=0))
+            raise PastLost(path.workspace)
+        if not state.store:
+            state = replace(state, store=found)
+            self._states.save(workspace, state)
+        return state
 
 
 def session_settings(path: PathConfig, device: DeviceId, name: str) -> SessionSettings:
