@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from autosync.core.commands import Integrate
 from autosync.core.events import AncestorMissing, Integrated
 from autosync.core.model import Snapshot, SnapshotId
-from autosync.core.retry import Retry
+from autosync.core.retry import FAILED_FIRST, FAILED_MOST, Retry
 
 ANCESTORS = 16
 """States in between that are asked for before a merge does without them."""
 NEWS_PATIENCE = 0.25
 """Seconds that a peer's snapshot waits for local edits to settle, so that both are merged at once."""
-FAILED_FIRST, FAILED_MOST = 1.0, 10.0
-"""Seconds between attempts at what some path, or the whole disk, did not allow."""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FAILED_FIRST, FAILED_MOST = 1.0, 10.0
+"""Seconds between attempts at what a path, a source or the whole machine did not allow."""
+
 _DOUBLINGS = 60
 """More make every wait longer than any limit, and in the end longer than a float can tell."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from autosync.core import events as ev
@@ -13,37 +12,26 @@ from autosync.core.commands import (
     Announce,
     Command,
     Commit,
-    Fetch,
     LocalCommand,
     MergeBranch,
-    Source,
     SyncBranch,
     TakeSnapshot,
     Tell,
 )
+from autosync.core.fetches import Fetches
 from autosync.core.halts import Halts
 from autosync.core.hubtalk import HubTalk
 from autosync.core.integration import Integration
 from autosync.core.looks import Looks
 from autosync.core.model import Order, Snapshot, SnapshotId
-from autosync.core.retry import Retry
+from autosync.core.retry import FAILED_FIRST, FAILED_MOST, Retry
 from autosync.core.settings import Halt, Mode, SessionSettings, SessionStatus
-from autosync.core.sources import HELLO, RETRY_MOST, Peer, Peers
+from autosync.core.sources import HELLO, Peer, Peers
 
 BUSY_FIRST, BUSY_MOST = 0.05, 2.0
 """Seconds between looks while the user's own git or hg is at work."""
-FAILED_FIRST, FAILED_MOST = 1.0, 10.0
-"""Seconds between attempts after a failure that may pass."""
 PATIENCE_WITH_PASSING = 4
 """Repetitions of a failure that should pass by itself before the user is told of it."""
-
-
-@dataclass(slots=True)
-class _Fetching:
-    wanted: SnapshotId
-    left: list[Source] = field(default_factory=list)
-    for_ancestor_of: SnapshotId | None = None
-    reason: str = ""
 
 
 class Session:
@@ -65,10 +53,10 @@ class Session:
         self.held: tuple[Held, ...] = ()
         self._looks = Looks(settle=settings.settle, max_wait=settings.max_wait, rescan=settings.rescan)
         self._local: LocalCommand | None = None
-        self._fetching: _Fetching | None = None
         self._busy = Retry(BUSY_FIRST, BUSY_MOST)
         self._failed = Retry(FAILED_FIRST, FAILED_MOST)
         self._integration = Integration()
+        self._fetches = Fetches(self.peers, self._integration)
         self._announced: tuple[SnapshotId | None, str, bool] | None = None
         self._announce_again = False
         self._greet = False
@@ -89,8 +77,7 @@ class Session:
         if self._stopped or self.paused or self._halts.root_gone:
             return None
         times = [self._looks.rescan_at]
-        if self._fetching is None:
-            times += [p.retry_at for p in self._to_fetch() if p.retry_at]
+        times += self._fetches.times(self._to_fetch())
         if self._local is None:
             not_before = self._not_before()
             times += [max(t, not_before) for t in self._local_times()]
@@ -220,22 +207,8 @@ class Session:
         return [Tell(title=title, hint=HELD_HINT)] if title else []
 
     def _fetched(self, event: ev.SnapshotFetched, now: float) -> list[Command]:
-        fetching, self._fetching = self._fetching, None
         tell = self._halts.short_of("fetch", event.reason, event.hint)
-        if event.snapshot is not None:
-            self.peers.fetched(event.snapshot)
-            return tell
-        if fetching is None:
-            return tell
-        fetching.reason = event.reason
-        if fetching.left:
-            return [self._fetch_next(fetching)]
-        if fetching.for_ancestor_of is not None:
-            self._integration.ancestor_not_found(fetching.wanted)
-        else:
-            most = FAILED_MOST if event.hint else RETRY_MOST
-            self.peers.failed(event.wanted, event.reason, now, most=most)
-        return tell
+        return tell + self._fetches.ended(event, now)
 
     def _integrated(self, event: ev.Integrated, now: float) -> list[Command]:
         self._done_locally()
@@ -382,7 +355,7 @@ class Session:
         if self.paused or self._halts.root_gone:
             return commands
         commands += self._hub.commands(self.current, now) if self._hub else []
-        commands += self._fetch_news(now)
+        commands += self._fetches.commands(self._to_fetch(), now)
         if self._local is None and now >= self._not_before():
             self._local = self._next_local(now)
             if self._local is not None:
@@ -409,23 +382,6 @@ class Session:
             )
         ]
 
-    def _fetch_news(self, now: float) -> list[Command]:
-        if self._fetching is not None:
-            return []
-        if (missing := self._integration.missing) is not None:
-            sources = self.peers.direct(missing.theirs)
-            if self._integration.ancestor_asked(sources=bool(sources)) is None:
-                return []
-            return [self._fetch_next(_Fetching(missing.ancestor, sources, for_ancestor_of=missing.theirs))]
-        for peer in self._to_fetch():
-            if peer.snapshot is not None and now >= peer.retry_at and (sources := self.peers.sources(peer.snapshot)):
-                return [self._fetch_next(_Fetching(peer.snapshot, sources))]
-        return []
-
-    def _fetch_next(self, fetching: _Fetching) -> Fetch:
-        self._fetching = fetching
-        return Fetch(wanted=fetching.wanted, source=fetching.left.pop(0))
-
     def _next_local(self, now: float) -> LocalCommand | None:
         look = self._looks.command(self.current, above=self._above(), now=now)
         if look is not None or self.current is None:
@@ -449,8 +405,7 @@ class Session:
     def _to_integrate(self) -> Peer | None:
         if self.current is None or self.settings.mode is Mode.SEND:
             return None
-        waits_for_ancestor = self._fetching is not None and self._fetching.for_ancestor_of is not None
-        if waits_for_ancestor or self._integration.missing is not None:
+        if self._fetches.for_ancestor or self._integration.missing is not None:
             return None
         ready = [(p, p.here) for p in self.peers.news(self.current) if p.here is not None]
         pending = self._looks.edits_pending
@@ -511,7 +466,7 @@ class Session:
             return "snapshotting" if isinstance(self._local, TakeSnapshot) else "applying"
         if self._busy.reason or self._failed.reason or self._blocked_by():
             return "waiting"
-        if self._fetching is not None:
+        if self._fetches.under_way:
             return "fetching"
         if self._looks.settling:
             return "settling"

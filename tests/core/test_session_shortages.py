@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from autosync.core import events as ev
-from autosync.core.commands import Tell
-from autosync.core.session import FAILED_MOST
+from autosync.core.commands import Fetch, Source, SourceKind, Tell
+from autosync.core.model import Base, DeviceId, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.retry import FAILED_MOST
+from autosync.core.session import Session
+from autosync.core.settings import SessionSettings
 from autosync.core.sources import RETRY_MOST
 from tests.core.test_session import A, content, pair
 
 TITLE, HINT = "The disk / is full", "Make room there."
+
+
+def state(device: DeviceId) -> Snapshot:
+    """Return the first state of a device."""
+    return Snapshot(
+        id=SnapshotId(f"{device} 1"),
+        tree=TreeId(f"tree of {device}"),
+        base=Base(commit=None, branch=None),
+        version=Version.of({device: 1}),
+        parents=(),
+        device=device,
+        time=0,
+    )
 
 
 def test_a_fetch_that_finds_no_room_halts_until_one_succeeds() -> None:
@@ -32,6 +48,32 @@ def test_a_fetch_that_finds_no_room_halts_until_one_succeeds() -> None:
     world.run(30)
     assert content(one) == b"new\n"
     assert session.halt is None
+
+
+def test_a_fetch_that_finds_no_room_is_told_even_if_another_source_is_asked_next() -> None:
+    session = Session(SessionSettings(device=DeviceId("d0-0"), name="d0"))
+    session.handle(ev.Started(current=None), 0.0)
+    session.handle(ev.SnapshotTaken(snapshot=state(DeviceId("d0-0")), changed=True), 0.0)
+    theirs = state(DeviceId("d1-1"))
+    said = ev.Announcement(
+        device=DeviceId("d1-1"),
+        name="d1",
+        seq=1,
+        state="ok",
+        snapshot=theirs.id,
+        tree=theirs.tree,
+        base=theirs.base,
+        version=theirs.version,
+        addresses=(),
+        certificate=b"",
+        inline=b"pack",
+    )
+    inline = Source(kind=SourceKind.INLINE, device=said.device, pack=b"pack", lane="lan")
+    announced = ev.Announced(announcement=said, lane="lan", live=True)
+    assert session.handle(announced, 1.0) == [Fetch(wanted=theirs.id, source=inline)]
+    failed = ev.SnapshotFetched(wanted=theirs.id, source="inline", snapshot=None, reason=TITLE, hint=HINT)
+    direct = Fetch(wanted=theirs.id, source=Source(kind=SourceKind.PEER, device=said.device))
+    assert session.handle(failed, 1.0)[:2] == [Tell(title=TITLE, hint=HINT), direct]
 
 
 def test_what_cannot_be_told_halts_until_it_is() -> None:
