@@ -19,7 +19,8 @@ from autosync.errors import AutosyncError, Busy, Missing, NotAWorkingCopy, Short
 _HEADER = struct.Struct(">cI")
 _LENGTH = struct.Struct(">I")
 _QUESTION = b"autosync-answer"
-_HELLO_LIMIT = 1 << 16
+_HELLO = b"capabilities: "
+_HELLO_LIMIT = 1 << 12
 _GRACE = 2.0
 """Seconds for hg to end by itself, once it is told to."""
 _OLDEST = (6, 3)
@@ -163,14 +164,21 @@ class Server:
 
     def _greet(self) -> None:
         """Read what the server says first."""
+        said = b""
         try:
-            channel, size = self._header()
-            hello = self._read(size) if channel == b"o" and size < _HELLO_LIMIT else b""
+            # Whatever an extension prints while it is loaded comes before.
+            while not said.endswith(_HELLO) and len(said) < _HELLO_LIMIT:
+                said += self._read(1)
+            channel, size = _HEADER.unpack(said[: -len(_HELLO)][-_HEADER.size :].rjust(_HEADER.size))
+            hello = self._read(size - len(_HELLO)) if len(_HELLO) < size < _HELLO_LIMIT else b""
         except HgEnded as ended:
             raise self._not_started(ended) from None
-        if not hello.startswith(b"capabilities: ") or b"runcommand" not in hello:
+        if channel != b"o" or b"runcommand" not in hello:
             self.close()
-            raise HgFailed("hg serve", b"it did not answer as a command server; does an extension print something?")
+            raise Unsupported(
+                f"{self._hg[0]} does not answer as hg does: {said[:200].decode('utf-8', 'replace')}",
+                hint="Correct `hg:` in the config, or leave it out to use autosync's own Mercurial.",
+            )
 
     def _identify(self) -> frozenset[bytes]:
         """Learn who answers; return the extensions that should not have been loaded."""
@@ -286,11 +294,16 @@ class Server:
 
     def _not_started(self, ended: HgEnded) -> AutosyncError:
         """Return why hg did not even begin to serve: in its words, or that somebody killed it."""
-        if ended.code <= 0:
+        if ended.code < 0:
             return ended
         number = error_said(ended.said)
         if number is not None:
             return Shortage(f"hg cannot start: {os.strerror(number)}", hint="autosync goes on by itself.")
+        if "requires features unknown" in ended.said:
+            return Unsupported(
+                f"{os.fsdecode(self.root)} needs another Mercurial: {ended.said[-500:]}",
+                hint="Name your own hg in the config (`hg: /usr/bin/hg`).",
+            )
         return NotAWorkingCopy(
             f"hg cannot open {os.fsdecode(self.root)}: {ended.said[-500:] or 'no message'}",
             hint="Make `hg status` work in that folder first.",

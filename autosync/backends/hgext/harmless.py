@@ -5,11 +5,31 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mercurial import context, hook, util
+from mercurial.dirstateutils import timestamp
 
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+
+
+_questions = 0
+"""How many questions are being answered: one, or none."""
+
+
+@contextmanager
+def looking(repo: Any) -> Iterator[None]:
+    """Answer a question: with nothing remembered that may have changed, and nothing tried out by writing."""
+    global _questions  # noqa: PLW0603 - hg's own functions have no other place to look
+    # hg reads a changed .hgignore only when it starts.
+    repo.dirstate.__dict__.pop("_ignore", None)
+    _questions += 1
+    try:
+        yield
+    finally:
+        _questions -= 1
 
 
 def make_harmless() -> None:
@@ -18,6 +38,9 @@ def make_harmless() -> None:
     hook.hook = _no_hook
     # `hg status` takes the wlock, if it can have it, and writes what it found into the dirstate.
     context.workingctx._poststatusfixup = _no_fixup
+    # Makes a file in .hg to see what time it is there; without it, no file counts as surely clean.
+    asked = timestamp.get_fs_now
+    timestamp.get_fs_now = lambda vfs: None if _questions else asked(vfs)
     # Both make files to see what becomes of them.
     util.checkexec = can_execute
     util.checklink = can_link

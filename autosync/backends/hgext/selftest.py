@@ -20,8 +20,8 @@ def differing_nodes(repo: Any) -> tuple[bytes, bytes]:
         place = os.fsencode(directory)
         ui = repo.baseui.copy()
         ui.setconfig(b"ui", b"quiet", b"true")
-        # Whatever formats the user has chosen for his new repositories.
-        ui.setconfig(b"format", b"usestore", b"true")
+        # Our changesets record copies as hg does by default, whatever the user has chosen for his.
+        ui.setconfig(b"experimental", b"copies.write-to", b"filelog-only")
         scratch = hg.repository(ui, place, create=True)
         for path, content in _BASE.items():
             _write(scratch, path, content)

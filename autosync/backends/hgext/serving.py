@@ -9,10 +9,9 @@ from typing import Any
 
 from mercurial import commandserver, error, extensions, registrar, util
 
-from . import looking, memory, opening, selftest
+from . import harmless, looking, memory, opening, selftest
 from .bundling import bundle_of
 from .frames import CHANNEL, HEADER_SIZE, Fields, Value, as_bytes, as_list, body_size, frame, unframe
-from .harmless import make_harmless
 from .refusal import MISSING, MOVED, Declined
 from .standing import refuse_subrepositories, standing
 
@@ -24,7 +23,7 @@ Answer = dict[bytes, Value]
 
 def uisetup(_ui: Any) -> None:
     """Be harmless before any repository is opened."""
-    make_harmless()
+    harmless.make_harmless()
 
 
 def answer(ui: Any, repo: Any) -> int:
@@ -32,7 +31,8 @@ def answer(ui: Any, repo: Any) -> int:
     header = ui.fin.read(HEADER_SIZE)
     question = unframe(header + ui.fin.read(body_size(header)))
     try:
-        found = _ANSWERS[question.text(b"ask")](repo, question)
+        with harmless.looking(repo):
+            found = _ANSWERS[question.text(b"ask")](repo, question)
     except Declined as declined:
         found = {b"declined": declined.reason, b"words": declined.words.encode("utf-8", "replace")}
     except Exception:
