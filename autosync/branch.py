@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from autosync.brought import Brought
 from autosync.core.events import BranchesDiverged, BranchSettled
 from autosync.core.message import commit_message
 from autosync.core.model import Base, CommitId, DeviceId, Snapshot, TreeId
@@ -23,6 +24,7 @@ class BranchKeeper:
     device: DeviceId
     name: str
     recorded: Callable[[Snapshot], None]
+    brought: Brought
     clock: Callable[[], float]
 
     def commit(self, current: Snapshot, *, above: int) -> BranchSettled:
@@ -83,9 +85,10 @@ class BranchKeeper:
             occupied=lambda path: is_occupied(self.backend, origin, path),
         )
         target = self.backend.splice(origin, merged.edits)
-        applied = self.tree.apply(operations(self.backend.changes(current.tree, target)))
+        standing = self.brought.standing(current.tree)
+        applied = self.tree.apply(operations(self.backend.changes(standing, target)))
+        self.brought.note(current.tree, {**self.brought.entries, **applied.done})
         if applied.refused:
-            # What was applied stands there as a local edit and merges as such next time.
             raise Busy("files are being edited during a merge", hint="This passes by itself.")
         if fork == ours:
             base = Base(commit=tip, branch=current.base.branch)
@@ -96,6 +99,7 @@ class BranchKeeper:
                 changes, device=self.name, time=int(self.clock())
             )
             base = self.backend.commit([c.path for c in changes], message=message, tree=target, extra_parent=tip)
+        self.brought.clear()
         return self._record(current, base, target, above)
 
     def _record(self, current: Snapshot, base: Base, tree: TreeId, above: int) -> Snapshot:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time
 
+from autosync.brought import Brought
 from autosync.causes import shortage_of
 from autosync.core.announcement import fits
 from autosync.core.bases import merge_bases
@@ -33,6 +34,8 @@ ROUNDS = 6
 """How often paths that the user changed meanwhile are merged again before waiting for quiet."""
 STRANGERS = 16
 """Devices that one merge may bring, however many are known."""
+CONCURRENT = 8
+"""Snapshots that are merged with ours to see whether a killed agent was bringing them."""
 MERGED_SHARE = 0.5
 """Of the room that an announcement has for a version: a merge with more strangers could not be announced for long."""
 
@@ -55,6 +58,8 @@ class Integrator:
     """Told of every snapshot that was recorded on the way, so that it is kept."""
     stood: Callable[[Snapshot], None]
     """Told of every state of our own that was recorded: a later start goes on from there."""
+    brought: Brought
+    """What an attempt that was not completed left in the working copy."""
     still_there: Callable[[], None] = lambda: None
     """Raises :class:`AutosyncError` if the working copy's folder has gone away meanwhile."""
     hold: Hold = hold_nothing
@@ -74,35 +79,64 @@ class Integrator:
 
         Paths that the user changes meanwhile are left alone, recorded as a new
         state of ours and merged again.  If that does not end, or the base cannot be
-        moved, what stands in the working copy is recorded as our own state and the
-        result is incomplete: nothing is lost and a later attempt finds it merged.
+        moved, the result is incomplete: what could be brought stands in the working copy,
+        is remembered as ``brought``, and a later attempt goes on from there.
         """
         attempt = _Attempt(start=ours.base, ours=ours, theirs=theirs, above=above, without=without)
         return self._go(attempt, exact=exact)
 
-    def resume(self, ours: Snapshot, found: TreeId, *, above: int) -> Integrated | None:
-        """Go on with what an agent was applying when it was killed; ``None`` if it was nothing.
+    def resume(self, ours: Snapshot, base: Base, found: TreeId, *, above: int) -> Integrated | None:
+        """Go on with what an agent was bringing when it was killed; ``None`` if it was nothing.
 
-        ``found`` stands in the working copy, on the base of ``ours``.  Paths that stand there
-        as in a snapshot that ``ours`` does not contain were brought by us: taken for the
+        ``found`` stands in the working copy, on ``base``.  Paths that stand there as in
+        a snapshot that ``ours`` does not contain were brought by us: taken for the
         user's edits they would clash with what the others make of them later.
         """
-        changes = self.backend.changes(ours.tree, found)
-        theirs, standing = ours, dict[RelPath, Entry | None]()
-        for snapshot in self.known() if changes else ():
-            own = snapshot.device == self.name  # a state that stood here, which was edited since
-            if not own and relate(ours, snapshot) is Order.BEFORE:
-                wanted = {c.path: c.new for c in self.backend.changes(ours.tree, snapshot.tree)}
-                brought = {c.path: c.new for c in changes if c.path in wanted and wanted[c.path] == c.new}
-                if len(brought) > len(standing):
-                    theirs, standing = snapshot, brought
-        if not standing:
+        if base != ours.base:
+            return self._landed(ours, base, found, above=above)
+        theirs, brought = self._recognise(ours, found)
+        if not brought:
             return None
-        attempt = _Attempt(start=ours.base, ours=ours, theirs=theirs, above=above, standing=standing)
-        edits = {c.path: c.new for c in changes if c.path not in standing}
-        attempt.ours = self._record(attempt, self.backend.splice(ours.tree, edits))
+        self.brought.note(ours.tree, brought)
+        attempt = _Attempt(start=base, ours=ours, theirs=theirs, above=above)
+        attempt.ours = self._record(attempt, self.brought.left_out(ours, base, found))
         ended = self._go(attempt, exact=False)
         return ended if isinstance(ended, Integrated) else self._incomplete(attempt)
+
+    def _recognise(self, ours: Snapshot, found: TreeId) -> tuple[Snapshot, Mapping[RelPath, Entry | None]]:
+        """Return the snapshot that explains most of ``found``, with the paths that it does."""
+        changes = self.backend.changes(ours.tree, found)
+        best: tuple[Snapshot, Mapping[RelPath, Entry | None]] = ours, {}
+        others = (
+            [s for s in self.known() if s.device != self.name] if changes else []
+        )  # ours stood here, and was edited
+        # What stood here was merged with an edit of the user, and the agent killed before the next merge.
+        concurrent = sorted((s for s in others if relate(ours, s) is Order.CONCURRENT), key=_advance, reverse=True)
+        goals = [s for s in others if relate(ours, s) is Order.BEFORE]
+        for goal in (*goals, *concurrent[:CONCURRENT]):
+            if len(best[1]) == len(changes):
+                break
+            target = self._target(_Attempt(start=ours.base, ours=ours, theirs=goal, above=0), exact=False)
+            if isinstance(target, Snapshot):
+                wanted = {c.path: c.new for c in self.backend.changes(ours.tree, target.tree)}
+                equal = {c.path: c.new for c in changes if c.path in wanted and wanted[c.path] == c.new}
+                best = max(best, (target, equal), key=lambda each: len(each[1]))
+        return best
+
+    def _landed(self, ours: Snapshot, base: Base, found: TreeId, *, above: int) -> Integrated | None:
+        """Find the snapshot that was brought completely, base and all, but not noted any more.
+
+        The base moves last: so all that the snapshot has beyond it has to stand there.
+        """
+        committed = self.backend.tree_of(base.commit)
+        for snapshot in sorted(self.known(), key=_advance, reverse=True):
+            if snapshot.base == base and relate(ours, snapshot) is Order.BEFORE:
+                edited = {c.path for c in self.backend.changes(snapshot.tree, found)}
+                if edited.isdisjoint(c.path for c in self.backend.changes(committed, snapshot.tree)):
+                    attempt = _Attempt(start=base, ours=snapshot, theirs=snapshot, above=above)
+                    current = self._record(attempt, found)
+                    return Integrated(theirs=snapshot.id, current=current, complete=True)
+        return None
 
     def _go(self, attempt: _Attempt, *, exact: bool) -> Integrated | BranchesDiverged | AncestorMissing:
         for _ in range(ROUNDS):
@@ -207,10 +241,11 @@ class Integrator:
     # -- going there -----------------------------------------------------------------------------
     def _apply(self, attempt: _Attempt, target: Snapshot) -> bool:
         """Return whether every path stands as in ``target`` now."""
-        standing = self.backend.splice(attempt.ours.tree, attempt.standing)
+        ours = attempt.ours.tree
         self.still_there()
-        applied = self.tree.apply(operations(self.backend.changes(standing, target.tree)))
-        attempt.standing.update(applied.done)
+        applied = self.tree.apply(operations(self.backend.changes(self.brought.standing(ours), target.tree)))
+        self.brought.note(ours, {**self.brought.entries, **applied.done})
+        attempt.changed.update(applied.done)
         attempt.refused = dict(applied.refused)
         attempt.stopped = applied.stopped
         return not applied.refused
@@ -222,12 +257,13 @@ class Integrator:
             except Busy as busy:
                 attempt.refused = {RelPath(b""): busy.title}
                 return self._incomplete(attempt)
+        self.brought.clear()
         return Integrated(
             theirs=attempt.theirs.id,
             current=target,
             complete=True,
             conflicts=attempt.conflicts,
-            changed_paths=len(attempt.standing),
+            changed_paths=len(attempt.changed),
         )
 
     # -- recording what stands here ------------------------------------------------------------------
@@ -237,28 +273,29 @@ class Integrator:
         Returns ``None`` if they are as they were, or still being written.
         """
         ours = attempt.ours
-        reading = self.backend.read(frozenset(attempt.refused), (ours.base, ours.tree), self.hold)
+        expected = self.brought.standing(ours.tree)
+        reading = self.backend.read(frozenset(attempt.refused), (ours.base, expected), self.hold)
         self.still_there()
-        if reading.tree == ours.tree or reading.base != ours.base or reading.torn:
+        if reading.tree == expected or reading.base != ours.base or reading.torn:
             return None
-        changes = self.backend.changes(ours.tree, reading.tree)
-        edits = _at(attempt.refused, changes)
-        return self._record(attempt, self.backend.splice(ours.tree, edits)) if edits else None
+        edits = _at(attempt.refused, self.backend.changes(expected, reading.tree))
+        if not edits:
+            return None
+        found = self.backend.splice(expected, edits)
+        return self._record(attempt, self.brought.left_out(ours, ours.base, found))
 
     def _incomplete(self, attempt: _Attempt) -> Integrated:
-        ours = attempt.ours
-        if attempt.standing:
-            ours = self._record(attempt, self.backend.splice(ours.tree, attempt.standing))
         reasons = sorted({f"{_show(p)}: {why}" if p else why for p, why in attempt.refused.items()})
         shortage = shortage_of(attempt.stopped, self.backend.metadata) if attempt.stopped else None
         return Integrated(
             theirs=attempt.theirs.id,
-            current=ours,
+            current=attempt.ours,
             complete=False,
+            unfinished=attempt.theirs,
             # What the machine does not allow says nothing of the files: they stand as they did.
             again=frozenset(p for p in attempt.refused if p) if shortage is None else frozenset(),
             conflicts=(),
-            changed_paths=len(attempt.standing),
+            changed_paths=len(attempt.changed),
             reason="; ".join(reasons[:3]) if shortage is None else shortage.title,
             hint="" if shortage is None else shortage.hint,
         )
@@ -283,15 +320,14 @@ class Integrator:
 class _Attempt:
     """How far one integration has come.
 
-    ``standing`` is what was brought into the working copy and is not part of ``ours``,
-    ``without`` the snapshots that nobody has.
+    ``changed`` are the paths that were replaced, ``without`` the snapshots that nobody has.
     """
 
     start: Base
     ours: Snapshot
     theirs: Snapshot
     above: int
-    standing: dict[RelPath, Entry | None] = field(default_factory=dict)
+    changed: set[RelPath] = field(default_factory=set)
     refused: dict[RelPath, str] = field(default_factory=dict)
     stopped: OSError | None = None
     conflicts: tuple[Conflict, ...] = ()
@@ -327,6 +363,10 @@ def _too_many_devices(theirs: Snapshot) -> BranchesDiverged:
 
 def _side(snapshot: Snapshot) -> Side:
     return Side(device=snapshot.device, time=snapshot.time, id=snapshot.id)
+
+
+def _advance(snapshot: Snapshot) -> tuple[int, SnapshotId]:
+    return sum(n for _, n in snapshot.version.counters), snapshot.id
 
 
 def _show(path: RelPath) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from autosync.branch import BranchKeeper
+from autosync.brought import Brought
 from autosync.causes import shortage_of
 from autosync.core import events as ev
 from autosync.core.brakes import Brake, BrakeLimits, Brakes
@@ -68,6 +69,7 @@ class Performer:
         """Whether nothing has been read yet since an agent may have been killed here."""
         self._highest = 0
         """The greatest number of a state of this working copy: each is used once, whatever happens between."""
+        self._brought = Brought(backend=backend)
         self._integrator = Integrator(
             backend=backend,
             tree=tree,
@@ -77,12 +79,19 @@ class Performer:
             known=self.known,
             recorded=self.keep,
             stood=self._stand_at,
+            brought=self._brought,
             hold=self.brakes.hold,
             still_there=still_there,
             clock=clock,
         )
         self._branches = BranchKeeper(
-            backend=backend, tree=tree, device=device, name=name, recorded=self._stand_at, clock=clock
+            backend=backend,
+            tree=tree,
+            device=device,
+            name=name,
+            recorded=self._stand_at,
+            brought=self._brought,
+            clock=clock,
         )
 
     # -- snapshots that are kept --------------------------------------------------------
@@ -94,6 +103,7 @@ class Performer:
         try:
             self.backend.recover()
             self._opened = True
+            self._brought.clear()
             current = self.history.open()
         except OSError as error:
             raise _shortage(error, self.backend.metadata) or TransientError(
@@ -192,23 +202,29 @@ class Performer:
         before = command.current
         late = self.tree.sweep()
         paths = self.brakes.begin(None if command.paths is None else command.paths | late, self._clock())
-        reading = self.backend.read(paths, (before.base, before.tree) if before else None, self.brakes.hold)
+        expected = self._brought.standing(before.tree) if before else None
+        previous = (before.base, expected) if before and expected else None
+        reading = self.backend.read(paths, previous, self.brakes.hold)
         self._still_there()  # or else all of it was found deleted
         self.unreadable = reading.unreadable
         self._raise_if_busy()
         if self.backend.base() != reading.base:
             raise Busy("HEAD is moving", hint="This passes by itself.")
-        reading = self._without_mass_deletion(before, reading)
-        tree = reading.tree if before is not None and before.tree == reading.tree else self._at_commit(reading)
-        if before is not None and tree == before.tree and reading.base == before.base:
+        reading = self._without_mass_deletion(before, expected, reading)
+        tree = reading.tree if expected == reading.tree else self._at_commit(reading)
+        if before is not None and tree == expected and reading.base == before.base:
             self._opened = False
             return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)
-        if before is not None and reading.base == before.base and self._opened:
-            resumed = self._integrator.resume(before, tree, above=command.above)
+        if before is not None and self._opened:
+            resumed = self._integrator.resume(before, reading.base, tree, above=command.above)
             if resumed is not None:
                 self._opened = False
                 return replace(resumed, again=resumed.again | reading.torn)
         self._opened = False
+        if before is not None:
+            tree = self._brought.left_out(before, reading.base, tree)
+            if tree == before.tree and reading.base == before.base:
+                return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)
         version = before.version if before else Version()
         snapshot = self.backend.record(
             tree=tree,
@@ -221,13 +237,13 @@ class Performer:
         self._stand_at(snapshot)
         return ev.SnapshotTaken(snapshot=snapshot, changed=True, torn=reading.torn)
 
-    def _without_mass_deletion(self, before: Snapshot | None, reading: Reading) -> Reading:
-        """Return the reading with what the brakes hold still in its tree."""
-        if before is not None and before.tree == reading.tree:
+    def _without_mass_deletion(self, before: Snapshot | None, expected: TreeId | None, reading: Reading) -> Reading:
+        """Return the reading, of what was ``expected`` on the base of ``before``, with what the brakes hold in it."""
+        if expected == reading.tree:
             return reading
         # What a checkout or a commit deleted, the user deleted in his history too.
         committed = before is None or before.base.commit != reading.base.commit
-        start = self.backend.tree_of(reading.base.commit) if committed or before is None else before.tree
+        start = self.backend.tree_of(reading.base.commit) if committed else expected
         changes = self.backend.changes(start, reading.tree)
         gone = {c.path: c.old for c in changes if c.old is not None and c.new is None}
         if not gone:
@@ -235,7 +251,7 @@ class Performer:
         for old in pair_renames(changes, key=lambda entry: entry.oid):
             gone.pop(old, None)
         if before is not None and committed:
-            known = {c.path for c in self.backend.changes(before.tree, reading.tree) if c.new is None}
+            known = {c.path for c in self.backend.changes(expected, reading.tree) if c.new is None}
             gone = {path: entry for path, entry in gone.items() if path in known}
         deletions = self.brakes.judge_deletions(gone, lambda: len(self.backend.changes(None, reading.tree)))
         edits = {path: gone[path] for path in deletions.held | deletions.growing}

@@ -154,12 +154,14 @@ class Integrated:
 
     ``current`` is what the working copy is at now.  ``complete`` tells that
     it contains ``theirs``; if not, ``again`` paths could not be replaced yet.
-    ``hint`` says what to do if the machine did not allow the rest.
+    ``hint`` says what to do if the machine did not allow the rest.  ``unfinished`` is the
+    snapshot that is still to be brought in then, whoever had it.
     """
 
     theirs: SnapshotId
     current: Snapshot
     complete: bool
+    unfinished: Snapshot | None = None
     again: frozenset[RelPath] = frozenset()
     conflicts: tuple[Conflict, ...] = ()
     changed_paths: int = 0

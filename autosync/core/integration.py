@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from autosync.core.commands import Integrate
 from autosync.core.events import AncestorMissing, Integrated
-from autosync.core.model import Snapshot, SnapshotId
+from autosync.core.model import Order, Snapshot, SnapshotId, relate
 from autosync.core.retry import FAILED_FIRST, FAILED_MOST, Retry
 
 ANCESTORS = 16
@@ -31,16 +32,25 @@ class Integration:
     _without: frozenset[SnapshotId] = frozenset()
     _inexact: SnapshotId | None = None
     _news_since: float | None = None
+    _unfinished: Snapshot | None = None
+    """What was brought in part: it is gone on with, whether or not its device is still heard of."""
 
     # -- what happened ------------------------------------------------------------------
     def integrated(self, event: Integrated, now: float) -> None:
         """Take note of how an attempt ended."""
         self._ancestors, self._without = 0, frozenset()
+        self._unfinished = event.unfinished
         if event.complete:
             self._blocked.clear()
         else:
             self._blocked.again(now, event.reason or "the base could not be moved yet")
             self._blocked_theirs = event.theirs
+
+    def refused(self, theirs: SnapshotId) -> None:
+        """Take note that a snapshot cannot be joined with ours without the user; others may be tried at once."""
+        if self._unfinished is not None and self._unfinished.id == theirs:
+            self._unfinished = None
+        self.hurry()
 
     def failed(self, reason: str, now: float) -> int:
         """Take note of an attempt that could not be made; return how often that had been so before."""
@@ -86,6 +96,13 @@ class Integration:
     def reason(self) -> str:
         """Return what is in the way, in words."""
         return self._blocked.reason
+
+    def left_over(self, current: Snapshot, ready: Collection[Snapshot]) -> list[Snapshot]:
+        """Return what was brought in part, unless ``current`` or one of ``ready`` contains it."""
+        left = self._unfinished
+        if left is None or any(relate(left, s) in (Order.BEFORE, Order.EQUAL) for s in (current, *ready)):
+            return []
+        return [left]
 
     def due(self, theirs: Snapshot, *, edits_pending: bool) -> float:
         """Return when ``theirs`` is to be integrated; 0 is at once."""

@@ -88,9 +88,9 @@ class Session:
         times = self._looks.times()
         if self._branch and self._branch.due is not None:
             times.append(self._branch.due)
-        peer = self._to_integrate()
-        if peer is not None and peer.here is not None:
-            times.append(self._integration.due(peer.here, edits_pending=self._looks.edits_pending))
+        theirs = self._to_integrate()
+        if theirs is not None:
+            times.append(self._integration.due(theirs, edits_pending=self._looks.edits_pending))
         return times
 
     @property
@@ -238,7 +238,7 @@ class Session:
         if self.current is None:
             return []
         before = self.halt
-        self._integration.hurry()
+        self._integration.refused(event.theirs)
         self.peers.refused(event.theirs, self.current.id, event.reason, event.hint)
         if self.settings.auto_commit and not merging:
             for peer in self.peers.all():
@@ -386,11 +386,11 @@ class Session:
         look = self._looks.command(self.current, above=self._above(), now=now)
         if look is not None or self.current is None:
             return look
-        peer = self._to_integrate()
-        if peer is not None and peer.here is not None:
+        theirs = self._to_integrate()
+        if theirs is not None:
             pending = self._looks.edits_pending
             command = self._integration.command(
-                self.current, peer.here, edits_pending=pending, above=self._above(), now=now
+                self.current, theirs, edits_pending=pending, above=self._above(), now=now
             )
             if command is not None:
                 return command
@@ -402,15 +402,16 @@ class Session:
             return []
         return [p for p in self.peers.news(self.current) if p.here is None]
 
-    def _to_integrate(self) -> Peer | None:
+    def _to_integrate(self) -> Snapshot | None:
         if self.current is None or self.settings.mode is Mode.SEND:
             return None
         if self._fetches.for_ancestor or self._integration.missing is not None:
             return None
-        ready = [(p, p.here) for p in self.peers.news(self.current) if p.here is not None]
+        ready = [p.here for p in self.peers.news(self.current) if p.here is not None]
+        ready += self._integration.left_over(self.current, ready)
         pending = self._looks.edits_pending
         # Rather one that can be had now than one that has to wait.
-        return min(ready, key=lambda r: self._integration.due(r[1], edits_pending=pending), default=(None, None))[0]
+        return min(ready, key=lambda theirs: self._integration.due(theirs, edits_pending=pending), default=None)
 
     def _not_before(self) -> float:
         return max(self._busy.at, self._failed.at, self._looks.not_before)

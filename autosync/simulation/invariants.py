@@ -46,13 +46,11 @@ def settle(world: World) -> None:
         waited += ROUND
 
 
-def check(world: World, *, checked_out: bool, held_open: bool = False) -> None:
+def check(world: World, *, checked_out: bool) -> None:
     """Raise :class:`Broken` unless all is as promised.  Call it when the world has settled.
 
     With ``checked_out`` some user went to another branch, which rightly changes files that
-    nobody touched.  With ``held_open`` some file was being written while changes arrived; what
-    could be brought then stands here like a save of this device, so that a later save of its
-    owner can get a conflict copy.
+    nobody touched.
     """
     _nothing_is_lost(world)
     _halts_have_reasons(world)
@@ -64,7 +62,7 @@ def check(world: World, *, checked_out: bool, held_open: bool = False) -> None:
             raise Broken(EQUAL, _differences(well[0], device))
     for device in world.devices:
         _knows_its_files(device)
-    if not checked_out and not held_open:
+    if not checked_out:
         _own_files_are_as_left(world, everywhere=not halted)
     if halted:
         return

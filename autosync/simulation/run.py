@@ -85,7 +85,7 @@ class Play:
 
     def _check(self) -> None:
         settle(self.world)
-        check(self.world, checked_out=self.users.checked_out, held_open=self.users.held_open)
+        check(self.world, checked_out=self.users.checked_out)
 
 
 def run(script: Script) -> Outcome:

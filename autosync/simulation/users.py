@@ -23,8 +23,6 @@ class Users:
         self.world = world
         self.checked_out = False
         """Whether any user went to another branch, which changes files that others left."""
-        self.held_open = False
-        """Whether any user was writing a file for a while."""
 
     def carry_out(self, act: Act) -> None:
         """Do what a user does; nothing if it cannot be done as things stand."""
@@ -146,7 +144,6 @@ class Users:
         if act.path not in user.files:
             return
         user.writing.add(act.path)
-        self.held_open = True
 
         def finish() -> None:
             user.writing.discard(act.path)

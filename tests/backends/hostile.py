@@ -23,6 +23,7 @@ from git_repos import base_of, fingerprint, make_repository
 from autosync.apply import WorkingTree
 from autosync.backends.git.backend import open_git
 from autosync.backends.git.thin import Loose
+from autosync.brought import Brought
 from autosync.core.events import AncestorMissing, BranchesDiverged, Integrated
 from autosync.core.model import DeviceId, Snapshot, SnapshotId, Version, WorkspaceId
 from autosync.errors import AutosyncError
@@ -72,6 +73,7 @@ class Victim:
             known=lambda: list(self.recorded.values()),
             recorded=self._keep,
             stood=self._keep,
+            brought=Brought(backend=self.backend),
         )
 
     def _keep(self, snapshot: Snapshot) -> None:

@@ -108,11 +108,9 @@ class MemoryWorkingCopy(Exchange):
         self.step("read")
         base = self.base()
         known = self._known(None if previous is None else previous[1])
+        start = self.tree_of(base.commit) if previous is None or previous[0] != base else previous[1]
         if previous is None or previous[0] != base or paths is None:
             paths = [RelPath(b"")]
-            start = self.tree_of(base.commit)
-        else:
-            start = previous[1]
         before = self._kept.listing(start)
         edits: dict[RelPath, Entry | None] = {}
         torn: set[RelPath] = set()
