@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -48,6 +49,7 @@ def workspace_status(
         "path": path,
         "vcs": vcs,
         "phase": status.phase,
+        "state": state_of(status),
         "base": current.base.commit if current else None,
         "branch": current.base.branch if current else None,
         "snapshot": current.id if current else None,
@@ -56,7 +58,11 @@ def workspace_status(
         "waiting-for": status.waiting_for or None,
         "last-sync": iso(runner.synced_at),
         "halt": {"title": halt.title, "hint": halt.hint} if halt else None,
-        "held": {"count": len(status.held), "paths": held_paths(status.held)},
+        "held": {
+            "count": len(status.held),
+            "reasons": Counter(h.brake.name.lower() for h in status.held),
+            "paths": held_paths(status.held),
+        },
         "mode": runner.settings.mode.value,
         "hub": status.hub,
         "unreadable": sorted(path.decode("utf-8", "backslashreplace") for path in runner.performer.unreadable),
@@ -73,6 +79,13 @@ def workspace_status(
         ],
         "peers": [_peer(p, status, now, linked) for p in status.peers],
     }
+
+
+def state_of(status: SessionStatus) -> str:
+    """Return what a user has to know at a glance: the phase, or that not all is sent although nothing goes on."""
+    if status.halt is not None:
+        return "halted"
+    return "holding" if status.held and status.phase == "watching" else status.phase
 
 
 def tidied(name: str, path: str, result: Tidied, shared: int) -> dict[str, Any]:
@@ -101,10 +114,11 @@ def absent_status(path: PathConfig, error: AutosyncError) -> dict[str, Any]:
         "name": path.workspace,
         "path": path.path,
         "phase": "halted",
+        "state": "halted",
         **unknown,
         "pending": 0,
         "halt": {"title": error.title, "hint": error.hint},
-        "held": {"count": 0, "paths": []},
+        "held": {"count": 0, "reasons": {}, "paths": []},
         "mode": path.mode.value,
         "unreadable": [],
         "watch": {},

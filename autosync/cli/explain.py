@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from typing import Any
 
 import click
@@ -14,6 +13,7 @@ from autosync.cli.invocation import Invocation, pass_invocation, select
 from autosync.cli.table import plain
 from autosync.config import Config
 from autosync.control import call
+from autosync.core.brakes import Brake
 from autosync.errors import AutosyncError
 
 _SHOWN = 10
@@ -76,18 +76,21 @@ def release(invocation: Invocation, paths: tuple[str, ...], *, restore: bool, as
 def held_lines(workspace: dict[str, Any], invocation: Invocation) -> list[str]:
     """Return what a workspace of the status holds back, and how it is released."""
     held, root = workspace["held"], workspace["path"]
-    counts = Counter(h["text"] for h in held["paths"])
-    lines = [
-        f"{plain(workspace['name'])} holds back {held['count']} paths; the others do not have them as they are here:"
-    ]
-    for text, count in counts.items():
-        lines.append(f"  {count}, for each {text}:")
-        names = [h["path"] for h in held["paths"] if h["text"] == text]
-        lines += [f"    {plain(name)}" for name in names[:_SHOWN]]
-        if count > _SHOWN:
-            lines.append(f"    and {count - _SHOWN} more")
+    paths = (
+        "1 path; the others do not have it as it is"
+        if held["count"] == 1
+        else (f"{held['count']} paths; the others do not have them as they are")
+    )
+    lines = [f"{plain(workspace['name'])} holds back {paths} here:"]
+    for reason, count in held["reasons"].items():
+        text = Brake[reason.upper()].value
+        lines.append(f"  {count}, for each {text}:" if count > 1 else f"  1, for it {text}:")
+        names = [h["path"] for h in held["paths"] if h["reason"] == reason][:_SHOWN]
+        lines += [f"    {plain(name)}" for name in names]
+        if count > len(names):
+            lines.append(f"    and {count - len(names)} more")
     lines.append(f"  To send one or all: {plain(invocation.command(f'release {root}[/FILE]'))}")
-    if any(h["reason"] == "deletion" for h in held["paths"]):
+    if Brake.DELETION.name.lower() in held["reasons"]:
         lines.append(f"  To bring deleted files back: {plain(invocation.command(f'release --restore {root}'))}")
     return lines
 

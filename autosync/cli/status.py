@@ -65,7 +65,7 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
     lines = [_headline(answer), ""]
     lines += table(_HEADS, [_row(w, now) for w in answer["workspaces"]]) if answer["workspaces"] else ["No paths."]
     peers = [
-        (w["name"], p["device"], p["state"], _since(p["seen"], now), p.get("problem") or "")
+        (w["name"], p["device"], _peer_state(w, p), _since(p["seen"], now), p.get("problem") or "")
         for w in answer["workspaces"]
         for p in w["peers"]
     ]
@@ -79,7 +79,7 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
         if workspace["halt"]:
             again = plain(invocation.command(f"resume {workspace['path']}"))
             lines += ["", f"{plain(workspace['name'])} is halted: {plain(workspace['halt']['title'])}"]
-            lines += [f"  {plain(workspace['halt']['hint'])}", f"  Then release it with: {again}"]
+            lines += [f"  {plain(workspace['halt']['hint'])}", f"  To try again at once: {again}"]
         elif workspace.get("waiting-for"):
             lines += ["", f"{plain(workspace['name'])} waits: {plain(workspace['waiting-for'])}"]
         if unreadable := workspace.get("unreadable"):
@@ -108,8 +108,26 @@ def _row(workspace: dict[str, Any], now: datetime) -> tuple[object, ...]:
     base = workspace["base"] or ""
     branch = (workspace["branch"] or "").removeprefix("refs/heads/") or (f"at {base[:_ID_DIGITS]}" if base else "-")
     last = _since(workspace["last-sync"], now)
-    phase = "halted" if workspace["halt"] else workspace["phase"]
-    return workspace["name"], phase, branch, workspace["pending"], last, workspace["path"]
+    return workspace["name"], _state(workspace), branch, workspace["pending"], last, workspace["path"]
+
+
+def _state(workspace: dict[str, Any]) -> str:
+    """Return the phase, or at a glance that not everything is sent although nothing is under way."""
+    if workspace["halt"]:
+        return "halted"
+    if workspace["phase"] == "watching" and (count := _held(workspace)):
+        return f"holding {count}"
+    return str(workspace["phase"])
+
+
+def _peer_state(workspace: dict[str, Any], peer: dict[str, Any]) -> str:
+    """Return what a peer is at; one that is equal has nothing of what is held here."""
+    count = _held(workspace)
+    return f"equal but for {count}" if count and peer["state"] == "equal" else str(peer["state"])
+
+
+def _held(workspace: dict[str, Any]) -> int:
+    return int(workspace.get("held", {}).get("count", 0))
 
 
 def _since(moment: str | None, now: datetime) -> str:

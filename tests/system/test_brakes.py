@@ -78,6 +78,12 @@ def test_a_mass_deletion_is_held_until_it_is_released(tmp_path: Path) -> None:
         until(lambda: desktop.read("new.txt") == "new\n")
         until(lambda: laptop.status()["held"]["count"] == 60)
         assert sum(1 for _ in desktop.root.glob("d*/*.txt")) == 60
+        until(lambda: laptop.status()["state"] == "holding")
+        assert laptop.status()["held"]["reasons"] == {"deletion": 60}
+        shown = " ".join(laptop.run("status").stdout.split())
+        assert " notes holding 60 main " in shown
+        assert " notes desktop equal but for 60 " in shown
+        assert "holds back 60 paths" in shown
         # What the others do meanwhile arrives, and an edit of theirs counts more than a deletion.
         desktop.write("keep.txt", "kept\n")
         desktop.write("d1/1.txt", "edited\n")

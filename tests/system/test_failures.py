@@ -167,5 +167,5 @@ async def test_status_shows_what_is_pending_halted_and_how_to_go_on(home: Home) 
         "",
         "work is halted: Everything was deleted",
         "  Bring it back.",
-        f"  Then release it with: autosync --config {config} resume /home/you/work",
+        f"  To try again at once: autosync --config {config} resume /home/you/work",
     ]
