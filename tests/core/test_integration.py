@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autosync.core.commands import Integrate
 from autosync.core.events import Integrated
 from autosync.core.integration import FAILED_FIRST, FAILED_MOST, NEWS_PATIENCE, Integration
-from autosync.core.model import Base, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.model import Base, DeviceId, Snapshot, SnapshotId, TreeId, Version
 
 
 def snapshot(name: str) -> Snapshot:
@@ -78,3 +80,19 @@ def test_news_wait_a_moment_for_local_edits() -> None:
     assert command(integration, THEIRS, 1.0, pending=True) is None
     assert integration.due(THEIRS, edits_pending=True) == 1.0 + NEWS_PATIENCE
     assert command(integration, THEIRS, 1.0 + NEWS_PATIENCE, pending=True) is not None
+
+
+def test_what_was_brought_in_part_is_gone_on_with_until_it_cannot_be_joined() -> None:
+    integration, left = Integration(), replace(THEIRS, version=Version.of({DeviceId("d-2"): 1}))
+    ended = Integrated(theirs=left.id, current=OURS, complete=False, unfinished=left, reason="a.txt: is open here")
+    integration.integrated(ended, 0.0)
+    assert integration.left_over(OURS, []) == [left]
+    assert integration.left_over(OURS, [left]) == []
+    integration.refused(NEWER.id)
+    assert integration.left_over(OURS, []) == [left]
+    integration.refused(left.id)
+    assert integration.left_over(OURS, []) == []
+
+
+def test_nothing_is_asked_for_that_no_merge_needs() -> None:
+    assert Integration().ancestor_asked(sources=True) is None
