@@ -232,7 +232,7 @@ class Session:
         self._integration.ancestor_missing(event)
         return []
 
-    def _diverged(self, event: ev.BranchesDiverged, _now: float) -> list[Command]:
+    def _diverged(self, event: ev.BranchesDiverged, now: float) -> list[Command]:
         merging = isinstance(self._local, MergeBranch)
         self._done_locally()
         if self.current is None:
@@ -240,12 +240,15 @@ class Session:
         before = self.halt
         self._integration.refused(event.theirs)
         self.peers.refused(event.theirs, self.current.id, event.reason, event.hint)
-        if self.settings.auto_commit and not merging:
+        if self._branch and merging:
+            self._branch.merged(now)
+        elif self._branch:
+            rank = sum(peer.device < self.settings.device for peer in self.peers.all())
             for peer in self.peers.all():
                 # One of the two has to make the merge commit; the other then follows it.
                 if peer.here is not None and peer.snapshot == event.theirs and self.settings.device < peer.device:
-                    self._local = MergeBranch(current=self.current, theirs=peer.here, above=self._above())
-                    return [self._local]
+                    self._branch.diverged(peer.here, now, rank=rank)
+                    return []
         known = before is not None and before.title == event.reason
         return [] if known else [Tell(title=event.reason, hint=event.hint)]
 
@@ -259,11 +262,11 @@ class Session:
             tell = self._hub.refused(event, now)
             return [Tell(title=event.title, hint=event.hint)] if tell else []
         self._put_back(now)
-        if self._branch and event.command in ("Commit", "SyncBranch", "MergeBranch"):
-            self._branch.failed(now)
-        # What the others saved may have to wait; what is saved here has not.
+        # What the others saved may have to wait, and the branch too; what is saved here has not.
         if event.command == "Integrate":
             again = self._integration.failed(event.title, now)
+        elif self._branch and event.command in ("Commit", "SyncBranch", "MergeBranch"):
+            again = self._branch.failed(event.title, now)
         else:
             again = self._failed.count if self._failed.reason == event.title else 0
             self._failed.again(now, event.title)
@@ -294,6 +297,8 @@ class Session:
             self.current = event.current
             self._edited_here(now)
         if self._branch:
+            if isinstance(local, MergeBranch):
+                self._branch.merged(now)
             self._branch.settled(now, committed=isinstance(local, Commit | MergeBranch), behind=event.behind)
         return []
 
@@ -319,6 +324,8 @@ class Session:
         self._integration.hurry()
         if self._hub:
             self._hub.hurry(now)
+        if self._branch:
+            self._branch.hurry()
         self.peers.retry_all()
         return []
 
@@ -451,7 +458,8 @@ class Session:
     def _waiting_for(self) -> str:
         hub = self._hub.failed.reason if self._hub else ""
         news = next((p.reason for p in self._to_fetch() if p.reason), "")
-        return self._busy.reason or self._failed.reason or self._blocked_by() or hub or news
+        branch = self._branch.reason if self._branch else ""
+        return self._busy.reason or self._failed.reason or self._blocked_by() or branch or hub or news
 
     def _blocked_by(self) -> str:
         return self._integration.reason if self._to_integrate() is not None else ""

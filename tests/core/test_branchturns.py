@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from autosync.core.branchturns import BranchTurns
-from autosync.core.commands import Command, Commit, SyncBranch
-from autosync.core.model import Base, CommitId, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.branchturns import FAILED_FIRST, MERGE_FIRST, MERGE_MOST, MERGES_OVER, BranchTurns
+from autosync.core.commands import Command, Commit, MergeBranch, SyncBranch
+from autosync.core.model import Base, CommitId, DeviceId, Snapshot, SnapshotId, TreeId, Version
 
 
 def made_by(device: str) -> Snapshot:
@@ -19,6 +21,10 @@ def made_by(device: str) -> Snapshot:
         device=device,
         time=0,
     )
+
+
+OURS = replace(made_by("laptop"), version=Version.of({DeviceId("laptop-00000001"): 1}))
+THEIRS = replace(made_by("desktop"), id=SnapshotId("4" * 40), version=Version.of({DeviceId("desktop-00000001"): 1}))
 
 
 def turns(*, hub: bool = True) -> BranchTurns:
@@ -73,3 +79,47 @@ def test_a_hub_that_moved_on_meanwhile_is_taken_in_again() -> None:
     turn.settled(1.0, committed=False, behind=True)
     assert due(turn, 10.0) is None
     assert isinstance(due(turn, 11.0), SyncBranch)
+
+
+def test_of_many_merges_each_waits_longer_than_the_last() -> None:
+    """Several devices that merge each other's merges come to an end: one is heard by all before the next begins."""
+    turn, theirs = turns(hub=False), THEIRS
+    now, waits = 1000.0, []
+    for _ in range(12):
+        turn.diverged(theirs, now, rank=1)
+        assert turn.due is not None
+        waits.append(turn.due - now)
+        assert turn.command(OURS, turn.due - 0.001, above=0) is None
+        now = turn.due
+        assert turn.command(OURS, now, above=0) == MergeBranch(current=OURS, theirs=theirs, above=0)
+        turn.merged(now)
+        assert turn.due is None
+    assert waits[:4] == [0.0, 2 * MERGE_FIRST, 4 * MERGE_FIRST, 8 * MERGE_FIRST]
+    assert waits[-1] == 2 * MERGE_MOST
+    turn.diverged(theirs, now + MERGES_OVER + 1, rank=1)
+    assert turn.due == now + MERGES_OVER + 1
+
+
+def test_what_another_device_merged_meanwhile_is_not_merged_again() -> None:
+    turn, theirs = turns(hub=False), THEIRS
+    turn.diverged(theirs, 1.0, rank=0)
+    assert turn.command(replace(OURS, version=OURS.version.join(theirs.version)), 1.0, above=0) is None
+    assert turn.due is None
+
+
+def test_a_merge_for_which_git_was_busy_stays_due() -> None:
+    turn, theirs = turns(hub=False), THEIRS
+    turn.diverged(theirs, 1.0, rank=0)
+    turn.put_back(1.1)
+    assert turn.due == 1.0
+    assert turn.failed("git is broken", 1.2) == 0
+    assert turn.failed("git is broken", 1.3) == 1
+    assert turn.reason == "git is broken"
+    assert turn.due == 1.3 + 2 * FAILED_FIRST
+    turn.edited(made_by("laptop"), 1.4)
+    assert turn.command(OURS, 5.0, above=0) == MergeBranch(current=OURS, theirs=theirs, above=0)
+    turn.hurry()
+    assert turn.due == 1.0
+    turn.merged(6.0)
+    turn.diverged(theirs, 6.0, rank=50)
+    assert isinstance(turn.command(OURS, 12.0, above=0), Commit)

@@ -506,3 +506,29 @@ def test_the_bases_of_peers_are_known() -> None:
     there = Base(commit=CommitId("c" * 40), branch="refs/heads/main")
     session.handle(replace(said, announcement=replace(said.announcement, base=there)), 2.0)
     assert session.peers.bases() == {there.commit}
+
+
+def test_what_is_saved_does_not_wait_for_a_branch_that_cannot_be_pushed() -> None:
+    session = started(replace(AUTO, hub=True, rescan=1e9))
+    session.handle(ev.TimePassed(), 7.0)
+    (_sync,) = of(session.handle(ev.BranchSettled(current=snapshot("s2", 2)), 7.1), SyncBranch)
+    for number in range(1, 9):
+        now = 100.0 * number
+        session.handle(failed("SyncBranch", transient=True), now)
+        assert session.status().waiting_for == failed("SyncBranch", transient=True).title
+        said = session.handle(ev.PathsChanged(hints=(PathHint(path=A, touch=Touch.CLOSED),)), now)
+        assert of(said + session.handle(ev.TimePassed(), now + 0.1), TakeSnapshot)
+        assert not of(
+            session.handle(ev.SnapshotTaken(snapshot=snapshot("s2", 2), changed=False), now + 0.2), SyncBranch
+        )
+        assert of(session.handle(ev.TimePassed(), now + 50.0), SyncBranch)
+
+
+def test_a_branch_is_tried_again_at_once_when_the_user_asks() -> None:
+    session = started(AUTO)
+    session.handle(ev.TimePassed(), 7.0)
+    for _ in range(4):
+        session.handle(failed("Commit", transient=True), 7.1)
+    assert of(session.handle(ev.FlushAsked(), 7.2), TakeSnapshot)
+    session.handle(ev.SnapshotTaken(snapshot=snapshot("s1", 1), changed=False), 7.3)
+    assert of(session.handle(ev.TimePassed(), 7.1 + AUTO.commit_after), Commit)
