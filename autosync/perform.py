@@ -106,10 +106,7 @@ class Performer:
             self._brought.clear()
             current = self.history.open()
         except OSError as error:
-            raise _shortage(error, self.backend.metadata) or TransientError(
-                f"{os.fsdecode(self.backend.root)} cannot be opened: {title_of(error)}",
-                hint="Nothing was touched. Start the agent again when the cause is gone.",
-            ) from error
+            raise not_opened(error, self.backend) from error
         self._highest = current.version.count(self.device) if current is not None else 0
         return current
 
@@ -333,6 +330,14 @@ class Performer:
     def changed_paths(self, before: Snapshot | None, after: Snapshot) -> tuple[RelPath, ...]:
         """Return the paths in which two states differ."""
         return tuple(c.path for c in self.backend.changes(before.tree if before else None, after.tree))
+
+
+def not_opened(error: OSError, backend: Backend) -> AutosyncError:
+    """Return why a working copy cannot be opened."""
+    return _shortage(error, backend.metadata) or TransientError(
+        f"{os.fsdecode(backend.root)} cannot be opened: {title_of(error)}",
+        hint="Nothing was touched. Start the agent again when the cause is gone.",
+    )
 
 
 def failure(command: object, error: Exception, place: bytes) -> ev.CommandFailed:
