@@ -110,7 +110,12 @@ class Answers:
         waiting = sorted({name for _, names in results for name in names})
         details = [detail for detail, _ in results if detail]
         details += [f"{p.workspace}: {self._absent[p.path].title}" for p in self._missing(arguments.get("path"))]
-        return {"synced": not waiting and not details, "waiting": waiting, "detail": "; ".join(details)}
+        return {
+            "synced": not waiting and not details,
+            "waiting": waiting,
+            "detail": "; ".join(details),
+            "held": sum(len(w.runner.session.held) for w in chosen),
+        }
 
     async def _wait_for_peers(self, workspace: Workspace, patience: float) -> tuple[str, list[str]]:
         """Return what is in the way and who has not confirmed, both empty if all is well."""
@@ -122,7 +127,7 @@ class Answers:
         if not self._is_in_sync(workspace):
             halt = runner.session.halt
             detail = f"{runner.workspace}: {halt.title}" if halt else ""
-            return detail, self._unconfirmed(workspace) or [self._config.device]
+            return detail, self._unconfirmed(workspace) or ["this device"]
         if not has_peer and not self._reachable(workspace) and not runner.session.settings.hub:
             return f"{runner.workspace}: no other device can be reached, so nothing was exchanged", []
         return "", []

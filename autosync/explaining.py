@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from autosync.core.brakes import Brake, Held
 from autosync.core.model import Entry, RelPath, Snapshot, TreeId, parent_directories
 from autosync.core.settings import SessionStatus
 from autosync.errors import AutosyncError, TransientError
+from autosync.integrate import is_occupied
 from autosync.ports import Backend
 from autosync.workspace import Workspace
 
@@ -132,6 +134,8 @@ class Explaining:
 def _look(backend: Backend, tree: TreeId, path: RelPath, waiting_for: str) -> Found | None:
     """Return what keeps the file at ``path`` from being what ``tree`` has there, ``None`` if it is that."""
     entry = entry_at(backend, tree, path)
+    if entry is None and path and _is_folder_of(backend, tree, path):
+        return None
     if entry is None and path and (special := _special(backend, path)) is not None:
         return special
     try:
@@ -143,6 +147,16 @@ def _look(backend: Backend, tree: TreeId, path: RelPath, waiting_for: str) -> Fo
     if waiting_for:
         return "waiting", waiting_for, "It is tried again every few seconds."
     return "pending", "It has changed and is taken in as soon as it is quiet.", ""
+
+
+def _is_folder_of(backend: Backend, tree: TreeId, path: RelPath) -> bool:
+    """Return whether a folder stands at ``path`` that ``tree`` has files in."""
+    full = os.path.join(backend.root, path)
+    return os.path.isdir(full) and not os.path.islink(full) and is_occupied(backend, tree, path)
+
+
+def _word(name: bytes) -> str:
+    return shlex.quote(os.fsdecode(name))
 
 
 def entry_at(backend: Backend, tree: TreeId, path: RelPath) -> Entry | None:
@@ -167,9 +181,10 @@ def _special(backend: Backend, path: RelPath) -> tuple[str, str, str] | None:
     if not os.path.lexists(full):
         return "absent", "There is no such file, neither here nor in what the devices exchange.", ""
     if any(backend.ignored([p]) for p in (path, *parent_directories(path)) if p):
-        return "ignored", "An ignore rule names it.", "`git check-ignore -v PATH` tells which one; or see `ignore:`."
+        asked = f"git -C {_word(backend.root)} check-ignore -v -- {_word(path)}"
+        return "ignored", "An ignore rule names it.", f"`{asked}` tells which one; or see `ignore:`."
     if os.path.islink(full) or os.path.isfile(full):
         return None
     if os.path.isdir(full):
-        return "directory", "Directories travel with the files in them.", "Ask for a file in it."
+        return "directory", "Directories travel with the files in them, and no file in it is synced.", ""
     return "special", "Pipes, sockets and devices are not synced.", ""

@@ -82,7 +82,7 @@ class Foothold:
             )
         if _identity(self._metadata) is None:
             raise Vanished(
-                f"The repository in {shown} is another one, or its .git was emptied",
+                f"The repository in {shown} is another one, or its .git/autosync was deleted",
                 hint=f"It is not synced. Put back the one that was there; {_BACK} "
                 "To sync what stands there now, restart the agent.",
             )

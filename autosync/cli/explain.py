@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from typing import Any
 
 import click
@@ -41,7 +42,7 @@ def explain(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
     else:
         click.echo(f"{plain(path)}: {answer['state']}. {plain(answer['reason'])}")
         if answer["next"]:
-            click.echo(f"  {plain(answer['next']).replace('PATH', plain(path))}")
+            click.echo(f"  {plain(invocation.reword(answer['next']).replace('PATH', shlex.quote(path)))}")
     return OK
 
 
@@ -104,7 +105,7 @@ def _explain_all(invocation: Invocation, config: Config, *, as_json: bool) -> in
     for workspace in workspaces:
         lines: list[str] = []
         if workspace["halt"]:
-            lines += [plain(workspace["halt"]["title"]), f"  {plain(workspace['halt']['hint'])}"]
+            lines += [plain(workspace["halt"]["title"]), f"  {plain(invocation.reword(workspace['halt']['hint']))}"]
         if workspace["waiting-for"]:
             lines.append(f"waits: {plain(workspace['waiting-for'])}")
         if workspace["held"]["count"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -33,7 +34,12 @@ class Invocation:
 
     def command(self, words: str) -> str:
         """Return the command line that repeats this call's configuration, to be shown to the user."""
-        return f"autosync --config {self.config_option} {words}" if self.config_option else f"autosync {words}"
+        option = f" --config {shlex.quote(self.config_option)}" if self.config_option else ""
+        return f"autosync{option} {words}"
+
+    def reword(self, text: str) -> str:
+        """Return a sentence of the agent's with the commands in it as :meth:`command` has them."""
+        return text.replace("`autosync ", f"`{self.command('')}")
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

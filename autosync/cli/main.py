@@ -11,6 +11,7 @@ import click
 from autosync import __version__
 from autosync.cli.failures import exit_code_of
 from autosync.cli.invocation import Invocation
+from autosync.errors import AutosyncError
 
 # Imported when used: `autosync status` need not wait for the import of an XMPP library.
 SECTIONS = {
@@ -88,7 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Names of files need not be text, and a terminal need not know UTF-8.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are text files
     invocation = Invocation()
-    return exit_code_of(
-        lambda: autosync.main(arguments, prog_name="autosync", obj=invocation, standalone_mode=False),
-        lambda: invocation.state_dir,
-    )
+
+    def command() -> object:
+        try:
+            return autosync.main(arguments, prog_name="autosync", obj=invocation, standalone_mode=False)
+        except AutosyncError as error:
+            error.hint = invocation.reword(error.hint)
+            raise
+
+    return exit_code_of(command, lambda: invocation.state_dir)

@@ -44,7 +44,7 @@ def status(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
         for line in _lines(answer, invocation, datetime.now(tz=UTC)):
             click.echo(line)
         if stopped is not None:
-            click.echo(f"{stopped.title}. {stopped.hint}", err=True)
+            click.echo(f"{stopped.title}. {invocation.reword(stopped.hint)}", err=True)
     return OK if stopped is None else FAILED
 
 
@@ -79,7 +79,7 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
         if workspace["halt"]:
             again = plain(invocation.command(f"resume {workspace['path']}"))
             lines += ["", f"{plain(workspace['name'])} is halted: {plain(workspace['halt']['title'])}"]
-            lines += [f"  {plain(workspace['halt']['hint'])}", f"  To try again at once: {again}"]
+            lines += [f"  {plain(invocation.reword(workspace['halt']['hint']))}", f"  To try again at once: {again}"]
         elif workspace.get("waiting-for"):
             lines += ["", f"{plain(workspace['name'])} waits: {plain(workspace['waiting-for'])}"]
         if unreadable := workspace.get("unreadable"):

@@ -30,7 +30,7 @@ def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float
     """Send what is pending at once, for PATH or for all working copies.
 
     With --wait the exit code is 0 only when every reachable device has confirmed the same
-    content.
+    content; what is held back here is not counted, and told.
     """
     config = invocation.load(verify=False)
     chosen = select(config, path)
@@ -46,6 +46,10 @@ def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float
     if not wait or answer["synced"]:
         if detail:
             click.echo(detail)
+        if wait:
+            names = [chosen.workspace] if chosen else [p.workspace for p in config.paths]
+            but = f", but for what is held back ({answer['held']}): {invocation.command('explain')}"
+            click.echo(f"in sync: {', '.join(map(plain, names))}{plain(but) if answer['held'] else ''}")
         return OK
     missing = ", ".join(plain(device) for device in answer["waiting"])
     reason = "; ".join(filter(None, (detail, f"waiting for {missing}" if missing else "")))

@@ -113,7 +113,7 @@ def test_sync_wait_tells_by_its_exit_code(fleet: Fleet) -> None:
     laptop, desktop = fleet.devices
     laptop.write("a.txt", "now\n")
     done = laptop.run("sync", "--wait", "--timeout", "10")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "in sync: notes\n", "")
     assert desktop.read("a.txt") == "now\n"
     desktop.ask("pause")
     laptop.write("a.txt", "later\n")
@@ -128,6 +128,7 @@ def test_sync_wait_tells_by_its_exit_code(fleet: Fleet) -> None:
     done = laptop.run("sync", "--wait")
     assert done.returncode == 1
     assert "not running" in done.stderr
+    assert f"`autosync --config {laptop.config} run`" in done.stderr
 
 
 def test_status_is_what_others_rely_on(fleet: Fleet) -> None:
@@ -219,6 +220,8 @@ def test_a_large_file_does_not_pass_through_memory(fleet: Fleet) -> None:
     with (laptop.root / "large").open("wb") as file:
         for number in range(200):
             file.write(number.to_bytes(4, "big") + block)
+    until(lambda: laptop.status()["held"]["count"])
+    assert laptop.run("release", str(laptop.root / "large")).returncode == 0
     fleet.equal(seconds=90)
     for device in fleet.devices:
         assert peak_memory(device) < 150 << 20

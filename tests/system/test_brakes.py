@@ -72,6 +72,8 @@ def test_what_was_released_stays_so_after_a_restart(tmp_path: Path) -> None:
 def test_a_mass_deletion_is_held_until_it_is_released(tmp_path: Path) -> None:
     with pair(tmp_path, FILES) as fleet:
         laptop, desktop = fleet.devices
+        (laptop.root / "empty").mkdir()
+        assert (explained(laptop, "d0")["state"], explained(laptop, "empty")["state"]) == ("synced", "directory")
         for n in range(5):
             shutil.rmtree(laptop.root / f"d{n}")
         laptop.write("new.txt", "new\n")
@@ -84,6 +86,9 @@ def test_a_mass_deletion_is_held_until_it_is_released(tmp_path: Path) -> None:
         assert " notes holding 60 main " in shown
         assert " notes desktop equal but for 60 " in shown
         assert "holds back 60 paths" in shown
+        waited = laptop.run("sync", "--wait")
+        assert (waited.returncode, waited.stderr) == (0, "")
+        assert waited.stdout.startswith("in sync: notes, but for what is held back (60): autosync --config ")
         # What the others do meanwhile arrives, and an edit of theirs counts more than a deletion.
         desktop.write("keep.txt", "kept\n")
         desktop.write("d1/1.txt", "edited\n")
@@ -155,7 +160,7 @@ def test_explain_knows_every_kind_of_path(tmp_path: Path) -> None:
         assert states == {
             "a.txt": "synced",
             "x.log": "ignored",
-            "dir": "directory",
+            "dir": "synced",
             "dir/b.txt": "synced",
             "nothing": "absent",
             ".git/config": "metadata",

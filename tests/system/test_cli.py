@@ -200,7 +200,7 @@ def test_without_an_agent_the_next_step_is_told(home: Home, command: list[str]) 
     shown = home.run("--config", config, *command)
     assert shown.returncode == 1
     assert "The agent is not running" in shown.stderr
-    assert "Start it with `autosync run`." in shown.stderr
+    assert f"Start it with `autosync --config {config} run`." in shown.stderr
     assert not (home.path / "state").exists()
 
 
@@ -237,7 +237,7 @@ def test_a_path_that_is_not_kept_is_told(home: Home) -> None:
     assert shown.returncode == 1
     assert shown.stderr == (
         f"Error: {home.path}/elsewhere is not in a working copy of {config}\n"
-        "  The working copies there: /notes. Add this one with `autosync init elsewhere`.\n"
+        f"  The working copies there: /notes. Add this one with `autosync --config {config} init elsewhere`.\n"
     )
     assert "/notes" in home.run("--config", config, "status", "/notes/deep/inside").stdout
     assert "/notes" in home.run("--config", config, "status", "notes").stdout

@@ -58,7 +58,7 @@ def demo(*, once: bool, as_json: bool, channel: str, directory: Path, keep: bool
             if once:
                 return _conclude(fleet, results, channel, as_json=as_json)
             show("")
-            show("Your turn: edit files in one of the folders above and see them arrive in the others.")
+            show("Your turn: edit in one of the folders above and see it arrive in the others.")
             show("Ctrl-C ends the demo" + (" and leaves the folder." if keep else " and removes its folder."))
             while True:
                 log.pump(1.0)
