@@ -31,7 +31,7 @@ def test_a_fetch_that_finds_no_room_halts_until_one_succeeds() -> None:
     world, one, two = pair()
     world.run(1)
     world.write(two, A, b"new\n")
-    two.linked = False
+    world.part(one, two)
     session = one.session
     session.handle(ev.ShortageNoticed(what="announce", title="", hint=""), world.now)
     assert session.halt is None
@@ -44,7 +44,7 @@ def test_a_fetch_that_finds_no_room_halts_until_one_succeeds() -> None:
     assert session.halt is not None
     assert (session.halt.title, session.halt.hint) == (TITLE, HINT)
     assert not [c for c in session.handle(fetched, world.now) if isinstance(c, Tell)]
-    two.linked = True
+    world.join()
     world.run(30)
     assert content(one) == b"new\n"
     assert session.halt is None
