@@ -135,7 +135,8 @@ class Brakes:
         if self._is_mass(len(asked), limit, remaining):
             self._held.update(dict.fromkeys(asked, Brake.DELETION))
             return Deletions(held=asked)
-        if len(asked) >= limit and asked != self._grew:
+        lately = sum(n for _, n in self._deleted)
+        if len(asked) + lately >= limit and asked != self._grew:
             self._growing = asked
             return Deletions(growing=asked)
         self._deleted.append((self._now, len(asked)))

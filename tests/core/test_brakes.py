@@ -137,6 +137,16 @@ def test_while_deletions_grow_everything_is_looked_at() -> None:
     assert brakes.begin(rel("other"), 0.5) == rel("other")
 
 
+def test_small_portions_that_add_up_are_looked_at_again_too() -> None:
+    brakes = Brakes(BrakeLimits())
+    brakes.begin(many(20), 0.0)
+    assert brakes.judge_deletions(many(20), lambda: 42) == Deletions()
+    brakes.begin(many(8, "e"), 0.1)
+    assert brakes.judge_deletions(many(8, "e"), lambda: 34) == Deletions(growing=frozenset(many(8, "e")))
+    assert brakes.begin(many(8, "e"), 0.2) is None
+    assert brakes.judge_deletions(many(40, "e"), lambda: 2).held == frozenset(many(40, "e"))
+
+
 def test_deletions_add_up_for_a_while() -> None:
     brakes = Brakes(BrakeLimits())
     for step, remaining in enumerate((80, 60, 40, 40)):
