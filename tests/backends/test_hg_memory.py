@@ -164,7 +164,7 @@ def test_it_is_what_hg_commits(base: bytes, tmp_path: Path, by: tuple[str, ...])
             user.commit(name, "-m", said, "-d", f"{NOW} -3600", "-u", "A <a@x>")
             node = bytes.fromhex(user.hg("log", "-r", ".", "-T", "{node}").decode())
             if built.node != node or again.node != built.node or built.torn:
-                differing[name] = user.hg("log", "-r", ".", "--debug", "-p")
+                differing[name] = built, user.hg("log", "-r", ".", "--debug", "-p")
             count += 1
     user.hg.close()
     assert differing == {}

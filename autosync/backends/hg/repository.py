@@ -249,7 +249,7 @@ class Repository:
         """Return what the changeset ``node`` of an uncompressed bundle holds; nothing is stored.
 
         Without ``contents`` those of the files are left empty.  Raises :class:`Missing` if what it
-        builds on is not here, :class:`Unsafe` if it is damaged or does not hold ``node``.
+        builds on is not here, :class:`Unsafe` if it is damaged, or ``node`` neither in it nor here.
         """
         found = self.server.ask("open", {b"bundle": bundle, b"node": node, b"whole": int(contents)})
         table, extra = found.table(b"files"), found.table(b"extra")

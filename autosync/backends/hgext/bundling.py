@@ -68,7 +68,9 @@ class opened:  # noqa: N801 - reads as a function
 
 def _bundle(ui: Any, stream: bytes, count: int) -> bytes:
     bundle = bundle2.bundle20(ui, {})
-    part = bundle.newpart(b"changegroup", data=stream)
+    # An iterator is written in small pieces.  As one large piece, it would be read again for each
+    # file that is looked at in it.
+    part = bundle.newpart(b"changegroup", data=iter((stream,)))
     part.addparam(b"version", VERSION)
     part.addparam(b"nbchanges", b"%d" % count, mandatory=False)
     # Should anybody ever unbundle it, it stays his own.

@@ -23,8 +23,9 @@ _questions = 0
 def looking(repo: Any) -> Iterator[None]:
     """Answer a question: with nothing remembered that may have changed, and nothing tried out by writing."""
     global _questions  # noqa: PLW0603 - hg's own functions have no other place to look
-    # hg reads a changed .hgignore only when it starts.
-    repo.dirstate.__dict__.pop("_ignore", None)
+    # hg reads a changed .hgignore only when it starts, and takes a dirstate of the same size, time and
+    # inode for the same.  Only what is asked for is read again.
+    repo.dirstate.invalidate()
     _questions += 1
     try:
         yield

@@ -108,7 +108,7 @@ def build(
 
 def check_unmoved(repo: Any, expected: bytes) -> None:
     """Raise :class:`Declined` if the working copy's parent is not ``expected`` any more, read from the disk."""
-    repo.invalidatedirstate()
+    repo.dirstate.invalidate()
     if repo.dirstate.p1() != expected:
         raise Declined(MOVED, "another changeset was checked out meanwhile")
 

@@ -20,7 +20,7 @@ def open_bundle(repo: Any, bundle: bytes, node: bytes, *, whole: bool) -> dict[b
     itself gives.  Every text is checked against its node by hg.
 
     Raises :class:`Declined`: ``MISSING`` if what it builds on is not here, ``UNSAFE`` if it is
-    damaged or ``node`` is not in it.
+    damaged, or ``node`` is neither in it nor here (the user may have committed the very same).
     """
     try:
         with opened(repo, bundle) as overlay:
