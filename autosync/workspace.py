@@ -19,7 +19,7 @@ from autosync.core.settings import Mode, SessionSettings
 from autosync.errors import AutosyncError
 from autosync.foothold import Foothold, identify_store, is_same_store
 from autosync.history import History
-from autosync.perform import Performer
+from autosync.perform import Performer, not_opened
 from autosync.runner import Outside, Runner
 from autosync.sealing import load_key
 from autosync.store import StateDirectory, WorkspaceState
@@ -202,8 +202,11 @@ class WorkspaceOpener:
     def _known_state(self, workspace: WorkspaceId, backend: GitBackend, path: PathConfig) -> WorkspaceState:
         """Return what is remembered of a workspace, if its store is the one that this device left."""
         state, found = self._states.workspace(workspace), identify_store(backend.metadata)
-        current = backend.pins().get("current")
-        lost = current is None or backend.load(current) is None
+        try:
+            current = backend.pins().get("current")
+            lost = current is None or backend.load(current) is None
+        except OSError as error:
+            raise not_opened(error, backend) from error
         if state.store and (lost or not is_same_store(state.store, found)):
             self._states.save(workspace, replace(state, store=0))
             raise PastLost(path.workspace)
