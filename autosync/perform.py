@@ -177,7 +177,11 @@ class Performer:
         command = replace(command, above=max(command.above, self._highest))
         match command:
             case TakeSnapshot():
-                return self._take(command)
+                try:
+                    return self._take(command)
+                except BaseException:
+                    self.brakes.undo()
+                    raise
             case Integrate():
                 self._raise_if_busy()
                 return self._integrator.integrate(

@@ -86,6 +86,7 @@ class Brakes:
         self._growing: frozenset[RelPath] = frozenset()
         self._grew: frozenset[RelPath] = frozenset()  # what was growing at the look before
         self._new: dict[RelPath, tuple[float, int]] = {}
+        self._before: dict[RelPath, Brake] = {}
         self._now = 0.0
         self._whole = False
         self._secrets = [(p.removeprefix("!").encode(), not p.startswith("!")) for p in limits.secrets]
@@ -113,9 +114,14 @@ class Brakes:
         self._grew, self._growing = self._growing, frozenset()
         if paths is not None and (self._grew or self._touches_deletions(paths)):
             paths, self._whole = None, True
+        self._before = dict(self._held)
         for path in [p for p in self._held if paths is None or p in paths]:
             del self._held[path]
         return paths
+
+    def undo(self) -> None:
+        """Take the look back that was begun: it found out nothing, so what was held still is."""
+        self._held = self._before
 
     def hold(self, path: RelPath, size: int) -> bool:
         """Return whether a new file of ``size`` bytes is held."""

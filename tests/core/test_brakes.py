@@ -194,6 +194,17 @@ def test_released_deletions_are_let_go_once() -> None:
     assert judge(brakes, many(60), 40, now=60.0).held
 
 
+def test_a_look_that_fails_lets_nothing_go() -> None:
+    brakes = Brakes(BrakeLimits())
+    judge(brakes, many(60), 40)
+    before = brakes.held
+    brakes.begin(None, 1.0)
+    assert brakes.held == ()
+    brakes.undo()
+    assert brakes.held == before
+    assert len(brakes.release(rel(""))) == 60
+
+
 def test_what_a_command_of_the_user_deleted_is_meant() -> None:
     brakes = Brakes(BrakeLimits())
     brakes.expect(many(60))
