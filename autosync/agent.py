@@ -63,11 +63,12 @@ class Agent:
         async with AsyncExitStack() as stack:
             stack.callback(self._network.shutdown, wait=False, cancel_futures=True)
             stack.callback(self._opener.close)
+            kept_before = {path.path for path in self.config.paths if was_here(self.config, path)}
             for path in self.config.paths:
                 try:
                     self.workspaces.append(await self._open(path, stack))
                 except AutosyncError as error:
-                    if not _may_come(error) or not was_here(self.config, path):
+                    if not _may_come(error) or path.path not in kept_before:
                         raise
                     log.warning("%s is waited for: %s. %s", path.workspace, error.title, error.hint)
                     self._absent[path.path] = error
