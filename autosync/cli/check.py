@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import click
 
@@ -25,7 +26,8 @@ def check(invocation: Invocation, *, as_json: bool) -> int:
     Nothing of yours is changed. Each line says ok, warn or fail; the exit code is 1 if anything failed.
     """
     findings = []
-    for finding in _findings(invocation):
+    for found in _findings(invocation):
+        finding = replace(found, hint=invocation.reword(found.hint))
         findings.append(finding)
         if not as_json:
             _print(finding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ class Invocation:
 
     def reword(self, text: str) -> str:
         """Return a sentence of the agent's with the commands in it as :meth:`command` has them."""
-        return text.replace("`autosync ", f"`{self.command('')}")
+        return re.sub("`autosync (?!--config )", lambda _: f"`{self.command('')}", text)
 
 
 pass_invocation = click.make_pass_decorator(Invocation)

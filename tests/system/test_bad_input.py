@@ -85,7 +85,7 @@ STATIC = {
         HEAD + PATHS.replace("notes.key", "gone.key"),
         "{config}: paths[0].key-file: {home}/gone.key does not exist",
         "Copy the workspace's key file from another of your devices to that place; "
-        "for a new workspace remove the entry and run `autosync init`.",
+        "for a new workspace remove the entry and run `autosync --config {config} init`.",
     ),
     "no YAML": (
         "paths:\n- path: 'notes\n",
