@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import errno
 import os
 from collections.abc import Collection
 
@@ -15,11 +15,13 @@ against 7 ms.
 """
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NONE_ANY_MORE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What opening a directory meets that is gone, or that has become a file or a link."""
 
 
 def sync_directory(path: bytes) -> None:
     """Return when the names in the directory survive a power cut."""
-    directory = os.open(path, _DIRECTORY)
+    directory = os.open(path, _DIRECTORY | os.O_NOFOLLOW)
     try:
         os.fsync(directory)
     finally:
@@ -35,8 +37,11 @@ def sync_directories(paths: Collection[bytes], within: bytes) -> None:
         sync_file_system(within)
         return
     for path in paths:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
             sync_directory(path)
+        except OSError as error:
+            if error.errno not in _NONE_ANY_MORE:
+                raise
 
 
 def sync_files(paths: Collection[bytes], within: bytes) -> None:

@@ -626,11 +626,15 @@ def test_a_kill_at_any_moment_is_repaired(laptop: Device, desktop: Device) -> No
     script = _ENDLESS.format(tests=os.path.dirname(__file__), root=desktop.root, bases=bases)
     chance = random.Random(3)
     states = set()
-    for _ in range(15):
+    for number in range(15):
         agent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, start_new_session=True)
         assert agent.stdout is not None
         assert agent.stdout.readline() == b"ready\n"
-        time.sleep(chance.random() * 0.25)
+        # Some at any moment; the others under the lock, which is held for a moment only.
+        aimed, end = number % 2, time.monotonic() + chance.random() * 0.25
+        while time.monotonic() < end + 3 * aimed and agent.poll() is None:
+            if aimed and os.path.exists(desktop.repo.git_dir + b"/index.lock"):
+                break
         os.killpg(agent.pid, signal.SIGKILL)
         agent.wait()
         agent.stdout.close()

@@ -24,6 +24,8 @@ from autosync.simulation.run import run
 from autosync.simulation.shrink import shrink
 from tests.figures import record
 
+pytestmark = pytest.mark.timeout(900)  # thousands of cases
+
 SEEDS = 300
 """Seeds within which each has to be found."""
 OPS = 12

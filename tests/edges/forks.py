@@ -71,10 +71,12 @@ def _run(do: Callable[[], object], answers: int) -> None:
         ended = Ended(result=do())
     except BaseException:
         ended = Ended(error=traceback.format_exc())
-    content = pickle.dumps(ended)
-    while content:
-        content = content[write(answers, content) :]
-    end(0)
+    try:
+        content = pickle.dumps(ended)
+        while content:
+            content = content[write(answers, content) :]
+    finally:  # else the child would go on as a second test runner
+        end(0)
 
 
 def fault_points(calls: Sequence[str]) -> Iterator[Fault]:

@@ -15,6 +15,8 @@ from tests.edges.plain_scene import LateScene, PlainScene
 from tests.edges.points import survive, undisturbed
 from tests.figures import record
 
+pytestmark = pytest.mark.timeout(900)  # thousands of cases
+
 
 def sweep(scene: PlainScene | GitScene, most: int) -> None:
     """Kill the scene's job at its calls, and every third time the recovery too."""

@@ -18,6 +18,8 @@ from tests.edges.points import fast_directory, survive, undisturbed
 from tests.edges.powercut import PowerCut, lose
 from tests.figures import record
 
+pytestmark = pytest.mark.timeout(900)  # thousands of cases
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
