@@ -195,7 +195,7 @@ class Answers:
         path = arguments.get("path")
         chosen = [w for w in self._workspaces if path in (None, w.config.path)]
         if not chosen and path is not None:
-            if path in self._absent:
+            if isinstance(path, str) and path in self._absent:
                 raise self._absent[path]
             raise AutosyncError(
                 f"The running agent does not keep {path}", hint="Restart the agent after adding a path to its config."

@@ -21,7 +21,7 @@ from autosync.backends.git.store import Store
 from autosync.core import events as ev
 from autosync.core.commands import Commit, Fetch, Integrate, LocalCommand, Source, SourceKind, TakeSnapshot
 from autosync.core.model import DeviceId, Kind, Snapshot, WorkspaceId
-from autosync.errors import AutosyncError
+from autosync.errors import AutosyncError, NotAWorkingCopy
 from autosync.perform import Performer
 from tests.edges.faults import Around, Fault, Watched, install, rest
 from tests.edges.plain_scene import AFTER, BEFORE, EDIT, Files, standing, write
@@ -240,7 +240,10 @@ class GitScene:
         if repository is None or anew:
             backend = open_git(os.fsencode(root), workspace=_WORKSPACE, remote=None)
         else:
-            backend = GitBackend(repository, workspace=_WORKSPACE, remote=None)
+            try:
+                backend = GitBackend(repository, workspace=_WORKSPACE, remote=None)
+            except OSError as error:  # as open_git does, which takes longer
+                raise NotAWorkingCopy(str(error), hint="") from error
         try:
             tree = WorkingTree(
                 backend.root, backend.metadata, standing=backend.standing, stage=backend.stage, quiet=0.0

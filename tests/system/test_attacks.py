@@ -34,7 +34,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
             until(
                 lambda r=reader, w=writer: r.read("proof.txt") == f"{w.name} still works\n", why=lambda r=reader: r.log
             )
-        fleet.equal()
+        fleet.equal(seconds=90)  # whatever strangers have announced is asked for once more
         for device in fleet.devices:
             assert "Traceback" not in device.log, device.log[max(0, device.log.index("Traceback") - 500) :][:3000]
             assert device.run("status").returncode == 0

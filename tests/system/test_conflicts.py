@@ -256,7 +256,7 @@ def test_a_restart_forgets_no_conflict_and_tells_none_again(fleet: Fleet) -> Non
     assert {**row, "stands": None, "root": None} == {**rows[0], "stands": None, "root": None}
     refused = phone.run("resolve", str(phone.root / "kept/a.txt"), "--keep", "mine")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("Error: The agent is not running\n  Start it with `autosync run`.")
+    assert refused.stderr.startswith("Error: The agent is not running\n  Start it with `autosync --config ")
     phone.start()
     fleet.equal()
     assert listed(phone) == rows

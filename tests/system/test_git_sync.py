@@ -256,6 +256,7 @@ def test_a_checkout_of_many_files_sends_the_commit_alone(fleet: Fleet) -> None:
         laptop.git("switch", "-q", branch)
         fleet.equal(seconds=60)
         assert sum(name.startswith(b"many/") for name in entries(desktop.root)) == count
+        until(lambda n=seen: desktop.activities("applied")[n:])  # type: ignore[misc]  # told a moment after
         assert {a["lane"] for a in desktop.activities("applied")[seen:]} == {"inline over lan"}
     assert laptop.git("status", "--porcelain") == desktop.git("status", "--porcelain") == ""
 
