@@ -109,7 +109,7 @@ class GitScene:
         with suppress(AutosyncError):  # the agent says so, and the user starts it again
             agent = self._agent(root, "laptop", anew=self.name == "start")
             current = agent.open()
-            getattr(self, f"_{self.name}")(agent, current)
+            current = getattr(self, f"_{self.name}")(agent, current) or current
             if isinstance(around, Fault) and around.at % 2 and self.name != "commit":
                 rest()
                 self._go_on(agent, current)
@@ -120,16 +120,19 @@ class GitScene:
         assert not left, f"left open: {left}"
 
     # -- the jobs -------------------------------------------------------------------------
-    def _start(self, agent: Performer, current: Snapshot | None) -> None:
-        self._record(agent, current)
+    def _start(self, agent: Performer, current: Snapshot | None) -> Snapshot | None:
+        return self._record(agent, current)
 
-    def _record(self, agent: Performer, current: Snapshot | None) -> None:
-        _ask(agent, TakeSnapshot(paths=None, current=current, above=0))
+    def _record(self, agent: Performer, current: Snapshot | None) -> Snapshot | None:
+        return _reached(_ask(agent, TakeSnapshot(paths=None, current=current, above=0)))
 
-    def _integrate(self, agent: Performer, current: Snapshot | None) -> None:
-        taken = _ask(agent, TakeSnapshot(paths=None, current=current, above=0))
-        if isinstance(taken, ev.SnapshotTaken) and taken.snapshot is not None:
-            _ask(agent, Integrate(current=taken.snapshot, theirs=self.theirs, exact=False, above=0))
+    def _integrate(self, agent: Performer, current: Snapshot | None) -> Snapshot | None:
+        """Return the state that a session would know of."""
+        recorded = self._record(agent, current)
+        if recorded is None:
+            return None
+        event = _ask(agent, Integrate(current=recorded, theirs=self.theirs, exact=False, above=0))
+        return _reached(event) or recorded
 
     def _receive(self, agent: Performer, _: Snapshot | None) -> None:
         fetched = agent.receive(
@@ -196,10 +199,10 @@ class GitScene:
         current = agent.open()
         for _ in range(_ROUNDS):
             taken = _ask(agent, TakeSnapshot(paths=None, current=current, above=0))
-            current = getattr(taken, "current", None) or getattr(taken, "snapshot", None) or current
+            current = _reached(taken) or current
             if current is not None:
                 event = _ask(agent, Commit(current=current, above=0))
-                current = getattr(event, "current", current)
+                current = _reached(event) or current
                 if isinstance(event, ev.BranchSettled) and not agent.tree.keeps():
                     break
         else:
@@ -267,6 +270,11 @@ class GitScene:
             if isinstance(event, ev.Integrated) and event.complete and not agent.tree.keeps():
                 return
         raise AssertionError(f"it does not arrive: {taken}, {event}")
+
+
+def _reached(event: ev.Event) -> Snapshot | None:
+    """Return the state that a session is at after ``event``, ``None`` if it tells of none."""
+    return event.snapshot if isinstance(event, ev.SnapshotTaken) else getattr(event, "current", None)
 
 
 def _ask(agent: Performer, command: LocalCommand) -> ev.Event:
