@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.ports import free_ports
+
 DOMAIN = "localhost"
 PASSWORD = "correct horse"
 
@@ -30,11 +32,8 @@ _PATIENCE = 30.0  # seconds a server may take for anything
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of the loopback interface that nobody listens on."""
+    return free_ports(1)[0]
 
 
 def write_certificate(directory: Path, *, host: str = DOMAIN, days: int = 30) -> Path:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 from autosync.control import call
 from autosync.errors import AutosyncError
 from autosync.sealing import create_key
+from tests.ports import free_ports
 
 WORKSPACE = "notes"
 PATIENCE = 15.0
@@ -36,13 +36,6 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE, *, why: Ca
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {why()}")
         time.sleep(0.02)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in listeners]
 
 
 def entries(root: Path) -> dict[bytes, Entry]:

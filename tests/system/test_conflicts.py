@@ -316,7 +316,7 @@ def test_the_table_and_what_is_not_clear(fleet: Fleet) -> None:
     laptop.ask("resume")
     assert paused.stderr == (
         "Error: notes is paused, and the files are not as they were last recorded\n"
-        "  Run `autosync resume notes`, then repeat the command.\n"
+        f"  Run `autosync --config {laptop.config} resume notes`, then repeat the command.\n"
     )
     assert laptop.run("resolve", str(laptop.root / "it's.txt"), "--keep", "mine").stdout == (
         f"it's.txt: kept what stands there; gone: {desktops}, {phones}\n"
