@@ -39,7 +39,7 @@ def check(invocation: Invocation, *, as_json: bool) -> int:
 
 def _findings(invocation: Invocation) -> Iterator[Finding]:
     try:
-        config = invocation.load(verify=True)
+        config = invocation.load(on_disk=True)
     except AutosyncError as error:
         yield Finding(Level.FAIL, "config", error.title, error.hint)
         return

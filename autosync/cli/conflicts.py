@@ -43,7 +43,7 @@ def conflicts(invocation: Invocation, path: str | None, *, as_json: bool) -> int
     UTC. Every device lists the same. Finish a conflict with `autosync resolve`, or by hand:
     delete or rename the copy.
     """
-    config = invocation.load(verify=False)
+    config = invocation.load(on_disk=False)
     chosen = select(config, path)
     try:
         found = call(config.state_dir, "conflicts", patience=_PATIENCE, path=chosen.path if chosen else None)
@@ -121,7 +121,7 @@ def resolve(invocation: Invocation, file: str, keep: str, *, as_json: bool) -> i
     device. If nothing stands at FILE any more, its only copy gets the name. With both the copy
     becomes "name (desktop).txt". On the other devices it arrives like any edit.
     """
-    config = invocation.load(verify=False)
+    config = invocation.load(on_disk=False)
     path, name = _place(config, file)
     answer = call(config.state_dir, "resolve", patience=_PATIENCE, path=path.path, file=name, keep=keep)
     root = os.path.realpath(path.path)

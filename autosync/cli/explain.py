@@ -33,7 +33,7 @@ def explain(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
 
     PATH is a file or folder in a working copy.
     """
-    config = invocation.load(verify=False)
+    config = invocation.load(on_disk=False)
     if path is None:
         return _explain_all(invocation, config, as_json=as_json)
     answer = call(config.state_dir, "explain", patience=_PATIENCE, path=_absolute(config, path))
@@ -56,7 +56,7 @@ def release(invocation: Invocation, paths: tuple[str, ...], *, restore: bool, as
 
     Huge and secret-looking files stay released, deletions are let go once.
     """
-    config = invocation.load(verify=False)
+    config = invocation.load(on_disk=False)
     chosen = [_absolute(config, path) for path in paths]
     answers = [call(config.state_dir, "release", patience=_PATIENCE, path=path, restore=restore) for path in chosen]
     if as_json:

@@ -31,7 +31,7 @@ def gc(invocation: Invocation, path: str | None, *, dry_run: bool, as_json: bool
     The agent does the same on its own, but gives room on the disk back only after weeks.
     Your own history and files are not touched. SHARED is what your repository has as well.
     """
-    config = invocation.load(verify=False)
+    config = invocation.load(on_disk=False)
     chosen = select(config, path)
     try:
         answer = call(

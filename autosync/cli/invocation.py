@@ -26,10 +26,10 @@ class Invocation:
     state_dir: str | None = field(default=None, init=False)
 
     def load(
-        self, *, verify: bool, awaited: Callable[[Config, PathConfig], bool] = lambda _config, _path: False
+        self, *, on_disk: bool, awaited: Callable[[Config, PathConfig], bool] = lambda _config, _path: False
     ) -> Config:
         """Return the configuration; see :func:`autosync.config.load`."""
-        config = load(self.config_option, os.environ, verify=verify, awaited=awaited)
+        config = load(self.config_option, os.environ, on_disk=on_disk, awaited=awaited)
         self.state_dir = config.state_dir
         return config
 

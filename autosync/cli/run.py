@@ -31,7 +31,7 @@ def run(invocation: Invocation) -> int:
     from autosync.agent import run_agent  # noqa: PLC0415  (imports the network libraries)
     from autosync.workspace import was_here  # noqa: PLC0415
 
-    config = invocation.load(verify=True, awaited=was_here)
+    config = invocation.load(on_disk=True, awaited=was_here)
     handler = logging.StreamHandler()
     handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if invocation.verbose else config.log_level, handlers=[handler])

@@ -30,7 +30,7 @@ def status(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
 
     The exit code is 1 when the agent is not running.
     """
-    config = invocation.load(verify=False)
+    config = invocation.load(on_disk=False)
     chosen = select(config, path)
     try:
         answer, stopped = call(config.state_dir, "status"), None

@@ -32,7 +32,7 @@ def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float
     With --wait the exit code is 0 only when every reachable device has confirmed the same
     content; what is held back here is not counted, and told.
     """
-    config = invocation.load(verify=False)
+    config = invocation.load(on_disk=False)
     chosen = select(config, path)
     answer = call(
         config.state_dir,
@@ -78,7 +78,7 @@ def resume(invocation: Invocation, path: str | None) -> int:
 
 
 def _steer(invocation: Invocation, command: str, path: str | None) -> None:
-    config = invocation.load(verify=False)
+    config = invocation.load(on_disk=False)
     chosen = select(config, path)
     call(config.state_dir, command, path=chosen.path if chosen else None)
     names = [chosen.workspace] if chosen else [p.workspace for p in config.paths]

@@ -73,12 +73,12 @@ def load(
     option: str | None,
     environ: Mapping[str, str],
     *,
-    verify: bool = True,
+    on_disk: bool = True,
     awaited: Callable[[Config, PathConfig], bool] = lambda _config, _path: False,
 ) -> Config:
     """Return the configuration that ``option`` or the environment points to.
 
-    With ``verify`` the file system is looked at too: every path is there and lies in no
+    With ``on_disk`` the file system is looked at too: every path is there and lies in no
     other one, and each path's own ``.autosync`` file is merged in.  A path may be missing if it is
     ``awaited``: a disk that is not mounted yet.  Raises
     :class:`ConfigError` naming file, line and key.
@@ -91,7 +91,7 @@ def load(
             f"{source}: xmpp.password: other users of this machine can read this file (mode {mode & 0o777:04o})",
             hint=f"Run `chmod 600 {source}`, or use `password-command` instead of `password`.",
         )
-    if not verify:
+    if not on_disk:
         return config
     check_paths(config, awaited)
     paths = tuple(replace(p, ignore=(*p.ignore, *own_files(config, p))) for p in config.paths)

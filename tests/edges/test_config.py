@@ -356,7 +356,7 @@ def test_what_is_not_there_is_told(notes: Path, entry: str, title: str) -> None:
     notes.write_text(f"{notes.read_text()}- {{{entry}}}\n")
     with pytest.raises(ConfigError, match=title):
         load(str(notes), ENVIRON)
-    assert len(load(str(notes), ENVIRON, verify=False).paths) == 2
+    assert len(load(str(notes), ENVIRON, on_disk=False).paths) == 2
 
 
 def test_autosyncs_own_files_inside_a_path_are_ignored(tmp_path: Path) -> None:

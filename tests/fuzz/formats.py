@@ -82,12 +82,12 @@ def _config(content: bytes) -> bool:
     file.write_bytes(content)
     environment = {"HOME": "/home/fuzz"}
     try:
-        config = load(str(file), environment, verify=False)
+        config = load(str(file), environment, on_disk=False)
     except ConfigError as error:
         return _told(error)
     for path in config.paths:
         os.fsencode(path.path + path.key_file + "".join(path.ignore) + (path.remote or ""))
-    return same(config, load(str(file), environment, verify=False))
+    return same(config, load(str(file), environment, on_disk=False))
 
 
 def _synced_settings(content: bytes) -> bool:
