@@ -10,7 +10,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -22,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from gitdevice import git
+
+from tests.waiting import until
 
 _BACKEND = Path(subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip())
 
@@ -182,14 +183,12 @@ class SshHub:
         self._await_port()
 
     def _await_port(self) -> None:
-        deadline = time.monotonic() + 20
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+        def listens() -> bool:
             assert self._process.poll() is None, (self.directory / "log").read_text()
-            assert time.monotonic() < deadline, "sshd does not listen"
-            time.sleep(0.02)
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+        until(listens, why=lambda: "sshd does not listen")
 
     def close(self) -> None:
         self._process.terminate()

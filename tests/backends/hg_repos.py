@@ -9,8 +9,7 @@ import shutil
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -23,7 +22,6 @@ DEBIAN = ("/usr/bin/hg",)
 """6.3.2 on Debian 12; the user of most tests, as it starts fastest."""
 USER = ("-u", "User <user@example.org>")
 NOW = 1_700_000_000
-_PATIENCE = 30.0
 
 
 def rel(*paths: str | bytes) -> list[RelPath]:
@@ -179,11 +177,3 @@ def fingerprint(root: bytes) -> dict[bytes, tuple[str, int, int]]:
                     digest = hashlib.sha256(file.read()).hexdigest()
             seen[os.path.relpath(full, metadata)] = (digest, found.st_mtime_ns, found.st_mode)
     return seen
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Wait for what another process does."""
-    deadline = time.monotonic() + _PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Base, CommitId, Entry, Kind, ObjectId, RelPath, TreeId
 from autosync.errors import AutosyncError, Busy, Diverged, Missing, Unsafe
+from tests.waiting import until
 
 MAIN = "refs/heads/main"
 
@@ -376,13 +377,6 @@ def test_what_a_killed_agent_held_against_gc_is_let_go_at_the_next_start(laptop:
 def by_somebody_else(directory: bytes, command: str) -> None:
     """Start a command that is no child of this process."""
     subprocess.run(["setsid", "--fork", "sh", "-c", f"exec {command}"], cwd=directory, check=True)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_commit_whose_message_is_being_written_is_waited_for(laptop: Device, desktop: Device, tmp_path: Path) -> None:

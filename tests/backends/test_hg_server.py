@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hg_repos import copy_of, head, isolate, make_repository, opened, put, rel, wait_until
+from hg_repos import copy_of, head, isolate, make_repository, opened, put, rel
 
 from autosync.backends.hg.repository import Repository
 from autosync.backends.hg.server import HgEnded, HgFailed, Server
 from autosync.errors import NotAWorkingCopy, TransientError, Unsupported
 from tests import figures
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -86,22 +87,22 @@ class TestLiving:
         pid = server.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: gone(pid))
+        until(lambda: gone(pid))
         assert server.ask("standing").text(b"branch") == b"default"
         figures.record("kills survived", 1)
 
     def test_it_does_not_outlive_us(self, root: bytes) -> None:
         program = (
-            "import sys, os, time; from autosync.backends.hg.server import Server\n"
+            "import sys, os, signal; from autosync.backends.hg.server import Server\n"
             "server = Server(os.fsencode(sys.argv[1])); server.identity(); print(server.pid, flush=True)\n"
-            "time.sleep(60)"
+            "signal.pause()"
         )
         with subprocess.Popen([sys.executable, "-c", program, root], stdout=subprocess.PIPE, text=True) as we:
             assert we.stdout is not None
             pid = int(we.stdout.readline())
             assert not gone(pid)
             we.kill()
-        wait_until(lambda: gone(pid))
+        until(lambda: gone(pid))
         figures.record("kills survived", 1)
 
     def test_many_may_ask_at_once(self, server: Server) -> None:

@@ -9,8 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,22 +19,12 @@ from autosync.control import call
 from autosync.errors import AutosyncError
 from autosync.sealing import create_key
 from tests.ports import free_ports
+from tests.waiting import PATIENCE, until
 
 WORKSPACE = "notes"
-PATIENCE = 15.0
-"""Seconds that something may take which normally takes a fraction of one."""
 
 Entry = tuple[str, bytes]
 """What stands at a path: ``file``, ``executable`` or ``link``, and its content or target."""
-
-
-def until(condition: Callable[[], object], seconds: float = PATIENCE, *, why: Callable[[], object] = str) -> None:
-    """Return as soon as ``condition()`` is true; fail with ``why()`` after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {why()}")
-        time.sleep(0.02)
 
 
 def entries(root: Path) -> dict[bytes, Entry]:
