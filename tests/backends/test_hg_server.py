@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +56,14 @@ def gone(pid: int) -> bool:
         return True
 
 
+def unread(pid: int) -> int:
+    """Return the number of bytes that a stopped process has been sent."""
+    found = array.array("i", [0])
+    with open(f"/proc/{pid}/fd/0", "rb", buffering=0) as pipe:
+        fcntl.ioctl(pipe, termios.FIONREAD, found)
+    return found[0]
+
+
 class TestLiving:
     def test_it_starts_with_the_first_question_and_ends_when_closed(self, server: Server) -> None:
         assert server.pid is None
@@ -73,6 +84,7 @@ class TestLiving:
             os.kill(pid, signal.SIGSTOP)
             with ThreadPoolExecutor(1) as pool:
                 asked = pool.submit(server.ask, "standing")
+                until(lambda pid=pid: unread(pid))
                 os.kill(pid, signal.SIGKILL)
                 with pytest.raises(TransientError, match="ended unexpectedly") as caught:
                     asked.result(30)
