@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 from hg_repos import copy_of, head, isolate, make_repository, opened, put, rel
@@ -48,19 +49,24 @@ def server(root: bytes) -> Iterator[Server]:
     made.close()
 
 
+def state(pid: int) -> str:
+    """Return the letter that proc(5) has for a process's state; ``Z`` for one that is gone altogether, too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
+
+
 def gone(pid: int) -> bool:
     """Return whether a process has ended (and is perhaps not yet waited for)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+    return state(pid) == "Z"
 
 
-def unread(pid: int) -> int:
+def unread(server: Server) -> int:
     """Return the number of bytes that a stopped process has been sent."""
+    assert server._process is not None  # the pipe's other end is nowhere to be asked: hg moves it away from 0
     found = array.array("i", [0])
-    with open(f"/proc/{pid}/fd/0", "rb", buffering=0) as pipe:
-        fcntl.ioctl(pipe, termios.FIONREAD, found)
+    fcntl.ioctl(cast(BinaryIO, server._process.stdin), termios.FIONREAD, found)
     return found[0]
 
 
@@ -82,9 +88,10 @@ class TestLiving:
             pid = server.pid
             assert pid is not None
             os.kill(pid, signal.SIGSTOP)
+            until(lambda pid=pid: state(pid) == "T")
             with ThreadPoolExecutor(1) as pool:
                 asked = pool.submit(server.ask, "standing")
-                until(lambda pid=pid: unread(pid))
+                until(lambda: unread(server))
                 os.kill(pid, signal.SIGKILL)
                 with pytest.raises(TransientError, match="ended unexpectedly") as caught:
                     asked.result(30)
