@@ -33,10 +33,9 @@ class BranchKeeper:
         Raises :class:`Busy`.
         """
         self._raise_if_elsewhere(current)
-        before = self.backend.tree_of(current.base.commit)
-        if before == current.tree:
+        changes = self.backend.changes(self.backend.tree_of(current.base.commit), current.tree)
+        if not changes:
             return BranchSettled(current=current)
-        changes = self.backend.changes(before, current.tree)
         message = commit_message(changes, device=self.name, time=int(self.clock()))
         base = self.backend.commit([c.path for c in changes], message=message, tree=current.tree)
         return BranchSettled(current=self._record(current, base, current.tree, above))
@@ -92,7 +91,8 @@ class BranchKeeper:
             raise Busy("files are being edited during a merge", hint="This passes by itself.")
         if fork == ours:
             base = Base(commit=tip, branch=current.base.branch)
-            self.backend.land(current.base, base, message=f"autosync: fast-forward to {whose}")
+            marked, message = self._marked(current, base, target), f"autosync: fast-forward to {whose}"
+            self.backend.land(current.base, base, tree=marked, message=message)
         else:
             changes = self.backend.changes(self.backend.tree_of(ours), target)
             message = f"Merge {_name(current.base)} of {whose}\n\n" + commit_message(
@@ -104,7 +104,7 @@ class BranchKeeper:
 
     def _record(self, current: Snapshot, base: Base, tree: TreeId, above: int) -> Snapshot:
         snapshot = self.backend.record(
-            tree=tree,
+            tree=self._marked(current, base, tree),
             base=base,
             version=current.version.bump(self.device, above=above),
             parents=(current.id,),
@@ -113,6 +113,11 @@ class BranchKeeper:
         )
         self.recorded(snapshot)
         return snapshot
+
+    def _marked(self, current: Snapshot, base: Base, tree: TreeId) -> TreeId:
+        """Return ``tree`` with those marks of ``current`` that still say anything on ``base``."""
+        marks = current.tree
+        return self.backend.join_marks(tree, base=base, origin=marks, ours=marks, theirs=marks)
 
     def _raise_if_elsewhere(self, current: Snapshot) -> None:
         if self.backend.base() != current.base:

@@ -186,8 +186,9 @@ class Integrator:
             occupied=lambda path: is_occupied(self.backend, origin, path),
         )
         attempt.conflicts = merged.conflicts or attempt.conflicts
+        tree = self.backend.splice(origin, merged.edits)
         snapshot = self.backend.record(
-            tree=self.backend.splice(origin, merged.edits),
+            tree=self.backend.join_marks(tree, base=base, origin=origin, ours=ours.tree, theirs=theirs.tree),
             base=base,
             version=version,
             parents=(min(ours.id, theirs.id), max(ours.id, theirs.id)),
@@ -251,9 +252,11 @@ class Integrator:
         return not applied.refused
 
     def _land(self, attempt: _Attempt, target: Snapshot) -> Integrated:
-        if target.base != attempt.start:
+        marked = self.backend.marks(attempt.ours.tree) != self.backend.marks(target.tree)
+        if marked or target.base != attempt.start:
+            message = f"autosync: as on {attempt.theirs.device}"
             try:
-                self.backend.land(attempt.start, target.base, message=f"autosync: as on {attempt.theirs.device}")
+                self.backend.land(attempt.start, target.base, tree=target.tree, message=message)
             except Busy as busy:
                 attempt.refused = {RelPath(b""): busy.title}
                 return self._incomplete(attempt)

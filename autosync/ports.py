@@ -188,6 +188,16 @@ class Backend(Protocol):
     def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
         """Return ``tree`` with these paths replaced, kept in memory until :meth:`record`."""
 
+    def marks(self, tree: TreeId) -> str:
+        """Return an id of what the user told version control of paths, beside their content: what he
+        added, removed, copied.  Empty where that is not his to say, or is not kept in trees."""
+
+    def join_marks(self, tree: TreeId, *, base: Base, origin: TreeId, ours: TreeId, theirs: TreeId) -> TreeId:
+        """Return ``tree`` with the three-way merge of the marks of the others, as far as they say anything on ``base``.
+
+        Symmetric in ``ours`` and ``theirs``.
+        """
+
     def merge_text(self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
         """Return the clean three-way merge of three texts, ``None`` if there is none.
 
@@ -217,8 +227,8 @@ class Backend(Protocol):
     def bring(self, commit: CommitId) -> None:
         """Copy ``commit`` and its history from the store to where the user's own commands find it by id."""
 
-    def land(self, old: Base, new: Base, *, message: str) -> None:
-        """Move HEAD, branch and index from ``old`` to ``new``; no file is touched.
+    def land(self, old: Base, new: Base, *, tree: TreeId, message: str) -> None:
+        """Move HEAD, branch and index from ``old`` to ``new``, with the marks of ``tree``; no file is touched.
 
         The only place that takes a lock of the user's; it never waits for one.
         Raises :class:`Busy` (lock held, operation in progress, base is not ``old`` any

@@ -185,6 +185,22 @@ class GitBackend:
         """Return ``tree`` with these paths replaced."""
         return self._trees.splice(tree, edits)
 
+    def marks(self, tree: TreeId) -> str:  # noqa: ARG002 - the index does not travel
+        """Return nothing: what the user has put into the index is his alone."""
+        return ""
+
+    def join_marks(
+        self,
+        tree: TreeId,
+        *,
+        base: Base,  # noqa: ARG002 - as above
+        origin: TreeId,  # noqa: ARG002
+        ours: TreeId,  # noqa: ARG002
+        theirs: TreeId,  # noqa: ARG002
+    ) -> TreeId:
+        """Return ``tree``, which holds no marks."""
+        return tree
+
     def merge_text(self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
         """Return the clean three-way merge of three texts, ``None`` if there is none."""
         return merge_text(self.store, base, ours, theirs)
@@ -218,7 +234,7 @@ class GitBackend:
         """Copy ``commit`` and its history to where the user's own commands find it by id."""
         self._landing.bring(commit)
 
-    def land(self, old: Base, new: Base, *, message: str) -> None:
+    def land(self, old: Base, new: Base, *, tree: TreeId, message: str) -> None:  # noqa: ARG002 - no marks in it
         """Move HEAD, branch and index from ``old`` to ``new``; no file is touched."""
         self._landing.land(old, new, message=message)
 

@@ -215,6 +215,22 @@ class MemoryWorkingCopy(Exchange):
         """Return ``tree`` with these paths replaced."""
         return self._kept.splice(tree, edits)
 
+    def marks(self, tree: TreeId) -> str:  # noqa: ARG002 - there is no index here
+        """Return nothing: there is nothing to be told of paths."""
+        return ""
+
+    def join_marks(
+        self,
+        tree: TreeId,
+        *,
+        base: Base,  # noqa: ARG002 - as above
+        origin: TreeId,  # noqa: ARG002
+        ours: TreeId,  # noqa: ARG002
+        theirs: TreeId,  # noqa: ARG002
+    ) -> TreeId:
+        """Return ``tree``, which holds no marks."""
+        return tree
+
     def merge_text(self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
         """Return the clean merge of three texts, ``None`` if there is none or one is binary."""
         texts = [self._kept.texts[oid] for oid in (base, ours, theirs)]
@@ -276,7 +292,7 @@ class MemoryWorkingCopy(Exchange):
         """Check that ``commit`` is here: the user's commands see the whole store.  Raises :class:`Missing`."""
         self.store.tree_of(commit)
 
-    def land(self, old: Base, new: Base, *, message: str) -> None:  # noqa: ARG002 - there is no reflog here
+    def land(self, old: Base, new: Base, *, tree: TreeId, message: str) -> None:  # noqa: ARG002 - no reflog here
         """Move HEAD and branch from ``old`` to ``new``; no file is touched."""
         self.step("land")
         self.check_landing(old, new)

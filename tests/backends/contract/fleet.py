@@ -149,8 +149,8 @@ def go(site: Site, current: Snapshot, target: Snapshot) -> None:
     """Bring the working copy from ``current`` to ``target``, base included."""
     applied = site.tree.apply(operations(site.backend.changes(current.tree, target.tree)))
     assert applied.refused == {}
-    if current.base != target.base:
-        site.backend.land(current.base, target.base, message="contract")
+    if current.base != target.base or site.backend.marks(current.tree) != site.backend.marks(target.tree):
+        site.backend.land(current.base, target.base, tree=target.tree, message="contract")
 
 
 def entries(site: Site, tree: TreeId | None) -> dict[RelPath, Entry]:

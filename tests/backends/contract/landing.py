@@ -33,12 +33,17 @@ def state(site: Site) -> tuple[object, ...]:
     return site.files(), site.status(), site.backend.base(), site.tip(MAIN), site.tip(TOPIC)
 
 
+def set_down(site: Site, old: Base, new: Base) -> None:
+    """Land ``new`` without local changes."""
+    site.backend.land(old, new, tree=site.backend.tree_of(new.commit), message="contract")
+
+
 def land(site: Site, new: Base) -> None:
     """Land ``new`` from where the site is, and check that no file was touched."""
     files, old = site.files(), site.backend.base()
     site.backend.check_landing(old, new)
     assert site.backend.base() == old
-    site.backend.land(old, new, message="contract: landing")
+    set_down(site, old, new)
     assert site.backend.base() == new
     assert site.files() == files
     assert site.backend.busy() is None
@@ -143,7 +148,7 @@ class TestLanding:
         two.checkout("main")
         before = state(two)
         target = Base(commit=theirs, branch=TOPIC)
-        for attempt in (two.backend.check_landing, lambda a, b: two.backend.land(a, b, message="contract")):
+        for attempt in (two.backend.check_landing, lambda a, b: set_down(two, a, b)):
             with pytest.raises(Diverged):
                 attempt(two.backend.base(), target)
             assert state(two) == before
@@ -155,7 +160,7 @@ class TestLanding:
         two.begin_operation()
         before = state(two)
         target = Base(commit=second, branch=MAIN)
-        for attempt in (two.backend.check_landing, lambda a, b: two.backend.land(a, b, message="contract")):
+        for attempt in (two.backend.check_landing, lambda a, b: set_down(two, a, b)):
             with pytest.raises(Busy):
                 attempt(two.backend.base(), target)
             assert state(two) == before
@@ -171,7 +176,7 @@ class TestLanding:
         two.commit("two's own")
         before = state(two)
         with pytest.raises(Busy):
-            two.backend.land(old, Base(commit=second, branch=MAIN), message="contract")
+            set_down(two, old, Base(commit=second, branch=MAIN))
         assert state(two) == before
 
     def test_a_commit_that_is_not_here_is_missing(self, fleet: Fleet) -> None:
@@ -179,7 +184,7 @@ class TestLanding:
         second = changed_commit(one, b"second\n")
         before = state(two)
         with pytest.raises(Missing):
-            two.backend.land(two.backend.base(), Base(commit=second, branch=MAIN), message="contract")
+            set_down(two, two.backend.base(), Base(commit=second, branch=MAIN))
         assert state(two) == before
 
     def test_what_was_brought_is_found_by_the_user(self, fleet: Fleet) -> None:
