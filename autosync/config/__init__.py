@@ -10,6 +10,7 @@ from autosync.config.model import (
     Mode,
     PathConfig,
     PullLock,
+    Vcs,
     XmppConfig,
 )
 from autosync.config.overrides import read_overrides, with_overrides
@@ -25,6 +26,7 @@ __all__ = [
     "Mode",
     "PathConfig",
     "PullLock",
+    "Vcs",
     "XmppConfig",
     "absolute",
     "add_path",

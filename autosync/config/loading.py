@@ -19,10 +19,12 @@ from autosync.config.model import (
     Mode,
     PathConfig,
     PullLock,
+    Vcs,
     XmppConfig,
 )
 from autosync.config.overrides import with_overrides
 from autosync.config.reading import Section, Value, compose
+from autosync.config.versioncontrol import read_hg
 from autosync.core.brakes import BrakeLimits
 from autosync.core.retention import Retention
 from autosync.core.temporary import DEFAULT_IGNORES
@@ -105,6 +107,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
         return Config(source=source, device=_default_device(), state_dir=_default_state_dir(environ))
     section = Section(Value(root, source, ""))
     here = os.path.dirname(source)
+    hg = section.get("hg", lambda v: _hg(v, environ, here), None)
     config = Config(
         source=source,
         device=section.get("device", _name, _default_device()),
@@ -114,7 +117,8 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
         discovery=section.get("discovery", Value.flag, True),
         xmpp=section.get("xmpp", lambda v: _xmpp(v.section(), environ, here), None),
         log_level=section.get("log-level", _log_level, "INFO"),
-        paths=section.get("paths", lambda v: tuple(_path(p.section(), environ, here) for p in v.list()), ()),
+        hg=hg,
+        paths=section.get("paths", lambda v: tuple(_path(p.section(), environ, here, hg) for p in v.list()), ()),
     )
     section.finish()
     check_names(config)
@@ -245,7 +249,7 @@ def _command(value: Value) -> tuple[str, ...]:
 def _remote(value: Value) -> str | None:
     name = value.text()
     if name.startswith("-") or re.search(r"\s", name):
-        raise value.error("is no name of a remote", "Write a name that `git remote` lists, or none.")
+        raise value.error("is no name of a remote", "Write a name that `git remote` or `hg paths` lists, or none.")
     return None if name == "none" else name
 
 
@@ -259,13 +263,19 @@ def _hub_prefix(value: Value) -> str:
     return prefix
 
 
-def _path(section: Section, environ: Mapping[str, str], here: str) -> PathConfig:
+def _hg(value: Value, environ: Mapping[str, str], here: str) -> tuple[str, ...]:
+    return read_hg(value, lambda path: absolute(path, environ, here))
+
+
+def _path(section: Section, environ: Mapping[str, str], here: str, hg: tuple[str, ...] | None) -> PathConfig:
     path = section.require("path", "path: ~/notes")
     config = PathConfig(
         path=absolute(path.text(), environ, here),
         workspace=_name(section.require("workspace", "workspace: notes")),
         key_file=absolute(section.require("key-file", "key-file: ~/.config/autosync/notes.key").text(), environ, here),
         remote=section.get("remote", _remote, None),
+        backend=section.get("backend", lambda v: v.choice(Vcs), None),
+        hg=section.get("hg", lambda v: _hg(v, environ, here), hg),
         mode=section.get("mode", lambda v: v.choice(Mode), Mode.TWO_WAY),
         commits=section.get("commits", lambda v: v.choice(Commits), Commits.MANUAL),
         commit_after=section.get("commit-after", lambda v: v.duration(least=1, most=86400), 60.0),

@@ -29,6 +29,13 @@ class Commits(Enum):
     AUTO = "auto"
 
 
+class Vcs(Enum):
+    """Which version control keeps a working copy."""
+
+    GIT = "git"
+    HG = "hg"
+
+
 class PullLock(Enum):
     """What happens to file system events while a peer's changes are applied."""
 
@@ -61,12 +68,16 @@ class PathConfig:
     ``path`` and ``key_file`` are absolute, in the file system's encoding with surrogate
     escapes (:func:`os.fsencode` gives the bytes).  ``ignore`` is complete: the defaults,
     the user's patterns, and autosync's own files should they lie inside ``path``.
+    ``backend`` is ``None`` where the directory itself shows which it is.  ``hg`` is the command
+    that is Mercurial, ``None`` for the one that comes with autosync.
     """
 
     path: str
     workspace: str
     key_file: str
     remote: str | None = None
+    backend: Vcs | None = None
+    hg: tuple[str, ...] | None = None
     mode: Mode = Mode.TWO_WAY
     commits: Commits = Commits.MANUAL
     commit_after: float = 60.0
@@ -88,7 +99,7 @@ class Config:
 
     ``listen`` is (host, port); the empty host is all interfaces, port 0 a free one; ``None``
     is no direct connection at all, neither taken nor made.
-    ``log_level`` is a name of the module :mod:`logging`.
+    ``log_level`` is a name of the module :mod:`logging`.  ``hg`` is what each path has that names no other.
     """
 
     source: str
@@ -99,4 +110,5 @@ class Config:
     discovery: bool = True
     xmpp: XmppConfig | None = None
     log_level: str = "INFO"
+    hg: tuple[str, ...] | None = None
     paths: tuple[PathConfig, ...] = ()

@@ -19,9 +19,9 @@ _LIMIT = 64 * 1024
 # commands, secrets, places, other refs, or commits and pushes in the user's name.
 _ALLOWED = ("settle", "max-wait", "commit-after", "ignore")
 _REFUSED = (
-    *("device", "state-dir", "listen", "peers", "discovery", "xmpp", "log-level", "paths"),
+    *("device", "state-dir", "listen", "peers", "discovery", "xmpp", "log-level", "hg", "paths"),
     *("jid", "password", "password-command", "keyring", "host", "port", "ca-file", "members"),
-    *("path", "workspace", "key-file", "remote", "mode", "commits", "inline-limit"),
+    *("path", "workspace", "key-file", "remote", "backend", "mode", "commits", "inline-limit"),
     *("hub-prefix", "hub-interval", "pull-lock", "rescan", "brakes", "history"),
 )
 

@@ -21,6 +21,7 @@ from autosync.config import (
     Mode,
     PathConfig,
     PullLock,
+    Vcs,
     XmppConfig,
     add_path,
     candidates,
@@ -84,6 +85,8 @@ def test_every_key_of_a_path_is_read() -> None:
         "hub-interval: 1.5s",
         "pull-lock: conservative",
         "rescan: 2h",
+        "backend: hg",
+        "hg: /usr/bin/hg",
     )
     assert parse(text, "/c", ENVIRON).paths == (
         PathConfig(
@@ -102,8 +105,41 @@ def test_every_key_of_a_path_is_read() -> None:
             hub_interval=1.5,
             pull_lock=PullLock.CONSERVATIVE,
             rescan=7200,
+            backend=Vcs.HG,
+            hg=("/usr/bin/hg",),
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("hg", ("hg",)),
+        ("~/bin/hg", ("/home/you/bin/hg",)),
+        ("./hg", ("/etc/hg",)),
+        ("[python3, /opt/hg, --traceback]", ("python3", "/opt/hg", "--traceback")),
+        ("a program", ("a program",)),
+    ],
+)
+def test_which_mercurial_is_run(written: str, meant: tuple[str, ...]) -> None:
+    config = parse(f"hg: {written}\n{only_path()}- {{path: /b, workspace: b, key-file: /k, hg: x}}", "/etc/c", ENVIRON)
+    assert (config.hg, [path.hg for path in config.paths]) == (meant, [meant, ("x",)])
+
+
+@pytest.mark.parametrize(
+    ("written", "problem", "hint"),
+    [
+        ("hg: []", "hg: must name a program", "Write it like this: hg: /usr/bin/hg"),
+        ("hg: 7", "hg: must be text, not a number", 'Write it like this: hg: "…" '),
+        ("hg: [hg, {}]", "hg[1]: must be text, not a group of keys", "Write it like this: "),
+        (only_path("backend: svn"), "paths[0].backend: must be one of: git, hg", "Write one of these words."),
+    ],
+)
+def test_a_mercurial_that_cannot_be(written: str, problem: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(written, "/c", ENVIRON)
+    assert caught.value.title.endswith(f": {problem}")
+    assert caught.value.hint.startswith(hint)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +269,7 @@ def test_an_empty_file_is_a_config_without_paths(text: str) -> None:
         (only_path("inline-limit: 33k"), "paths[0].inline-limit: must be at most 32768 bytes", "0 turns it off"),
         (only_path("hub-prefix: refs/heads"), "hub-prefix: would mix snapshots with your own", "refs/heads/autosync"),
         (only_path("hub-prefix: x"), 'paths[0].hub-prefix: must start with "refs/"', "refs/autosync"),
-        (only_path("remote: --upload-pack=x"), "paths[0].remote: is no name of a remote", "`git remote` lists"),
+        (only_path("remote: --upload-pack=x"), "paths[0].remote: is no name of a remote", "`git remote` or `hg paths` lists"),
         (only_path("ignore: ['']"), "/c, line 5: paths[0].ignore[0]: must not be empty", "remove the key"),
         ("xmpp: {jid: me, password: p}", "/c, line 1: xmpp.jid: is no XMPP address", "me@example.org"),
         ("xmpp: {jid: a@b}", "/c, line 1: xmpp: there is no password", "exactly one of `password-command`"),
@@ -390,6 +426,8 @@ def test_a_paths_own_file_overrides_the_harmless_keys(notes: Path) -> None:
         "commits",
         "path",
         "history",
+        "hg",
+        "backend",
     ],
 )
 def test_a_paths_own_file_may_not_set_anything_else(key: str) -> None:
