@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from contract.fleet import rel
+from closedhubs import ClosedHubs
+from contract.fleet import Names
+from disksite import DiskSite
 
 from autosync.apply import WorkingTree
 from autosync.backends.git.backend import open_git
-from autosync.core.model import Base, CommitId, Kind, RelPath, WorkspaceId
+from autosync.core.model import Base, CommitId, WorkspaceId
 
 WORKSPACE = WorkspaceId("c0ffee00" * 4)
 
 
-class GitSite:
+class GitSite(DiskSite):
     """One git working copy and its user."""
 
+    own = b".git"
+    names = Names()
+
     def __init__(self, name: str, root: bytes) -> None:
-        self.name = name
-        self.root = root
+        super().__init__(name, root)
         self._open()
 
     def _open(self) -> None:
@@ -41,66 +40,12 @@ class GitSite:
         self.close()
         self._open()
 
-    # -- files -----------------------------------------------------------------------------
-    def at(self, path: str | bytes) -> bytes:
-        return os.path.join(self.root, rel(path))
-
-    def write(self, path: str | bytes, content: bytes) -> None:
-        self._make_parents(path)
-        with open(self.at(path), "wb") as file:
-            file.write(content)
-
-    def chmod(self, path: str | bytes, *, executable: bool) -> None:
-        os.chmod(self.at(path), 0o755 if executable else 0o644)
-
-    def symlink(self, path: str | bytes, target: bytes) -> None:
-        self._make_parents(path)
-        os.symlink(target, self.at(path))
-
-    def remove(self, path: str | bytes) -> None:
-        full = self.at(path)
-        if os.path.isdir(full) and not os.path.islink(full):
-            shutil.rmtree(full)
-        else:
-            os.unlink(full)
-        self._prune_parents(path)
-
-    def rename(self, old: str | bytes, new: str | bytes) -> None:
-        self._make_parents(new)
-        os.rename(self.at(old), self.at(new))
-        self._prune_parents(old)
-
-    def files(self) -> dict[RelPath, tuple[Kind, bytes]]:
-        return dict(self._walk(b""))
-
-    def _walk(self, directory: bytes) -> Iterator[tuple[RelPath, tuple[Kind, bytes]]]:
-        for entry in os.scandir(self.at(directory)):
-            path = os.path.join(directory, entry.name)
-            if path == b".git":
-                continue
-            if entry.is_symlink():
-                yield RelPath(path), (Kind.SYMLINK, os.readlink(entry.path))
-            elif entry.is_dir() and os.path.lexists(os.path.join(entry.path, b".git")):
-                yield RelPath(path), (Kind.NESTED, git(self.name, entry.path, "rev-parse", "HEAD").strip())
-            elif entry.is_dir():
-                yield from self._walk(path)
-            else:
-                kind = Kind.EXECUTABLE if entry.stat().st_mode & 0o100 else Kind.FILE
-                with open(entry.path, "rb") as file:
-                    yield RelPath(path), (kind, file.read())
-
-    def _make_parents(self, path: str | bytes) -> None:
-        os.makedirs(os.path.dirname(self.at(path)), exist_ok=True)
-
-    def _prune_parents(self, path: str | bytes) -> None:
-        directory = os.path.dirname(rel(path))
-        while directory and not os.listdir(self.at(directory)):
-            os.rmdir(self.at(directory))
-            directory = os.path.dirname(directory)
-
     # -- git ---------------------------------------------------------------------------------
     def git(self, *args: str | bytes, accept: tuple[int, ...] = (0,)) -> bytes:
         return git(self.name, self.root, *args, accept=accept)
+
+    def nested_commit(self, directory: bytes) -> bytes:
+        return git(self.name, directory, "rev-parse", "HEAD").strip()
 
     def ignore(self, name: bytes) -> None:
         with open(self.at(b".git/info/exclude"), "ab") as file:
@@ -149,18 +94,6 @@ class GitSite:
         return Base(commit=self.tip("HEAD"), branch=branch or None)
 
 
-class _No(BaseHTTPRequestHandler):
-    """A git server that lets nobody in."""
-
-    def do_GET(self) -> None:
-        self.send_error(403)
-
-    do_POST = do_GET  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
-
-
 class GitFleet:
     """Working copies below ``directory`` around one bare repository."""
 
@@ -171,18 +104,12 @@ class GitFleet:
         self._sites: list[GitSite] = []
         self._hub = os.path.join(directory, b"hub.git")
         git("hub", directory, "init", "-q", "--bare", self._hub)
-        self._no = ThreadingHTTPServer(("127.0.0.1", 0), _No)
-        threading.Thread(target=self._no.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        # Bound, but it does not listen: whoever connects is turned away at once.
-        self._deaf = socket.socket()
-        self._deaf.bind(("127.0.0.1", 0))
+        self._closed = ClosedHubs()
 
     def close(self) -> None:
         for site in self._sites:
             site.close()
-        self._no.shutdown()
-        self._no.server_close()
-        self._deaf.close()
+        self._closed.close()
 
     def new(self, name: str) -> GitSite:
         root = self._place(name)
@@ -205,10 +132,10 @@ class GitFleet:
         return site
 
     def cut_hub(self) -> None:
-        self._lead_to(b"http://127.0.0.1:%d/hub.git" % self._deaf.getsockname()[1])
+        self._lead_to(self._closed.deaf)
 
     def close_hub(self) -> None:
-        self._lead_to(b"http://127.0.0.1:%d/hub.git" % self._no.server_address[1])
+        self._lead_to(self._closed.stern)
 
     def open_hub(self) -> None:
         self._lead_to(self._hub)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contract.fleet import rel
+from contract.fleet import Names, rel
 
 from autosync.backends.memory import MemoryHub, MemoryWorkingCopy
 from autosync.core.model import Base, CommitId, Kind, RelPath
@@ -10,6 +10,8 @@ from autosync.core.model import Base, CommitId, Kind, RelPath
 
 class MemorySite:
     """One working copy in memory and its user."""
+
+    names = Names()
 
     def __init__(self, copy: MemoryWorkingCopy) -> None:
         self.copy = copy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from autosync.core.model import (
@@ -23,9 +24,29 @@ from autosync.core.model import (
 from autosync.core.operations import Operation, operations
 from autosync.ports import Backend, Reading, Tree
 
-MAIN = "refs/heads/main"
-TOPIC = "refs/heads/topic"
 _ATTEMPTS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What a backend calls things, and which of them it has no name for.
+
+    ``main`` and ``topic`` are what a base calls the branches ``main`` and ``topic``, ``detached``
+    what it calls none of them; ``absent`` is a branch that is nowhere.  No path can hold a byte of
+    ``forbidden``.  ``nested`` says whether the commit of a nested repository is versioned.
+    """
+
+    main: str = "refs/heads/main"
+    topic: str = "refs/heads/topic"
+    odd: str = "refs/heads/feature/ünï"
+    absent: str = "refs/heads/no-such"
+    detached: str | None = None
+    forbidden: bytes = b""
+    nested: bool = True
+
+    def fit(self, path: bytes) -> RelPath:
+        """Return ``path`` without what no path can hold here."""
+        return RelPath(path.translate(None, self.forbidden))
 
 
 def rel(text: str | bytes) -> RelPath:
@@ -37,6 +58,7 @@ class Site(Protocol):
     """A working copy, the agent's view of it, and its user."""
 
     name: str
+    names: Names
     backend: Backend
     tree: Tree
 

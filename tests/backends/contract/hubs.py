@@ -8,7 +8,7 @@ import pytest
 
 from autosync.core.model import DeviceId, Snapshot
 from autosync.errors import Missing, Refused, Unreachable
-from contract.fleet import MAIN, Fleet, Site, contents, pair, snap
+from contract.fleet import Fleet, Site, contents, pair, snap
 
 ONE, TWO = DeviceId("one-00000001"), DeviceId("two-00000002")
 
@@ -17,8 +17,8 @@ CALLS: list[Call] = [
     lambda site, ours, _: site.backend.push(ONE, ours.id),
     lambda site, *_: site.backend.list_hub(),
     lambda site, _, theirs: site.backend.fetch(TWO, theirs.id),
-    lambda site, *_: site.backend.push_branch(MAIN),
-    lambda site, *_: site.backend.fetch_branch(MAIN),
+    lambda site, *_: site.backend.push_branch(site.names.main),
+    lambda site, *_: site.backend.fetch_branch(site.names.main),
 ]
 CALL_NAMES = ["push", "list", "fetch", "push branch", "fetch branch"]
 
@@ -99,27 +99,27 @@ class TestHub:
 
     def test_a_branch_goes_over_the_hub(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
-        assert two.backend.fetch_branch(MAIN) is None
-        assert one.backend.push_branch(MAIN) is True
+        assert two.backend.fetch_branch(two.names.main) is None
+        assert one.backend.push_branch(one.names.main) is True
         one.write("a.txt", b"second\n")
         second = one.commit("second").commit
         assert second is not None
         before = two.files(), two.status(), two.backend.base()
-        assert one.backend.push_branch(MAIN) is True
-        assert one.backend.push_branch(MAIN) is True
-        assert two.backend.fetch_branch(MAIN) == second
+        assert one.backend.push_branch(one.names.main) is True
+        assert one.backend.push_branch(one.names.main) is True
+        assert two.backend.fetch_branch(two.names.main) == second
         assert two.backend.has_commit(second)
         assert two.backend.tree_of(second) == one.backend.tree_of(second)
-        assert two.backend.fetch_branch("refs/heads/no-such") is None
+        assert two.backend.fetch_branch(two.names.absent) is None
         assert (two.files(), two.status(), two.backend.base()) == before
 
     def test_a_branch_that_moved_on_is_never_overwritten(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
         one.write("a.txt", b"one's\n")
         ours = one.commit("one's").commit
-        assert one.backend.push_branch(MAIN) is True
+        assert one.backend.push_branch(one.names.main) is True
         two.write("a.txt", b"two's\n")
         two.commit("two's")
-        assert two.backend.push_branch(MAIN) is False
-        assert two.backend.fetch_branch(MAIN) == ours
-        assert one.backend.fetch_branch(MAIN) == ours
+        assert two.backend.push_branch(two.names.main) is False
+        assert two.backend.fetch_branch(two.names.main) == ours
+        assert one.backend.fetch_branch(one.names.main) == ours

@@ -8,7 +8,7 @@ import pytest
 
 from autosync.core.model import Base, CommitId, Entry, RelPath
 from autosync.errors import Busy, Diverged, Missing
-from contract.fleet import MAIN, TOPIC, Fleet, Site, entries, look, pair, rel, snap
+from contract.fleet import Fleet, Site, entries, look, pair, rel, snap
 
 
 def history_of(source: Site, target: Site) -> None:
@@ -30,7 +30,7 @@ def changed_commit(site: Site, content: bytes) -> CommitId:
 
 def state(site: Site) -> tuple[object, ...]:
     """Return everything that a refused landing must leave as it was."""
-    return site.files(), site.status(), site.backend.base(), site.tip(MAIN), site.tip(TOPIC)
+    return site.files(), site.status(), site.backend.base(), site.tip(site.names.main), site.tip(site.names.topic)
 
 
 def set_down(site: Site, old: Base, new: Base) -> None:
@@ -54,8 +54,8 @@ class TestLanding:
         one, two = pair(fleet)
         second = changed_commit(one, b"second\n")
         history_of(one, two)
-        land(two, Base(commit=second, branch=MAIN))
-        assert two.tip(MAIN) == second
+        land(two, Base(commit=second, branch=two.names.main))
+        assert two.tip(two.names.main) == second
         assert two.status() != one.status()
         two.write("a.txt", b"second\n")
         assert two.status() == one.status()
@@ -85,23 +85,23 @@ class TestLanding:
         one.checkout("topic")
         second = changed_commit(one, b"second\n")
         history_of(one, two)
-        land(two, Base(commit=second, branch=TOPIC))
-        assert (two.tip(TOPIC), two.tip(MAIN)) == (second, first)
+        land(two, Base(commit=second, branch=two.names.topic))
+        assert (two.tip(two.names.topic), two.tip(two.names.main)) == (second, first)
 
     def test_to_another_branch_that_is_behind(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
         second = changed_commit(one, b"second\n")
         history_of(one, two)
         two.branch("topic")
-        land(two, Base(commit=second, branch=TOPIC))
-        assert two.tip(TOPIC) == second
+        land(two, Base(commit=second, branch=two.names.topic))
+        assert two.tip(two.names.topic) == second
 
     def test_back_to_an_older_commit_of_the_same_branch(self, fleet: Fleet) -> None:
         one, _ = pair(fleet)
         first = one.backend.base()
         changed_commit(one, b"second\n")
         land(one, first)
-        assert one.tip(MAIN) == first.commit
+        assert one.tip(one.names.main) == first.commit
 
     def test_to_an_amended_commit(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
@@ -112,7 +112,7 @@ class TestLanding:
         amended = one.amend("amended")
         history_of(one, two)
         land(two, amended)
-        assert two.tip(MAIN) == amended.commit
+        assert two.tip(two.names.main) == amended.commit
         two.write("a.txt", b"amended\n")
         assert two.status() == one.status()
 
@@ -121,10 +121,10 @@ class TestLanding:
         start = two.backend.base()
         second = changed_commit(one, b"second\n")
         history_of(one, two)
-        land(two, Base(commit=second, branch=None))
-        assert two.tip(MAIN) == start.commit
+        land(two, Base(commit=second, branch=two.names.detached))
+        assert two.tip(two.names.main) == start.commit
         land(two, start)
-        assert two.tip(MAIN) == start.commit
+        assert two.tip(two.names.main) == start.commit
 
     def test_from_nothing_to_the_first_commit(self, fleet: Fleet) -> None:
         one, _ = pair(fleet)
@@ -147,7 +147,7 @@ class TestLanding:
         changed_commit(two, b"two's own\n")
         two.checkout("main")
         before = state(two)
-        target = Base(commit=theirs, branch=TOPIC)
+        target = Base(commit=theirs, branch=two.names.topic)
         for attempt in (two.backend.check_landing, lambda a, b: set_down(two, a, b)):
             with pytest.raises(Diverged):
                 attempt(two.backend.base(), target)
@@ -159,7 +159,7 @@ class TestLanding:
         history_of(one, two)
         two.begin_operation()
         before = state(two)
-        target = Base(commit=second, branch=MAIN)
+        target = Base(commit=second, branch=two.names.main)
         for attempt in (two.backend.check_landing, lambda a, b: set_down(two, a, b)):
             with pytest.raises(Busy):
                 attempt(two.backend.base(), target)
@@ -176,7 +176,7 @@ class TestLanding:
         two.commit("two's own")
         before = state(two)
         with pytest.raises(Busy):
-            set_down(two, old, Base(commit=second, branch=MAIN))
+            set_down(two, old, Base(commit=second, branch=two.names.main))
         assert state(two) == before
 
     def test_a_commit_that_is_not_here_is_missing(self, fleet: Fleet) -> None:
@@ -184,7 +184,7 @@ class TestLanding:
         second = changed_commit(one, b"second\n")
         before = state(two)
         with pytest.raises(Missing):
-            set_down(two, two.backend.base(), Base(commit=second, branch=MAIN))
+            set_down(two, two.backend.base(), Base(commit=second, branch=two.names.main))
         assert state(two) == before
 
     def test_what_was_brought_is_found_by_the_user(self, fleet: Fleet) -> None:
@@ -214,10 +214,10 @@ class TestCommitting:
         one.remove("d/b.txt")
         one.write("e/new", b"new\n")
         base = self.committed(one, [rel("a.txt"), rel("d/b.txt"), rel("e/new")] if named else None)
-        assert base.branch == MAIN
+        assert base.branch == one.names.main
         assert base.commit is not None
         assert before.commit is not None
-        assert one.tip(MAIN) == base.commit != before.commit
+        assert one.tip(one.names.main) == base.commit != before.commit
         assert one.backend.is_ancestor(before.commit, base.commit)
         assert one.status() == clean
 
@@ -225,7 +225,7 @@ class TestCommitting:
         site = fleet.new("one")
         site.write("a", b"1")
         base = self.committed(site, [rel("a")])
-        assert site.tip(MAIN) == base.commit
+        assert site.tip(site.names.main) == base.commit
 
     def test_a_merge(self, fleet: Fleet) -> None:
         one, two = pair(fleet)

@@ -43,7 +43,7 @@ def edited(site: Site) -> Snapshot:
     site.write("a.txt", b"edited\n")
     site.remove("d/b.txt")
     site.rename("d/c.txt", "moved/c.txt")
-    site.write(b"new \xff\n", b"\0binary\xff" * 30)
+    site.write(site.names.fit(b"new \xff\n"), b"\0binary\xff" * 30)
     site.write("empty", b"")
     site.write("run", b"#!/bin/sh\n")
     site.chmod("run", executable=True)
