@@ -13,6 +13,7 @@ from autosync.core.plan import Labels, Side, merge_trees, operations
 from autosync.errors import Busy
 from autosync.integrate import is_occupied
 from autosync.ports import Backend, Tree
+from autosync.vocabulary import vocabulary
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,10 +61,12 @@ class BranchKeeper:
         """Join a peer's branch into ours.  Raises :class:`Busy`."""
         self._raise_if_elsewhere(current)
         if theirs.base.commit is None or theirs.base.branch != current.base.branch:
+            words = vocabulary(self.backend.vcs)
+            mine, other = words.branch(current.base), words.branch(theirs.base)
             return BranchesDiverged(
                 theirs=theirs.id,
-                reason=f"This device is on {_name(current.base)}, {theirs.device} is on {_name(theirs.base)}",
-                hint="Check out the same branch on both: `git switch BRANCH`.",
+                reason=f"This device is on {mine}, {theirs.device} is on {other}",
+                hint=f"Check out the same branch on both: {words.switch}.",
             )
         current = self.commit(current, above=above).current
         return BranchSettled(current=self._join(current, theirs.base.commit, theirs.device, above))
@@ -95,7 +98,8 @@ class BranchKeeper:
             self.backend.land(current.base, base, tree=marked, message=message)
         else:
             changes = self.backend.changes(self.backend.tree_of(ours), target)
-            message = f"Merge {_name(current.base)} of {whose}\n\n" + commit_message(
+            branch = vocabulary(self.backend.vcs).branch(current.base)
+            message = f"Merge {branch} of {whose}\n\n" + commit_message(
                 changes, device=self.name, time=int(self.clock())
             )
             base = self.backend.commit([c.path for c in changes], message=message, tree=target, extra_parent=tip)
@@ -121,8 +125,4 @@ class BranchKeeper:
 
     def _raise_if_elsewhere(self, current: Snapshot) -> None:
         if self.backend.base() != current.base:
-            raise Busy("HEAD has moved", hint="This passes by itself.")
-
-
-def _name(base: Base) -> str:
-    return (base.branch or "a detached HEAD").removeprefix("refs/heads/")
+            raise Busy("another commit is checked out now", hint="This passes by itself.")

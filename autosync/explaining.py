@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from autosync.core.settings import SessionStatus
 from autosync.errors import AutosyncError, TransientError
 from autosync.integrate import is_occupied
 from autosync.ports import Backend
+from autosync.vocabulary import vocabulary
 from autosync.workspace import Workspace
 
 _METADATA = frozenset({b".git", b".hg"})
@@ -155,10 +155,6 @@ def _is_folder_of(backend: Backend, tree: TreeId, path: RelPath) -> bool:
     return os.path.isdir(full) and not os.path.islink(full) and is_occupied(backend, tree, path)
 
 
-def _word(name: bytes) -> str:
-    return shlex.quote(os.fsdecode(name))
-
-
 def entry_at(backend: Backend, tree: TreeId, path: RelPath) -> Entry | None:
     """Return the file that ``tree`` has at ``path``."""
     found = {c.path: c.new for c in backend.changes(backend.splice(tree, {path: None}), tree)} if path else {}
@@ -181,8 +177,9 @@ def _special(backend: Backend, path: RelPath) -> tuple[str, str, str] | None:
     if not os.path.lexists(full):
         return "absent", "There is no such file, neither here nor in what the devices exchange.", ""
     if any(backend.ignored([p]) for p in (path, *parent_directories(path)) if p):
-        asked = f"git -C {_word(backend.root)} check-ignore -v -- {_word(path)}"
-        return "ignored", "An ignore rule names it.", f"`{asked}` tells which one; or see `ignore:`."
+        asked = vocabulary(backend.vcs).ask_why_ignored(backend.root, path)
+        following = f"{asked} tells which one; or see `ignore:`." if asked else "See `ignore:`."
+        return "ignored", "An ignore rule names it.", following
     if os.path.islink(full) or os.path.isfile(full):
         return None
     if os.path.isdir(full):

@@ -77,12 +77,12 @@ class Foothold:
             raise Vanished(f"The folder {shown} is gone", hint=f"Mount or restore it; {_BACK}")
         if not any(os.path.lexists(os.path.join(self._root, mark)) for mark in _MARKS):
             raise Vanished(
-                f"The folder {shown} has no repository any more: it is empty, or its .git is gone",
+                f"The folder {shown} has no repository any more: it is empty, or its .git or .hg is gone",
                 hint=f"Mount or restore what was there; {_BACK}",
             )
         if _identity(self._metadata) is None:
             raise Vanished(
-                f"The repository in {shown} is another one, or its .git/autosync was deleted",
+                f"The repository in {shown} is another one, or {os.fsdecode(self._metadata)} was deleted",
                 hint=f"It is not synced. Put back the one that was there; {_BACK} "
                 "To sync what stands there now, restart the agent.",
             )

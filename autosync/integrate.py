@@ -29,6 +29,7 @@ from autosync.core.plan import Conflict, Labels, Side, merge_trees, operations
 from autosync.errors import Busy, Diverged
 from autosync.origin import Origins
 from autosync.ports import Backend, Hold, Tree, hold_nothing
+from autosync.vocabulary import Vocabulary, vocabulary
 
 ROUNDS = 6
 """How often paths that the user changed meanwhile are merged again before waiting for quiet."""
@@ -199,26 +200,27 @@ class Integrator:
         return snapshot
 
     def _diverged(self, ours: Snapshot, theirs: Snapshot) -> BranchesDiverged:
-        mine, other = _name(ours.base), _name(theirs.base)
+        words = vocabulary(self.backend.vcs)
+        mine, other = _name(words, ours.base), _name(words, theirs.base)
         if ours.base.branch == theirs.base.branch:
-            reason = f"The branch {mine} has commits here that {theirs.device} lacks, and the other way round"
+            reason = f"The branch {mine} has {words.commits} here that {theirs.device} lacks, and the other way round"
         else:
             reason = f"This device is on {mine}, {theirs.device} is on {other}, and both moved"
         return BranchesDiverged(
             theirs=theirs.id,
             reason=reason,
-            hint=f"Both stay as they are. To join them, merge {self._how_to_join(ours, theirs)}; "
+            hint=f"Both stay as they are. To join them, {self._how_to_join(words, ours, theirs)}; "
             "it then arrives on the others.",
         )
 
-    def _how_to_join(self, ours: Snapshot, theirs: Snapshot) -> str:
+    def _how_to_join(self, words: Vocabulary, ours: Snapshot, theirs: Snapshot) -> str:
         mine, other = ours.base.commit, theirs.base.commit
         if mine is None or other is None:
-            return "the branches"
-        if self.backend.is_ancestor(other, mine):  # here git would say that all is up to date
-            return f"on {theirs.device}: `git merge {mine}`"
-        option = "" if self.backend.merge_base(mine, other) else "--allow-unrelated-histories "
-        return f"on one device: `git merge {option}{other}`"
+            return "merge the branches"
+        if self.backend.is_ancestor(other, mine):  # here a merge would find nothing to do
+            return words.follow.format(device=theirs.device, commit=mine)
+        merge = words.merge if self.backend.merge_base(mine, other) else words.merge_unrelated
+        return merge.format(commit=other)
 
     def _first_tree(self, ours: Base, theirs: Base) -> TreeId:
         """Return the tree that two devices without common snapshots have in common: the older base's."""
@@ -376,7 +378,5 @@ def _show(path: RelPath) -> str:
     return path.decode("utf-8", "backslashreplace")
 
 
-def _name(base: Base) -> str:
-    if base.branch is None:
-        return f"commit {(base.commit or 'none')[:10]}"
-    return base.branch.removeprefix("refs/heads/")
+def _name(words: Vocabulary, base: Base) -> str:
+    return f"commit {(base.commit or 'none')[:10]}" if base.branch is None else words.branch(base)

@@ -210,7 +210,7 @@ class Performer:
         self.unreadable = reading.unreadable
         self._raise_if_busy()
         if self.backend.base() != reading.base:
-            raise Busy("HEAD is moving", hint="This passes by itself.")
+            raise Busy("another commit is being checked out", hint="This passes by itself.")
         reading = self._without_mass_deletion(before, expected, reading)
         tree = reading.tree if expected == reading.tree else self._at_commit(reading)
         if before is not None and tree == expected and reading.base == before.base:

@@ -277,7 +277,7 @@ def test_only_the_same_repository_is_taken_up_again(tmp_path: Path) -> None:
         (root / ".git").rename(away)
         (root / ".git").mkdir()
         (root / "d" / "x").unlink()
-        at.halted(f"The repository in {root} is another one, or its .git/autosync was deleted")
+        at.halted(f"The repository in {root} is another one, or {root}/.git/autosync was deleted")
         assert at.laptop.read("d/x") == "x\n"
         (root / ".git").rmdir()
         away.rename(root / ".git")
