@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from autosync.activities import Activity
 from autosync.answers import Answers
-from autosync.broadcast import Broadcaster, Membership
+from autosync.broadcast import FAREWELL, Broadcaster, Membership
 from autosync.channels.lan import LanChannel
 from autosync.channels.xmpp import XmppChannel, XmppSettings
 from autosync.config import Config, PathConfig, XmppConfig, fetch_password, with_overrides
@@ -82,6 +82,8 @@ class Agent:
             kept = ", ".join(path.workspace for path in self.config.paths)
             log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
             await self._await_absent(stop, stack)
+            # The farewell repeats what was said last: a save whose pack is still being made would be missing in it.
+            await asyncio.gather(*(workspace.runner.speak_out(FAREWELL) for workspace in self.workspaces))
             try:
                 await self._broadcaster.say_farewell()
                 for workspace in self.workspaces:

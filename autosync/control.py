@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from autosync.causes import shortage_of
 from autosync.errors import AutosyncError, TransientError
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,10 @@ class ControlServer:
             return await self._answer(command, arguments)
         except AutosyncError as error:
             return _error(error.title, error.hint)
-        except Exception:
+        except Exception as error:
+            shortage = shortage_of(error, os.fsencode(self.path)) if isinstance(error, OSError) else None
+            if shortage is not None:
+                return _error(shortage.title, shortage.hint)
             # One bad answer must not end the agent: it is logged whole, the user is told.
             log.exception("control: %s failed", command)
             return _error(f"The agent failed at `{command}`", "Its log has the details. Please report this.")

@@ -130,6 +130,11 @@ class Runner:
         self.reporter.began(current)
         self.post(ev.Started(current=current))
 
+    async def speak_out(self, seconds: float) -> None:
+        """Wait until what was to be announced has been, for at most ``seconds``."""
+        if self._announcing is not None:
+            await asyncio.wait({self._announcing}, timeout=seconds)
+
     async def stop(self) -> None:
         """End: nothing new is begun; what touches the working copy has a moment to finish."""
         self._stopped = True

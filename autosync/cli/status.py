@@ -96,7 +96,7 @@ def _headline(answer: dict[str, Any]) -> str:
     agent, channel = answer["agent"], answer["channel"]
     if agent is None:
         return f"{plain(answer['device'])}: no agent"
-    size = f"{agent['rss'] / 1024**2:.0f} MB"
+    size = "memory unknown" if agent["rss"] is None else f"{agent['rss'] / 1024**2:.0f} MB"
     line = f"{plain(answer['device'])}: agent {agent['pid']}, up {age(agent['uptime'])}, {size}"
     if channel is None:
         return line

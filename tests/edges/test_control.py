@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -33,6 +34,8 @@ class Answers:
             raise Busy("A rebase is in progress", hint="Finish it.")
         if command == "bug":
             raise ZeroDivisionError("of no concern to the caller")
+        if command == "crowded":
+            raise OSError(errno.EMFILE, "Too many open files")
         if command == "wait":
             self.begun.set()
             try:
@@ -89,6 +92,14 @@ async def test_a_bug_in_an_answer_is_logged_and_the_server_goes_on(
         await ask(server, "bug")
     assert "ZeroDivisionError: of no concern" in caplog.text
     assert await ask(server, "status") == {"you said": {}}
+
+
+async def test_what_the_machine_does_not_allow_is_no_bug(
+    server: ControlServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(AutosyncError, match="The agent needs more open files than its limit of"):
+        await ask(server, "crowded")
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(

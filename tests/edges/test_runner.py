@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from autosync.activities import Activity
 from autosync.backends.memory import MemoryWorkingCopy
 from autosync.core import events as ev
 from autosync.core.commands import Announce
-from autosync.core.model import Base, DeviceId, RelPath, SnapshotId, TreeId, Version
+from autosync.core.model import Base, CommitId, DeviceId, RelPath, SnapshotId, TreeId, Version
 from autosync.core.settings import SessionSettings
 from autosync.core.sources import HELLO, Peer
 from autosync.perform import Performer
@@ -117,6 +118,38 @@ def test_a_pack_whose_last_bytes_find_no_room_is_a_fetch_that_failed(tmp_path: P
         figures.record("faults injected", 1)
 
     asyncio.run(fetch())
+
+
+class SlowToPack(MemoryWorkingCopy):
+    """Packs nothing before it is let."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.asked, self.let = threading.Event(), threading.Event()
+        self.let.set()
+
+    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
+        self.asked.set()
+        self.let.wait(30)
+        return super().pack(snapshot, limit=limit, known=known)
+
+
+async def test_an_agent_that_ends_has_said_what_it_recorded_last() -> None:
+    world, copy = World(), SlowToPack("laptop")
+    copy.user.write(RelPath(b"a"), b"1\n")
+    copy.user.commit("first")
+    async with started(world, copy) as runner:
+        await runner.speak_out(10)
+        copy.asked.clear()
+        copy.let.clear()
+        copy.user.write(RelPath(b"a"), b"2\n")
+        runner.post(ev.PathsChanged(hints=(ev.PathHint(path=RelPath(b"a"), touch=ev.Touch.CLOSED),)))
+        assert await asyncio.to_thread(copy.asked.wait, 10)
+        await runner.speak_out(0)
+        assert world.announced[-1].current != runner.session.current
+        copy.let.set()
+        await runner.speak_out(10)
+        assert world.announced[-1].current == runner.session.current
 
 
 async def test_a_session_that_crashed_goes_on_from_what_is_recorded_and_asks_the_others(
