@@ -67,6 +67,7 @@ class Performer:
         """The paths that could not be read at the last look, so that their changes stay here."""
         self._opened = False
         """Whether nothing has been read yet since an agent may have been killed here."""
+        self._examined = False
         self._highest = 0
         """The greatest number of a state of this working copy: each is used once, whatever happens between."""
         self._brought = Brought(backend=backend)
@@ -156,6 +157,9 @@ class Performer:
         try:
             with self.history.turns.together():
                 self._still_there()
+                if not self._examined:
+                    self.backend.examine()
+                    self._examined = True
                 event = self._local(command)
                 current = getattr(event, "current", None) or getattr(event, "snapshot", None)
                 if isinstance(current, Snapshot):

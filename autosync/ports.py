@@ -96,9 +96,17 @@ class Backend(Protocol):
     root: bytes
     metadata: bytes
     """Absolute path of our private directory, on the file system of the working copy."""
+    store_directory: bytes
+    """What names the user's store: working copies that have one in common take turns."""
 
     def close(self) -> None:
         """End every process and release every file."""
+
+    def rest(self) -> None:
+        """End the processes that look at the repository; the next question starts others."""
+
+    def examine(self) -> None:
+        """Try out what cannot be known without; raises :class:`Unsupported` if it does not do what we rely on."""
 
     # -- looking at the working copy -------------------------------------------------
     def base(self) -> Base:
@@ -279,6 +287,9 @@ class Backend(Protocol):
 
     def list_hub(self) -> Mapping[DeviceId, SnapshotId]:
         """Return the latest snapshot of every device that the hub has for this workspace."""
+
+    def probe_hub(self) -> None:
+        """Find out whether the hub takes what is ours.  Raises :class:`Unreachable`, :class:`Refused`."""
 
     def fetch(self, device: DeviceId, snapshot: SnapshotId) -> Snapshot:
         """Get ``snapshot``, latest of ``device``, from the hub.  Raises :class:`Missing`, :class:`Unreachable`."""

@@ -76,6 +76,7 @@ class GitBackend:
         self.repo = repo
         self.root = repo.root
         self.metadata = repo.metadata
+        self.store_directory = repo.common_dir
         self.store = Store(repo)
         self._trees = Trees(self.store)
         self._snapshots = Snapshots(self.store)
@@ -98,6 +99,9 @@ class GitBackend:
         self._staging.close()
         self._ignore.close()
         self.store.close()
+
+    def examine(self) -> None:
+        """Do nothing: that git is new enough was seen when it was opened."""
 
     # -- looking at the working copy -------------------------------------------------
     def base(self) -> Base:

@@ -63,6 +63,10 @@ class Exchange:
         with hub.lock:
             return {device: snapshot for (space, device), snapshot in hub.latest.items() if space == self.workspace}
 
+    def probe_hub(self) -> None:
+        """Find out whether the hub answers.  Raises :class:`Unreachable`, :class:`Refused`."""
+        self._hub()
+
     def fetch(self, device: DeviceId, snapshot: SnapshotId) -> Snapshot:
         """Get the latest of ``device`` from the hub, if it is not here.
 

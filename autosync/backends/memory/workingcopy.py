@@ -53,6 +53,7 @@ class MemoryWorkingCopy(Exchange):
         super().__init__(UserSide(name, ObjectStore()), hub=hub, workspace=workspace)
         self.root = b"memory:" + name.encode()
         self.metadata = self.root + b"/.autosync"
+        self.store_directory = self.root
         self._kept = ObjectStore(self.store)
         self._pins: dict[str, SnapshotId] = {}
         self._last: TreeId | None = None
@@ -78,6 +79,12 @@ class MemoryWorkingCopy(Exchange):
 
     def close(self) -> None:
         """Do nothing: there is no process and no open file."""
+
+    def rest(self) -> None:
+        """Do nothing: there is no process."""
+
+    def examine(self) -> None:
+        """Do nothing: it is what it is."""
 
     # -- looking at the working copy -------------------------------------------------
     def base(self) -> Base:
