@@ -163,6 +163,30 @@ def versions(cache: Path) -> Mapping[str, tuple[str, ...]]:
     return {"7.2": own_hg(), "6.9.5": install("6.9.5", cache), "6.3.2": DEBIAN}
 
 
+_HOLDER = """
+import sys
+from mercurial import hg, ui
+repo = hg.repository(ui.ui.load(), sys.argv[1].encode())
+with repo.wlock(), repo.lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def both_locks_held(root: bytes) -> Iterator[subprocess.Popen[str]]:
+    """Have another living process, which is given, hold the lock of the working copy and that of the store."""
+    holder = subprocess.Popen(
+        ["/usr/bin/python3", "-c", _HOLDER, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield holder
+    finally:
+        holder.communicate()
+
+
 def fingerprint(root: bytes) -> dict[bytes, tuple[str, int, int]]:
     """Return content, mtime and mode of everything in .hg, the directories included."""
     seen: dict[bytes, tuple[str, int, int]] = {}

@@ -12,6 +12,7 @@ import pytest
 from hg_repos import (
     DEBIAN,
     Vanilla,
+    both_locks_held,
     commit_all,
     copy_of,
     fingerprint,
@@ -262,26 +263,10 @@ class TestStanding:
         user.close()
 
 
-_HOLDER = """
-import sys
-from mercurial import hg, ui
-repo = hg.repository(ui.ui.load(), sys.argv[1].encode())
-with repo.wlock(), repo.lock():
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
 @pytest.fixture
 def held(root: bytes) -> Iterator[subprocess.Popen[str]]:
-    """Have another process hold both locks."""
-    holder = subprocess.Popen(
-        ["/usr/bin/python3", "-c", _HOLDER, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    yield holder
-    holder.communicate()
+    with both_locks_held(root) as holder:
+        yield holder
 
 
 def everything(repo: Repository) -> None:
