@@ -71,9 +71,9 @@ def build(
 
     Raises :class:`Declined` if a parent is not here.
     """
-    base = _Parents(repo, parents)
+    base = Parents(repo, parents)
     recorder = Recorder(repo.unfiltered())
-    state = mergestate.mergestate.read(repo) if parents[1] != repo.nullid else _NoMerge
+    state = mergestate.mergestate.read(repo) if parents[1] != repo.nullid else NoMerge
     troubles = Troubles()
     touched, gone = [], []
     for path in sorted(given):
@@ -102,7 +102,7 @@ def build(
         base.put(path, node, flags)
     manifest = base.manifest()
     files = sorted([*touched, *gone])
-    text = _changelog_text(base.nodes[0] if manifest is None else manifest.node, files, wording)
+    text = changelog_text(base.nodes[0] if manifest is None else manifest.node, files, wording)
     return Changeset(revision(text, *parents), manifest, recorder.added, files, gone), troubles
 
 
@@ -113,7 +113,7 @@ def check_unmoved(repo: Any, expected: bytes) -> None:
         raise Declined(MOVED, "another changeset was checked out meanwhile")
 
 
-class _NoMerge:
+class NoMerge:
     """The state of a merge where there is none."""
 
     @staticmethod
@@ -121,7 +121,7 @@ class _NoMerge:
         return False
 
 
-class _Parents:
+class Parents:
     """The manifests of both parents, and what becomes of the first one's."""
 
     def __init__(self, repo: Any, parents: tuple[bytes, bytes]) -> None:
@@ -161,7 +161,7 @@ class _Parents:
         return revision(bytes(text), self.nodes[0], self.nodes[1], delta=bytes(delta))
 
 
-def _changelog_text(manifest: bytes, touched: list[bytes], wording: Wording) -> bytes:
+def changelog_text(manifest: bytes, touched: list[bytes], wording: Wording) -> bytes:
     """Return the entry that changelog.add would write (hg help internals.revlogs)."""
     extra = dict(wording.extra)
     if wording.branch != b"default":
