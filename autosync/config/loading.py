@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from autosync.config.brakes import read_brakes
 from autosync.config.checks import check_names, check_paths, own_files
+from autosync.config.commands import read_commands
 from autosync.config.history import read_history
 from autosync.config.model import (
     INLINE_CAP,
@@ -269,12 +270,14 @@ def _hg(value: Value, environ: Mapping[str, str], here: str) -> tuple[str, ...]:
 
 def _path(section: Section, environ: Mapping[str, str], here: str, hg: tuple[str, ...] | None) -> PathConfig:
     path = section.require("path", "path: ~/notes")
+    backend = section.get("backend", lambda v: v.choice(Vcs), None)
     config = PathConfig(
         path=absolute(path.text(), environ, here),
         workspace=_name(section.require("workspace", "workspace: notes")),
         key_file=absolute(section.require("key-file", "key-file: ~/.config/autosync/notes.key").text(), environ, here),
         remote=section.get("remote", _remote, None),
-        backend=section.get("backend", lambda v: v.choice(Vcs), None),
+        backend=backend,
+        commands=read_commands(section, backend_is_command=backend is Vcs.COMMAND),
         hg=section.get("hg", lambda v: _hg(v, environ, here), hg),
         mode=section.get("mode", lambda v: v.choice(Mode), Mode.TWO_WAY),
         commits=section.get("commits", lambda v: v.choice(Commits), Commits.MANUAL),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from autosync.core.brakes import BrakeLimits
+from autosync.core.classiccommands import Commands
 from autosync.core.retention import Retention
 from autosync.core.temporary import DEFAULT_IGNORES
 
@@ -34,6 +35,7 @@ class Vcs(Enum):
 
     GIT = "git"
     HG = "hg"
+    COMMAND = "command"  # any other, by configured commands
 
 
 class PullLock(Enum):
@@ -69,7 +71,8 @@ class PathConfig:
     escapes (:func:`os.fsencode` gives the bytes).  ``ignore`` is complete: the defaults,
     the user's patterns, and autosync's own files should they lie inside ``path``.
     ``backend`` is ``None`` where the directory itself shows which it is.  ``hg`` is the command
-    that is Mercurial, ``None`` for the one that comes with autosync.
+    that is Mercurial, ``None`` for the one that comes with autosync.  ``commands`` is set exactly
+    when ``backend`` is ``COMMAND``.
     """
 
     path: str
@@ -78,6 +81,7 @@ class PathConfig:
     remote: str | None = None
     backend: Vcs | None = None
     hg: tuple[str, ...] | None = None
+    commands: Commands | None = None
     mode: Mode = Mode.TWO_WAY
     commits: Commits = Commits.MANUAL
     commit_after: float = 60.0

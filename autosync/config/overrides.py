@@ -21,7 +21,7 @@ _ALLOWED = ("settle", "max-wait", "commit-after", "ignore")
 _REFUSED = (
     *("device", "state-dir", "listen", "peers", "discovery", "xmpp", "log-level", "hg", "paths"),
     *("jid", "password", "password-command", "keyring", "host", "port", "ca-file", "members"),
-    *("path", "workspace", "key-file", "remote", "backend", "mode", "commits", "inline-limit"),
+    *("path", "workspace", "key-file", "remote", "backend", "commands", "mode", "commits", "inline-limit"),
     *("hub-prefix", "hub-interval", "pull-lock", "rescan", "brakes", "history"),
 )
 

@@ -31,6 +31,7 @@ from autosync.config import (
     read_overrides,
 )
 from autosync.core.brakes import BrakeLimits
+from autosync.core.classiccommands import Action, Commands
 from autosync.core.retention import Retention
 from autosync.errors import ConfigError
 
@@ -132,7 +133,7 @@ def test_which_mercurial_is_run(written: str, meant: tuple[str, ...]) -> None:
         ("hg: []", "hg: must name a program", "Write it like this: hg: /usr/bin/hg"),
         ("hg: 7", "hg: must be text, not a number", 'Write it like this: hg: "…" '),
         ("hg: [hg, {}]", "hg[1]: must be text, not a group of keys", "Write it like this: "),
-        (only_path("backend: svn"), "paths[0].backend: must be one of: git, hg", "Write one of these words."),
+        (only_path("backend: svn"), "paths[0].backend: must be one of: git, hg, command", "Write one of these words."),
     ],
 )
 def test_a_mercurial_that_cannot_be(written: str, problem: str, hint: str) -> None:
@@ -269,7 +270,11 @@ def test_an_empty_file_is_a_config_without_paths(text: str) -> None:
         (only_path("inline-limit: 33k"), "paths[0].inline-limit: must be at most 32768 bytes", "0 turns it off"),
         (only_path("hub-prefix: refs/heads"), "hub-prefix: would mix snapshots with your own", "refs/heads/autosync"),
         (only_path("hub-prefix: x"), 'paths[0].hub-prefix: must start with "refs/"', "refs/autosync"),
-        (only_path("remote: --upload-pack=x"), "paths[0].remote: is no name of a remote", "`git remote` or `hg paths` lists"),
+        (
+            only_path("remote: --upload-pack=x"),
+            "paths[0].remote: is no name of a remote",
+            "`git remote` or `hg paths` lists",
+        ),
         (only_path("ignore: ['']"), "/c, line 5: paths[0].ignore[0]: must not be empty", "remove the key"),
         ("xmpp: {jid: me, password: p}", "/c, line 1: xmpp.jid: is no XMPP address", "me@example.org"),
         ("xmpp: {jid: a@b}", "/c, line 1: xmpp: there is no password", "exactly one of `password-command`"),
@@ -595,3 +600,65 @@ def test_any_path_reads_back_as_it_was_added(name: bytes) -> None:
         config = parse(add_path(before, addition, "/c", ENVIRON), "/c", ENVIRON)
         assert config.paths[-1].path == path
         assert config.paths[-1].key_file == f"{path}.key"
+
+
+def commands(*lines: str, backend: str = "backend: command") -> str:
+    return only_path(backend, "commands:", *(f"  {line}" for line in lines))
+
+
+def test_another_version_control_is_argument_lists() -> None:
+    found = parse(
+        commands(
+            "status: [fossil, changes]",
+            "add: [fossil, add, '{paths}']",
+            "modify: []",
+            "commit: [fossil, commit, -m, '{message}']",
+            "pull: [[fossil, pull], [fossil, update], [-fossil, merge]]",
+            "time-limit: 1m",
+        ),
+        "/c",
+        ENVIRON,
+    ).paths[0]
+    assert found.backend is Vcs.COMMAND
+    assert found.commands == Commands(
+        steps={
+            Action.STATUS: (("fossil", "changes"),),
+            Action.ADD: (("fossil", "add", "{paths}"),),
+            Action.COMMIT: (("fossil", "commit", "-m", "{message}"),),
+            Action.PULL: (("fossil", "pull"), ("fossil", "update"), ("-fossil", "merge")),
+        },
+        time_limit=60.0,
+    )
+    assert parse(only_path(), "/c", ENVIRON).paths[0].commands is None
+
+
+@pytest.mark.parametrize(
+    ("written", "problem", "hint"),
+    [
+        (only_path("backend: command"), '"commands" is missing, which `backend: command` needs', "commands: {commit:"),
+        (commands("commit: [x]", backend="backend: git"), "commands: has no effect without", "or remove this group"),
+        (commands("push: [x]"), 'commands: the key "commit" is missing', "commit: [bzr, commit"),
+        (commands("comit: [x]"), "commands.comit: unknown key", 'Did you mean "commit"?'),
+        (commands("commit: hg commit"), "commands.commit: must be a list, not text", "commit: [first, second]"),
+        (commands("commit: [[]]"), "commands.commit[0]: must begin with a program", "[fossil, push]"),
+        (commands("commit: ['-', x]"), "commands.commit: must begin with a program", "[fossil, push]"),
+        (commands("commit: ['{message}']"), "commands.commit: must begin with a program", "[fossil, push]"),
+        (commands("commit: [[x], y]"), "commands.commit[1]: must be a list, not text", "[first, second]"),
+        (commands("commit: [x, '-m{message}']"), "commit[1]: {message} must be a whole argument", "by itself"),
+        (commands("commit: [x, '{path}']"), "commit[1]: {path} cannot stand here", "Only {message} can stand here."),
+        (commands("commit: [x]", "push: [x, '{path}']"), "push[1]: {path} cannot", "nothing can stand here"),
+        (commands("commit: [x]", "move: [x, '{paths}']"), "move[1]: {paths} cannot", "Only {old} and {new} can"),
+        (commands("commit: [x]", "time-limit: 0s"), "commands.time-limit: must be between 1", "in this range"),
+    ],
+)
+def test_commands_that_cannot_be(written: str, problem: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(written, "/c", ENVIRON)
+    assert problem in caught.value.title
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("key", ["backend: command", "commands: {commit: [touch, /tmp/owned]}"])
+def test_no_command_comes_with_the_content(key: str) -> None:
+    with pytest.raises(ConfigError, match="is not allowed in this file, which travels with the working copy"):
+        read_overrides(key, "/w/.autosync")

@@ -39,6 +39,7 @@ def test_the_example_shows_every_key() -> None:
         "paths: [{path: /a, workspace: a, key-file: /k, zzzzzz: 1}]",
         "paths: [{path: /a, workspace: a, key-file: /k, history: {zzzzzz: 1}}]",
         "paths: [{path: /a, workspace: a, key-file: /k, brakes: {zzzzzz: 1}}]",
+        "paths: [{path: /a, workspace: a, key-file: /k, backend: command, commands: {zzzzzz: 1}}]",
     ):
         with pytest.raises(ConfigError, match="unknown key") as caught:
             parse(text, "/c", ENVIRON)
