@@ -26,11 +26,11 @@ def open_bundle(repo: Any, bundle: bytes, node: bytes, *, whole: bool) -> dict[b
         with opened(repo, bundle) as overlay:
             return _describe(overlay, node, whole=whole)
     except error.LookupError as lost:
-        raise Declined(MISSING, f"the bundle builds on what is not here: {_words(lost)}") from None
+        raise Declined(MISSING, f"the bundle builds on what is not here: {words(lost)}") from None
     except Exception as broken:
         # hg's own readers of a damaged bundle fail in ways of which there is no list (struct.error,
         # mpatch.mpatchError, zlib.error, ...); what they mean is the same.
-        raise Declined(UNSAFE, f"the bundle cannot be read: {_words(broken)}") from None
+        raise Declined(UNSAFE, f"the bundle cannot be read: {words(broken)}") from None
 
 
 def _describe(overlay: Any, node: bytes, *, whole: bool) -> dict[bytes, Value]:
@@ -65,5 +65,6 @@ def _describe(overlay: Any, node: bytes, *, whole: bool) -> dict[bytes, Value]:
     }
 
 
-def _words(problem: BaseException) -> str:
+def words(problem: BaseException) -> str:
+    """Return the kind of a problem and what it says, in a line."""
     return f"{type(problem).__name__}: {problem}"[:300]

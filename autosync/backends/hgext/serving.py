@@ -9,7 +9,7 @@ from typing import Any
 
 from mercurial import commandserver, error, extensions, registrar, util
 
-from . import harmless, looking, memory, opening, selftest
+from . import exchanging, harmless, looking, memory, opening, selftest
 from .bundling import bundle_of
 from .frames import CHANNEL, HEADER_SIZE, Fields, Value, as_bytes, as_list, body_size, frame, unframe
 from .refusal import MISSING, MOVED, Declined
@@ -169,6 +169,7 @@ _ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
     b"build": _build,
     b"open": _open,
     b"selftest": _selftest,
+    **exchanging.ANSWERS,
 }
 
 registrar.command(cmdtable)(COMMAND, [], b"")(answer)

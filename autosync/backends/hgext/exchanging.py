@@ -1,0 +1,80 @@
+"""Answers what the exchange of snapshots and changesets asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import history, naming
+from .frames import Fields, Value, as_bytes, as_list
+from .memory import Content, Wording
+
+Answer = dict[bytes, Value]
+
+
+def _file_nodes(repo: Any, question: Fields) -> Answer:
+    given = question.table(b"given")
+    with history.standing_on(repo, _place(question)) as here:
+        files = {path: _content(given.items(path)) for path in given}
+        return {b"nodes": naming.file_nodes(here, question.text(b"parent"), files)}
+
+
+def _content(items: Any) -> Content:
+    flags, content, source = (as_bytes(item, b"given") for item in items)
+    return flags, content, source or None
+
+
+def _changeset_node(repo: Any, question: Fields) -> Answer:
+    given = question.table(b"files")
+    files = {path: _file(given.value(path)) for path in given}
+    extra = question.table(b"extra")
+    wording = Wording(
+        user=question.text(b"user"),
+        time=question.number(b"time"),
+        offset=0,
+        message=question.text(b"message"),
+        branch=question.text(b"branch"),
+        extra={key: extra.text(key) for key in extra},
+    )
+    with history.standing_on(repo, _place(question)) as here:
+        return {b"node": naming.changeset_node(here, question.text(b"parent"), files, wording)}
+
+
+def _file(value: Value) -> tuple[bytes, bytes, bool] | None:
+    if value is None:
+        return None
+    flags, node, touched = as_list(value, b"files")
+    return as_bytes(flags, b"files"), as_bytes(node, b"files"), bool(touched)
+
+
+def _history(repo: Any, question: Fields) -> Answer:
+    with history.standing_on(repo, _place(question)) as here:
+        return history.write_history(
+            here,
+            question.text(b"tip"),
+            question.texts(b"common"),
+            question.text(b"into"),
+            question.number(b"most"),
+        )
+
+
+def _absent(repo: Any, question: Fields) -> Answer:
+    return history.absent(repo, question.texts(b"nodes"))
+
+
+def _heads(repo: Any, question: Fields) -> Answer:
+    return history.heads(repo, question.number(b"most"))
+
+
+def _place(question: Fields) -> bytes | None:
+    """Return the bundle on which the question stands."""
+    return question.text(b"over") if b"over" in question else None
+
+
+ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
+    b"file-nodes": _file_nodes,
+    b"changeset-node": _changeset_node,
+    b"history": _history,
+    b"absent": _absent,
+    b"heads": _heads,
+}

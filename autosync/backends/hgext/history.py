@@ -1,0 +1,100 @@
+"""Writes changesets, with their phases, to a bundle that another hg can take in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mercurial import bundle2, bundlerepo, changegroup, discovery, error, phases
+
+from .bundling import VERSION
+from .changesets import find
+from .frames import Value
+from .opening import words
+from .refusal import MISSING, UNSAFE, Declined
+
+_LFS_VERSION = b"03"
+"""Of the changegroup where files may be stored elsewhere: only this one can say so."""
+_LFS = b"lfs"
+
+
+@contextmanager
+def standing_on(repo: Any, place: bytes | None) -> Iterator[Any]:
+    """Give the repository with what the bundle in the file ``place`` holds on top of it, nothing of which is stored.
+
+    Raises :class:`Declined` for what is read from a bundle that is damaged, or whose base is not here.
+    """
+    if place is None:
+        yield repo
+        return
+    try:
+        overlay = bundlerepo.makebundlerepository(repo.baseui, repo.root, place)
+        try:
+            yield overlay.unfiltered()
+        finally:
+            overlay.close()
+    except (Declined, OSError):
+        raise
+    except error.LookupError as lost:
+        raise Declined(MISSING, f"the history that was kept builds on what is not here: {words(lost)}") from None
+    except Exception as broken:
+        # hg's own readers of a damaged bundle fail in ways of which there is no list.
+        raise Declined(UNSAFE, f"the history that was kept cannot be read: {words(broken)}") from None
+
+
+def write_history(repo: Any, tip: bytes, common: Sequence[bytes], place: bytes, most: int) -> dict[bytes, Value]:
+    """Write ``tip`` and its ancestors, but not those of ``common``, to the file ``place``; return how many they are.
+
+    What is not here of ``common`` does not count.  Nothing is written for none, nor for more than ``most``.
+    No lock is taken.  Raises :class:`Declined` if ``tip`` is not here.
+    """
+    here = repo.unfiltered()
+    known = [node for node in common if here.changelog.hasnode(node)]
+    revisions = here.revs(b"only(%d, %ln)", find(here, tip).rev(), known)
+    count = len(revisions)
+    if 0 < count <= most:
+        wanted = discovery.outgoing(here, commonheads=known, ancestorsof=[tip])
+        version = changegroup_version(here)
+        stream = changegroup.makestream(here, wanted, version, b"bundle")
+        phase = here._phasecache.phase
+        heads = [(phase(here, rev), here.changelog.node(rev)) for rev in revisions]
+        with open(place, "wb") as file:
+            write_bundle(repo.ui, file, stream, heads, version=version, count=count)
+    return {b"count": count}
+
+
+def write_bundle(
+    ui: Any, file: Any, stream: Iterable[bytes], heads: Sequence[tuple[int, bytes]], *, version: bytes, count: int
+) -> None:
+    """Write a changegroup of ``count`` changesets, and phases, as an uncompressed bundle, in the one form that is taken.
+
+    Everything is secret in it until its phase is told: so hg itself writes what it keeps from a strip
+    (repair.backupbundle).
+    """
+    bundle = bundle2.bundle20(ui, {})
+    part = bundle.newpart(b"changegroup", data=iter(stream))
+    part.addparam(b"version", version)
+    part.addparam(b"nbchanges", b"%d" % count, mandatory=False)
+    part.addparam(b"targetphase", b"%d" % phases.secret, mandatory=False)
+    bundle.newpart(b"phase-heads", data=b"".join(phases._fphasesentry.pack(*head) for head in sorted(heads)))
+    for chunk in bundle.getchunks():
+        file.write(chunk)
+
+
+def changegroup_version(repo: Any) -> bytes:
+    """Return the version of the changegroups that this repository gives and takes."""
+    return _LFS_VERSION if _LFS in repo.requirements else VERSION
+
+
+def absent(repo: Any, nodes: Sequence[bytes]) -> dict[bytes, Value]:
+    """Return those of ``nodes`` that are no changesets of the repository, hidden ones included."""
+    log = repo.unfiltered().changelog
+    return {b"absent": [node for node in nodes if not log.hasnode(node)]}
+
+
+def heads(repo: Any, most: int) -> dict[bytes, Value]:
+    """Return what is checked out and the heads of the history, the latest first, each once."""
+    found = [node for node in repo.dirstate.parents() if node != repo.nullid]
+    found += [node for node in reversed(repo.heads()) if node not in found]
+    return {b"heads": [node for node in found if node != repo.nullid][:most]}
