@@ -22,7 +22,7 @@ class Vocabulary:
     """What the program is called: ``git``, ``Mercurial``."""
     marks: str
     """What shows that a folder is a repository, as one speaks of it: ``.git``."""
-    ignore_file: str
+    in_ignore_file: str
     """Where ignore rules stand, ``""`` if there is no such file."""
     commits: str
     """What the user's history consists of."""
@@ -40,6 +40,9 @@ class Vocabulary:
     """Checks out the branch BRANCH."""
     why_ignored: str
     """Tells which ignore rule names ``{path}``."""
+
+    hub_lacks: str
+    """What hubs do not keep, empty if they keep everything."""
 
     def branch(self, base: Base) -> str:
         """Return what is checked out, as its user calls it."""
@@ -67,7 +70,7 @@ def _bookmark_first(branch: str) -> str:
 GIT = Vocabulary(
     name="git",
     marks=".git",
-    ignore_file=".gitignore",
+    in_ignore_file=" in .gitignore",
     commits="commits",
     elsewhere="a detached HEAD",
     shorten=_short_ref,
@@ -76,11 +79,12 @@ GIT = Vocabulary(
     follow="merge on {device}: `git merge {commit}`",
     switch="`git switch BRANCH`",
     why_ignored="`git -C {root} check-ignore -v -- {path}`",
+    hub_lacks="",
 )
 HG = Vocabulary(
     name="Mercurial",
     marks=".hg",
-    ignore_file=".hgignore",
+    in_ignore_file=" in .hgignore",
     commits="changesets",
     elsewhere="no changeset",
     shorten=_bookmark_first,
@@ -89,11 +93,12 @@ HG = Vocabulary(
     follow="update on {device}: `hg update -r {commit}`",
     switch="`hg update BRANCH`",
     why_ignored="`hg --cwd {root} debugignore -- {path}`",
+    hub_lacks="it keeps changesets, and what is not committed travels between the devices",
 )
 OTHER = Vocabulary(
     name="version control",
     marks="repository",
-    ignore_file="",
+    in_ignore_file="",
     commits="commits",
     elsewhere="no branch",
     shorten=str,
@@ -102,6 +107,7 @@ OTHER = Vocabulary(
     follow="go to {commit} on {device}",
     switch="with your own tools",
     why_ignored="",
+    hub_lacks="it keeps what is committed, and all else travels between the devices",
 )
 
 _KNOWN = {"git": GIT, "memory": GIT, "hg": HG}

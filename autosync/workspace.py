@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from autosync.apply import WorkingTree
-from autosync.backends.git import GitBackend, open_git
+from autosync.backends.opening import open_backend
 from autosync.broadcast import Broadcaster, Membership
 from autosync.config import Commits, Config, PathConfig, PullLock
 from autosync.core import events as ev
@@ -20,6 +19,7 @@ from autosync.errors import AutosyncError
 from autosync.foothold import Foothold, identify_store, is_same_store
 from autosync.history import History
 from autosync.perform import Performer, not_opened
+from autosync.ports import Backend
 from autosync.runner import Outside, Runner
 from autosync.sealing import load_key
 from autosync.store import StateDirectory, WorkspaceState
@@ -45,7 +45,7 @@ class Workspace:
     """
 
     config: PathConfig
-    backend: GitBackend
+    backend: Backend
     runner: Runner
     member: Membership
     watcher: TreeWatcher
@@ -151,20 +151,14 @@ class WorkspaceOpener:
         :class:`PastLost` once; the next time the store is taken as it is.
         """
         key = load_key(path.key_file)
-        backend = open_git(
-            os.fsencode(path.path),
-            workspace=key.id,
-            remote=path.remote,
-            hub_prefix=path.hub_prefix,
-            ignore=path.ignore,
-        )
+        backend = open_backend(path, key.id)
         try:
             state = self._known_state(key.id, backend, path)
             tree = _make_tree(backend)
         except BaseException:
             backend.close()
             raise
-        store = backend.repo.common_dir
+        store = backend.store_directory
         local = self._threads.setdefault(store, ThreadPoolExecutor(1, thread_name_prefix=f"local {path.workspace}"))
         foothold = Foothold(backend.root, backend.metadata)
         runner = Runner(
@@ -199,7 +193,7 @@ class WorkspaceOpener:
         runner.before_whole_look = workspace.ask_ignore_rules_again
         return workspace
 
-    def _known_state(self, workspace: WorkspaceId, backend: GitBackend, path: PathConfig) -> WorkspaceState:
+    def _known_state(self, workspace: WorkspaceId, backend: Backend, path: PathConfig) -> WorkspaceState:
         """Return what is remembered of a workspace, if its store is the one that this device left."""
         state, found = self._states.workspace(workspace), identify_store(backend.metadata)
         try:
@@ -233,11 +227,11 @@ def session_settings(path: PathConfig, device: DeviceId, name: str) -> SessionSe
     )
 
 
-def _make_tree(backend: GitBackend) -> WorkingTree:
+def _make_tree(backend: Backend) -> WorkingTree:
     return WorkingTree(backend.root, backend.metadata, standing=backend.standing, stage=backend.stage)
 
 
-def _make_watcher(path: PathConfig, backend: GitBackend, runner: Runner, foothold: Foothold) -> TreeWatcher:
+def _make_watcher(path: PathConfig, backend: Backend, runner: Runner, foothold: Foothold) -> TreeWatcher:
     return TreeWatcher(
         backend.root,
         metadata_directories=backend.metadata_directories(),

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import click
 
-from autosync.cli.checkup import Finding, Level, check_configuration, check_device, check_path, check_xmpp
+from autosync.cli.checkup import check_configuration, check_device, check_path, check_xmpp
 from autosync.cli.failures import FAILED, OK
+from autosync.cli.finding import Finding, Level
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.table import plain
 from autosync.errors import AutosyncError

@@ -6,41 +6,25 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import fields, replace
 
-from autosync.backends.git.backend import GitBackend, open_git
-from autosync.backends.git.cli import Git
+from autosync.backends.opening import open_backend
+from autosync.cli.finding import Finding, Level
+from autosync.cli.programs import check_programs
 from autosync.config import Config, PathConfig, XmppConfig, candidates, inside
 from autosync.control import NotRunning, call
 from autosync.core.model import RelPath
 from autosync.errors import AutosyncError
-from autosync.ports import ChannelStatus
+from autosync.ports import Backend, ChannelStatus
 from autosync.sealing import load_key
 from autosync.store import StateDirectory
+from autosync.vocabulary import vocabulary
 
 _LOGIN_WITHIN = 60.0
+_HUB_PREFIX = next(field.default for field in fields(PathConfig) if field.name == "hub_prefix")
 _WATCHES = "/proc/sys/fs/inotify/max_user_watches"
 _SPARE_WATCHES = 8192
 """What editors and desktops of the same user are left: a common default of small systems."""
-
-
-class Level(Enum):
-    """How a finding is to be taken."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the result: ``hint`` is the next step, empty when there is none."""
-
-    level: Level
-    what: str
-    detail: str
-    hint: str = ""
 
 
 def check_configuration(config: Config, option: str | None) -> Iterator[Finding]:
@@ -55,12 +39,8 @@ def check_configuration(config: Config, option: str | None) -> Iterator[Finding]
 
 
 def check_device(config: Config) -> Iterator[Finding]:
-    """Examine git, the state directory, the agent, the listening port and the watch limit."""
-    try:
-        version = Git(b"/").run("version").decode().strip()
-        yield Finding(Level.OK, "git", version)
-    except FileNotFoundError:
-        yield Finding(Level.FAIL, "git", "git is not installed, or not on PATH", "On Debian: apt-get install git")
+    """Examine git and hg, the state directory, the agent, the listening port and the watch limit."""
+    yield from check_programs(config)
     try:
         StateDirectory(config.state_dir)
     except AutosyncError as error:
@@ -121,13 +101,7 @@ def check_path(config: Config, path: PathConfig) -> Iterator[Finding]:
     """Examine one working copy: its key, its repository, its hub."""
     try:
         key = load_key(path.key_file)
-        backend = open_git(
-            os.fsencode(path.path),
-            workspace=key.id,
-            remote=path.remote,
-            hub_prefix=path.hub_prefix,
-            ignore=path.ignore,
-        )
+        backend = open_backend(path, key.id)
     except AutosyncError as error:
         yield Finding(Level.FAIL, path.workspace, error.title, error.hint)
         return
@@ -137,10 +111,14 @@ def check_path(config: Config, path: PathConfig) -> Iterator[Finding]:
         backend.close()
 
 
-def _check_working_copy(config: Config, path: PathConfig, backend: GitBackend) -> Iterator[Finding]:
+def _check_working_copy(config: Config, path: PathConfig, backend: Backend) -> Iterator[Finding]:
     base, busy = backend.base(), backend.busy()
-    branch = (base.branch or "no branch").removeprefix("refs/heads/")
-    yield Finding(Level.OK, path.workspace, f"{path.path}: {backend.vcs} working copy on {branch}")
+    words = vocabulary(backend.vcs)
+    yield Finding(Level.OK, path.workspace, f"{path.path}: {words.name} working copy on {words.branch(base)}")
+    try:
+        backend.examine()
+    except AutosyncError as error:
+        yield Finding(Level.FAIL, path.workspace, error.title, error.hint)
     if busy:
         yield Finding(Level.WARN, path.workspace, f"{busy}", "autosync waits until that is finished.")
     root = os.path.realpath(path.path)
@@ -148,24 +126,29 @@ def _check_working_copy(config: Config, path: PathConfig, backend: GitBackend) -
         place = os.path.realpath(own)
         if inside(place, root) and not _is_ignored(backend, root, place):
             detail = f"{what} {own} lies in the working copy and can get into a commit"
-            yield Finding(Level.WARN, path.workspace, detail, "Move it out, or ignore it in .gitignore.")
+            yield Finding(Level.WARN, path.workspace, detail, f"Move it out, or ignore it{words.in_ignore_file}.")
+    if words.hub_lacks and path.hub_prefix != _HUB_PREFIX:
+        detail = f"hub-prefix has no effect in a {words.name} working copy: {words.hub_lacks}"
+        yield Finding(Level.WARN, path.workspace, detail, "Remove that key.")
     if path.remote is not None:
         yield _check_hub(path, backend)
 
 
-def _is_ignored(backend: GitBackend, root: str, place: str) -> bool:
+def _is_ignored(backend: Backend, root: str, place: str) -> bool:
     relative = RelPath(os.fsencode(os.path.relpath(place, root)))
     return relative in backend.ignored([relative])
 
 
-def _check_hub(path: PathConfig, backend: GitBackend) -> Finding:
+def _check_hub(path: PathConfig, backend: Backend) -> Finding:
     what = f"{path.workspace}, hub {path.remote}"
     try:
         devices = backend.list_hub()
         backend.probe_hub()
     except AutosyncError as error:
         return Finding(Level.FAIL, what, error.title, error.hint)
-    return Finding(Level.OK, what, f"can be read and written; devices of this workspace there: {len(devices)}")
+    lacks = vocabulary(backend.vcs).hub_lacks
+    found = f"devices of this workspace there: {len(devices)}"
+    return Finding(Level.OK, what, f"answers; {lacks}" if lacks else f"can be read and written; {found}")
 
 
 def check_xmpp(config: Config, xmpp: XmppConfig) -> Finding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,8 +53,8 @@ def gc(invocation: Invocation, path: str | None, *, dry_run: bool, as_json: bool
 
 
 def _without_agent(config: Config, paths: list[PathConfig], *, dry_run: bool) -> dict[str, Any]:
-    # These bring git and the keys, which a command that asks the agent does without.
-    from autosync.backends.git import open_git  # noqa: PLC0415
+    # These bring version control and the keys, which a command that asks the agent does without.
+    from autosync.backends.opening import open_backend  # noqa: PLC0415
     from autosync.history import History  # noqa: PLC0415
     from autosync.report import tidied  # noqa: PLC0415
     from autosync.sealing import load_key  # noqa: PLC0415
@@ -64,7 +63,7 @@ def _without_agent(config: Config, paths: list[PathConfig], *, dry_run: bool) ->
     rows = []
     with StateDirectory(config.state_dir).lock():
         for path in paths:
-            backend = open_git(os.fsencode(path.path), workspace=load_key(path.key_file).id, remote=path.remote)
+            backend = open_backend(path, load_key(path.key_file).id)
             try:
                 result = History(backend, retention=path.history).tidy(thorough=True, rehearse=dry_run)
                 rows.append(tidied(path.workspace, path.path, result, backend.shared()))

@@ -59,7 +59,7 @@ STATIC = {
     "no working copy": (
         HEAD + PATHS + other("plain"),
         "{home}/plain is not a git working copy",
-        "Run: git init {home}/plain",
+        "Run: git init {home}/plain (or hg init, for Mercurial)",
     ),
     "inside a working copy": (
         HEAD + PATHS.replace("path: notes", "path: notes/sub"),

@@ -105,7 +105,7 @@ def _check_version(git: Git) -> None:
 
 def _locate(git: Git, root: bytes, shown: str) -> tuple[bytes, bytes]:
     """Return the worktree's own and the common git directory."""
-    hint = f"Run: git init {shown}"
+    hint = f"Run: git init {shown} (or hg init, for Mercurial)"
     try:
         bare = _line(git, "rev-parse", "--is-bare-repository") == b"true"
         inside = _line(git, "rev-parse", "--is-inside-work-tree") == b"true"
