@@ -23,7 +23,7 @@ from autosync.core.retention import (
     surplus,
     undated,
 )
-from autosync.ports import Backend
+from autosync.ports import CURRENT, Backend
 from autosync.turns import Turns
 
 MANY = 200
@@ -33,7 +33,6 @@ RECLAIMABLE = 2 * HOUR
 PEERS = 64
 """Other devices whose last known snapshot is kept for them."""
 
-_CURRENT = "current"
 _PEER = "peers/"
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,100}")
 _ROUNDS = 8
@@ -103,7 +102,7 @@ class History:
         with self._lock:
             self._begin(pins)
             self._unread = {snapshot for pin, snapshot in pins.items() if is_keeping(pin)}
-        pinned = pins.get(_CURRENT)
+        pinned = pins.get(CURRENT)
         current = self.load(pinned) if pinned else None
         if current is not None and current.id not in self._unread:
             self.keep(current)  # the agent was killed between the two
@@ -142,7 +141,7 @@ class History:
 
     def settle_on(self, snapshot: SnapshotId) -> None:
         """Remember ``snapshot`` as the state that the working copy is at."""
-        self.backend.pin(_CURRENT, snapshot)
+        self.backend.pin(CURRENT, snapshot)
 
     @property
     def wants_tidying(self) -> bool:
@@ -237,7 +236,7 @@ class History:
     def _in_use(self, pins: Mapping[str, SnapshotId]) -> frozenset[SnapshotId]:
         """Return where this and the other devices are, and what a merge with them would start from."""
         used = {snapshot for pin, snapshot in pins.items() if not is_keeping(pin)}
-        ours = self.load(pins[_CURRENT]) if _CURRENT in pins else None
+        ours = self.load(pins[CURRENT]) if CURRENT in pins else None
         for other in tuple(used) if ours is not None else ():
             theirs = self.load(other)
             if ours is not None and theirs is not None and relate(ours, theirs) is Order.CONCURRENT:

@@ -84,6 +84,10 @@ def undisturbed() -> Iterator[bool]:
     yield True
 
 
+CURRENT = "current"
+"""The pin of the state that a working copy was at when it was recorded last."""
+
+
 class Backend(Protocol):
     """Version control of one working copy.
 

@@ -113,16 +113,16 @@ def with_contained(
     """Return ``nearest`` and the latest of ``known`` that both sides contain, judged by version alone.
 
     They are looked for only if ``nearest`` is not yet all that the two have in common:
-    where the chain of parents is broken, versions still tell.
+    where the chain of parents is broken, versions still tell.  The empty state that a store
+    begins with is contained in everything and tells nothing.
     """
     if is_whole(nearest, ours, theirs):
         return tuple(nearest)
     cover = _Cover(ours.version.meet(theirs.version))
     for snapshot in nearest:
         cover.add(snapshot)
-    contained = [
-        s for s in known() if s.version.compare(cover.limit) in _CONTAINED and s.id not in (ours.id, theirs.id)
-    ]
+    others = (s for s in known() if s.version != Version() and s.id not in (ours.id, theirs.id))
+    contained = [s for s in others if s.version.compare(cover.limit) in _CONTAINED]
     for snapshot in sorted(contained, key=lambda s: (_total(s.version), s.id), reverse=True):
         cover.add(snapshot)
     return tuple(cover.nearest)

@@ -57,6 +57,11 @@ def test_without_a_chain_versions_tell() -> None:
     assert with_contained((), OURS, THEIRS, list) == ()
 
 
+def test_the_empty_state_of_a_store_is_no_ancestor() -> None:
+    """It would make a merge there start from nothing that starts from a changeset elsewhere."""
+    assert with_contained((), OURS, THEIRS, lambda: [snapshot("empty", 0, 0)]) == ()
+
+
 def test_a_chain_that_tells_all_is_enough() -> None:
     assert with_contained((SECOND,), OURS, THEIRS, lambda: [snapshot("same", 2, 0)]) == (SECOND,)
 

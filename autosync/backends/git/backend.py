@@ -44,15 +44,17 @@ def open_git(
     remote: str | None,
     hub_prefix: str = "refs/autosync",
     ignore: Sequence[str] = (),
+    sole: bool = False,
 ) -> GitBackend:
     """Return the backend of the git working copy at ``path``.
 
     ``remote`` is the name or URL of the hub, ``ignore`` further patterns in the form of
-    gitignore(5).  Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
+    gitignore(5).  With ``sole`` the repository is no user's and stays empty: everything is in
+    the private store.  Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
     """
     try:
         repo = open_repository(path)
-        return GitBackend(repo, workspace=workspace, remote=remote, hub_prefix=hub_prefix, ignore=ignore)
+        return GitBackend(repo, workspace=workspace, remote=remote, hub_prefix=hub_prefix, ignore=ignore, sole=sole)
     except OSError as error:
         raise shortage_of(error, path) or NotAWorkingCopy(
             f"{os.fsdecode(path)} cannot be opened: {error}", hint="Make `git status` work in that folder first."
@@ -72,8 +74,10 @@ class GitBackend:
         remote: str | None,
         hub_prefix: str = "refs/autosync",
         ignore: Sequence[str] = (),
+        sole: bool = False,
     ) -> None:
         self.repo = repo
+        self._sole = sole
         self.root = repo.root
         self.metadata = repo.metadata
         self.store_directory = repo.common_dir
@@ -86,7 +90,7 @@ class GitBackend:
         self._ignore = Ignore(repo, settings, patterns=ignore)
         self._reader = Reader(self._trees, settings, self._ignore, self._landing.base)
         self._exchange = Exchange(repo, self.store, workspace, remote, hub_prefix)
-        self._maintenance = Maintenance(repo, self.store)
+        self._maintenance = Maintenance(repo, self.store, sole=sole)
 
     def close(self) -> None:
         """End every process and release every file."""
@@ -236,7 +240,8 @@ class GitBackend:
 
     def bring(self, commit: CommitId) -> None:
         """Copy ``commit`` and its history to where the user's own commands find it by id."""
-        self._landing.bring(commit)
+        if not self._sole:
+            self._landing.bring(commit)
 
     def land(self, old: Base, new: Base, *, tree: TreeId, message: str) -> None:  # noqa: ARG002 - no marks in it
         """Move HEAD, branch and index from ``old`` to ``new``; no file is touched."""

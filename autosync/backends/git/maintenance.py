@@ -27,10 +27,16 @@ _STALE = 600.0
 
 
 class Maintenance:
-    """The upkeep of one repository's private store; ``clock`` is in seconds since the epoch."""
+    """The upkeep of one repository's private store; ``clock`` is in seconds since the epoch.
 
-    def __init__(self, repo: Repository, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+    With ``sole`` there is nothing outside the store that would have to be secured.
+    """
+
+    def __init__(
+        self, repo: Repository, store: Store, *, sole: bool = False, clock: Callable[[], float] = time.time
+    ) -> None:
         self._repo = repo
+        self._sole = sole
         self._store = store
         self._clock = clock
         self._packs = Packs(repo)
@@ -41,7 +47,7 @@ class Maintenance:
         After an amend, a rebase or a deleted branch his next ``git gc --prune=now``
         takes it from his repository.  Does nothing if it is gone already.
         """
-        if self._store.has_commit(commit):
+        if not self._sole and self._store.has_commit(commit):
             self._copy(commit, self._tips(), besides=frozenset())
 
     def tidy(self, *, thorough: bool = False, alone: Alone = undisturbed) -> None:
@@ -84,10 +90,8 @@ class Maintenance:
             if nobody_writes:
                 self.drop_stale_files()
         self._packs.roll_up(most=1 if thorough else PACKS, now=self._clock())
-        tips, ours = self._tips(), self._packs.objects(self._packs.list())
-        for base in self._bases():
-            with contextlib.suppress(GitFailed):  # it was not whole when we came
-                self._copy(base, tips, besides=ours)
+        if not self._sole:
+            self._secure_bases()
         expiry = Expiry(self._repo, self._store, self._packs, now=self._clock(), alone=alone)
         if thorough:
             expiry.run_now()
@@ -95,6 +99,12 @@ class Maintenance:
             expiry.run()
         # A reader goes on seeing what it has open, deleted or not; a new one does not.
         self._store.close()
+
+    def _secure_bases(self) -> None:
+        tips, ours = self._tips(), self._packs.objects(self._packs.list())
+        for base in self._bases():
+            with contextlib.suppress(GitFailed):  # it was not whole when we came
+                self._copy(base, tips, besides=ours)
 
     def _copy(self, commit: CommitId, tips: Collection[str], *, besides: Collection[str]) -> None:
         """Write to the store what ``commit`` has and neither ``tips`` nor ``besides`` hold."""
