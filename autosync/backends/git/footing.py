@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from autosync.backends.git.index import Index
 from autosync.backends.git.objects import Slot, entry_of, is_tree
+from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Entry, Kind, RelPath, TreeId
 
@@ -19,7 +20,7 @@ class Footing:
     the base has changed since then.
     """
 
-    def __init__(self, trees: Trees, index: Index, *, base_tree: TreeId, tree: TreeId, moved: bool) -> None:
+    def __init__(self, trees: Trees[Store], index: Index, *, base_tree: TreeId, tree: TreeId, moved: bool) -> None:
         self._trees = trees
         self._index = index
         self.moved = moved

@@ -30,7 +30,7 @@ class Landing:
     takes its place, in this order; a journal says how to go on after a kill in between.
     """
 
-    def __init__(self, store: Store, trees: Trees) -> None:
+    def __init__(self, store: Store, trees: Trees[Store]) -> None:
         repo = store.repo
         self._store = store
         self._repo = repo

@@ -16,6 +16,7 @@ from autosync.backends.git.index import Index
 from autosync.backends.git.objects import is_tree
 from autosync.backends.git.settings import SettingsWatch
 from autosync.backends.git.status import dirty_paths
+from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Base, Entry, RelPath, TreeId, parent_directories
 from autosync.errors import Busy
@@ -35,7 +36,7 @@ class Reader:
     else be deleted.
     """
 
-    def __init__(self, trees: Trees, settings: SettingsWatch, ignore: Ignore, base: Callable[[], Base]) -> None:
+    def __init__(self, trees: Trees[Store], settings: SettingsWatch, ignore: Ignore, base: Callable[[], Base]) -> None:
         self._trees = trees
         self._store = trees.store
         self._repo = trees.store.repo

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 from autosync.backends.git.objects import TREE_MODE, Slot, entry_of, is_tree, slot_of
-from autosync.backends.git.store import Store
 from autosync.core.model import Change, Entry, RelPath, TreeId
 
 _ROOT = RelPath(b"")
@@ -20,10 +20,28 @@ class _Edits:
     below: dict[bytes, _Edits] = field(default_factory=dict)
 
 
-class Trees:
+class Directories(Protocol):
+    """Where the directories of trees are kept, each by its hex id."""
+
+    empty_tree: TreeId
+
+    def tree(self, oid: str) -> Mapping[bytes, Slot]:
+        """Return a directory, name -> slot; not to be changed."""
+
+    def put_tree(self, tree: Mapping[bytes, Slot]) -> str:
+        """Keep a directory; return its hex id."""
+
+    def warm(self, oids: Iterable[str]) -> None:
+        """Read these directories at once, so that :meth:`tree` need not ask for each."""
+
+
+S = TypeVar("S", bound=Directories)
+
+
+class Trees(Generic[S]):
     """Trees of the store, by their hex id; ``None`` is the tree of nothing."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: S) -> None:
         self.store = store
         # Questions come in path order: the next one is mostly about the same directory.
         # One value, because more than one thread asks.

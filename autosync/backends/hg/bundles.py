@@ -1,0 +1,42 @@
+"""Keeps bundles of the user's changesets, each by the changeset that it brings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+from autosync.backends.hg.database import Database
+from autosync.backends.hg.objects import Kind, Objects, raw_id
+from autosync.backends.hg.places import NODE
+from autosync.core.model import CommitId
+
+
+class Bundles:
+    """The bundles of one private store, for any thread."""
+
+    def __init__(self, database: Database, objects: Objects, *, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._objects = objects
+        self._clock = clock
+
+    def keep(self, commit: CommitId, bundle: bytes, *, needs: Collection[CommitId]) -> None:
+        """Write the bundle that brings ``commit``; those of ``needs`` are kept as long as it is."""
+        with self._database.lock:
+            oid = self._objects.put(Kind.BUNDLE, bundle)
+            needed = b"".join(sorted(raw_id(other, NODE) for other in needs))
+            with self._database.writing() as connection:
+                self._objects.write(connection)
+                connection.execute(
+                    "INSERT OR REPLACE INTO bundles (node, object, needs, born) VALUES (?, ?, ?, ?)",
+                    (raw_id(commit, NODE), oid, needed, int(self._clock())),
+                )
+            self._objects.written()
+
+    def read(self, commit: CommitId) -> bytes | None:
+        """Return the bundle that brings ``commit``, ``None`` if none is kept."""
+        with self._database.reading() as connection:
+            if connection is None:
+                return None
+            node = raw_id(commit, NODE)
+            row = connection.execute("SELECT object FROM bundles WHERE node = ?", (node,)).fetchone()
+            return self._objects.read(Kind.BUNDLE, row[0]) if row else None

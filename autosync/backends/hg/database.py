@@ -1,0 +1,183 @@
+"""Opens the SQLite file of a private store, and gives its errors as ours."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator
+
+from autosync.durable import sync_directory
+from autosync.errors import Busy, StateError
+
+NAME = b"store.sqlite"
+SCHEMA = 1
+"""The layout of the tables (``PRAGMA user_version``); that of a newer one is refused."""
+
+_TABLES = """
+CREATE TABLE objects (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,      -- SHA-256 of git's object form
+    kind INTEGER NOT NULL,        -- autosync.backends.hg.objects.Kind
+    born INTEGER NOT NULL,        -- when it was last put; in seconds since the epoch, as everywhere here
+    size INTEGER NOT NULL,        -- bytes of the content
+    base INTEGER,                 -- number of the object that the body is a delta of
+    depth INTEGER NOT NULL,       -- deltas to apply until the content is there
+    body BLOB                     -- compressed by zlib; NULL: a file of its own holds it
+);
+CREATE INDEX deltas ON objects (base) WHERE base IS NOT NULL;
+CREATE TABLE files (              -- where hg's own store has a content
+    node BLOB PRIMARY KEY, id BLOB NOT NULL, path BLOB NOT NULL, born INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX places ON files (id);
+CREATE TABLE commits (            -- trees of changesets
+    node BLOB PRIMARY KEY, state BLOB NOT NULL, born INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE bundles (
+    node BLOB PRIMARY KEY, object BLOB NOT NULL, needs BLOB NOT NULL, born INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE snapshots (
+    id BLOB PRIMARY KEY, state BLOB NOT NULL, base BLOB, said TEXT NOT NULL, born INTEGER NOT NULL,
+    packed INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX unpacked ON snapshots (born) WHERE packed = 0;
+CREATE TABLE pins (name TEXT PRIMARY KEY, snapshot BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE moments (name TEXT PRIMARY KEY, moment INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_PATIENCE = 10.0
+"""Seconds to wait for another process, of which there is none."""
+_PROBE = 1 << 16
+
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_NOT_ALLOWED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR})
+
+
+class Database:
+    """``store.sqlite`` in ``directory``, for any thread: one at a time; made when something is first written.
+
+    A damaged file raises :class:`StateError`; what the machine does not allow, :class:`OSError`.
+    """
+
+    def __init__(self, directory: bytes) -> None:
+        self.directory = directory
+        self.path = os.path.join(directory, NAME)
+        self.lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Release the file; the next use opens it again."""
+        with self.lock:
+            if self._connection is not None:
+                with self._explained():
+                    self._connection.close()  # the last one to close moves the log into the file
+                self._connection = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """Give the connection, ``None`` if nothing was ever written; others wait until the end of the block."""
+        with self.lock, self._explained():
+            if self._connection is None and not os.path.exists(self.path):
+                yield None
+            else:
+                yield self._open()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for one transaction, which is on the disk at the end of the block, or not at all."""
+        with self.lock, self._explained():
+            connection = self._open()
+            if connection.in_transaction:  # part of a larger one of this thread
+                yield connection
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
+                    connection.execute("ROLLBACK")
+                raise
+
+    def size(self) -> int:
+        """Return the bytes that the file and its log take on the disk."""
+        total = 0
+        for suffix in (b"", b"-wal", b"-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(self.path + suffix).st_blocks * 512
+        return total
+
+    def damaged(self, what: str) -> StateError:
+        """Return the error for a file that holds what was never written to it."""
+        shown = os.fsdecode(self.path)
+        return StateError(
+            f"{shown} is damaged: {what}",
+            hint=f"No file of yours is lost. Stop autosync, move that file away (`mv {shown} {shown}.damaged`) and "
+            "start it again: it begins anew; of the history of snapshots only what other devices have is left.",
+        )
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None:
+            return self._connection
+        if not os.path.exists(self.path):
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA:
+            raise StateError(
+                f"{os.fsdecode(self.path)} was written by a newer autosync (format {version}; this one knows {SCHEMA})",
+                hint="Update autosync on this device.",
+            )
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before there is a table, or it says nothing
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        if not version:  # new, or its maker was killed before it had tables
+            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+            sync_directory(self.directory)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
+            if code in _DAMAGED:
+                raise self.damaged(str(error)) from error
+            if code in _LOCKED:
+                raise Busy(
+                    f"{os.fsdecode(self.path)} is in use by another process",
+                    hint="If another autosync runs for this working copy, stop one of them.",
+                ) from error
+            if code == sqlite3.SQLITE_FULL:
+                raise _os_error(errno.ENOSPC, self.path) from error
+            if code == sqlite3.SQLITE_NOMEM:
+                raise _os_error(errno.ENOMEM, self.path) from error
+            if code in _NOT_ALLOWED:
+                self._probe()
+                raise _os_error(errno.EIO, self.path) from error
+            raise
+
+    def _probe(self) -> None:
+        """Do what SQLite did, to learn the error that it does not tell.  Raises :class:`OSError`."""
+        if os.path.exists(self.path) and not os.access(self.path, os.R_OK | os.W_OK):  # to open it would end our locks
+            raise _os_error(errno.EACCES, self.path)
+        with tempfile.TemporaryFile(dir=self.directory, buffering=0) as file:
+            file.write(bytes(_PROBE))
+            os.fsync(file.fileno())
+
+
+def _os_error(number: int, path: bytes) -> OSError:
+    return OSError(number, os.strerror(number), path)

@@ -1,0 +1,62 @@
+"""Keeps what is too large for a row of a database as files of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+from autosync.durable import sync_directory
+
+_PREFIX = b"tmp-"
+
+
+class LargeFiles:
+    """The directory ``large`` in ``metadata``: each file is named by the hex id of its content."""
+
+    def __init__(self, metadata: bytes) -> None:
+        self.directory = os.path.join(metadata, b"large")
+
+    def write(self, oid: bytes, body: bytes) -> None:
+        """Make a file, which is on the disk, under its name, when this returns."""
+        if not os.path.isdir(self.directory):
+            os.mkdir(self.directory, 0o700)
+            sync_directory(os.path.dirname(self.directory))
+        handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=self.directory)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(name, self._path(oid))
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+        sync_directory(self.directory)
+
+    def read(self, oid: bytes) -> bytes:
+        """Return what a file holds.  Raises :class:`FileNotFoundError`."""
+        with open(self._path(oid), "rb") as file:
+            return file.read()
+
+    def delete(self, oid: bytes) -> None:
+        """Take a file away; no error if there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path(oid))
+
+    def size(self) -> int:
+        """Return the bytes that the files take on the disk."""
+        return sum(state.st_blocks * 512 for _, _, state in self.found())
+
+    def found(self) -> Iterator[tuple[bytes | None, bytes, os.stat_result]]:
+        """Yield id (``None``: what a killed process has left of one), path and state of every file."""
+        with contextlib.suppress(FileNotFoundError):
+            for entry in list(os.scandir(self.directory)):
+                with contextlib.suppress(FileNotFoundError):
+                    half = entry.name.startswith(_PREFIX)
+                    yield None if half else bytes.fromhex(entry.name.decode("ascii")), entry.path, entry.stat()
+
+    def _path(self, oid: bytes) -> bytes:
+        return os.path.join(self.directory, oid.hex().encode())

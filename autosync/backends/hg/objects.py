@@ -1,0 +1,170 @@
+"""Keeps contents by their id: in memory until they are written, then compressed, whole or as deltas."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from enum import IntEnum
+
+from autosync.backends.git import delta
+from autosync.backends.git.objects import object_id
+from autosync.backends.hg.database import Database
+from autosync.backends.hg.large import LargeFiles
+from autosync.errors import Unsafe
+
+PENDING_LIMIT = 32 << 20
+"""Bytes kept in memory before they are written without waiting for a snapshot."""
+LARGE = 1 << 20
+"""Bytes, compressed, above which a content is a file of its own."""
+TOUCH_EVERY = 600
+"""Seconds; what is put again is noted as young no more often than this."""
+_HASH = "sha256"
+
+
+class Kind(IntEnum):
+    """What a content is; its id depends on it."""
+
+    BLOB = 1
+    TREE = 2
+    STATE = 3
+    BUNDLE = 4
+
+
+_NAMES = {Kind.BLOB: b"blob", Kind.TREE: b"tree", Kind.STATE: b"state", Kind.BUNDLE: b"bundle"}
+
+
+def raw_id(hexadecimal: str, size: int = 32) -> bytes:
+    """Return an id of ``size`` bytes from its hex digits.  Raises :class:`Unsafe` for anything else."""
+    try:
+        raw = bytes.fromhex(hexadecimal)
+    except ValueError:
+        raw = b""
+    if len(raw) != size or len(hexadecimal) != 2 * size:
+        raise Unsafe(f"{hexadecimal[:100]!r} is no id of {2 * size} hex digits", hint="Nothing of it was used.")
+    return raw
+
+
+class Objects:
+    """The contents of one private store, by their raw id, for any thread; ``clock`` is in seconds since the epoch."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+        self.database = database
+        self.large = LargeFiles(database.directory)
+        self.clock = clock
+        self._pending: dict[bytes, tuple[Kind, bytes]] = {}
+        self._pending_bytes = 0
+
+    def put(self, kind: Kind, content: bytes) -> bytes:
+        """Keep a content in memory until :meth:`flush`; return its id."""
+        oid = object_id(_HASH, _NAMES[kind], content)
+        with self.database.lock:
+            if oid not in self._pending:
+                self._pending[oid] = (kind, content)
+                self._pending_bytes += len(content)
+                if self._pending_bytes > PENDING_LIMIT:
+                    self.flush()
+        return oid
+
+    def flush(self) -> None:
+        """Write everything that is kept, in one transaction."""
+        with self.database.lock:
+            if self._pending:
+                with self.database.writing() as connection:
+                    self.write(connection)
+                self.written()
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write what is kept as part of a transaction; it is kept until :meth:`written`."""
+        for oid, (kind, content) in self._pending.items():
+            self._write(connection, oid, kind, content)
+
+    def written(self) -> None:
+        """The transaction of :meth:`write` is on the disk: let go of what was kept."""
+        self._pending = {}
+        self._pending_bytes = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is kept that is not written."""
+        return bool(self._pending)
+
+    def in_use(self) -> list[tuple[Kind, bytes]]:
+        """Return what is kept in memory: whoever put it is about to record it."""
+        with self.database.lock:
+            return [(kind, oid) for oid, (kind, _) in self._pending.items()]
+
+    def read(self, kind: Kind, oid: bytes) -> bytes | None:
+        """Return a content, ``None`` if it is not here.  Raises :class:`StateError` if it is damaged."""
+        with self.database.lock:
+            kept = self._pending.get(oid)
+            if kept is not None:
+                return kept[1] if kept[0] is kind else None
+            with self.database.reading() as connection:
+                if connection is None:
+                    return None
+                row = connection.execute(
+                    "SELECT base, body FROM objects WHERE id = ? AND kind = ?", (oid, kind)
+                ).fetchone()
+                if row is None:
+                    return None
+                content = self._unpacked(connection, oid, *row)
+        if object_id(_HASH, _NAMES[kind], content) != oid:
+            raise self.database.damaged(f"{_NAMES[kind].decode()} {oid.hex()} is not what was written")
+        return content
+
+    def read_many(self, kind: Kind, oids: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Yield those of ``oids`` that are here, each with its content."""
+        for oid in oids:
+            content = self.read(kind, oid)
+            if content is not None:
+                yield oid, content
+
+    def has(self, oid: bytes) -> bool:
+        """Return whether a content is here."""
+        with self.database.lock:
+            if oid in self._pending:
+                return True
+            with self.database.reading() as connection:
+                return (
+                    connection is not None
+                    and connection.execute("SELECT 1 FROM objects WHERE id = ?", (oid,)).fetchone() is not None
+                )
+
+    def _write(self, connection: sqlite3.Connection, oid: bytes, kind: Kind, content: bytes) -> None:
+        now = int(self.clock())
+        row = connection.execute("SELECT number, born FROM objects WHERE id = ?", (oid,)).fetchone()
+        if row is not None:
+            if now - row[1] > TOUCH_EVERY:
+                connection.execute("UPDATE objects SET born = ? WHERE number = ?", (now, row[0]))
+            return
+        body: bytes | None = compressed(content)
+        if body is not None and len(body) > LARGE:
+            self.large.write(oid, body)
+            body = None
+        connection.execute(
+            "INSERT INTO objects (id, kind, born, size, depth, body) VALUES (?, ?, ?, ?, 0, ?)",
+            (oid, kind, now, len(content), body),
+        )
+
+    def _unpacked(self, connection: sqlite3.Connection, oid: bytes, base: int | None, body: bytes | None) -> bytes:
+        """Return the content of a row, whatever it is a delta of."""
+        chain: list[bytes] = []
+        try:
+            while base is not None and body is not None:
+                chain.append(zlib.decompress(body))
+                oid, base, body = connection.execute(
+                    "SELECT id, base, body FROM objects WHERE number = ?", (base,)
+                ).fetchone() or (oid, None, b"")
+            content = zlib.decompress(self.large.read(oid) if body is None else body)
+            while chain:
+                content = delta.apply(content, chain.pop())
+        except (zlib.error, delta.BadDelta, FileNotFoundError) as error:
+            raise self.database.damaged(f"object {oid.hex()} cannot be read ({error})") from error
+        return content
+
+
+def compressed(content: bytes) -> bytes:
+    """Return a content as it is stored: small ones as small as can be, large ones quickly."""
+    return zlib.compress(content, 6 if len(content) < 1 << 16 else 1)
