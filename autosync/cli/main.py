@@ -17,6 +17,7 @@ from autosync.errors import AutosyncError
 SECTIONS = {
     "Core": {
         "init": "autosync.cli.init:init",
+        "import-config": "autosync.cli.import_config:import_config",
         "run": "autosync.cli.run:run",
         "sync": "autosync.cli.steering:sync",
     },

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import yaml
 
 from autosync.config.loading import parse
-from autosync.config.model import Config
+from autosync.config.model import Config, Vcs
 from autosync.config.reading import compose
 from autosync.errors import ConfigError
 
@@ -27,14 +27,17 @@ class Addition:
     workspace: str
     key_file: str
     remote: str | None
+    backend: Vcs | None = None
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Return the keys and values to be written."""
+        backend = () if self.backend is None else (("backend", self.backend.value),)
         return (
-            ("path", _scalar(self.path)),
-            ("workspace", _scalar(self.workspace)),
-            ("key-file", _scalar(self.key_file)),
-            ("remote", _scalar(self.remote or "none")),
+            ("path", as_scalar(self.path)),
+            ("workspace", as_scalar(self.workspace)),
+            ("key-file", as_scalar(self.key_file)),
+            ("remote", as_scalar(self.remote or "none")),
+            *backend,
         )
 
 
@@ -120,7 +123,7 @@ def _block(addition: Addition, indent: str) -> list[str]:
     return [f"{indent}- {first}", *(f"{indent}  {line}" for line in rest)]
 
 
-def _scalar(text: str) -> str:
+def as_scalar(text: str) -> str:
     """Return ``text`` as YAML: plain where that reads back as the same text, else in quotes.
 
     What is not printable becomes an escape, and so do the bytes of a path that are no UTF-8

@@ -36,6 +36,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 _ANYWHERE: tuple[str, int] | None = ("", 0)
 _NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _HUB_PREFIX = re.compile(r"refs(/[A-Za-z0-9][A-Za-z0-9_-]*)+")
+_CLASSIC = re.compile(r"(?:\s*[#;].*\n|\s*\n)*\[autosync\]\s*\n")
 _BARE_JID = re.compile(r"[^@/\s]+@[^@/\s]+")
 
 
@@ -88,6 +89,11 @@ def load(
     """
     source = locate(option, environ)
     text, mode = _read(source)
+    if _CLASSIC.match(text):
+        raise ConfigError(
+            f"{source}: this is a configuration of dvcs-autosync",
+            hint=f"Turn it into one of autosync with `autosync import-config {source}`.",
+        )
     config = parse(text, source, environ)
     if config.xmpp and config.xmpp.password is not None and mode & 0o077:
         raise ConfigError(
