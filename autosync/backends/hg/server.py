@@ -12,9 +12,19 @@ from typing import BinaryIO, cast
 
 from autosync.backends.hg.command import KEPT_EXTENSIONS, environment, own_hg, server_argv
 from autosync.backends.hgext.frames import CHANNEL, Fields, Garbled, Value, frame, unframe
-from autosync.backends.hgext.refusal import MISSING, MOVED, UNSAFE, UNSUPPORTED
+from autosync.backends.hgext.refusal import BUSY, DIVERGED, MISSING, MOVED, NAMELESS, UNSAFE, UNSUPPORTED
 from autosync.causes import error_said
-from autosync.errors import AutosyncError, Busy, Missing, NotAWorkingCopy, Shortage, TransientError, Unsafe, Unsupported
+from autosync.errors import (
+    AutosyncError,
+    Busy,
+    Diverged,
+    Missing,
+    NotAWorkingCopy,
+    Shortage,
+    TransientError,
+    Unsafe,
+    Unsupported,
+)
 
 _HEADER = struct.Struct(">cI")
 _LENGTH = struct.Struct(">I")
@@ -24,6 +34,15 @@ _HELLO_LIMIT = 1 << 12
 _GRACE = 2.0
 """Seconds for hg to end by itself, once it is told to."""
 _OLDEST = (6, 3)
+_AGAIN = "It is tried again by itself."
+_DECLINED: Mapping[bytes, tuple[type[AutosyncError], str]] = {
+    MOVED: (Busy, _AGAIN),
+    BUSY: (Busy, "It is tried again when that has ended."),
+    MISSING: (Missing, _AGAIN),
+    UNSAFE: (Unsafe, "It is refused."),
+    DIVERGED: (Diverged, "Nothing was moved. Join them with `hg merge`, then it arrives on the others."),
+    NAMELESS: (AutosyncError, "Tell hg your name: `hg config --edit`, then `username =` below `[ui]`."),
+}
 
 Signature = tuple[int, int, int] | None
 
@@ -226,9 +245,7 @@ class Server:
                 f"{shown} cannot be synced: {words}, which autosync does not handle yet",
                 hint="Sync another clone, one without it.",
             )
-        kinds: Mapping[bytes, type[AutosyncError]] = {MOVED: Busy, MISSING: Missing, UNSAFE: Unsafe}
-        kind = kinds[reason]
-        hint = "It is refused." if kind is Unsafe else "It is tried again by itself."
+        kind, hint = _DECLINED[reason]
         return kind(f"{shown}: {words}", hint=hint)
 
     def _command(self, args: Sequence[bytes], input: bytes, answers: bytes = b"o") -> tuple[int, bytes, bytes]:

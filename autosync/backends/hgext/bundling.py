@@ -27,7 +27,7 @@ def bundle_of(repo: Any, changeset: Changeset, common: Sequence[bytes] | None) -
 
     If ``common`` names what the reader has, its ancestors beyond that are in it too.
     """
-    alone = _bundle(repo.ui, b"".join(_changegroup(changeset)), 1)
+    alone = _bundle(repo.ui, b"".join(changegroup_of(changeset)), 1)
     if common is None or changeset.changelog.p1 == repo.nullid:
         return alone
     known = [find(repo, node).node() for node in common]
@@ -78,7 +78,8 @@ def _bundle(ui: Any, stream: bytes, count: int) -> bytes:
     return b"".join(bundle.getchunks())
 
 
-def _changegroup(changeset: Changeset) -> Iterator[bytes]:
+def changegroup_of(changeset: Changeset) -> Iterator[bytes]:
+    """Yield a changegroup of version 02 with this changeset."""
     link = changeset.changelog.node
     yield from _group([changeset.changelog], link)
     yield from _group([] if changeset.manifest is None else [changeset.manifest], link)

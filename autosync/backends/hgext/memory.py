@@ -12,6 +12,7 @@ from mercurial.node import hex as hexadecimal
 
 from .changesets import find
 from .files import Files, Torn
+from .frames import Value, as_bytes, as_list
 from .refusal import MOVED, UNSUPPORTED, Declined
 from .revisions import FileContext, Recorder, Revision, revision
 
@@ -62,6 +63,14 @@ def from_disk(repo: Any, copies: Mapping[bytes, bytes]) -> Read:
         return None if found is None else (*found, copies.get(path))
 
     return read
+
+
+def constant(value: Value) -> Read:
+    """Return what gives the content that a question itself carries: flags, content and source, or nothing."""
+    if value is None:
+        return lambda _path, _before: None
+    flags, content, source = (as_bytes(item, b"given") for item in as_list(value, b"given"))
+    return lambda _path, _before: (flags, content, source or None)
 
 
 def build(

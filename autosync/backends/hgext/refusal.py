@@ -10,6 +10,12 @@ UNSAFE = b"unsafe"
 """A bundle is not what its id says."""
 UNSUPPORTED = b"unsupported"
 """The repository uses what is not handled yet."""
+BUSY = b"busy"
+"""The user's own hg is at work."""
+DIVERGED = b"diverged"
+"""A bookmark here has changesets that the other device lacks."""
+NAMELESS = b"nameless"
+"""hg does not know who commits."""
 
 
 class Declined(Exception):

@@ -9,9 +9,9 @@ from typing import Any
 
 from mercurial import commandserver, error, extensions, registrar, util
 
-from . import exchanging, harmless, looking, memory, opening, selftest
+from . import changing, exchanging, harmless, looking, memory, opening, selftest
 from .bundling import bundle_of
-from .frames import CHANNEL, HEADER_SIZE, Fields, Value, as_bytes, as_list, body_size, frame, unframe
+from .frames import CHANNEL, HEADER_SIZE, Fields, Value, body_size, frame, unframe
 from .refusal import MISSING, MOVED, Declined
 from .standing import refuse_subrepositories, standing
 
@@ -109,7 +109,7 @@ def _build(repo: Any, question: Fields) -> Answer:
         raise Declined(MOVED, "another changeset is checked out")
     given = dict.fromkeys(paths, memory.from_disk(repo, dict(dirstate.copies()))) if paths else {}
     contents = question.table(b"given")
-    given.update((path, _constant(contents.value(path))) for path in contents)
+    given.update((path, memory.constant(contents.value(path))) for path in contents)
     extra = question.table(b"extra")
     wording = memory.Wording(
         user=question.text(b"user"),
@@ -140,14 +140,6 @@ def _build(repo: Any, question: Fields) -> Answer:
     }
 
 
-def _constant(value: Value) -> memory.Read:
-    """Return what gives the content that the question itself carries."""
-    if value is None:
-        return lambda _path, _before: None
-    flags, content, source = (as_bytes(item, b"given") for item in as_list(value, b"given"))
-    return lambda _path, _before: (flags, content, source or None)
-
-
 def _open(repo: Any, question: Fields) -> Answer:
     return opening.open_bundle(
         repo, question.text(b"bundle"), question.text(b"node"), whole=bool(question.number(b"whole"))
@@ -170,6 +162,7 @@ _ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
     b"open": _open,
     b"selftest": _selftest,
     **exchanging.ANSWERS,
+    **changing.ANSWERS,
 }
 
 registrar.command(cmdtable)(COMMAND, [], b"")(answer)

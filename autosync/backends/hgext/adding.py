@@ -1,0 +1,95 @@
+"""Adds changesets to the user's repository: those that another device sent, in the phases they have there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mercurial import bundle2, changegroup, error, pathutil, phases, scmutil
+
+from .history import changegroup_version, standing_on
+from .locking import locked
+from .refusal import UNSAFE, Declined
+
+_CHANGEGROUP = b"changegroup"
+_PHASES = b"phase-heads"
+_SNAPSHOT = b"autosync-version"
+"""Says in a changeset's extra that it is a snapshot."""
+
+
+def take_in(repo: Any, place: bytes) -> dict[bytes, bytes]:
+    """Add all changesets of the bundle in the file ``place``, as ``history.write_history`` wrote it.
+
+    It is verified before any lock is taken.  Raises :class:`Declined`: ``MISSING`` if what it builds on is
+    not here, ``UNSAFE`` if it is damaged, holds a snapshot or anything but changesets and their phases.
+    """
+    _check_parts(repo, place)
+    with standing_on(repo, place) as overlay:
+        added = _verify(overlay)
+    # hg without the lock of the working copy would, if the transaction fails, bring back a dirstate that
+    # the user has changed meanwhile (6.3).
+    with locked(repo, store=True), repo.transaction(b"autosync-bring") as transaction, open(place, "rb") as file:
+        for part in bundle2.getunbundler(repo.ui, file).iterparts():
+            if part.type.lower() == _CHANGEGROUP:
+                add(repo, transaction, part, part.params[b"version"], phases.secret)
+            else:
+                heads = phases.binarydecode(part)
+                for phase in (phases.public, phases.draft):
+                    nodes = [node for node in heads[phase] if node in added]
+                    phases.advanceboundary(repo, transaction, phase, nodes)
+    return {}
+
+
+def add(repo: Any, transaction: Any, stream: Any, version: bytes, phase: int) -> None:
+    """Add a changegroup's changesets in a phase (or that of a parent, if that is more private)."""
+    unpacker = changegroup.getunbundler(version, stream, None)
+    unpacker.apply(repo, transaction, b"unbundle", b"bundle:autosync", targetphase=phase)
+
+
+def _check_parts(repo: Any, place: bytes) -> None:
+    """Raise :class:`Declined` unless there is one changegroup and its phases.
+
+    Other parts could change anything, from bookmarks to the files of the store; and without phases it
+    is none of history: it could only be a snapshot.
+    """
+    try:
+        with open(place, "rb") as file:
+            found = []
+            for part in bundle2.getunbundler(repo.ui, file).iterparts():
+                found.append((part.type.lower(), part.params.get(b"version", b"")))
+                part.consume()
+    except OSError:
+        raise
+    except Exception as broken:
+        # hg's own readers of a damaged bundle fail in ways of which there is no list.
+        raise Declined(UNSAFE, f"the history that was kept cannot be read: {broken!r}"[:300]) from None
+    if found != [(_CHANGEGROUP, changegroup_version(repo)), (_PHASES, b"")]:
+        raise Declined(UNSAFE, "what was kept is no history with its phases")
+
+
+def _verify(overlay: Any) -> set[bytes]:
+    """Return the changesets that the bundle adds, everything in them having been compared with its hash.
+
+    hg itself does not when it adds deltas: it would find the damage when the user needs the file.
+    """
+    log = overlay.changelog
+    audit = pathutil.pathauditor(overlay.root, realfs=False)
+    added = set()
+    for rev in range(log.repotiprev + 1, len(log)):
+        context = overlay[rev]
+        if _SNAPSHOT in context.extra():
+            raise Declined(UNSAFE, f"changeset {context.hex().decode()} is a snapshot, not one of the user's")
+        before, after = context.p1().manifest(), context.manifest()
+        for path, (_, (node, _flags)) in before.diff(after).items():
+            if node is not None:
+                _check_path(audit, path)
+                overlay.file(path).revision(node)
+        added.add(context.node())
+    return added
+
+
+def _check_path(audit: Any, path: bytes) -> None:
+    try:
+        scmutil.checkfilename(path)
+        audit(path)
+    except error.Abort as refused:
+        raise Declined(UNSAFE, f"{path.decode('utf-8', 'replace')[:200]} must not be written: {refused}") from None

@@ -1,0 +1,58 @@
+"""Answers what changes the state of a working copy asks, and what files are to be written with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import adding, committing, landing, memory
+from .changesets import find
+from .filters import Decoder
+from .frames import Fields, Value, as_bytes, as_list
+
+Answer = dict[bytes, Value]
+
+
+def _take_in(repo: Any, question: Fields) -> Answer:
+    adding.take_in(repo, question.text(b"place"))
+    return {}
+
+
+def _commit(repo: Any, question: Fields) -> Answer:
+    contents = question.table(b"given")
+    given = {path: memory.constant(contents.value(path)) for path in contents}
+    return committing.commit(repo, question, given)
+
+
+def _filtered(repo: Any, question: Fields) -> Answer:
+    return {b"paths": _decoder(repo, question).concerned(question.texts(b"paths"))}
+
+
+def _decode(repo: Any, question: Fields) -> Answer:
+    decoder = _decoder(repo, question)
+    found: list[Value] = []
+    for item in question.items(b"files"):
+        path, content = (as_bytes(part, b"files") for part in as_list(item, b"files"))
+        found.append(decoder.decode(path, content))
+    return {b"contents": found}
+
+
+def _decoder(repo: Any, question: Fields) -> Decoder:
+    return Decoder(repo, question.text(b"rules") if b"rules" in question else None)
+
+
+def _ancestor(repo: Any, question: Fields) -> Answer:
+    nodes = [find(repo, node).node() for node in question.texts(b"nodes")]
+    return {b"node": repo.unfiltered().changelog.ancestor(*nodes)}
+
+
+ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
+    b"check-landing": landing.check,
+    b"land": landing.land,
+    b"take-in": _take_in,
+    b"commit": _commit,
+    b"recover": committing.recover,
+    b"filtered": _filtered,
+    b"decode": _decode,
+    b"ancestor": _ancestor,
+}
