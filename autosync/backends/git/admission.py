@@ -46,6 +46,13 @@ def parse_arriving(wanted: SnapshotId, raw: bytes) -> Snapshot:
     it would fall silent.
     """
     snapshot = parse_snapshot(wanted, raw)
+    refuse_impossible(snapshot)
+    return snapshot
+
+
+def refuse_impossible(snapshot: Snapshot) -> None:
+    """Raise :class:`Unsafe` for a snapshot that could not be announced again."""
+    wanted = snapshot.id
     counters = snapshot.version.counters
     if not fits(snapshot.version, share=VERSION_SHARE):
         raise Unsafe(f"snapshot {wanted} speaks of {len(counters)} devices, which is too many", hint=_HINT)
@@ -58,7 +65,6 @@ def parse_arriving(wanted: SnapshotId, raw: bytes) -> Snapshot:
         raise Unsafe(f"snapshot {wanted} was made by a device whose name is too long or not printable", hint=_HINT)
     if snapshot.time > LATEST_TIME:
         raise Unsafe(f"snapshot {wanted} was made {snapshot.time} s after 1970, which nobody has seen yet", hint=_HINT)
-    return snapshot
 
 
 def refuse_name(name: bytes, mode: bytes) -> None:

@@ -58,6 +58,10 @@ def _history(repo: Any, question: Fields) -> Answer:
         )
 
 
+def _verify(repo: Any, question: Fields) -> Answer:
+    return history.verify(repo, question.text(b"over"), question.text(b"tip"), question.number(b"most"))
+
+
 def _absent(repo: Any, question: Fields) -> Answer:
     return history.absent(repo, question.texts(b"nodes"))
 
@@ -75,6 +79,7 @@ ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
     b"file-nodes": _file_nodes,
     b"changeset-node": _changeset_node,
     b"history": _history,
+    b"verify-history": _verify,
     b"absent": _absent,
     b"heads": _heads,
 }

@@ -17,6 +17,10 @@ from .refusal import MISSING, UNSAFE, Declined
 _LFS_VERSION = b"03"
 """Of the changegroup where files may be stored elsewhere: only this one can say so."""
 _LFS = b"lfs"
+_LONGEST_PATH = 4000
+"""Bytes below the root; PATH_MAX is 4096."""
+_DEEPEST = 256
+"""Directories above one file."""
 
 
 @contextmanager
@@ -67,7 +71,7 @@ def write_history(repo: Any, tip: bytes, common: Sequence[bytes], place: bytes, 
 def write_bundle(
     ui: Any, file: Any, stream: Iterable[bytes], heads: Sequence[tuple[int, bytes]], *, version: bytes, count: int
 ) -> None:
-    """Write a changegroup of ``count`` changesets, and phases, as an uncompressed bundle, in the one form that is taken.
+    """Write a changegroup of ``count`` changesets, and phases, as a bundle in the one form that is taken.
 
     Everything is secret in it until its phase is told: so hg itself writes what it keeps from a strip
     (repair.backupbundle).
@@ -85,6 +89,32 @@ def write_bundle(
 def changegroup_version(repo: Any) -> bytes:
     """Return the version of the changegroups that this repository gives and takes."""
     return _LFS_VERSION if _LFS in repo.requirements else VERSION
+
+
+def verify(repo: Any, place: bytes, tip: bytes, most: int) -> dict[bytes, Value]:
+    """Read every revision of the bundle in the file ``place``: hg compares each with its node.
+
+    Raises :class:`Declined`: ``MISSING`` if it builds on what is not here, ``UNSAFE`` if anything is not
+    what its node says, or if ``tip`` has more than ``most`` files or one that no working copy can hold.
+    """
+    with standing_on(repo, place) as overlay:
+        _read_all(overlay.changelog)
+        _read_all(overlay.manifestlog.getstorage(b"")._revlog)
+        overlay.file(b".hgtags")  # any file: it finds where all of them begin
+        for path in list(overlay._cgfilespos):
+            _read_all(overlay.file(path)._revlog)
+        manifest = find(overlay, tip).manifest()
+        if len(manifest) > most:
+            raise Declined(UNSAFE, f"changeset {tip.hex()} has {len(manifest)} files")
+        for path in manifest:
+            if len(path) > _LONGEST_PATH or path.count(b"/") >= _DEEPEST:
+                raise Declined(UNSAFE, f"changeset {tip.hex()} has a file of {len(path)} bytes in its name")
+    return {}
+
+
+def _read_all(log: Any) -> None:
+    for rev in range(log.repotiprev + 1, len(log)):
+        log.revision(rev)
 
 
 def absent(repo: Any, nodes: Sequence[bytes]) -> dict[bytes, Value]:
