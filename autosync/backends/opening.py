@@ -44,8 +44,8 @@ def vcs_of(root: str) -> Vcs:
         )
     if found:
         return found[0]
-    around = _repository_around(os.path.realpath(root))
-    if around is not None:
+    around = repository_around(os.path.realpath(root))
+    if around is not None and not os.path.lexists(os.path.join(around, ".git")):
         raise NotAWorkingCopy(
             f"{root} lies inside the working copy {around}",
             hint=f"Give autosync {around} itself, or make a repository of its own: hg init {root}",
@@ -53,13 +53,11 @@ def vcs_of(root: str) -> Vcs:
     return Vcs.GIT
 
 
-def _repository_around(root: str) -> str | None:
-    """Return the root of the hg working copy that is nearest around ``root``, ``None`` if one of git is nearer."""
+def repository_around(root: str) -> str | None:
+    """Return the root of the nearest working copy that the real path ``root`` lies inside of."""
     above = os.path.dirname(root)
     while above != root:
-        if os.path.lexists(os.path.join(above, ".git")):
-            return None
-        if os.path.isdir(os.path.join(above, ".hg")):
+        if any(os.path.lexists(os.path.join(above, mark)) for mark in MARKS.values()):
             return above
         root, above = above, os.path.dirname(above)
     return None

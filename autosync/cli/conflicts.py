@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from autosync.backends.git.cli import Git
+from autosync.backends.listing import files_named
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
 from autosync.cli.table import age, plain, table
@@ -22,7 +22,6 @@ from autosync.conflictlisting import conflict_row
 from autosync.conflicts import listed, names_in, original_beside
 from autosync.control import NotRunning, call
 from autosync.core.copies import MARK
-from autosync.core.model import RelPath
 from autosync.core.resolution import Keep
 from autosync.errors import AutosyncError
 
@@ -61,9 +60,7 @@ def conflicts(invocation: Invocation, path: str | None, *, as_json: bool) -> int
 def _read(path: PathConfig) -> Iterator[dict[str, Any]]:
     """Yield what the running agent would tell, read from the working copy itself."""
     root = os.path.realpath(os.fsencode(path.path))
-    listing = Git(root).run("ls-files", "-z", "--cached", "--others", "--", b"*" + MARK + b"*")
-    files = [RelPath(name) for name in listing.split(b"\0") if os.path.lexists(os.path.join(root, name))]
-    for name in listed({name.copy for file in files for name in names_in(file)}).values():
+    for name in listed({name.copy for file in files_named(path, MARK) for name in names_in(file)}).values():
         yield conflict_row(path.workspace, root, name, original_beside(root, name))
 
 

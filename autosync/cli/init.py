@@ -13,13 +13,25 @@ from dataclasses import dataclass
 
 import click
 
-from autosync.backends.git.cli import Git, GitFailed
-from autosync.backends.git.repository import open_repository
+from autosync.backends.opening import MARKS
 from autosync.cli.invocation import Invocation, pass_invocation
+from autosync.cli.repositories import Folder, folder, is_ambiguous
 from autosync.cli.table import plain
-from autosync.config import Addition, absolute, add_path, candidates, check_nesting, inside, is_name, locate, parse
-from autosync.errors import AutosyncError, ConfigError, NotAWorkingCopy
+from autosync.config import (
+    Addition,
+    Vcs,
+    absolute,
+    add_path,
+    candidates,
+    check_nesting,
+    inside,
+    is_name,
+    locate,
+    parse,
+)
+from autosync.errors import AutosyncError, ConfigError
 from autosync.sealing import create_key, load_key
+from autosync.vocabulary import vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +41,7 @@ class _Plan:
     addition: Addition
     source: str
     text: str
+    folder: Folder
     is_new_repository: bool
     is_new_key: bool
     remotes: tuple[str, ...]
@@ -48,20 +61,40 @@ class _Plan:
     help="The workspace's key. If the file exists, this device joins that workspace; else a new key is written there.",
 )
 @click.option("--remote", metavar="NAME", help="The hub: a remote of the repository, a URL, or none. Default: none.")
+@click.option(
+    "--vcs",
+    type=click.Choice([vcs.value for vcs in MARKS]),
+    help="What a folder becomes that is no repository yet, or which is meant where it is both. Default: git.",
+)
 @pass_invocation
-def init(invocation: Invocation, path: str, workspace: str | None, key_file: str | None, remote: str | None) -> None:
+def init(
+    invocation: Invocation,
+    *,
+    path: str,
+    workspace: str | None,
+    key_file: str | None,
+    remote: str | None,
+    vcs: str | None,
+) -> None:
     """Keep the folder PATH in sync: add it to the configuration.
 
-    A folder that is no repository yet becomes a git repository. The configuration file is made
-    if there is none; what stands in it stays as it is.
+    A folder that is no repository yet becomes a git repository, or with --vcs hg a Mercurial one. The
+    configuration file is made if there is none; what stands in it stays as it is.
     """
-    plan = _prepare(invocation, path, workspace, key_file, remote)
+    named = None if vcs is None else Vcs(vcs)
+    plan = _prepare(invocation, path=path, workspace=workspace, key_file=key_file, remote=remote, vcs=named)
     _perform(plan)
     _tell(invocation, plan)
 
 
 def _prepare(
-    invocation: Invocation, path: str, workspace: str | None, key_file: str | None, remote: str | None
+    invocation: Invocation,
+    *,
+    path: str,
+    workspace: str | None,
+    key_file: str | None,
+    remote: str | None,
+    vcs: Vcs | None,
 ) -> _Plan:
     """Find out what is to be done and whether it can be; nothing is changed."""
     root = os.path.realpath(path)
@@ -74,15 +107,15 @@ def _prepare(
         raise AutosyncError(f'"{name}" cannot be the name of a workspace', hint=hint)
     source, text = _configuration(invocation)
     key = _key_place(source, name, key_file)
-    remotes = _remotes(root)
+    found = folder(root, vcs, parse(text, source, os.environ).hg)
+    remotes = found.remotes()
     hub = None if remote in (None, "none") else remote
     is_url = hub is not None and re.search(r"[:/]", hub)
     if hub is not None and not is_url and hub not in (remotes or ()):
-        found = (
-            f"It has: {', '.join(remotes)}." if remotes else f"Add it: git -C {shlex.quote(root)} remote add {hub} URL"
-        )
-        raise AutosyncError(f'--remote: the repository {root} has no remote "{hub}"', hint=found)
-    addition = Addition(path=root, workspace=name, key_file=key, remote=hub)
+        hint = f"It has: {', '.join(remotes)}." if remotes else found.how_to_add(hub)
+        raise AutosyncError(f'--remote: the repository {root} has no remote "{hub}"', hint=hint)
+    backend = found.vcs if is_ambiguous(root) else None
+    addition = Addition(path=root, workspace=name, key_file=key, remote=hub, backend=backend)
     edited = add_path(text, addition, source, os.environ)
     check_nesting(parse(edited, source, os.environ))
     is_new_key = _is_new_key(key, root, named=key_file is not None)
@@ -90,6 +123,7 @@ def _prepare(
         addition=addition,
         source=source,
         text=edited,
+        folder=found,
         is_new_repository=remotes is None,
         is_new_key=is_new_key,
         remotes=remotes or (),
@@ -139,39 +173,13 @@ def _is_new_key(key: str, root: str, *, named: bool) -> bool:
     return False
 
 
-def _remotes(root: str) -> tuple[str, ...] | None:
-    """Return the names of the repository's remotes, ``None`` if ``root`` is a plain folder.
-
-    Raises :class:`NotAWorkingCopy` for what is neither.
-    """
-    if os.path.isdir(os.path.join(root, ".hg")):
-        raise NotAWorkingCopy(f"{root} is a Mercurial working copy", hint="autosync keeps git working copies in sync.")
-    git = Git(os.fsencode(root))
-    try:
-        git.run("rev-parse", "--git-dir")
-    except FileNotFoundError:
-        raise AutosyncError("git is not installed, or not on PATH", hint="On Debian: apt-get install git") from None
-    except GitFailed as failure:
-        if "not a git repository" in failure.stderr:
-            return None
-        raise NotAWorkingCopy(
-            f"git cannot open {root}: {failure.stderr}", hint="Make `git status` work in that folder first."
-        ) from None
-    # Also refuses a bare repository, a folder inside a working copy, and what is not supported.
-    open_repository(os.fsencode(root))
-    return tuple(os.fsdecode(git.run("remote")).split("\n")[:-1])
-
-
 def _perform(plan: _Plan) -> None:
     """Make repository, key and entry, or none of them."""
     with contextlib.ExitStack() as undo:
         root = plan.addition.path
         if plan.is_new_repository:
-            undo.callback(shutil.rmtree, os.path.join(root, ".git"), ignore_errors=True)
-            git = Git(os.fsencode(root))
-            # Every device should name its first branch alike, whatever its git's age.
-            branch = git.call("config", "--get", "init.defaultBranch", accept=(0, 1))[1].strip() or b"main"
-            git.run("init", "--quiet", b"--initial-branch=" + branch)
+            undo.callback(shutil.rmtree, os.path.join(root, MARKS[plan.folder.vcs]), ignore_errors=True)
+            plan.folder.make()
         if plan.is_new_key:
             create_key(plan.addition.key_file)
             undo.callback(os.unlink, plan.addition.key_file)
@@ -210,15 +218,18 @@ def _named(path: str) -> Iterator[None]:
 
 
 def _tell(invocation: Invocation, plan: _Plan) -> None:
-    added = plan.addition
+    added, vcs = plan.addition, plan.folder.vcs.value
+    words = vocabulary(vcs)
     key = added.key_file
     lines = [f'{added.path} is now a working copy of the workspace "{added.workspace}".']
     if plan.is_new_repository:
-        lines.append("  git:    it was a plain folder; it is a git repository now, without any commit yet")
+        lines.append(
+            f"  {vcs + ':':<8}it was a plain folder; it is a {words.name} repository now, without any commit yet"
+        )
     lines.append(f"  key:    {key} ({'new: who has this file has your files' if plan.is_new_key else 'joined'})")
     lines.append(f"  hub:    {added.remote or 'none: changes travel straight between your devices'}")
     lines.append(f"  config: {plan.source}")
-    if added.remote is None and plan.remotes:
+    if added.remote is None and plan.remotes and not words.hub_lacks:
         lines.append(
             f"To reach devices that are not online together, set `remote: {plan.remotes[0]}` there. Who may read "
             "that remote can then read what you have not committed yet."

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Sequence
 
 from autosync.backends.git.cli import Git
-from autosync.backends.hg.command import environment, own_hg
+from autosync.backends.hg.once import version_of
 from autosync.backends.opening import vcs_of
 from autosync.cli.finding import Finding, Level
 from autosync.config import Config, PathConfig, Vcs
 from autosync.errors import AutosyncError
-
-_PATIENCE = 60.0
 
 
 def check_programs(config: Config) -> Iterator[Finding]:
@@ -40,24 +37,8 @@ def _git() -> Finding:
 
 
 def _hg(command: Sequence[str] | None) -> Finding:
-    shown = " ".join(command) if command else "the one that comes with autosync"
-    hint = "Correct `hg:` in the config, or leave it out to use autosync's own Mercurial."
-    argv = [*(command or own_hg()), "version", "--quiet"]
     try:
-        done = subprocess.run(
-            argv,
-            env=environment(),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PATIENCE,
-            check=False,
-        )
-    except OSError as error:
-        return Finding(Level.FAIL, "hg", f"{shown} cannot be started: {error.strerror}", hint)
-    except subprocess.TimeoutExpired:
-        return Finding(Level.FAIL, "hg", f"{shown} gave no answer for {_PATIENCE:g} seconds", hint)
-    said = (done.stdout or done.stderr).decode("utf-8", "replace").strip()
-    if done.returncode or not said.startswith("Mercurial"):
-        return Finding(Level.FAIL, "hg", f"{shown} does not answer as hg does: {said[:200]}", hint)
-    return Finding(Level.OK, "hg", f"{said} ({shown})")
+        said = version_of(command)
+    except AutosyncError as error:
+        return Finding(Level.FAIL, "hg", error.title, error.hint)
+    return Finding(Level.OK, "hg", f"{said}: {' '.join(command) if command else 'the one that comes with autosync'}")

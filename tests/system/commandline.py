@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Home:
-    """A user's home directory, in which `autosync` and `git` are run."""
+    """A user's home directory, in which `autosync`, `git` and `hg` are run."""
 
     path: Path
 
@@ -63,6 +63,18 @@ class Home:
             ["git", *identity, *arguments],
             cwd=self.path / directory,
             env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    def hg(self, directory: str | Path, *arguments: str) -> str:
+        """Run hg in a directory of this home and return what it printed."""
+        done = subprocess.run(
+            ["/usr/bin/hg", "--config", "ui.username=You <you@example.org>", *arguments],
+            cwd=self.path / directory,
+            env={**self.environment, "HGPLAIN": "1"},
             capture_output=True,
             text=True,
             check=True,

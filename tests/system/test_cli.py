@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import time
@@ -16,10 +17,19 @@ import pytest
 
 from autosync import __version__
 from autosync.cli.main import SECTIONS
-from autosync.config import load
+from autosync.config import Vcs, load
 from tests.system.commandline import Home
+from tests.system.strange_hg import strange_hg
 
 COMMANDS = [name for commands in SECTIONS.values() for name in commands]
+
+
+@pytest.fixture(scope="module")
+def empty_hg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Mercurial repository without any commit, to be copied."""
+    place = tmp_path_factory.mktemp("hg")
+    Home(place).hg(".", "init", "empty")
+    return place / "empty"
 
 
 def test_version_and_help(home: Home) -> None:
@@ -69,6 +79,34 @@ def test_init_makes_repository_key_and_configuration(home: Home) -> None:
     assert path.remote is None
     for words in ("it was a plain folder; it is a git repository now", "On the second device:", "--key-file notes.key"):
         assert words in shown.stdout
+
+
+def test_init_makes_a_mercurial_repository_where_it_is_asked_to(home: Home) -> None:
+    (home.path / "notes").mkdir()
+    (home.path / "notes/todo").write_text("milk\n")
+    shown = home.run("--config", home.config, "init", "notes", "--vcs", "hg")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "  hg:     it was a plain folder; it is a Mercurial repository now, without any commit yet\n" in shown.stdout
+    assert home.hg("notes", "status") == "? todo\n"
+    (path,) = load(str(home.config), {"HOME": str(home.path)}).paths
+    assert (path.backend, path.hg) == (None, None)
+
+
+def test_init_leaves_nothing_behind_if_mercurial_is_another_than_expected(home: Home) -> None:
+    (home.path / "notes").mkdir()
+    text = f"hg: {strange_hg(home.path)}\n"
+    shown = home.run("--config", home.configured(text), "init", "notes", "--vcs", "hg")
+    title = "Error: Mercurial 6.3.2 makes other changesets than autosync expects of it\n"
+    assert (shown.returncode, shown.stdout, shown.stderr.startswith(title)) == (1, "", True)
+    assert (list((home.path / "notes").iterdir()), home.config.read_text()) == ([], text)
+
+
+def test_init_writes_which_is_meant_where_a_folder_is_both(home: Home) -> None:
+    home.git(".", "init", "--quiet", "notes")
+    home.hg(".", "init", "notes")
+    assert home.run("--config", home.config, "init", "notes", "--vcs", "hg").returncode == 0
+    (path,) = load(str(home.config), {"HOME": str(home.path)}).paths
+    assert path.backend is Vcs.HG
 
 
 def test_init_without_options_uses_the_standard_places(home: Home) -> None:
@@ -134,7 +172,19 @@ def test_init_takes_a_name_that_is_no_text(home: Home) -> None:
         (["work/sub"], "{home}/work/sub lies inside the working copy {home}/work", "Give autosync {home}/work itself"),
         (["work/.git"], "{home}/work/.git lies inside a .git directory", "the folder that holds .git"),
         (["bare.git"], "{home}/bare.git is a bare repository: it has no files to sync", "Clone it"),
-        (["hgwork"], "{home}/hgwork is a Mercurial working copy", "git working copies"),
+        (["hgwork/sub"], "{home}/hgwork/sub lies inside the working copy {home}/hgwork", "hg init {home}/hgwork/sub"),
+        (
+            ["hgwork", "--remote", "x"],
+            'the repository {home}/hgwork has no remote "x"',
+            "Add it to {home}/hgwork/.hg/hgrc, below [paths]: x = URL",
+        ),
+        (["hgwork", "--vcs", "git"], "--vcs: {home}/hgwork is a Mercurial working copy", "Leave the option out"),
+        (["work", "--vcs", "hg"], "--vcs: {home}/work is a git working copy", "Leave the option out"),
+        (["work/sub", "--vcs", "hg"], "{home}/work/sub lies inside the working copy {home}/work", "Give autosync"),
+        (["both"], "{home}/both holds a .git and a .hg", "--vcs git or --vcs hg"),
+        (["newer"], "{home}/newer needs another Mercurial: abort: ", "Name your own hg in the config"),
+        (["large"], "{home}/large uses the largefiles extension (largefiles)", "Sync another clone"),
+        (["subrepos"], "{home}/subrepos cannot be synced: it has subrepositories (.hgsub)", "Sync another clone"),
         (["plain", "--workspace", "../x"], '"../x" cannot be the name of a workspace', "--workspace"),
         (["plain", "--workspace", "known"], 'a workspace "known" is there already: paths[0]', "choose another one"),
         (["known"], "{home}/known is there already: paths[0].path", "Nothing is to be done"),
@@ -155,9 +205,18 @@ def test_init_takes_a_name_that_is_no_text(home: Home) -> None:
         (["."], "paths[0].path: {home}/known lies inside paths[1].path, {home}", "move one out"),
     ],
 )
-def test_init_refuses_and_changes_nothing(home: Home, arguments: list[str], title: str, hint: str) -> None:
-    for folder in ("plain", "known", "hgwork/.hg"):
+def test_init_refuses_and_changes_nothing(
+    home: Home, empty_hg: Path, arguments: list[str], title: str, hint: str
+) -> None:
+    for folder in ("plain", "known", "both/.git", "both/.hg"):
         (home.path / folder).mkdir(parents=True)
+    for folder in ("hgwork", "newer", "large", "subrepos"):
+        shutil.copytree(empty_hg, home.path / folder)
+    (home.path / "hgwork/sub").mkdir()
+    (home.path / "newer/.hg/requires").write_text("what nobody knows\n")
+    with (home.path / "large/.hg/requires").open("a") as requires:
+        requires.write("largefiles\n")
+    (home.path / "subrepos/.hgsub").write_text("a = a\n")
     home.git(".", "init", "--quiet", "--bare", "bare.git")
     home.git(".", "clone", "--quiet", "bare.git", "work")
     (home.path / "work/sub").mkdir()
