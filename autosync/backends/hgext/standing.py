@@ -8,19 +8,8 @@ from typing import Any
 from mercurial import error, lock, mergestate
 
 from .frames import Value
+from .operations import BROKEN, INTERRUPTED, MERGING, OPERATIONS, UNKNOWN_MERGE, UNRESOLVED, UPDATE
 from .refusal import MOVED, UNSUPPORTED, Declined
-
-_OPERATIONS = (
-    (b"rebasestate", b"a rebase is in progress"),
-    (b"histedit-state", b"a histedit is in progress"),
-    (b"graftstate", b"a graft is in progress"),
-    (b"shelvedstate", b"an unshelve is in progress"),
-    (b"transplant/journal", b"a transplant is in progress"),
-    (b"evolvestate", b"an evolve is in progress"),
-    (b"bisect.state", b"a bisect is in progress"),
-    (b"updatestate", b"an update was interrupted"),
-)
-"""Looked for by ourselves: only the extensions that make them tell hg of them, and those are not loaded."""
 
 
 def standing(repo: Any) -> dict[bytes, Value]:
@@ -54,19 +43,19 @@ def refuse_subrepositories(repo: Any) -> None:
 
 def operation(repo: Any) -> bytes:
     """Return the user's operation in progress in words, empty if there is none."""
-    for name, words in _OPERATIONS:
+    for name, words in (*OPERATIONS, (UPDATE, INTERRUPTED)):
         if os.path.lexists(repo.vfs.join(name)):
             return words
     if repo.dirstate.parents()[1] != repo.nullid:
-        return b"a merge is in progress"
+        return MERGING
     try:
         state = mergestate.mergestate.read(repo)
         if state.active() and state.unresolvedcount():
-            return b"a merge has unresolved files"
+            return UNRESOLVED
     except error.UnsupportedMergeRecords:
-        return b"a merge of a newer hg is in progress"
+        return UNKNOWN_MERGE
     if os.path.lexists(repo.sjoin(b"journal")) and not held(repo.sjoin(b"lock"), b""):
-        return b"a transaction was interrupted (`hg recover` ends it)"
+        return BROKEN
     return b""
 
 
