@@ -79,7 +79,7 @@ class Sections(click.Group):
 @click.version_option(__version__, prog_name="autosync", message="%(prog)s %(version)s")
 @click.pass_obj
 def autosync(invocation: Invocation, config_option: str | None, *, verbose: bool) -> None:
-    """Keep git working copies equal on all your machines, with nothing in your history."""
+    """Keep git and Mercurial working copies equal on all your machines, with nothing in your history."""
     invocation.config_option = config_option
     invocation.verbose = verbose
 

@@ -14,6 +14,7 @@ from autosync.cli.invocation import Invocation, pass_invocation, path_argument, 
 from autosync.cli.table import age, plain, table
 from autosync.config import Config
 from autosync.control import NotRunning, call
+from autosync.vocabulary import vocabulary
 
 _HEADS = ("WORKSPACE", "STATE", "BRANCH", "PENDING", "LAST SYNC", "PATH")
 _ID_DIGITS = 10
@@ -106,7 +107,8 @@ def _headline(answer: dict[str, Any]) -> str:
 
 def _row(workspace: dict[str, Any], now: datetime) -> tuple[object, ...]:
     base = workspace["base"] or ""
-    branch = (workspace["branch"] or "").removeprefix("refs/heads/") or (f"at {base[:_ID_DIGITS]}" if base else "-")
+    branch = workspace["branch"] and vocabulary(workspace["vcs"]).shorten(workspace["branch"])
+    branch = branch or (f"at {base[:_ID_DIGITS]}" if base else "-")
     last = _since(workspace["last-sync"], now)
     return workspace["name"], _state(workspace), branch, workspace["pending"], last, workspace["path"]
 
