@@ -105,6 +105,8 @@ def _tell(failure: _Failure) -> None:
     surroundings = [f"{script.devices} devices"]
     surroundings += [f"{script.loss:.0%} of the announcements lost"] if script.loss else []
     surroundings += ["a hub"] if script.hub else []
+    surroundings += ["a store"] if script.store else []
+    surroundings += ["reaching nobody else"] if script.apart else []
     surroundings += ["commits: auto"] if script.auto_commit else []
     click.echo(f"Seed {script.seed} breaks: {failure.small.broken}")
     click.echo(f"  {failure.small.detail}")

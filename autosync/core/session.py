@@ -12,6 +12,7 @@ from autosync.core.commands import (
     Announce,
     Command,
     Commit,
+    Integrate,
     LocalCommand,
     MergeBranch,
     SyncBranch,
@@ -145,7 +146,7 @@ class Session:
         if mode is Mode.RECEIVE:
             return tuple(self.peers.news(current))
         differing = [p for p in self.peers.all() if p.tree != current.tree and not (p.heard and p.snapshot is None)]
-        if mode is Mode.TWO_WAY:
+        if mode is not Mode.SEND:
             return tuple(differing)
         return tuple(
             p for p in differing if p.version is None or current.version.compare(p.version) is not Order.BEFORE
@@ -215,11 +216,12 @@ class Session:
         self._integration.integrated(event, now)
         if event.current != self.current:
             self.current = event.current
-            if event.current.id == event.theirs:
-                if self._branch:
-                    self._branch.followed()
-            else:
+            if event.current.id != event.theirs:
                 self._edited_here(now)
+            elif self._branch and self._made_here(event.current):
+                self._branch.edited(event.current, now)  # merged by a store, which makes no commits
+            elif self._branch:
+                self._branch.followed()
         if event.changed_paths:
             self._looks.files_replaced(now)
         self._looks.again(event.again, now)
@@ -233,22 +235,19 @@ class Session:
         return []
 
     def _diverged(self, event: ev.BranchesDiverged, now: float) -> list[Command]:
-        merging = isinstance(self._local, MergeBranch)
+        local = self._local
         self._done_locally()
         if self.current is None:
             return []
         before = self.halt
         self._integration.refused(event.theirs)
         self.peers.refused(event.theirs, self.current.id, event.reason, event.hint)
-        if self._branch and merging:
+        if self._branch and isinstance(local, MergeBranch):
             self._branch.merged(now)
-        elif self._branch:
+        elif self._branch and isinstance(local, Integrate) and self._is_ours_to_merge(local.theirs):
             rank = sum(peer.device < self.settings.device for peer in self.peers.all())
-            for peer in self.peers.all():
-                # One of the two has to make the merge commit; the other then follows it.
-                if peer.here is not None and peer.snapshot == event.theirs and self.settings.device < peer.device:
-                    self._branch.diverged(peer.here, now, rank=rank)
-                    return []
+            self._branch.diverged(local.theirs, now, rank=rank)
+            return []
         known = before is not None and before.title == event.reason
         return [] if known else [Tell(title=event.reason, hint=event.hint)]
 
@@ -425,6 +424,13 @@ class Session:
 
     def _made_here(self, snapshot: Snapshot) -> bool:
         return self.settings.name in snapshot.device.split("+")
+
+    def _is_ours_to_merge(self, theirs: Snapshot) -> bool:
+        """Return whether this device has to make the merge commit; who made ``theirs`` then follows it.
+
+        Who only keeps that state, as a store does, makes none.
+        """
+        return all(self.settings.device < maker.device for maker in self.peers.makers(theirs))
 
     def _above(self) -> int:
         return self.peers.highest(self.settings.device)

@@ -16,6 +16,7 @@ class Mode(Enum):
     TWO_WAY = "two-way"
     SEND = "send"
     RECEIVE = "receive"
+    STORE = "store"  # without files: what the devices send is kept, merged and passed on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

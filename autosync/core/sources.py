@@ -155,6 +155,11 @@ class Peers:
         hub = [Source(kind=SourceKind.HUB, device=p.device) for p in holders if p.on_hub]
         return inline + direct + hub[:1]
 
+    def makers(self, snapshot: Snapshot) -> list[Peer]:
+        """Return the peers that made ``snapshot`` and can be expected to act: they said something, but not good-bye."""
+        names = snapshot.device.split("+")
+        return [p for p in self._peers.values() if p.name in names and p.seen and p.state != "stopped"]
+
     def direct(self, first: SnapshotId) -> list[Source]:
         """Return every peer that was heard of, those at ``first`` first."""
         heard = sorted((p for p in self._known() if p.heard), key=lambda p: (p.snapshot != first, p.device))

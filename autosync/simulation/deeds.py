@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
 
@@ -73,6 +73,9 @@ TEXT = RelPath(b"shared.txt")
 SHARED = tuple(map(RelPath, (b"a.txt", b"b.txt", b"dir/c.txt", b"dir/sub/d.txt", b"caf\xc3\xa9\n.txt", TEXT, TEXT)))
 OWN = (b"one.txt", b"two.txt")
 BRANCHES = ("main", "feature", "other")
+STORES, APART, STRUCK = 0.3, 0.6, 0.4
+"""Share of the stories with a store; of these, without a hub, those in which nobody reaches anybody else;
+and of their faults those that strike the store."""
 PAUSES = (0.0, 0.0, 0.005, 0.02, 0.1, 0.5, 3.0)
 """Seconds between two things that happen."""
 
@@ -125,7 +128,8 @@ class Script:
     """Everything that a simulation depends on.
 
     ``loss`` is the share of announcements that never arrive, ``auto_commit`` stands for
-    ``commits: auto``.
+    ``commits: auto``.  With ``store`` one more device keeps snapshots and has no files; if the
+    others are ``apart`` they reach only that one.
     """
 
     seed: int
@@ -134,6 +138,8 @@ class Script:
     hub: bool
     auto_commit: bool
     acts: tuple[Act, ...]
+    store: bool = False
+    apart: bool = False
 
 
 def draw(seed: int, *, devices: int | None = None, ops: int = 16) -> Script:
@@ -149,7 +155,7 @@ def draw(seed: int, *, devices: int | None = None, ops: int = 16) -> Script:
     if not hub:
         del weights[Deed.HUB_AWAY]
     deeds, shares = list(weights), list(weights.values())
-    return Script(
+    script = Script(
         seed=seed,
         devices=count,
         loss=random.choice((0.0, 0.0, 0.1, 0.3)),
@@ -157,6 +163,18 @@ def draw(seed: int, *, devices: int | None = None, ops: int = 16) -> Script:
         auto_commit=auto_commit,
         acts=tuple(_act(random, number, count, random.choices(deeds, shares)[0]) for number in range(ops)),
     )
+    return _with_store(script, random) if random.random() < STORES else script
+
+
+def _with_store(script: Script, random: Random) -> Script:
+    """Return ``script`` with a store, to which some of the faults happen."""
+    acts = tuple(
+        replace(act, device=script.devices, peer=random.randrange(script.devices))
+        if act.deed in FAULTS and random.random() < STRUCK
+        else act
+        for act in script.acts
+    )
+    return replace(script, acts=acts, store=True, apart=not script.hub and random.random() < APART)
 
 
 def _act(random: Random, number: int, devices: int, deed: Deed) -> Act:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import Random
@@ -30,7 +30,9 @@ from autosync.core.settings import SessionSettings
 from autosync.errors import AutosyncError, Unreachable
 from autosync.history import History
 from autosync.perform import Performer
+from autosync.ports import Backend, Tree
 from autosync.simulation.clock import Clock
+from autosync.simulation.ledger import Standing
 from autosync.simulation.network import Network
 
 EPOCH = 1_800_000_000.0
@@ -78,6 +80,8 @@ class Device:
     ``told`` is what the agent told its user, ``commands`` counts what it did.
     """
 
+    has_user = True
+
     def __init__(self, number: int, copy: MemoryWorkingCopy, settings: SessionSettings, around: Surroundings) -> None:
         self.number = number
         self.copy = copy
@@ -105,14 +109,30 @@ class Device:
         """The device's id."""
         return self.settings.device
 
+    @property
+    def files(self) -> Mapping[RelPath, Standing]:
+        """What stands at each path."""
+        return self.copy.files
+
+    def base(self) -> Base:
+        """Return what is checked out."""
+        return self.copy.base()
+
+    def _parts(self) -> tuple[Backend, Tree]:
+        return self.copy, self.copy
+
+    def _open(self) -> Snapshot | None:
+        return self.performer.open()
+
     def _new_performer(self) -> Performer:
+        backend, tree = self._parts()
         return Performer(
-            backend=self.copy,
-            tree=self.copy,
+            backend=backend,
+            tree=tree,
             device=self.settings.device,
             name=self.settings.name,
             brakes=Brakes(NO_LIMITS),
-            history=History(self.copy, clock=self._wall_clock, elapsed=lambda: self.around.clock.now),
+            history=History(backend, clock=self._wall_clock, elapsed=lambda: self.around.clock.now),
             clock=self._wall_clock,
         )
 
@@ -128,7 +148,7 @@ class Device:
         self.free_since = self.around.clock.now
         self.session = Session(self.settings)
         try:
-            current = self.performer.open()
+            current = self._open()
         except Killed:
             self.crash()
             return
@@ -281,9 +301,9 @@ class Device:
         if not source.on or not self.around.network.reaches(self.number, source.number):
             raise Unreachable(f"{source.name} is away", hint="It is tried again.")
         pipe = io.BytesIO()
-        source.copy.serve(wanted, self.copy.haves(), pipe)
+        source.performer.backend.serve(wanted, self.performer.backend.haves(), pipe)
         pipe.seek(0)
-        return self.copy.receive(wanted, pipe)
+        return self.performer.backend.receive(wanted, pipe)
 
     def _announce(self, command: Announce) -> None:
         self._seq += 1

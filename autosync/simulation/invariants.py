@@ -67,13 +67,13 @@ def check(world: World, *, checked_out: bool) -> None:
     if halted:
         return
     for device in well:
-        if not device.session.quiet() or device.session.unconfirmed():
-            waits = [p.name for p in device.session.unconfirmed()]
+        waits = [p.name for p in device.session.unconfirmed() if p.heard]
+        if not device.session.quiet() or waits:
             raise Broken(KNOWN, f"{device.name} still waits for {waits}: {device.describe()}")
     if not checked_out:
         _untouched_files_are_as_they_were(world)
         _live_saves_are_visible(world)
-    world.agreed = dict(well[0].copy.files)
+    world.agreed = dict(well[0].files)
     world.ledger.agreed()
 
 
@@ -88,7 +88,7 @@ def stay_still(world: World) -> None:
 
 def _state(device: Device) -> tuple[object, ...]:
     current = device.session.current
-    return (current and current.id, device.copy.base(), dict(device.copy.files))
+    return (current and current.id, device.base(), dict(device.files))
 
 
 def _is_settled(world: World) -> bool:
@@ -124,12 +124,12 @@ def _knows_its_files(device: Device) -> None:
     current = device.session.current
     listing = {} if current is None else device.copy.store.listing(current.tree)
     known = {path: (entry.kind, entry.oid) for path, entry in listing.items()}
-    standing = {path: (kind, text_id(content)) for path, (kind, content) in device.copy.files.items()}
+    standing = {path: (kind, text_id(content)) for path, (kind, content) in device.files.items()}
     if known != standing:
         wrong = sorted(p for p in known.keys() | standing.keys() if known.get(p) != standing.get(p))
         raise Broken(KNOWN, f"{device.name} has not seen {wrong}: {device.describe()}")
-    if current is not None and current.base != device.copy.base():
-        raise Broken(KNOWN, f"{device.name} takes {device.copy.base()} for {current.base}")
+    if current is not None and current.base != device.base():
+        raise Broken(KNOWN, f"{device.name} takes {device.base()} for {current.base}")
 
 
 def _own_files_are_as_left(world: World, *, everywhere: bool) -> None:
@@ -137,20 +137,20 @@ def _own_files_are_as_left(world: World, *, everywhere: bool) -> None:
         if not is_own(path):
             continue
         for device in world.devices if everywhere else [world.devices[number]]:
-            found = device.copy.files.get(path)
+            found = device.files.get(path)
             if found != left:
                 raise Broken(OWN, f"{path!r} was left as {left} by d{number}, but on {device.name} it is {found}")
 
 
 def _untouched_files_are_as_they_were(world: World) -> None:
-    before, after = world.agreed, world.devices[0].copy.files
+    before, after = world.agreed, world.devices[0].files
     for path in sorted((before.keys() | after.keys()) - world.ledger.touched):
         if before.get(path) != after.get(path) and not _is_new_copy(path, before.get(path)):
             raise Broken(STAYS, f"{path!r} was {before.get(path)} and is {after.get(path)}")
 
 
 def _live_saves_are_visible(world: World) -> None:
-    missing = world.ledger.alive - tokens(content for _, content in world.devices[0].copy.files.values())
+    missing = world.ledger.alive - tokens(content for _, content in world.devices[0].files.values())
     if missing:
         raise Broken(VISIBLE, ", ".join(repr(token) for token in sorted(missing)))
 
@@ -170,8 +170,8 @@ def _is_new_copy(path: RelPath, before: Standing | None) -> bool:
 
 
 def _differences(one: Device, other: Device) -> str:
-    files, others = one.copy.files, other.copy.files
+    files, others = one.files, other.files
     differing = sorted(p for p in files.keys() | others.keys() if files.get(p) != others.get(p))
     lines = [f"{p!r}: {files.get(p)} on {one.name}, {others.get(p)} on {other.name}" for p in differing]
-    lines += [f"{d.name}: {d.copy.base()}, {d.describe()}" for d in (one, other)]
+    lines += [f"{d.name}: {d.base()}, {d.describe()}" for d in (one, other)]
     return "; ".join(lines)

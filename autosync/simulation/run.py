@@ -37,7 +37,15 @@ class Play:
     def __init__(self, script: Script) -> None:
         self.script = script
         settings = replace(DEFAULT, auto_commit=script.auto_commit, commit_after=COMMIT_AFTER)
-        self.world = World(script.seed, devices=script.devices, loss=script.loss, hub=script.hub, settings=settings)
+        self.world = World(
+            script.seed,
+            devices=script.devices,
+            loss=script.loss,
+            hub=script.hub,
+            store=script.store,
+            apart=script.apart,
+            settings=settings,
+        )
         self.users = Users(self.world)
 
     def perform(self) -> None:

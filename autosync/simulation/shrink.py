@@ -43,7 +43,11 @@ def _smaller(script: Script) -> Iterator[Script]:
             yield replace(script, acts=acts[:start] + acts[start + size :])
         size //= 2
     last = script.devices - 1
-    if last > 1 and all(last not in (act.device, act.peer) for act in acts):
+    if script.store and not script.apart and all(act.device <= last for act in acts):
+        yield replace(script, store=False)
+    if script.apart:
+        yield replace(script, apart=False)
+    if last > 1 and not script.store and all(last not in (act.device, act.peer) for act in acts):
         yield replace(script, devices=last)
     if script.loss:
         yield replace(script, loss=0.0)

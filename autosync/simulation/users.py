@@ -27,6 +27,8 @@ class Users:
     def carry_out(self, act: Act) -> None:
         """Do what a user does; nothing if it cannot be done as things stand."""
         device = self.world.devices[act.device]
+        if not device.has_user:
+            return
         if any(_meets(path, act) for path in device.copy.user.writing):
             return  # he would have to save his work first
         edit = self._EDITS.get(act.deed)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import combinations
 from random import Random
 
 from autosync.backends.memory import MemoryHub, MemoryWorkingCopy
 from autosync.backends.memory.objects import text_id
 from autosync.core.events import AnnouncementsAsked, Paused, Resumed
 from autosync.core.model import DeviceId, RelPath, SnapshotId, TreeId
-from autosync.core.settings import SessionSettings
+from autosync.core.settings import Mode, SessionSettings
 from autosync.simulation.clock import Clock
 from autosync.simulation.deeds import TEXT
 from autosync.simulation.device import Device
 from autosync.simulation.ledger import Ledger, Standing
 from autosync.simulation.network import Network
+from autosync.simulation.storedevice import StoreDevice
 
 NEVER = 1e9
 """Seconds: no look at everything now and then, which would hide that a change was missed."""
@@ -27,11 +29,21 @@ DEFAULT = SessionSettings(device=DeviceId(""), name="", rescan=NEVER)
 class World:
     """Several devices that begin with the same repository; every random choice comes from ``seed``.
 
-    ``settings`` are those of every device but for its name, its id and ``hub``.
+    ``settings`` are those of every device but for its name, its id and ``hub``.  With ``store`` there
+    is one more, the last, that keeps snapshots and has no files; if the others are ``apart`` they
+    reach that one alone.
     """
 
     def __init__(
-        self, seed: int, *, devices: int, loss: float = 0.0, hub: bool = False, settings: SessionSettings = DEFAULT
+        self,
+        seed: int,
+        *,
+        devices: int,
+        loss: float = 0.0,
+        hub: bool = False,
+        store: bool = False,
+        apart: bool = False,
+        settings: SessionSettings = DEFAULT,
     ) -> None:
         self.clock = Clock()
         self.random = Random(f"world {seed}")  # noqa: S311  # repeatable by design
@@ -58,7 +70,12 @@ class World:
             name = f"d{number}"
             chosen = replace(settings, device=DeviceId(f"{name}-{number:08x}"), name=name, hub=hub)
             self.devices.append(Device(number, origin.clone(name), chosen, self))
-        self.agreed = dict(self.devices[0].copy.files)
+        if store:
+            chosen = replace(settings, device=DeviceId("a-store-0"), name="a-store", auto_commit=False, mode=Mode.STORE)
+            self.devices.append(StoreDevice(devices, MemoryWorkingCopy("store"), chosen, self))
+        for one, other in combinations(range(devices), 2) if apart else ():
+            self.network.cut(one, other)
+        self.agreed = dict(self.devices[0].files)
         for device in self.devices:
             device.boot()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from autosync.backends.memory import MemoryWorkingCopy
+from autosync.backends.shelf import Shelf
 from autosync.core import diff3, sources
 from autosync.core import events as ev
 from autosync.core import plan as plan_module
@@ -179,6 +180,19 @@ def forget_refusals(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sources.Peers, "refused", lambda *_: None)
 
 
+def let_a_store_look(patch: pytest.MonkeyPatch) -> None:
+    """A store takes the folder in which it has no files for its working copy."""
+    patch.setattr(Shelf, "__init__", _with_eyes(Shelf.__init__))
+
+
+def _with_eyes(init: Callable[..., None]) -> Callable[..., None]:
+    def seeing(self: Any, inner: Any) -> None:
+        init(self, inner)
+        self.read = inner.read
+
+    return seeing
+
+
 MUTANTS: Mapping[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -197,6 +211,7 @@ MUTANTS: Mapping[str, Plant] = {
         forget_where_it_was,
         never_look_again,
         forget_refusals,
+        let_a_store_look,
     )
 }
 

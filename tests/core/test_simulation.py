@@ -20,7 +20,7 @@ from autosync.simulation.invariants import VISIBLE, Broken, check, settle
 from autosync.simulation.ledger import LOOK, Ledger
 from autosync.simulation.run import Play, run
 from autosync.simulation.users import Users
-from autosync.simulation.world import World
+from autosync.simulation.world import DEFAULT, World
 from tests.figures import record
 
 SEEDS = 10_000
@@ -59,6 +59,66 @@ def test_commits_of_their_own_end_in_one_history() -> None:
         assert current is not None
         assert devices[0].copy.tree_of(current.base.commit) == current.tree
     record("seeds run", 20)
+
+
+def test_devices_that_never_meet_end_up_equal_through_a_store() -> None:
+    equal = 0
+    for seed in range(40_000, 40_040):
+        play = Play(replace(draw(seed), store=True, apart=True, hub=False, auto_commit=False))
+        play.perform()
+        halted = [device.session.halt for device in play.world.devices if device.session.halt]
+        equal += not halted
+        assert len({device.session.current for device in play.world.devices}) == 1 or halted, seed
+    assert equal > 20
+    record("seeds run", 40)
+
+
+def test_without_the_store_they_would_not() -> None:
+    world = World(1, devices=2, store=True, apart=True)
+    world.network.cut(0, 2)
+    Users(world).save(world.devices[0], A, b"d0 wrote 1.\n")
+    world.clock.run(60.0)
+    assert (A in world.devices[0].files, A in world.devices[1].files) == (True, False)
+    world.network.mend(0, 2)
+    settle(world)
+    check(world, checked_out=False)
+    assert A in world.devices[1].files
+
+
+@pytest.mark.parametrize("hub", [False, True])
+def test_commits_of_devices_that_never_meet_end_in_one_history(*, hub: bool) -> None:
+    """The store merges their states before they do, and stands for whoever made what it keeps."""
+    for seed in range(50_000, 50_020):
+        script = replace(draw(seed), store=True, apart=True, hub=hub, auto_commit=True)
+        by_hand = (Deed.COMMIT, Deed.AMEND, Deed.CHECKOUT)
+        play = Play(replace(script, acts=tuple(act for act in script.acts if act.deed not in by_hand)))
+        play.perform()
+        devices = play.world.devices
+        assert len({device.base() for device in devices}) == 1
+        assert not any(device.session.halt for device in devices)
+        current = devices[0].session.current
+        assert current is not None
+        assert devices[0].copy.tree_of(current.base.commit) == current.tree
+    record("seeds run", 20)
+
+
+def test_who_hears_of_a_branch_from_a_store_alone_merges_it() -> None:
+    """However the store is called: it will not, and who made that branch may never be met."""
+    settings = replace(DEFAULT, auto_commit=True, commit_after=5.0)
+    world = World(1, devices=2, store=True, apart=True, settings=settings)
+    one, two, store = world.devices
+    assert store.id < one.id < two.id
+    world.clock.run(1.0)
+    for device in (one, two):
+        world.network.cut(device.number, store.number)
+        Users(world).save(device, RelPath(b"by " + device.name.encode()), b"d%d wrote 1.\n" % device.number)
+        world.clock.run(10.0)  # until it is committed
+    for device in (one, two):
+        world.network.mend(device.number, store.number)
+    settle(world)
+    check(world, checked_out=False)
+    assert one.base() == two.base() == store.base()
+    assert not any(device.session.halt for device in world.devices)
 
 
 def test_files_of_one_writer_never_conflict() -> None:
