@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import adding, committing, landing, memory
-from .changesets import find
+from . import adding, ancestry, committing, landing, memory
 from .filters import Decoder
 from .frames import Fields, Value, as_bytes, as_list
 
@@ -42,8 +41,15 @@ def _decoder(repo: Any, question: Fields) -> Decoder:
 
 
 def _ancestor(repo: Any, question: Fields) -> Answer:
-    nodes = [find(repo, node).node() for node in question.texts(b"nodes")]
-    return {b"node": repo.unfiltered().changelog.ancestor(*nodes)}
+    return ancestry.ancestor(repo, question.texts(b"nodes"))
+
+
+def _unpublished(repo: Any, question: Fields) -> Answer:
+    return ancestry.unpublished(repo, question.text(b"node"), question.number(b"most"))
+
+
+def _graph(repo: Any, question: Fields) -> Answer:
+    return ancestry.graph(repo, question.text(b"place"))
 
 
 ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
@@ -55,4 +61,6 @@ ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
     b"filtered": _filtered,
     b"decode": _decode,
     b"ancestor": _ancestor,
+    b"unpublished": _unpublished,
+    b"graph": _graph,
 }

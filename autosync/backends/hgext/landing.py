@@ -30,15 +30,20 @@ class Base(NamedTuple):
 
 
 def check(repo: Any, question: Fields) -> dict[bytes, Value]:
-    """Raise what :func:`land` would raise, changing nothing."""
+    """Raise what :func:`land` would raise, changing nothing.
+
+    ``bookmark`` in the answer is where the bookmark is that would have to be contained in the new
+    changeset, if that is not here yet; empty if nothing has to be.
+    """
     landing = _Landing(repo, question)
-    landing.check()
+    here = repo.unfiltered().changelog.hasnode(landing.new.node)
+    landing.check(here=here)
     locks = held(repo.vfs.join(b"wlock"), b"working copy")
     if landing.bookmark is not None:
         locks += held(repo.sjoin(b"lock"), b"repository")
     if locks:
         raise Declined(BUSY, "hg is at work here: " + locks[0].decode("utf-8", "replace"))
-    return {}
+    return {b"bookmark": b"" if here else landing.to_be_contained()}
 
 
 def land(repo: Any, question: Fields) -> dict[bytes, Value]:
@@ -76,17 +81,23 @@ class _Landing:
         self.bookmark: bytes | None = None
         """Content of the file of bookmarks, if one has to move."""
 
-    def check(self) -> None:
-        """Raise :class:`Declined` unless everything may move."""
+    def check(self, *, here: bool = True) -> None:
+        """Raise :class:`Declined` unless everything may move; if not ``here``, the new changeset is yet to come."""
         refuse_subrepositories(self._repo)
         check_base(self._repo, self.old)
-        find(self._repo, self.new.node)
         for name in (self.new.branch, self.new.bookmark):
             _check_name(self._repo, name)
         name = self.new.bookmark
         # A commit of another working copy may have moved it.
         self.bookmarks = Bookmarks(self._repo)
-        self.bookmark = self.bookmarks.moved(name, self.new.node) if name and self._has_to_move(name) else None
+        if here:
+            find(self._repo, self.new.node)
+            self.bookmark = self.bookmarks.moved(name, self.new.node) if name and self._has_to_move(name) else None
+
+    def to_be_contained(self) -> bytes:
+        """Return where the bookmark is, unless it may move from there to wherever it likes."""
+        at = self.bookmarks.node(self.new.bookmark) or b""
+        return b"" if self.new.bookmark == self.old.bookmark and at == self.old.node else at
 
     def _has_to_move(self, name: bytes) -> bool:
         """Return whether the bookmark has to come along; raises :class:`Declined` if it would lose changesets."""

@@ -1,0 +1,82 @@
+"""Makes real changesets for ``commits: auto``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from autosync.backends.hg.history import History
+from autosync.backends.hg.landing import fields_of
+from autosync.backends.hg.marks import source_of
+from autosync.backends.hg.repository import NULL
+from autosync.backends.hg.server import Server
+from autosync.backends.hg.store import Store
+from autosync.backends.hgext.frames import Value
+from autosync.core.model import Base, CommitId, Entry, Kind, ObjectId, RelPath, TreeId
+from autosync.errors import Busy
+
+OURS = b"autosync"
+"""In a changeset's extra: it was made by an agent for its user, so the exchange may publish it."""
+_FLAGS = {Kind.FILE: b"", Kind.EXECUTABLE: b"x", Kind.SYMLINK: b"l"}
+
+
+class Committing:
+    """The way from a tree to a changeset of the user's repository.
+
+    ``read`` returns the content of a file, ``tree_of`` the tree of a changeset, ``base`` what is checked out.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        store: Store,
+        history: History,
+        *,
+        read: Callable[[ObjectId], bytes],
+        tree_of: Callable[[CommitId | None], TreeId],
+        base: Callable[[], Base],
+    ) -> None:
+        self._server = server
+        self._store = store
+        self._history = history
+        self._read = read
+        self._tree_of = tree_of
+        self._base = base
+
+    def commit(
+        self, paths: Collection[RelPath] | None, *, message: str, tree: TreeId, extra_parent: CommitId | None = None
+    ) -> Base:
+        """Make a changeset of ``tree``, as far as it differs in ``paths`` (``None``: all), and return the new base.
+
+        It is the current base if the changeset would be empty.  What else the user has pending stays so; what
+        was unknown in ``paths`` is tracked then.  Hooks of the user do not run, as none of git's do.
+
+        Raises :class:`Busy`, and :class:`AutosyncError` if hg does not know the user's name.
+        """
+        old = self._base()
+        changes = self._store.changes(self._tree_of(old.commit), tree)
+        wanted = None if paths is None else frozenset(paths)
+        changed = {each.path: each.new for each in changes if wanted is None or each.path in wanted}
+        if not changed and extra_parent is None:
+            return old
+        if extra_parent is not None:
+            self._history.bring(extra_parent)
+        marks = self._store.marks(tree)
+        given: dict[bytes, Value] = {
+            path: None if entry is None else self._file(entry, source_of(marks.get(path, b"")))
+            for path, entry in changed.items()
+        }
+        question: dict[bytes, Value] = {
+            b"old": fields_of(old),
+            b"p2": NULL if extra_parent in (None, old.commit) else bytes.fromhex(str(extra_parent)),
+            b"given": given,
+            b"message": message.encode("utf-8", "surrogateescape"),
+            b"extra": {OURS: b"1"},
+        }
+        with self._history.recording():
+            node = self._server.ask("commit", question).text(b"node")
+        return Base(commit=CommitId(node.hex()), branch=old.branch)
+
+    def _file(self, entry: Entry, source: RelPath | None) -> Value:
+        if entry.kind is Kind.NESTED:
+            raise Busy("a nested repository cannot be committed", hint="It is left to the user.")
+        return [_FLAGS[entry.kind], self._read(entry.oid), source or b""]

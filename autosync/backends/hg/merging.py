@@ -1,0 +1,34 @@
+"""Merges two texts that grew from one, the same on every device and with every Mercurial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from autosync.core import diff3
+from autosync.core.model import ObjectId
+
+_LARGEST = 4 << 20
+
+
+def merge_text(
+    read: Callable[[ObjectId], bytes],
+    put: Callable[[bytes], ObjectId],
+    base: ObjectId,
+    ours: ObjectId,
+    theirs: ObjectId,
+) -> ObjectId | None:
+    """Return the clean three-way merge, ``None`` if there is none.
+
+    ``read`` returns a content, ``put`` keeps one.  None is tried for more than 4 MB, as for git, or with
+    a NUL byte anywhere.  Not by hg: its versions merge differently (simplemerge), and all devices have to
+    find the same.
+    """
+    if ours in (theirs, base):
+        return theirs
+    if theirs == base:
+        return ours
+    contents = [read(each) for each in (base, *sorted((ours, theirs)))]
+    if any(len(content) > _LARGEST for content in contents):
+        return None
+    merged = diff3.merge(*contents)
+    return None if merged is None else put(merged)

@@ -1,0 +1,86 @@
+"""Writes stored content as files, as a checkout would."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from autosync.backends.hg.server import Server
+from autosync.core.model import Entry, Kind, ObjectId, RelPath
+from autosync.errors import Unsafe
+
+_RULES = RelPath(b".hgeol")
+_AT_ONCE = 64 << 20
+"""Bytes of content that are given to hg at a time."""
+
+
+class Staging:
+    """The way from entries to files; ``read`` returns the content of a file as hg stores it.
+
+    Where the user's filters (hg help config, "decode") or the eol extension convert it, his hg does,
+    all other content is written by ourselves.
+    """
+
+    def __init__(self, server: Server, *, read: Callable[[ObjectId], bytes]) -> None:
+        self._server = server
+        self._read = read
+
+    def stage(self, entries: Sequence[tuple[RelPath, Entry]], directory: bytes) -> None:
+        """Write the content of each entry to the file (or symlink) ``directory/<index>``.
+
+        Raises :class:`Missing` for content that is not here, :class:`Unsafe` for an entry that is
+        no file, and :class:`OSError`.
+        """
+        files = [path for path, entry in entries if entry.kind in {Kind.FILE, Kind.EXECUTABLE}]
+        if not entries:
+            return
+        rules = next((self._read(entry.oid) for path, entry in entries if path == _RULES), None)
+        filtered = set(self._server.ask("filtered", {b"paths": files, b"rules": rules}).texts(b"paths"))
+        size = 0
+        waiting: list[tuple[bytes, RelPath, Kind, bytes]] = []
+        for index, (path, entry) in enumerate(entries):
+            target = os.path.join(directory, b"%d" % index)
+            if entry.kind is Kind.NESTED:
+                raise Unsafe(f"{_show(path)} is a nested repository", hint="Its files are left to the user.")
+            content = self._read(entry.oid)
+            if entry.kind is Kind.SYMLINK:
+                _link(target, content)
+            elif path in filtered:
+                waiting.append((target, path, entry.kind, content))
+                size += len(content)
+                if size > _AT_ONCE:
+                    self._convert(waiting, rules)
+                    waiting, size = [], 0
+            else:
+                _write(target, content, entry.kind)
+        self._convert(waiting, rules)
+
+    def _convert(self, files: Sequence[tuple[bytes, RelPath, Kind, bytes]], rules: bytes | None) -> None:
+        """Write files as the user's filters make them."""
+        if not files:
+            return
+        question = {b"files": [[path, content] for _, path, _, content in files], b"rules": rules}
+        converted = self._server.ask("decode", question).texts(b"contents")
+        for (target, _, kind, _), content in zip(files, converted, strict=True):
+            _write(target, content, kind)
+
+
+def _link(target: bytes, content: bytes) -> None:
+    if not content or b"\0" in content:
+        raise Unsafe(f"{_show(content[:100])} cannot be the target of a link", hint="Nothing of it was used.")
+    os.symlink(content, target)
+
+
+def _write(target: bytes, content: bytes, kind: Kind) -> None:
+    mode = 0o777 if kind is Kind.EXECUTABLE else 0o666
+    file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(file, view) :]
+    finally:
+        os.close(file)
+
+
+def _show(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
