@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -28,25 +28,45 @@ _HINT = "The sender's autosync may be faulty or hostile; nothing of it was used.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a bundle may hold: ``work`` is the bytes of all texts that its deltas make."""
+    """What a bundle may hold.
+
+    ``made`` is the bytes of all texts that its deltas make, as far as that shows without what is here,
+    ``work`` is those of all texts.
+    """
 
     changesets: int
     revisions: int
+    made: int
     work: int
 
 
-FEW = Limits(changesets=16, revisions=20_000, work=256 << 20)
+FEW = Limits(changesets=16, revisions=20_000, made=256 << 20, work=4 << 30)
 """What travels with a snapshot in an announcement."""
-MANY = Limits(changesets=2_000_000, revisions=50_000_000, work=1 << 44)
+MANY = Limits(changesets=2_000_000, revisions=50_000_000, made=1 << 44, work=1 << 46)
 """A whole history: its manifests alone are many times what is sent."""
 
 
 @dataclass(slots=True)
 class History:
-    """What a bundle holds: changesets, oldest first, and the nodes it builds on that are not in it."""
+    """What a bundle holds: changesets with their parents, oldest first, and the nodes it builds on."""
 
-    nodes: list[bytes] = field(default_factory=list)
+    parents: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     needs: set[bytes] = field(default_factory=set)
+
+    @property
+    def tip(self) -> bytes:
+        """The last changeset."""
+        return next(reversed(self.parents))
+
+    def strays(self) -> int:
+        """Return how many changesets the last one does not descend from."""
+        reached, waiting = set(), [self.tip]
+        while waiting:
+            node = waiting.pop()
+            if node in self.parents and node not in reached:
+                reached.add(node)
+                waiting += self.parents[node]
+        return len(self.parents) - len(reached)
 
 
 def look_through(bundle: BinaryIO, limits: Limits) -> History:
@@ -69,7 +89,7 @@ def look_through(bundle: BinaryIO, limits: Limits) -> History:
     name, params = _part(bundle)
     if name != b"PHASE-HEADS" or params:
         raise _bad(f"goes on with the part {name[:40]!r}")
-    _check_phases(_Payload(bundle), set(history.nodes))
+    _check_phases(_Payload(bundle), history.parents.keys())
     if bundle.read(4) != bytes(4) or bundle.read(1):
         raise _bad("goes on after its end")
     return history
@@ -145,19 +165,18 @@ class _Changegroup:
         self._header = _DELTA_HEADERS[version]
         self._has_trees = version in _TREES
         self._limits = limits
-        self._revisions = self._work = 0
+        self._revisions = self._made = 0
         self._history = History()
-        self._nodes: set[bytes] = set()
 
     def look_through(self) -> History:
         """Return what it holds."""
         for node, parents, link in self._group(self._limits.changesets):
             if link != node:
                 raise _bad("holds a changeset that belongs to another one")
-            self._history.needs.update(parent for parent in parents if parent not in self._nodes and parent != _NULL)
-            self._history.nodes.append(node)
-            self._nodes.add(node)
-        if not self._nodes:
+            known = self._history.parents
+            self._history.needs.update(parent for parent in parents if parent not in known and parent != _NULL)
+            known[node] = parents
+        if not self._history.parents:
             raise _bad("holds no changeset")
         self._belonging()
         if self._has_trees and self._chunk():
@@ -172,8 +191,8 @@ class _Changegroup:
 
     def _belonging(self) -> None:
         """Look at revisions that are no changesets themselves."""
-        for _, _, link in self._group(len(self._nodes)):
-            if link not in self._nodes:
+        for _, _, link in self._group(len(self._history.parents)):
+            if link not in self._history.parents:
                 raise _bad("holds what belongs to none of its changesets")
 
     def _group(self, most: int) -> Iterator[tuple[bytes, tuple[bytes, bytes], bytes]]:
@@ -189,9 +208,9 @@ class _Changegroup:
             if len(sizes) > most or self._revisions > self._limits.revisions:
                 raise _bad(f"holds more than {min(most, self._limits.revisions)} revisions where that many can be")
             size = sizes[node] = self._made_size(memoryview(chunk)[self._header :], sizes.get(base))
-            self._work += size
-            if self._work > self._limits.work:
-                raise _bad(f"unpacks to more than the {self._limits.work} bytes that are accepted")
+            self._made += size
+            if self._made > self._limits.made:
+                raise _bad(f"unpacks to more than the {self._limits.made} bytes that are accepted")
             yield node, (first, second), link
 
     def _made_size(self, delta: memoryview, base: int | None) -> int:
@@ -221,7 +240,7 @@ class _Changegroup:
         return self._payload.read(size - 4) if size else b""
 
 
-def _check_phases(payload: _Payload, nodes: set[bytes]) -> None:
+def _check_phases(payload: _Payload, nodes: Collection[bytes]) -> None:
     """Raise unless phases are told of what the bundle itself holds only: no changeset here shall change its own."""
     while not payload.at_end():
         phase, node = _PHASE.unpack(payload.read(_PHASE.size))

@@ -89,6 +89,10 @@ class Server:
         self._identity: Fields | None = None
         self._config: dict[bytes, Signature] = {}
 
+    def another(self) -> Server:
+        """Return another one for the same working copy, by the same command."""
+        return Server(self.root, self._hg)
+
     @property
     def pid(self) -> int | None:
         """The process that is running now."""
@@ -120,6 +124,12 @@ class Server:
         with self._lock:
             self._ready()
             return self._command(args, input)
+
+    def interrupt(self) -> None:
+        """Kill the process, if one runs: whoever waits for its answer meets :class:`HgEnded` at once."""
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """End the process, if one runs; a later question starts another."""

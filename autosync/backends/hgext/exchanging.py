@@ -59,7 +59,13 @@ def _history(repo: Any, question: Fields) -> Answer:
 
 
 def _verify(repo: Any, question: Fields) -> Answer:
-    return history.verify(repo, question.text(b"over"), question.text(b"tip"), question.number(b"most"))
+    return history.verify(
+        repo,
+        question.text(b"over"),
+        question.text(b"tip"),
+        files=question.number(b"files"),
+        work=question.number(b"work"),
+    )
 
 
 def _absent(repo: Any, question: Fields) -> Answer:

@@ -91,20 +91,21 @@ def changegroup_version(repo: Any) -> bytes:
     return _LFS_VERSION if _LFS in repo.requirements else VERSION
 
 
-def verify(repo: Any, place: bytes, tip: bytes, most: int) -> dict[bytes, Value]:
+def verify(repo: Any, place: bytes, tip: bytes, *, files: int, work: int) -> dict[bytes, Value]:
     """Read every revision of the bundle in the file ``place``: hg compares each with its node.
 
     Raises :class:`Declined`: ``MISSING`` if it builds on what is not here, ``UNSAFE`` if anything is not
-    what its node says, or if ``tip`` has more than ``most`` files or one that no working copy can hold.
+    what its node says, if all texts together have more than ``work`` bytes, or if ``tip`` has more than
+    so many ``files`` or one that no working copy can hold.
     """
     with standing_on(repo, place) as overlay:
-        _read_all(overlay.changelog)
-        _read_all(overlay.manifestlog.getstorage(b"")._revlog)
+        left = _read_all(overlay.changelog, work)
+        left = _read_all(overlay.manifestlog.getstorage(b"")._revlog, left)
         overlay.file(b".hgtags")  # any file: it finds where all of them begin
         for path in list(overlay._cgfilespos):
-            _read_all(overlay.file(path)._revlog)
+            left = _read_all(overlay.file(path)._revlog, left)
         manifest = find(overlay, tip).manifest()
-        if len(manifest) > most:
+        if len(manifest) > files:
             raise Declined(UNSAFE, f"changeset {tip.hex()} has {len(manifest)} files")
         for path in manifest:
             if len(path) > _LONGEST_PATH or path.count(b"/") >= _DEEPEST:
@@ -112,9 +113,13 @@ def verify(repo: Any, place: bytes, tip: bytes, most: int) -> dict[bytes, Value]
     return {}
 
 
-def _read_all(log: Any) -> None:
+def _read_all(log: Any, work: int) -> int:
+    """Return what is left of ``work`` when all that is new in a log has been read."""
     for rev in range(log.repotiprev + 1, len(log)):
-        log.revision(rev)
+        work -= len(log.revision(rev))
+        if work < 0:
+            raise Declined(UNSAFE, "the history unpacks to more than is accepted")
+    return work
 
 
 def absent(repo: Any, nodes: Sequence[bytes]) -> dict[bytes, Value]:

@@ -1,0 +1,156 @@
+"""Moves the user's changesets: out as bundles made without a lock, in as bundles that are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from typing import BinaryIO
+
+from autosync.backends.git.admission import MOST_IN_HISTORY
+from autosync.backends.hg.changegroups import FEW, Limits, look_through
+from autosync.backends.hg.server import HgEnded, Server
+from autosync.backends.hg.store import Store
+from autosync.backends.hgext.frames import Value
+from autosync.core.model import CommitId
+from autosync.errors import Missing, Unsafe
+
+_MEMORY = 4 << 30
+"""Bytes that an hg may take to read a large history that arrived."""
+_PROCESSOR = 1800
+"""Seconds that it may calculate."""
+_HINT = "The source may be faulty or hostile; nothing of it was kept. Another source will be tried."
+
+
+class Histories:
+    """The changesets of one working copy, for any thread; ``server`` is asked, ``store`` keeps what arrives."""
+
+    def __init__(self, server: Server, store: Store) -> None:
+        self._server = server
+        self._store = store
+        self._readers: set[Server] = set()
+
+    def close(self) -> None:
+        """End every hg that reads what arrived."""
+        for reader in tuple(self._readers):
+            reader.interrupt()
+
+    def here(self, commit: CommitId) -> bool:
+        """Return whether hg's own store has a changeset."""
+        return not self._absent([bytes.fromhex(commit)])
+
+    @contextlib.contextmanager
+    def ground(self, commit: CommitId | None) -> Iterator[bytes | None]:
+        """Give the file with the bundle that is to be laid over hg's own store to have ``commit``, if one is needed.
+
+        Raises :class:`Missing` if it is neither there nor kept.
+        """
+        if commit is None or self.here(commit):
+            yield None
+            return
+        bundle = self._store.bundle(commit)
+        if bundle is None:
+            raise Missing(
+                f"The snapshot stands on changeset {commit}, which is not here",
+                hint="It will be fetched with its base, from the peer or the hub.",
+            )
+        with self.scratch() as file:
+            file.write(bundle)
+            file.flush()
+            yield place_of(file)
+
+    @contextlib.contextmanager
+    def outgoing(
+        self, tip: CommitId | None, common: Collection[CommitId], *, most: int
+    ) -> Iterator[tuple[BinaryIO, int] | None]:
+        """Give a bundle of ``tip`` and its ancestors beyond ``common``, at its start, and its size.
+
+        Gives ``None`` if there are none, or more than ``most``.
+        """
+        if tip is None or tip in common:
+            yield None
+            return
+        with self.ground(tip) as over, self.scratch() as file:
+            found = self._server.ask(
+                "history",
+                {
+                    b"tip": bytes.fromhex(tip),
+                    b"common": [bytes.fromhex(commit) for commit in common],
+                    b"into": place_of(file),
+                    b"most": most,
+                    b"over": over,
+                },
+            )
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            yield (file, size) if 0 < found.number(b"count") <= most else None
+
+    def admit(self, tip: CommitId, bundle: BinaryIO, limits: Limits) -> None:
+        """Keep a bundle that brings ``tip``, once every revision in it has proven to be what its node says.
+
+        Raises :class:`Unsafe` if it is anything else, :class:`Missing` if it builds on what is not here.
+        """
+        bundle.seek(0)
+        history = look_through(bundle, limits)
+        if history.tip != bytes.fromhex(tip):
+            raise Unsafe(f"The history that arrived does not end with changeset {tip}", hint=_HINT)
+        if strays := history.strays():
+            raise Unsafe(f"The history that arrived holds {strays} changesets that do not belong to {tip}", hint=_HINT)
+        if absent := self._absent(sorted(history.needs)):
+            raise Missing(
+                f"The history that arrived builds on changeset {absent[0].hex()}, which is not here",
+                hint="It will be fetched from another source.",
+            )
+        bundle.flush()
+        question: dict[bytes, Value] = {
+            b"over": place_of(bundle),
+            b"tip": bytes.fromhex(tip),
+            b"files": MOST_IN_HISTORY,
+            b"work": limits.work,
+        }
+        if limits is FEW:
+            self._server.ask("verify-history", question)
+        else:
+            self._verify_apart(question)
+        bundle.seek(0)
+        self._store.keep_bundle(tip, bundle.read())
+
+    def heads(self, most: int) -> Sequence[CommitId]:
+        """Return what is checked out and the heads of the history, the latest first."""
+        return [CommitId(node.hex()) for node in self._server.ask("heads", {b"most": most}).texts(b"heads")]
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[BinaryIO]:
+        """Give a file without a name, on the file system of the store."""
+        os.makedirs(self._store.metadata, mode=0o700, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._store.metadata) as file:
+            yield file
+
+    def _absent(self, nodes: list[bytes]) -> list[bytes]:
+        return self._server.ask("absent", {b"nodes": nodes}).texts(b"absent")
+
+    def _verify_apart(self, question: dict[bytes, Value]) -> None:
+        """Let an hg of its own read it, whose time and memory are limited, and which nobody else waits for."""
+        reader = self._server.another()
+        self._readers.add(reader)
+        try:
+            reader.identity()
+            if (pid := reader.pid) is not None:
+                resource.prlimit(pid, resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+                resource.prlimit(pid, resource.RLIMIT_CPU, (_PROCESSOR, _PROCESSOR))
+            reader.ask("verify-history", question)
+        except HgEnded as ended:
+            if ended.code != -signal.SIGXCPU:
+                raise
+            raise Unsafe(f"The history that arrived takes longer than {_PROCESSOR} s to read", hint=_HINT) from None
+        finally:
+            self._readers.discard(reader)
+            reader.close()
+
+
+def place_of(file: BinaryIO) -> bytes:
+    """Return the path by which hg opens a file of ours that has no name (proc(5), ``/proc/[pid]/fd``)."""
+    return b"/proc/%d/fd/%d" % (os.getpid(), file.fileno())
