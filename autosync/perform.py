@@ -31,7 +31,7 @@ from autosync.core.operations import operations, pair_renames
 from autosync.errors import AutosyncError, Busy, Diverged, Shortage, TransientError
 from autosync.history import History, Tidied
 from autosync.integrate import Integrator
-from autosync.ports import Applied, Backend, Reading, Tree
+from autosync.ports import CURRENT, Applied, Backend, Reading, Tree
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Performer:
 
     def recorded(self) -> SnapshotId | None:
         """Return which state was recorded last, as the store has it."""
-        return self.backend.pins().get("current")
+        return self.backend.pins().get(CURRENT)
 
     def take_up(self, tree: Tree) -> Snapshot | None:
         """Go on, as after a start, with a working copy that was away; ``tree`` is opened anew."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from autosync.apply import WorkingTree
 from autosync.backends.opening import open_backend
+from autosync.backends.shelf import NoFiles, Shelf
 from autosync.broadcast import Broadcaster, Membership
 from autosync.config import Commits, Config, PathConfig, PullLock
 from autosync.core import events as ev
@@ -19,7 +20,7 @@ from autosync.errors import AutosyncError
 from autosync.foothold import Foothold, identify_store, is_same_store
 from autosync.history import History
 from autosync.perform import Performer, not_opened
-from autosync.ports import Backend
+from autosync.ports import CURRENT, Backend
 from autosync.runner import Outside, Runner
 from autosync.sealing import load_key
 from autosync.store import StateDirectory, WorkspaceState
@@ -50,7 +51,7 @@ class Workspace:
     member: Membership
     watcher: TreeWatcher
     local: ThreadPoolExecutor
-    tree: WorkingTree
+    tree: WorkingTree | NoFiles
     foothold: Foothold
     resting: bool = False
     """Whether everything that held on to a folder that is gone was let go."""
@@ -197,7 +198,7 @@ class WorkspaceOpener:
         """Return what is remembered of a workspace, if its store is the one that this device left."""
         state, found = self._states.workspace(workspace), identify_store(backend.metadata)
         try:
-            current = backend.pins().get("current")
+            current = backend.pins().get(CURRENT)
             lost = current is None or backend.load(current) is None
         except OSError as error:
             raise not_opened(error, backend) from error
@@ -227,7 +228,9 @@ def session_settings(path: PathConfig, device: DeviceId, name: str) -> SessionSe
     )
 
 
-def _make_tree(backend: Backend) -> WorkingTree:
+def _make_tree(backend: Backend) -> WorkingTree | NoFiles:
+    if isinstance(backend, Shelf):
+        return NoFiles()
     return WorkingTree(backend.root, backend.metadata, standing=backend.standing, stage=backend.stage)
 
 

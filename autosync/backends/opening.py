@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from autosync.backends.git import open_git
-from autosync.config import PathConfig, Vcs
+from autosync.backends.shelf import Shelf
+from autosync.backends.stores import demand_store, refuse_store, repository_of
+from autosync.causes import shortage_of
+from autosync.config import Mode, PathConfig, Vcs
 from autosync.core.model import WorkspaceId
 from autosync.errors import NotAWorkingCopy, Unsupported
 from autosync.ports import Backend
@@ -15,15 +19,44 @@ MARKS = {Vcs.GIT: ".git", Vcs.HG: ".hg"}
 
 
 def open_backend(path: PathConfig, workspace: WorkspaceId) -> Backend:
-    """Return the backend of the working copy at ``path``.
+    """Return the backend of the working copy, or of the store, at ``path``.
 
     Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
     """
+    if path.mode is not Mode.STORE:
+        refuse_store(path.path)
+        return _open(path, workspace)
+    demand_store(path.path)
+    shelf = Shelf(_open(replace(path, path=repository_of(path.path)), workspace))
+    try:
+        _begin(shelf)
+    except BaseException:
+        shelf.close()
+        raise
+    return shelf
+
+
+def _begin(shelf: Shelf) -> None:
+    try:
+        shelf.begin()
+    except OSError as error:
+        raise shortage_of(error, shelf.metadata) or NotAWorkingCopy(
+            f"The store in {os.fsdecode(shelf.root)} cannot be opened: {error}",
+            hint="Start the agent again when the cause is gone.",
+        ) from error
+
+
+def _open(path: PathConfig, workspace: WorkspaceId) -> Backend:
     root = os.fsencode(path.path)
     match path.backend or vcs_of(path.path):
         case Vcs.GIT:
             return open_git(
-                root, workspace=workspace, remote=path.remote, hub_prefix=path.hub_prefix, ignore=path.ignore
+                root,
+                workspace=workspace,
+                remote=path.remote,
+                hub_prefix=path.hub_prefix,
+                ignore=path.ignore,
+                sole=path.mode is Mode.STORE,
             )
         case Vcs.HG:
             raise Unsupported(f"{path.path} is a Mercurial working copy", hint="Sync git working copies.")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shlex
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ import click
 
 from autosync.backends.opening import MARKS
 from autosync.cli.invocation import Invocation, pass_invocation
-from autosync.cli.repositories import Folder, folder, is_ambiguous
+from autosync.cli.repositories import Folder, folder, is_ambiguous, store_folder
 from autosync.cli.table import plain
 from autosync.config import (
     Addition,
+    Mode,
     Vcs,
     absolute,
     add_path,
@@ -50,7 +50,8 @@ class _Plan:
 @click.command(
     short_help="Keep a folder in sync.",
     epilog="Example: autosync init ~/notes --workspace notes --remote origin. On a second device, with the key "
-    "file copied from the first: autosync init ~/notes --workspace notes --key-file ~/notes.key",
+    "file copied from the first: autosync init ~/notes --workspace notes --key-file ~/notes.key. On a server that "
+    "keeps them for the others: autosync init ~/notes.store --workspace notes --key-file ~/notes.key --mode store",
 )
 @click.argument("path", default=".", type=click.Path())
 @click.option("--workspace", metavar="NAME", help="Name of the workspace. Default: the folder's name.")
@@ -66,6 +67,12 @@ class _Plan:
     type=click.Choice([vcs.value for vcs in MARKS]),
     help="What a folder becomes that is no repository yet, or which is meant where it is both. Default: git.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in Mode]),
+    help="Which way changes travel; store makes PATH, a new folder without files that keeps everybody's snapshots. "
+    "Default: two-way.",
+)
 @pass_invocation
 def init(
     invocation: Invocation,
@@ -75,14 +82,22 @@ def init(
     key_file: str | None,
     remote: str | None,
     vcs: str | None,
+    mode: str | None,
 ) -> None:
     """Keep the folder PATH in sync: add it to the configuration.
 
     A folder that is no repository yet becomes a git repository, or with --vcs hg a Mercurial one. The
     configuration file is made if there is none; what stands in it stays as it is.
     """
-    named = None if vcs is None else Vcs(vcs)
-    plan = _prepare(invocation, path=path, workspace=workspace, key_file=key_file, remote=remote, vcs=named)
+    plan = _prepare(
+        invocation,
+        path=path,
+        workspace=workspace,
+        key_file=key_file,
+        remote=remote,
+        vcs=None if vcs is None else Vcs(vcs),
+        mode=Mode(mode or Mode.TWO_WAY),
+    )
     _perform(plan)
     _tell(invocation, plan)
 
@@ -95,10 +110,11 @@ def _prepare(
     key_file: str | None,
     remote: str | None,
     vcs: Vcs | None,
+    mode: Mode,
 ) -> _Plan:
     """Find out what is to be done and whether it can be; nothing is changed."""
     root = os.path.realpath(path)
-    if not os.path.isdir(root):
+    if mode is not Mode.STORE and not os.path.isdir(root):
         what = "is not a directory" if os.path.exists(root) else "does not exist"
         raise AutosyncError(f"{root} {what}", hint=f"Make the folder first: mkdir -p {shlex.quote(root)}")
     name = workspace or re.sub(r"[^\w .-]+", "-", os.path.basename(root)).strip(" .-")
@@ -107,7 +123,8 @@ def _prepare(
         raise AutosyncError(f'"{name}" cannot be the name of a workspace', hint=hint)
     source, text = _configuration(invocation)
     key = _key_place(source, name, key_file)
-    found = folder(root, vcs, parse(text, source, os.environ).hg)
+    find = store_folder if mode is Mode.STORE else folder
+    found = find(root, vcs, parse(text, source, os.environ).hg)
     remotes = found.remotes()
     hub = None if remote in (None, "none") else remote
     is_url = hub is not None and re.search(r"[:/]", hub)
@@ -115,7 +132,7 @@ def _prepare(
         hint = f"It has: {', '.join(remotes)}." if remotes else found.how_to_add(hub)
         raise AutosyncError(f'--remote: the repository {root} has no remote "{hub}"', hint=hint)
     backend = found.vcs if is_ambiguous(root) else None
-    addition = Addition(path=root, workspace=name, key_file=key, remote=hub, backend=backend)
+    addition = Addition(path=root, workspace=name, key_file=key, remote=hub, backend=backend, mode=mode)
     edited = add_path(text, addition, source, os.environ)
     check_nesting(parse(edited, source, os.environ))
     is_new_key = _is_new_key(key, root, named=key_file is not None)
@@ -176,9 +193,8 @@ def _is_new_key(key: str, root: str, *, named: bool) -> bool:
 def _perform(plan: _Plan) -> None:
     """Make repository, key and entry, or none of them."""
     with contextlib.ExitStack() as undo:
-        root = plan.addition.path
         if plan.is_new_repository:
-            undo.callback(shutil.rmtree, os.path.join(root, MARKS[plan.folder.vcs]), ignore_errors=True)
+            undo.callback(plan.folder.unmake)
             plan.folder.make()
         if plan.is_new_key:
             create_key(plan.addition.key_file)
@@ -222,7 +238,11 @@ def _tell(invocation: Invocation, plan: _Plan) -> None:
     words = vocabulary(vcs)
     key = added.key_file
     lines = [f'{added.path} is now a working copy of the workspace "{added.workspace}".']
-    if plan.is_new_repository:
+    if added.mode is Mode.STORE:
+        lines = [
+            f'{added.path} is now a store of the workspace "{added.workspace}", in {words.name}: no files are in it.'
+        ]
+    elif plan.is_new_repository:
         lines.append(
             f"  {vcs + ':':<8}it was a plain folder; it is a {words.name} repository now, without any commit yet"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from autosync.backends.git.repository import open_repository
 from autosync.backends.hg.once import run_hg
 from autosync.backends.hg.repository import Repository
 from autosync.backends.opening import MARKS, repository_around, vcs_of
+from autosync.backends.stores import is_store, make_store, repository_of, unmake_store
 from autosync.config import Vcs
 from autosync.errors import AutosyncError, NotAWorkingCopy
 from autosync.vocabulary import vocabulary
@@ -30,6 +32,9 @@ class Folder(Protocol):
 
     def make(self) -> None:
         """Make a repository, without any commit."""
+
+    def unmake(self) -> None:
+        """Take away what :meth:`make` has made, as far as it came."""
 
     def how_to_add(self, remote: str) -> str:
         """Return what gives the repository a remote."""
@@ -54,6 +59,19 @@ def folder(root: str, wanted: Vcs | None, hg: Sequence[str] | None) -> Folder:
     if (wanted or vcs_of(root)) is Vcs.HG:
         return _HgFolder(root, hg)
     return _GitFolder(root)
+
+
+def store_folder(root: str, wanted: Vcs | None, hg: Sequence[str] | None) -> Folder:
+    """Return the folder ``root`` as a store: the one that it is, or one that is to be made.
+
+    Raises :class:`AutosyncError` if something else stands there.
+    """
+    if not is_store(root) and os.path.lexists(root) and (not os.path.isdir(root) or os.listdir(root)):
+        raise AutosyncError(
+            f"{root} exists, and is not an empty folder",
+            hint="A store is a folder of its own, without your files: name one that does not exist yet.",
+        )
+    return _StoreFolder(root, folder(repository_of(root), wanted, hg))
 
 
 def is_ambiguous(root: str) -> bool:
@@ -89,6 +107,9 @@ class _GitFolder:
         branch = self._git.call("config", "--get", "init.defaultBranch", accept=(0, 1))[1].strip() or b"main"
         self._git.run("init", "--quiet", b"--initial-branch=" + branch)
 
+    def unmake(self) -> None:
+        shutil.rmtree(os.path.join(self._root, b".git"), ignore_errors=True)
+
     def how_to_add(self, remote: str) -> str:
         return f"Add it: git -C {shlex.quote(os.fsdecode(self._root))} remote add {remote} URL"
 
@@ -111,6 +132,9 @@ class _HgFolder:
         run_hg(self._hg, self._root, "init")
         self._examine()
 
+    def unmake(self) -> None:
+        shutil.rmtree(os.path.join(self._root, b".hg"), ignore_errors=True)
+
     def how_to_add(self, remote: str) -> str:
         return f"Add it to {os.fsdecode(self._root)}/.hg/hgrc, below [paths]: {remote} = URL"
 
@@ -130,3 +154,29 @@ class _HgFolder:
             raise NotAWorkingCopy(
                 f"{root} lies inside the working copy {around}", hint=f"Give autosync {around} itself."
             )
+
+
+class _StoreFolder:
+    def __init__(self, root: str, inside: Folder) -> None:
+        self.vcs = inside.vcs
+        self._root = root
+        self._inside = inside
+        self._was_there = os.path.isdir(root)
+
+    def remotes(self) -> tuple[str, ...] | None:
+        return () if is_store(self._root) else None
+
+    def make(self) -> None:
+        try:
+            make_store(self._root)
+        except OSError as error:
+            raise AutosyncError(
+                f"{self._root}: cannot be made: {error.strerror}", hint="Choose a place that you may write to."
+            ) from error
+        self._inside.make()
+
+    def unmake(self) -> None:
+        unmake_store(self._root, keep_directory=self._was_there)
+
+    def how_to_add(self, remote: str) -> str:  # noqa: ARG002  # it has none
+        return "A store has no remotes: give the URL of the hub."

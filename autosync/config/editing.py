@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import yaml
 
 from autosync.config.loading import parse
-from autosync.config.model import Config, Vcs
+from autosync.config.model import Config, Mode, Vcs
 from autosync.config.reading import compose
 from autosync.errors import ConfigError
 
@@ -28,16 +28,19 @@ class Addition:
     key_file: str
     remote: str | None
     backend: Vcs | None = None
+    mode: Mode = Mode.TWO_WAY
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Return the keys and values to be written."""
         backend = () if self.backend is None else (("backend", self.backend.value),)
+        mode = () if self.mode is Mode.TWO_WAY else (("mode", self.mode.value),)
         return (
             ("path", as_scalar(self.path)),
             ("workspace", as_scalar(self.workspace)),
             ("key-file", as_scalar(self.key_file)),
             ("remote", as_scalar(self.remote or "none")),
             *backend,
+            *mode,
         )
 
 

@@ -300,4 +300,16 @@ def _path(section: Section, environ: Mapping[str, str], here: str, hg: tuple[str
         history=section.get("history", read_history, Retention()),
     )
     section.finish()
+    if config.mode is Mode.STORE:
+        _check_store(section.value, config)
     return config
+
+
+def _check_store(value: Value, config: PathConfig) -> None:
+    """Refuse what cannot be where there are no files."""
+    if config.commits is Commits.AUTO:
+        hint = "Remove `commits`; write it where the files are."
+        raise value.error("`commits: auto` and `mode: store` exclude each other: a store has no files", hint)
+    if config.backend is Vcs.COMMAND:
+        hint = "A store is of git or hg: make one with `autosync init --mode store --vcs git DIR`."
+        raise value.error("`backend: command` and `mode: store` exclude each other", hint)

@@ -21,6 +21,7 @@ class Mode(Enum):
     TWO_WAY = "two-way"
     SEND = "send"
     RECEIVE = "receive"
+    STORE = "store"  # there are no files here: what the others send is kept for them
 
 
 class Commits(Enum):
