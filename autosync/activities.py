@@ -61,6 +61,8 @@ class Reporter:
     performer: Performer
     local: Executor
     happened: Callable[[Activity], None]
+    has_files: bool = True
+    """Whether there is somebody here who works with the files, and is to be told of conflicts."""
     conflicts: ConflictIndex = field(init=False)
     _lanes: dict[SnapshotId, str] = field(default_factory=dict)
 
@@ -85,7 +87,11 @@ class Reporter:
     async def report(self, command: LocalCommand, event: ev.Event, now: Snapshot | None) -> None:
         """Tell what ``command`` did; ``now`` is where the working copy stands after ``event``, its answer."""
         try:
-            if now is not None and (now.tree != self.conflicts.tree or isinstance(event, ev.Integrated)):
+            if (
+                self.has_files
+                and now is not None
+                and (now.tree != self.conflicts.tree or isinstance(event, ev.Integrated))
+            ):
                 await self._report_conflicts(command.current, event, now)
             await self._report_step(command, event)
         except (AutosyncError, OSError) as error:  # of conflicts the next look tells too

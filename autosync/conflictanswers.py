@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
+from autosync.config import Mode
 from autosync.conflictlisting import describe_conflicts
 from autosync.core import events as ev
 from autosync.core.copies import ConflictName
@@ -28,7 +29,7 @@ async def list_conflicts(workspaces: Sequence[Workspace]) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for workspace in workspaces:
         current = workspace.runner.session.current
-        if current is not None:
+        if current is not None and workspace.config.mode is not Mode.STORE:  # told of where the files are
             described = partial(
                 describe_conflicts,
                 workspace.config.workspace,
@@ -68,6 +69,11 @@ def _path_of(file: object) -> RelPath | None:
 
 async def _resolve(workspace: Workspace, file: RelPath, keep: Keep) -> dict[str, Any]:
     runner = workspace.runner
+    if workspace.config.mode is Mode.STORE:
+        raise AutosyncError(
+            f"{workspace.config.path} is a store: there are no files in which a conflict could be resolved",
+            hint="Run `autosync resolve` on a device that has the files.",
+        )
     resolver = Resolver(
         backend=workspace.backend,
         tree=runner.performer.tree,

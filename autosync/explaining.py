@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from autosync.broadcast import Broadcaster
+from autosync.config import Mode
 from autosync.core import events as ev
 from autosync.core.brakes import Brake, Held
 from autosync.core.model import Entry, RelPath, Snapshot, TreeId, parent_directories
@@ -52,8 +53,9 @@ class Explaining:
         found = self._without_looking(workspace, session.status(), path)
         if found is None:
             assert session.current is not None  # noqa: S101  (else it is pending)
+            look = _look_up if workspace.config.mode is Mode.STORE else _look
             found = await asyncio.get_running_loop().run_in_executor(
-                workspace.local, _look, workspace.backend, session.current.tree, path, session.status().waiting_for
+                workspace.local, look, workspace.backend, session.current.tree, path, session.status().waiting_for
             )
         state, reason, following = found or self._synced(workspace, session.current)
         return {
@@ -147,6 +149,13 @@ def _look(backend: Backend, tree: TreeId, path: RelPath, waiting_for: str) -> Fo
     if waiting_for:
         return "waiting", waiting_for, "It is tried again every few seconds."
     return "pending", "It has changed and is taken in as soon as it is quiet.", ""
+
+
+def _look_up(backend: Backend, tree: TreeId, path: RelPath, _waiting_for: str) -> Found | None:
+    """Return that a store has nothing at ``path``, ``None`` if it has."""
+    if not path or is_occupied(backend, tree, path):
+        return None
+    return "absent", "There is no such file in what the devices exchange.", ""
 
 
 def _is_folder_of(backend: Backend, tree: TreeId, path: RelPath) -> bool:

@@ -33,7 +33,7 @@ from autosync.core.commands import (
 )
 from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId
 from autosync.core.session import Session
-from autosync.core.settings import SessionSettings
+from autosync.core.settings import Mode, SessionSettings
 from autosync.errors import AutosyncError
 from autosync.history import Tidied
 from autosync.perform import Performer, failure, not_fetched, title_of
@@ -112,6 +112,7 @@ class Runner:
             performer=self.performer,
             local=self.local,
             happened=self.outside.happened,
+            has_files=self.settings.mode is not Mode.STORE,
         )
 
     @property

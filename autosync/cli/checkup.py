@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from autosync.backends.opening import open_backend
 from autosync.cli.finding import Finding, Level
 from autosync.cli.programs import check_programs
-from autosync.config import Config, PathConfig, XmppConfig, candidates, inside
+from autosync.config import Config, Mode, PathConfig, XmppConfig, candidates, inside
 from autosync.control import NotRunning, call
 from autosync.core.model import RelPath
 from autosync.errors import AutosyncError
@@ -114,7 +114,8 @@ def check_path(config: Config, path: PathConfig) -> Iterator[Finding]:
 def _check_working_copy(config: Config, path: PathConfig, backend: Backend) -> Iterator[Finding]:
     base, busy = backend.base(), backend.busy()
     words = vocabulary(backend.vcs)
-    yield Finding(Level.OK, path.workspace, f"{path.path}: {words.name} working copy on {words.branch(base)}")
+    what = "store at" if path.mode is Mode.STORE else "working copy on"
+    yield Finding(Level.OK, path.workspace, f"{path.path}: {words.name} {what} {words.branch(base)}")
     try:
         backend.examine()
     except AutosyncError as error:

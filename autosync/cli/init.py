@@ -239,9 +239,7 @@ def _tell(invocation: Invocation, plan: _Plan) -> None:
     key = added.key_file
     lines = [f'{added.path} is now a working copy of the workspace "{added.workspace}".']
     if added.mode is Mode.STORE:
-        lines = [
-            f'{added.path} is now a store of the workspace "{added.workspace}", in {words.name}: no files are in it.'
-        ]
+        lines = [f'{added.path} is now a {words.name} store of the workspace "{added.workspace}"; no files are in it.']
     elif plan.is_new_repository:
         lines.append(
             f"  {vcs + ':':<8}it was a plain folder; it is a {words.name} repository now, without any commit yet"

@@ -119,6 +119,8 @@ def _state(workspace: dict[str, Any]) -> str:
         return "halted"
     if workspace["phase"] == "watching" and (count := _held(workspace)):
         return f"holding {count}"
+    if workspace["phase"] == "watching" and workspace.get("mode") == "store":
+        return "storing"
     return str(workspace["phase"])
 
 
