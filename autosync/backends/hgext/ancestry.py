@@ -43,7 +43,7 @@ def graph(repo: Any, place: bytes) -> dict[bytes, Value]:
                 if part.type == b"changegroup":
                     unpacker = changegroup.getunbundler(part.params[b"version"], part, None)
                     unpacker.changelogheader()
-                    found += [b"".join(delta[:3]) for delta in unpacker.deltaiter()]
+                    found += [_nodes(delta) for delta in unpacker.deltaiter()]
                 part.consume()
     except OSError:
         raise
@@ -51,3 +51,8 @@ def graph(repo: Any, place: bytes) -> dict[bytes, Value]:
         # hg's own readers of a damaged bundle fail in ways of which there is no list.
         raise Declined(UNSAFE, f"the history that was kept cannot be read: {broken!r}"[:300]) from None
     return {b"graph": found}
+
+
+def _nodes(delta: Any) -> bytes:
+    """Return node and parents of a revision as it is unpacked: a tuple until 7.0, then a class of its own."""
+    return b"".join(delta[:3]) if isinstance(delta, tuple) else bytes(delta.node + delta.p1 + delta.p2)
