@@ -21,16 +21,17 @@ class BadDelta(ValueError):
     """The instructions do not describe an object."""
 
 
-def encode(base: bytes, target: bytes) -> bytes:
+def encode(base: bytes, target: bytes, *, lines: bool = True) -> bytes:
     """Return instructions that make ``target`` from ``base``.
 
-    What is equal at both ends is copied; between, whole lines (of a tree: entries)
-    that stand anywhere in ``base`` are.
+    What is equal at both ends is copied; between, with ``lines``, whole lines (of a tree:
+    entries) that stand anywhere in ``base`` are.
     """
     head = _common_prefix(base, target)
     tail = _common_suffix(base, target, min(len(base), len(target)) - head)
     out = bytearray(_varint(len(base)) + _varint(len(target)))
-    runs = [(0, head), *_match(base, target, head, len(target) - tail), (len(base) - tail, tail)]
+    between = _match(base, target, head, len(target) - tail) if lines else [target[head : len(target) - tail]]
+    runs = [(0, head), *between, (len(base) - tail, tail)]
     copied_from = copied = 0
     for run in runs:
         if isinstance(run, bytes):

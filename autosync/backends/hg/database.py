@@ -26,9 +26,13 @@ CREATE TABLE objects (
     size INTEGER NOT NULL,        -- bytes of the content
     base INTEGER,                 -- number of the object that the body is a delta of
     depth INTEGER NOT NULL,       -- deltas to apply until the content is there
-    body BLOB                     -- compressed by zlib; NULL: a file of its own holds it
+    body INTEGER                  -- its place; NULL: a file of its own holds it
+);
+CREATE TABLE bodies (             -- apart: what is rewritten goes to the end, and leaves whole pages empty
+    place INTEGER PRIMARY KEY, body BLOB NOT NULL -- compressed by zlib
 );
 CREATE INDEX deltas ON objects (base) WHERE base IS NOT NULL;
+CREATE INDEX large ON objects (id) WHERE body IS NULL;
 CREATE TABLE files (              -- where hg's own store has a content
     node BLOB PRIMARY KEY, id BLOB NOT NULL, path BLOB NOT NULL, born INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -40,7 +44,7 @@ CREATE TABLE bundles (
     node BLOB PRIMARY KEY, object BLOB NOT NULL, needs BLOB NOT NULL, born INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE snapshots (
-    id BLOB PRIMARY KEY, state BLOB NOT NULL, base BLOB, said TEXT NOT NULL, born INTEGER NOT NULL,
+    id BLOB PRIMARY KEY, state BLOB NOT NULL, base BLOB, parent BLOB, said TEXT NOT NULL, born INTEGER NOT NULL,
     packed INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX unpacked ON snapshots (born) WHERE packed = 0;
@@ -50,6 +54,8 @@ CREATE TABLE moments (name TEXT PRIMARY KEY, moment INTEGER NOT NULL) WITHOUT RO
 _PATIENCE = 10.0
 """Seconds to wait for another process, of which there is none."""
 _PROBE = 1 << 16
+_LOG_LIMIT = 4 << 20
+"""Bytes of the log (the file ``-wal``) that are left between two large transactions."""
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
@@ -67,6 +73,7 @@ class Database:
         self.path = os.path.join(directory, NAME)
         self.lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
 
     def close(self) -> None:
         """Release the file; the next use opens it again."""
@@ -86,13 +93,18 @@ class Database:
                 yield self._open()
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for one transaction, which is on the disk at the end of the block, or not at all."""
+    def writing(self, *, waiting: bool = True) -> Iterator[sqlite3.Connection]:
+        """Give the connection for one transaction, which is on the disk at the end of the block, or not at all.
+
+        Without ``waiting`` a power cut may take it away again as long as no other one has followed.
+        """
         with self.lock, self._explained():
             connection = self._open()
+            self._demand_file()
             if connection.in_transaction:  # part of a larger one of this thread
                 yield connection
                 return
+            connection.execute(f"PRAGMA synchronous = {'FULL' if waiting else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -132,7 +144,16 @@ class Database:
             connection.close()
             raise
         self._connection = connection
+        self._opened = _identity(self.path)
         return connection
+
+    def _demand_file(self) -> None:
+        """Raise if the file that is open has another name now, or none: what is written to it would be lost."""
+        if _identity(self.path) != self._opened:
+            raise StateError(
+                f"{os.fsdecode(self.path)} was deleted or replaced while autosync used it",
+                hint="Put it back, or leave it so; then restart autosync.",
+            )
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -143,7 +164,7 @@ class Database:
             )
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before there is a table, or it says nothing
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}").fetchone()
         if not version:  # new, or its maker was killed before it had tables
             connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
             sync_directory(self.directory)
@@ -181,3 +202,11 @@ class Database:
 
 def _os_error(number: int, path: bytes) -> OSError:
     return OSError(number, os.strerror(number), path)
+
+
+def _identity(path: bytes) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

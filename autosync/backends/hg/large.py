@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container
 
 from autosync.durable import sync_directory
 
@@ -41,22 +41,38 @@ class LargeFiles:
         with open(self._path(oid), "rb") as file:
             return file.read()
 
+    def size_of(self, oid: bytes) -> int:
+        """Return the bytes of a file, 0 if there is none."""
+        try:
+            return os.stat(self._path(oid)).st_size
+        except FileNotFoundError:
+            return 0
+
     def delete(self, oid: bytes) -> None:
         """Take a file away; no error if there is none."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(oid))
 
     def size(self) -> int:
-        """Return the bytes that the files take on the disk."""
-        return sum(state.st_blocks * 512 for _, _, state in self.found())
+        """Return the bytes that all files take on the disk."""
+        total = 0
+        for entry in self._files():
+            with contextlib.suppress(FileNotFoundError):
+                total += entry.stat().st_blocks * 512
+        return total
 
-    def found(self) -> Iterator[tuple[bytes | None, bytes, os.stat_result]]:
-        """Yield id (``None``: what a killed process has left of one), path and state of every file."""
-        with contextlib.suppress(FileNotFoundError):
-            for entry in list(os.scandir(self.directory)):
+    def keep_only(self, oids: Container[bytes]) -> None:
+        """Delete all other files, and what killed processes have left of some; nobody may be writing one."""
+        for entry in self._files():
+            if entry.name.startswith(_PREFIX) or bytes.fromhex(entry.name.decode("ascii")) not in oids:
                 with contextlib.suppress(FileNotFoundError):
-                    half = entry.name.startswith(_PREFIX)
-                    yield None if half else bytes.fromhex(entry.name.decode("ascii")), entry.path, entry.stat()
+                    os.unlink(entry.path)
+
+    def _files(self) -> list[os.DirEntry[bytes]]:
+        try:
+            return list(os.scandir(self.directory))
+        except FileNotFoundError:
+            return []
 
     def _path(self, oid: bytes) -> bytes:
         return os.path.join(self.directory, oid.hex().encode())

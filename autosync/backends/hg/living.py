@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from autosync.backends.git.objects import is_tree, parse_tree
 from autosync.backends.hg.objects import Kind, Objects
 from autosync.backends.hg.places import NODE
 from autosync.errors import AutosyncError
 
+InUse = Callable[[float], Iterable[tuple[Kind, bytes]]]
+"""Returns what is not written yet and what was asked for since then (seconds since the epoch): its
+raw ids."""
+
 _HASH = "sha256"
-_HELD = "SELECT state, base FROM snapshots WHERE id IN (SELECT snapshot FROM pins) OR born > ?"
+_HELD = "SELECT state, base FROM snapshots WHERE id IN (SELECT snapshot FROM pins) OR born > ? ORDER BY born"
 
 
 class Living:
@@ -20,8 +24,9 @@ class Living:
     record it.  Each look adds what has come since the last one.
     """
 
-    def __init__(self, objects: Objects, horizon: float) -> None:
+    def __init__(self, objects: Objects, horizon: float, in_use: InUse) -> None:
         self._objects = objects
+        self._in_use = in_use
         self._horizon = int(horizon)
         self.contents: set[bytes] = set()
         """Raw ids; also of files that hg's own store has."""
@@ -45,7 +50,7 @@ class Living:
                 (Kind(kind), oid) for kind, oid in connection.execute(young, (self._horizon, Kind.STATE, Kind.TREE))
             ]
             self._look_at_bundles(connection.execute("SELECT node, object, needs, born FROM bundles").fetchall())
-        roots += self._objects.in_use()
+        roots += self._in_use(self._horizon)
         for kind, oid in roots:
             self._visit(kind, oid)
 

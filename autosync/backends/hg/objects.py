@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from enum import IntEnum
 
-from autosync.backends.git import delta
 from autosync.backends.git.objects import object_id
+from autosync.backends.hg.chains import Broken, Chains
 from autosync.backends.hg.database import Database
 from autosync.backends.hg.large import LargeFiles
 from autosync.errors import Unsafe
@@ -52,6 +52,7 @@ class Objects:
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
         self.database = database
         self.large = LargeFiles(database.directory)
+        self._chains = Chains(self.large)
         self.clock = clock
         self._pending: dict[bytes, tuple[Kind, bytes]] = {}
         self._pending_bytes = 0
@@ -104,12 +105,14 @@ class Objects:
             with self.database.reading() as connection:
                 if connection is None:
                     return None
-                row = connection.execute(
-                    "SELECT base, body FROM objects WHERE id = ? AND kind = ?", (oid, kind)
-                ).fetchone()
+                row = connection.execute("SELECT number FROM objects WHERE id = ? AND kind = ?", (oid, kind)).fetchone()
                 if row is None:
                     return None
-                content = self._unpacked(connection, oid, *row)
+                try:
+                    content = self._chains.content(connection, row[0])
+                except Broken as error:
+                    what = f"{_NAMES[kind].decode()} {oid.hex()} cannot be read ({error})"
+                    raise self.database.damaged(what) from error
         if object_id(_HASH, _NAMES[kind], content) != oid:
             raise self.database.damaged(f"{_NAMES[kind].decode()} {oid.hex()} is not what was written")
         return content
@@ -139,30 +142,17 @@ class Objects:
             if now - row[1] > TOUCH_EVERY:
                 connection.execute("UPDATE objects SET born = ? WHERE number = ?", (now, row[0]))
             return
-        body: bytes | None = compressed(content)
-        if body is not None and len(body) > LARGE:
-            self.large.write(oid, body)
-            body = None
         connection.execute(
             "INSERT INTO objects (id, kind, born, size, depth, body) VALUES (?, ?, ?, ?, 0, ?)",
-            (oid, kind, now, len(content), body),
+            (oid, kind, now, len(content), self.store_body(connection, oid, compressed(content))),
         )
 
-    def _unpacked(self, connection: sqlite3.Connection, oid: bytes, base: int | None, body: bytes | None) -> bytes:
-        """Return the content of a row, whatever it is a delta of."""
-        chain: list[bytes] = []
-        try:
-            while base is not None and body is not None:
-                chain.append(zlib.decompress(body))
-                oid, base, body = connection.execute(
-                    "SELECT id, base, body FROM objects WHERE number = ?", (base,)
-                ).fetchone() or (oid, None, b"")
-            content = zlib.decompress(self.large.read(oid) if body is None else body)
-            while chain:
-                content = delta.apply(content, chain.pop())
-        except (zlib.error, delta.BadDelta, FileNotFoundError) as error:
-            raise self.database.damaged(f"object {oid.hex()} cannot be read ({error})") from error
-        return content
+    def store_body(self, connection: sqlite3.Connection, oid: bytes, body: bytes) -> int | None:
+        """Write a compressed content as part of a transaction; return its place, ``None`` for a file of its own."""
+        if len(body) > LARGE:
+            self.large.write(oid, body)
+            return None
+        return connection.execute("INSERT INTO bodies (body) VALUES (?)", (body,)).lastrowid
 
 
 def compressed(content: bytes) -> bytes:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from autosync.backends.hg.database import Database
-from autosync.backends.hg.objects import raw_id
+from autosync.backends.hg.objects import TOUCH_EVERY, raw_id
 from autosync.core.model import CommitId, ObjectId, RelPath, TreeId
 
 _ASKED_AT_ONCE = 500
@@ -67,8 +67,10 @@ class Places:
             if state is None:
                 with self._database.reading() as connection:
                     if connection is not None:
-                        row = connection.execute("SELECT state FROM commits WHERE node = ?", (node,)).fetchone()
+                        row = connection.execute("SELECT state, born FROM commits WHERE node = ?", (node,)).fetchone()
                         state = row and row[0]
+                        if row and self._clock() - row[1] > TOUCH_EVERY:
+                            self._commits[node] = row[0]  # who asks for it is about to build on it
             return TreeId(state.hex()) if state else None
 
     def learn_commit_tree(self, commit: CommitId, tree: TreeId) -> None:
@@ -93,6 +95,11 @@ class Places:
         self._files = {}
         self._where = {}
         self._commits = {}
+
+    def in_use(self) -> list[bytes]:
+        """Return the raw ids of the trees that are kept."""
+        with self._database.lock:
+            return list(self._commits.values())
 
     @property
     def waiting(self) -> bool:

@@ -12,6 +12,7 @@ from autosync.backends.hg.database import Database
 from autosync.backends.hg.objects import raw_id
 from autosync.backends.hg.places import NODE
 from autosync.core.model import Base, CommitId, DeviceId, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.retention import is_keeping
 from autosync.errors import AutosyncError, Missing
 
 _COLUMNS = "id, state, base, said"
@@ -30,12 +31,13 @@ class Snapshots:
         """Keep a snapshot as part of a transaction; what was kept before is young again."""
         base = snapshot.base.commit
         connection.execute(
-            "INSERT INTO snapshots (id, state, base, said, born) VALUES (?, ?, ?, ?, ?) "
+            "INSERT INTO snapshots (id, state, base, parent, said, born) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (id) DO UPDATE SET born = excluded.born",
             (
                 raw_id(snapshot.id, NODE),
                 raw_id(snapshot.tree),
                 None if base is None else raw_id(base, NODE),
+                raw_id(snapshot.parents[0], NODE) if snapshot.parents else None,
                 json.dumps(
                     [
                         snapshot.base.branch,
@@ -84,7 +86,9 @@ class Snapshots:
 
     def unpin(self, name: str) -> None:
         """Let go of a pin; no error if there is none."""
-        if name in self.pins():
+        with self._database.reading() as connection:
+            here = connection and connection.execute("SELECT 1 FROM pins WHERE name = ?", (name,)).fetchone()
+        if here:
             self.repin(add={}, drop=(name,))
 
     def repin(self, *, add: Mapping[str, SnapshotId], drop: Collection[str]) -> None:
@@ -95,7 +99,9 @@ class Snapshots:
         for name in (*add, *drop):
             if not _PIN.fullmatch(name) or ".." in name:
                 raise ValueError(f"{name!r} is no name for a pin")
-        with self._database.writing() as connection:
+        # What is announced next must not be numbered once more after a power cut; the history's own may go.
+        waiting = not all(map(is_keeping, (*add, *drop)))
+        with self._database.writing(waiting=waiting) as connection:
             connection.executemany("DELETE FROM pins WHERE name = ?", ((name,) for name in drop))
             for name, snapshot in add.items():
                 oid = raw_id(snapshot, NODE)

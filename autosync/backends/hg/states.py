@@ -30,6 +30,7 @@ class States:
         self._nothing = (object_id(_HASH, b"tree", b""), object_id(_HASH, b"blob", b""))
         self.empty = TreeId(object_id(_HASH, b"state", b"".join(self._nothing)).hex())
         self._known: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
+        self._used: dict[str, float] = {}
         self._marks: OrderedDict[bytes, Mapping[RelPath, bytes]] = OrderedDict()
 
     def parts(self, state: TreeId | None) -> tuple[bytes, bytes]:
@@ -78,11 +79,17 @@ class States:
             self._keep_marks(oid, checked)
             return oid
 
+    def in_use(self, since: float) -> list[bytes]:
+        """Return the raw ids of those that were asked for since then (seconds since the epoch)."""
+        with self._lock:
+            return [bytes.fromhex(state) for state, used in self._used.items() if used > since]
+
     def _keep(self, state: str, parts: tuple[bytes, bytes]) -> None:
         self._known[state] = parts
         self._known.move_to_end(state)
+        self._used[state] = self._objects.clock()
         if len(self._known) > _KEPT:
-            self._known.popitem(last=False)
+            del self._used[self._known.popitem(last=False)[0]]
 
     def _keep_marks(self, oid: bytes, marks: Mapping[RelPath, bytes]) -> None:
         self._marks[oid] = marks

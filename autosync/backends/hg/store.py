@@ -39,7 +39,7 @@ class Store:
         self._places = Places(self._database, clock=clock)
         self._snapshots = Snapshots(self._database, clock=clock)
         self._bundles = Bundles(self._database, self._objects, clock=clock)
-        self._expiry = Expiry(self._objects, clock=clock)
+        self._expiry = Expiry(self._objects, self._in_use, clock=clock)
         self.empty_tree = self._states.empty
 
     def close(self) -> None:
@@ -193,6 +193,11 @@ class Store:
                 self._snapshots.write(connection, snapshot)
         self._objects.written()
         self._places.written()
+
+    def _in_use(self, since: float) -> Iterator[tuple[Kind, bytes]]:
+        yield from self._objects.in_use()
+        for state in (*self._places.in_use(), *self._states.in_use(since)):
+            yield Kind.STATE, state
 
     def _files_of(self, tree: TreeId | None) -> TreeId:
         return TreeId(self._states.parts(tree)[0].hex())
