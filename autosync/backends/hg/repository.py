@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autosync.backends.hg.requirements import check_requirements
 from autosync.backends.hg.server import Server
 from autosync.backends.hgext.frames import Fields, Value, as_bytes, as_list
-from autosync.core.model import RelPath
+from autosync.core.model import ObjectId, RelPath
 from autosync.errors import Unsupported
 
 NULL = b"\0" * 20
@@ -46,6 +46,29 @@ class Status:
     unknown: tuple[RelPath, ...]
     ignored: tuple[RelPath, ...]
     copies: Mapping[RelPath, RelPath]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What one look at a working copy starts from.
+
+    ``dirty`` differ from p1 (modified, added, removed, missing), ``rules`` are the files that the
+    ignore rules come from.  ``added``, ``removed`` and ``copies`` (new path -> source) are what the
+    user told hg of paths; they are empty if that was not asked for.  ``converts`` tells that hg
+    stores contents other than they are on the disk.
+    """
+
+    p1: bytes
+    dirty: tuple[RelPath, ...]
+    unknown: tuple[RelPath, ...]
+    ignored: frozenset[RelPath]
+    rules: tuple[bytes, ...]
+    added: tuple[RelPath, ...]
+    removed: tuple[RelPath, ...]
+    copies: Mapping[RelPath, RelPath]
+    has_links: bool
+    has_executables: bool
+    converts: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +220,60 @@ class Repository:
             )
         return found
 
+    def survey(self, directories: Collection[RelPath], names: Collection[RelPath], *, tracking: bool) -> Survey:
+        """Return what differs from p1 below ``directories`` (``b""``: everywhere) and what is ignored of ``names``.
+
+        ``tracking`` asks for what the user told hg of paths as well, which takes the whole dirstate.
+        Nothing is written.
+        """
+        question: dict[bytes, Value] = {
+            b"directories": list(directories),
+            b"names": list(names),
+            b"tracking": int(tracking),
+        }
+        found = self.server.ask("survey", question)
+        copies = found.table(b"copies")
+        return Survey(
+            p1=found.text(b"p1"),
+            dirty=_paths(found, b"dirty"),
+            unknown=_paths(found, b"unknown"),
+            ignored=frozenset(_paths(found, b"ignored")),
+            rules=tuple(found.texts(b"rules")),
+            added=_paths(found, b"added"),
+            removed=_paths(found, b"removed"),
+            copies={RelPath(new): RelPath(copies.text(new)) for new in copies},
+            has_links=bool(found.number(b"links")),
+            has_executables=bool(found.number(b"executable")),
+            converts=bool(found.number(b"converts")),
+        )
+
+    def stored(self, paths: Collection[RelPath]) -> dict[RelPath, bytes | int | None]:
+        """Return for each path the content that hg would store for what is on the disk.
+
+        ``None`` if nothing stands there, 0 if it was being written, an errno if it cannot be read.
+        """
+        files = self.server.ask("stored", {b"paths": list(paths)}).table(b"files")
+        found: dict[RelPath, bytes | int | None] = {}
+        for path in files:
+            value = files.value(path)
+            found[RelPath(path)] = value if value is None or isinstance(value, int) else files.texts(path)[0]
+        return found
+
+    def hashes(self, revisions: Sequence[tuple[RelPath, bytes]]) -> list[ObjectId | None]:
+        """Return for each (path, file node) the id of its content, ``None`` if it is not here."""
+        found = self.server.ask("hashes", _revisions(revisions)).text(b"hashes")
+        ids = (found[at : at + 32] for at in range(0, len(found), 32))
+        return [ObjectId(one.hex()) if any(one) else None for one in ids]
+
+    def revisions(self, revisions: Sequence[tuple[RelPath, bytes]]) -> Iterator[bytes | None]:
+        """Yield for each (path, file node) its content, ``None`` if it is not here."""
+        left = revisions
+        while left:
+            contents = self.server.ask("revisions", _revisions(left)).items(b"contents")
+            for content in contents:
+                yield None if content is None else as_bytes(content, b"contents")
+            left = left[len(contents) :]
+
     def build(
         self,
         wording: Wording,
@@ -275,6 +352,10 @@ class Repository:
             chain=tuple(found.texts(b"chain")),
             files=files,
         )
+
+
+def _revisions(revisions: Sequence[tuple[RelPath, bytes]]) -> dict[bytes, Value]:
+    return {b"paths": [path for path, _ in revisions], b"nodes": [node for _, node in revisions]}
 
 
 def _paths(fields: Fields, name: bytes) -> tuple[RelPath, ...]:

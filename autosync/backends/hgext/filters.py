@@ -20,6 +20,12 @@ def encoder(repo: Any) -> Callable[[bytes, bytes], bytes]:
     return encode
 
 
+def converts(repo: Any) -> bool:
+    """Return whether there are filters for storing: without them hg stores what is on the disk."""
+    _refresh(repo, None)
+    return bool(repo._encodefilterpats)
+
+
 class Decoder:
     """Gives what a checkout would write for a stored content.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mercurial import commandserver, error, extensions, registrar, util
 
-from . import changing, exchanging, harmless, looking, memory, opening, selftest
+from . import changing, exchanging, harmless, looking, memory, observing, opening, selftest
 from .bundling import bundle_of
 from .frames import CHANNEL, HEADER_SIZE, Fields, Value, body_size, frame, unframe
 from .refusal import MISSING, MOVED, Declined
@@ -163,6 +163,7 @@ _ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
     b"selftest": _selftest,
     **exchanging.ANSWERS,
     **changing.ANSWERS,
+    **observing.ANSWERS,
 }
 
 registrar.command(cmdtable)(COMMAND, [], b"")(answer)
