@@ -100,10 +100,10 @@ def verify(repo: Any, place: bytes, tip: bytes, *, files: int, work: int) -> dic
     """
     with standing_on(repo, place) as overlay:
         left = _read_all(overlay.changelog, work)
-        left = _read_all(overlay.manifestlog.getstorage(b"")._revlog, left)
+        left = _read_all(overlay.manifestlog.getstorage(b""), left)
         overlay.file(b".hgtags")  # any file: it finds where all of them begin
         for path in list(overlay._cgfilespos):
-            left = _read_all(overlay.file(path)._revlog, left)
+            left = _read_all(overlay.file(path), left)
         manifest = find(overlay, tip).manifest()
         if len(manifest) > files:
             raise Declined(UNSAFE, f"changeset {tip.hex()} has {len(manifest)} files")
@@ -115,6 +115,8 @@ def verify(repo: Any, place: bytes, tip: bytes, *, files: int, work: int) -> dic
 
 def _read_all(log: Any, work: int) -> int:
     """Return what is left of ``work`` when all that is new in a log has been read."""
+    if not hasattr(log, "repotiprev"):  # in 6.3, manifests themselves have it
+        log = log._revlog
     for rev in range(log.repotiprev + 1, len(log)):
         work -= len(log.revision(rev))
         if work < 0:

@@ -1,0 +1,226 @@
+"""Moves snapshots between this store and those of the peers: inline, or with the history they stand on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Collection, Sequence
+from typing import BinaryIO
+
+from autosync.backends.git import delta
+from autosync.backends.hg.admitting import Admitting
+from autosync.backends.hg.changegroups import FEW, MANY
+from autosync.backends.hg.headers import Edit, format_header
+from autosync.backends.hg.histories import Histories
+from autosync.backends.hg.marks import encode_marks, source_of
+from autosync.backends.hg.recording import Differences
+from autosync.backends.hg.wire import CONTENT, DELTA, HEADER, HISTORY, INLINE, STREAM, TooLarge, Writer
+from autosync.causes import PASSING
+from autosync.core.model import Change, CommitId, ObjectId, RelPath, Snapshot, SnapshotId
+from autosync.errors import AutosyncError, Missing, Unreachable, Unsafe
+
+HAVES = 256
+"""Ids offered to a peer."""
+SOURCE_LIMIT = 8 << 20
+"""Bytes that may be read to make one inline pack: a line appended to a bigger file goes to the peer directly."""
+
+_SERVED_HAVES = 1024
+_SNAPSHOTS = 8
+"""Of a peer's snapshots that are looked at for contents it need not be sent."""
+_LARGEST_DELTA = 4 << 20
+"""Bytes of a file of which changes are sent; a larger one is sent whole."""
+_ID = re.compile(r"[0-9a-f]{40}")
+_CHUNK = 1 << 16
+
+
+class Exchange:
+    """The exchange of one working copy with its peers, for any number of threads."""
+
+    def __init__(self, histories: Histories, differences: Differences, admitting: Admitting) -> None:
+        self._histories = histories
+        self._differences = differences
+        self._admitting = admitting
+        self._store = differences.store
+
+    # -- inline ----------------------------------------------------------------------------
+    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
+        """Return what ``snapshot`` has beyond its base, ``None`` if it would be larger than ``limit`` bytes.
+
+        A few changesets between one of ``known`` and the base are in it as well, if there is room:
+        who is told of a large commit may well have it already.  Raises :class:`Missing`.
+        """
+        loaded = self._loaded(snapshot)
+        with contextlib.suppress(TooLarge):
+            if known and loaded.base.commit not in known:
+                with self._histories.outgoing(loaded.base.commit, known, most=FEW.changesets) as history:
+                    if history is not None:
+                        return self._packed(loaded, limit, history)
+        with contextlib.suppress(TooLarge):
+            return self._packed(loaded, limit, None)
+        return None
+
+    def _packed(self, snapshot: Snapshot, limit: int, history: tuple[BinaryIO, int] | None) -> bytes:
+        out = io.BytesIO()
+        if history is not None and history[1] > INLINE.history:
+            raise TooLarge
+        self._write(snapshot, Writer(out, limit=min(limit, INLINE.packed)), history, left=SOURCE_LIMIT)
+        return out.getvalue()
+
+    def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
+        """Store an inline pack and return the snapshot.
+
+        Raises :class:`Missing` if its base is not here, :class:`Unsafe` if the content is not what
+        the id says or holds a name that must not be written; then nothing was stored.
+        """
+        return self._known(snapshot) or self._admitting.admit(snapshot, io.BytesIO(pack), INLINE, FEW)
+
+    # -- peer --------------------------------------------------------------------------------
+    def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
+        """Write a stream to ``out`` that brings one who has the changesets and snapshots ``have`` to ``want``.
+
+        It holds the history that the other lacks, secret and draft changesets as what they are.
+        Raises :class:`Missing` if ``want`` is not a snapshot of this store.
+        """
+        loaded = self._loaded(want)
+        ids = [oid for oid in have[:_SERVED_HAVES] if _ID.fullmatch(oid)]
+        commits = [CommitId(oid) for oid in ids]
+        with self._histories.outgoing(loaded.base.commit, commits, most=MANY.changesets) as history:
+            known = self._contents_of([SnapshotId(oid) for oid in ids])
+            self._write(loaded, Writer(out), history, known=known)
+
+    def receive(self, want: SnapshotId, pack: BinaryIO) -> Snapshot:
+        """Store what :meth:`serve` of a peer wrote and return the snapshot.
+
+        Until it has proven whole and harmless nothing of it is in the store.  Raises as
+        :meth:`absorb`, and :class:`Unreachable` if it breaks off.
+        """
+        known = self._known(want)
+        if known is not None:
+            return known
+        with self._histories.scratch() as file:
+            self._spool(want, pack, file)
+            return self._admitting.admit(want, file, STREAM, MANY)
+
+    def haves(self) -> Sequence[str]:
+        """Return the ids of changesets and snapshots to offer to :meth:`serve` of a peer, best first.
+
+        These are what is checked out, the pinned snapshots and the heads of the history, the latest
+        first; :data:`HAVES` at most.
+        """
+        heads = self._histories.heads(HAVES)
+        pins = list(dict.fromkeys(self._store.pins().values()))[: HAVES // 2]
+        return list(dict.fromkeys([*heads[:1], *pins, *heads[1:]]))[:HAVES]
+
+    # -- writing -----------------------------------------------------------------------------
+    def _write(
+        self,
+        snapshot: Snapshot,
+        writer: Writer,
+        history: tuple[BinaryIO, int] | None,
+        *,
+        known: Collection[ObjectId] = (),
+        left: int | None = None,
+    ) -> None:
+        """Write a snapshot; raises :class:`TooLarge` if more than ``left`` bytes have to be read for it."""
+        outgoing = _Outgoing(self._differences, snapshot)
+        marks = encode_marks(self._store.marks(snapshot.tree))
+        writer.write(HEADER, format_header(snapshot, marks, outgoing.edits))
+        if history is not None:
+            writer.copy(HISTORY, *history)
+        for oid, like in outgoing.wanted.items():
+            if oid in known:
+                continue
+            content = self._differences.read(oid)
+            old = None if like is None else self._differences.read(like)
+            if left is not None:
+                left -= len(content) + len(old or b"")
+                if left < 0:
+                    raise TooLarge
+            _write_content(writer, oid, content, like, old)
+        writer.end()
+
+    def _contents_of(self, snapshots: Sequence[SnapshotId]) -> set[ObjectId]:
+        """Return the contents that the first of these snapshots that are here have beyond their bases."""
+        found: set[ObjectId] = set()
+        for snapshot in self._store.load_many(snapshots)[:_SNAPSHOTS]:
+            try:
+                base = self._differences.tree_of(snapshot.base.commit)
+            except AutosyncError:
+                continue
+            found.update(change.new.oid for change in self._store.changes(base, snapshot.tree) if change.new)
+        return found
+
+    # -- reading -----------------------------------------------------------------------------
+    def _spool(self, want: SnapshotId, pack: BinaryIO, file: BinaryIO) -> None:
+        """Copy what arrives to ``file``, no more than is accepted."""
+        left = STREAM.packed
+        while left >= 0 and (part := self._arriving(want, pack)):
+            left -= len(part)
+            file.write(part)
+        file.seek(0)
+
+    def _arriving(self, want: SnapshotId, pack: BinaryIO) -> bytes:
+        try:
+            return pack.read(_CHUNK)
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
+            raise Unreachable(
+                f"The transfer of snapshot {want} broke off: {error}", hint="It will be tried again."
+            ) from error
+
+    # -- checks ------------------------------------------------------------------------------
+    def _known(self, snapshot: SnapshotId) -> Snapshot | None:
+        if not _ID.fullmatch(snapshot):
+            raise Unsafe(f"{snapshot[:100]!r} is no id of 40 hex digits", hint="Nothing was fetched.")
+        return self._store.load(snapshot)
+
+    def _loaded(self, snapshot: SnapshotId) -> Snapshot:
+        loaded = self._store.load(snapshot) if _ID.fullmatch(snapshot) else None
+        if loaded is None:
+            raise Missing(
+                f"{snapshot[:100]} is not a snapshot of this workspace",
+                hint="Ask for the latest one that was announced.",
+            )
+        return loaded
+
+
+class _Outgoing:
+    """What is sent of a snapshot: its edits, and contents each with one that it is like, if the reader has any."""
+
+    def __init__(self, differences: Differences, snapshot: Snapshot) -> None:
+        store = differences.store
+        base = differences.tree_of(snapshot.base.commit)
+        changes = store.changes(base, snapshot.tree)
+        self._there = {change.old.oid: change.path for change in changes if change.old is not None}
+        self._likes: dict[RelPath, ObjectId] = {}
+        for path, mark in store.marks(snapshot.tree).items():
+            source = source_of(mark)
+            entry = None if source is None else store.entry(base, source)
+            if source is not None and entry is not None:
+                self._there[entry.oid] = source
+                self._likes[path] = entry.oid
+        self.wanted: dict[ObjectId, ObjectId | None] = {}
+        self.edits = [self._edit(change) for change in changes]
+
+    def _edit(self, change: Change) -> Edit:
+        new, old = change.new, change.old
+        if new is None:
+            return Edit(path=change.path, kind=None)
+        if old is not None and old.oid == new.oid:
+            return Edit(path=change.path, kind=new.kind, source=change.path)
+        if new.oid in self._there:
+            return Edit(path=change.path, kind=new.kind, source=self._there[new.oid])
+        self.wanted.setdefault(new.oid, self._likes.get(change.path, old.oid if old is not None else None))
+        return Edit(path=change.path, kind=new.kind, oid=new.oid)
+
+
+def _write_content(writer: Writer, oid: ObjectId, content: bytes, like: ObjectId | None, old: bytes | None) -> None:
+    raw = bytes.fromhex(oid)
+    if like is not None and old is not None and max(len(old), len(content)) <= _LARGEST_DELTA:
+        change = delta.encode(old, content)
+        if len(change) < len(content):
+            writer.write(DELTA, change, oid=raw, base=bytes.fromhex(like))
+            return
+    writer.write(CONTENT, content, oid=raw)

@@ -1,0 +1,75 @@
+"""Snapshots and the history they stand on go from one hg working copy to another, between all versions of hg."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hg_ends import End, ends, fetched, sent
+from hg_repos import commit_all, copy_of, fingerprint, isolate, make_repository, put, versions
+
+from autosync.core.model import Kind, Snapshot
+from autosync.errors import Missing
+
+LINES = b"".join(b"line %d\n" % number for number in range(400))
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in isolate(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    files = {"a": LINES, "b": b"b\n", "gone": b"g\n", "moved": LINES * 2, "d/e/f": b"f\n"}
+    return make_repository(tmp_path_factory.mktemp("origin") / "r", files)
+
+
+def everything(end: End) -> Snapshot:
+    """Return a snapshot of edits of every sort, with what the user has told hg of them."""
+    return end.snap(
+        {
+            b"a": LINES.replace(b"line 7\n", b"line seven\n"),
+            b"b": (Kind.EXECUTABLE, b"b\n"),
+            b"gone": None,
+            b"moved": None,
+            b"there": LINES * 2,
+            b"link": (Kind.SYMLINK, b"../elsewhere"),
+            b"new \xff": b"\0binary\xff" * 30,
+            b"empty": b"",
+            b"d/e/f": None,
+            b"d/e": b"a file where a directory was\n",
+            b"metadata": b"\1\nlike metadata\n",
+        },
+        marks={b"there": b"a\0moved", b"moved": b"r", b"new \xff": b"a", b"b": b"m\0a"},
+        base=end.base("a bookmark"),
+    )
+
+
+@pytest.mark.parametrize(("sender", "reader"), [("7.2", "6.3.2"), ("6.3.2", "6.9.5"), ("6.9.5", "7.2")])
+def test_versions_name_and_read_each_others_snapshots(
+    origin: bytes, tmp_path: Path, request: pytest.FixtureRequest, sender: str, reader: str
+) -> None:
+    commands = versions(request.config.cache.mkdir("hg"))
+    one, two = copy_of(origin, tmp_path / "one"), copy_of(origin, tmp_path / "two")
+    with ends(one, two, by=[commands[sender], commands[reader]]) as (source, target):
+        snapshot = everything(source)
+        assert everything(target) == snapshot
+        target.close()
+        two = copy_of(origin, tmp_path / "again")
+    before = fingerprint(two)
+    with ends(one, two, by=[commands[sender], commands[reader]]) as (source, target):
+        assert sent(snapshot, source, target) == snapshot
+        assert target.files(snapshot) == source.files(snapshot)
+        assert target.store.marks(snapshot.tree) == source.store.marks(snapshot.tree)
+        put(one, "a", b"committed\n")
+        commit_all(one)
+        later = everything(source)
+        with pytest.raises(Missing):
+            sent(later, source, target)
+        assert fetched(later, source, target) == later
+        assert target.files(later) == source.files(later)
+    assert {name: seen for name, seen in fingerprint(two).items() if not name.startswith((b"autosync", b"."))} == {
+        name: seen for name, seen in before.items() if not name.startswith(b".")
+    }
