@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from autosync.cli.demo.fleet import Fleet
+from autosync.cli.demo.hosting import HOSTINGS
 from autosync.cli.demo.livelog import LiveLog
 from autosync.cli.demo.script import is_equal, play
 from autosync.cli.failures import FAILED, OK
@@ -26,10 +27,13 @@ from autosync.errors import AutosyncError
     help="Direct links, or a Prosody that is started for the demo (with the hub for what is large).",
 )
 @click.option(
+    "--vcs", type=click.Choice(list(HOSTINGS)), default="git", show_default=True, help="What the folders are kept in."
+)
+@click.option(
     "--directory", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Where to make it."
 )
 @click.option("--keep", is_flag=True, help="Leave the folder behind.")
-def demo(*, once: bool, as_json: bool, channel: str, directory: Path, keep: bool) -> int:
+def demo(*, once: bool, as_json: bool, channel: str, vcs: str, directory: Path, keep: bool) -> int:
     """Run three devices on this machine and watch them stay equal.
 
     A hub and the devices laptop, desktop and server get a folder each below ./demo, and an
@@ -37,7 +41,7 @@ def demo(*, once: bool, as_json: bool, channel: str, directory: Path, keep: bool
     then it is your turn, until Ctrl-C, which ends the agents and removes ./demo again.
     """
     as_json = as_json and once
-    fleet = Fleet(directory.absolute(), xmpp=channel == "xmpp")
+    fleet = Fleet(directory.absolute(), xmpp=channel == "xmpp", hosting=HOSTINGS[vcs]())
 
     def show(line: str) -> None:
         if not as_json:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from autosync.backends.git.cli import Git
+from autosync.cli.demo.hosting import Hosting
 from autosync.cli.demo.offspring import end_with_parent
 from autosync.cli.demo.prosody import ACCOUNT, DOMAIN, Prosody
 from autosync.control import call
@@ -37,6 +37,7 @@ class DemoDevice:
     name: str
     path: Path
     home: Path
+    hosting: Hosting
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -57,9 +58,10 @@ class DemoDevice:
 class Fleet:
     """A hub and three devices below ``root``."""
 
-    def __init__(self, root: Path, *, xmpp: bool) -> None:
+    def __init__(self, root: Path, *, xmpp: bool, hosting: Hosting) -> None:
         self.root = root
-        self.devices = [DemoDevice(name, root / name, root / ".devices" / name) for name in NAMES]
+        self._hosting = hosting
+        self.devices = [DemoDevice(name, root / name, root / ".devices" / name, hosting) for name in NAMES]
         self._prosody = Prosody() if xmpp else None
         self._mark: TextIO | None = None
 
@@ -68,23 +70,16 @@ class Fleet:
         self._take_root()
         if self._prosody is not None:
             self._prosody.start()
-        hub = self.root / "hub.git"
-        git = Git(os.fsencode(self.root))
-        git.run("init", "--quiet", "--bare", "--initial-branch=main", os.fsencode(hub))
+        hub = self.root / self._hosting.hub_name
+        self._hosting.make_hub(hub)
         key_file = self.root / ".devices" / "workspace.key"
         key_file.parent.mkdir(exist_ok=True)
         create_key(str(key_file))
         for number, device in enumerate(self.devices):
-            git.run("clone", "--quiet", os.fsencode(hub), os.fsencode(device.path))
-            copy = Git(os.fsencode(device.path))
-            copy.run("config", "user.name", device.name)
-            copy.run("config", "user.email", f"{device.name}@example.org")
+            self._hosting.clone(hub, device.path, device.name)
             if number == 0:
-                copy.run("checkout", "--quiet", "-b", "main")
                 (device.path / "README.md").write_text("# Demo\n\n1\n2\n3\n4\n5\n6\n7\n8\n9\n")
-                copy.run("add", "README.md")
-                copy.run("commit", "--quiet", "-m", "Start")
-                copy.run("push", "--quiet", "-u", "origin", "main")
+                self._hosting.begin(device.path)
             self._write_config(device, key_file)
 
     def _take_root(self) -> None:
@@ -134,8 +129,9 @@ class Fleet:
             f"  - path: {json.dumps(str(device.path))}",
             f"    workspace: {WORKSPACE}",
             f"    key-file: {json.dumps(str(key_file))}",
-            "    remote: origin",
+            f"    remote: {self._hosting.remote}",
             "    hub-interval: 10s",
+            *(f"    {line}" for line in self._hosting.path_settings),
         ]
         file = os.open(device.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(file, "w", encoding="utf-8") as out:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from autosync.backends.git.cli import Git
 from autosync.cli.demo.fleet import DemoDevice, Fleet
 from autosync.cli.demo.livelog import LiveLog
 
@@ -50,9 +48,8 @@ def _edit_apart(devices: dict[str, DemoDevice]) -> None:
 
 
 def _commit(devices: dict[str, DemoDevice]) -> None:
-    git = Git(os.fsencode(devices["laptop"].path))
-    git.run("add", "-A")
-    git.run("commit", "--quiet", "-m", "What the demo did")
+    laptop = devices["laptop"]
+    laptop.hosting.commit(laptop.path, "What the demo did")
 
 
 STEPS = (
@@ -132,5 +129,5 @@ def _content(device: DemoDevice) -> dict[str, bytes]:
     return {
         str(path.relative_to(device.path)): path.read_bytes()
         for path in sorted(device.path.rglob("*"))
-        if path.is_file() and ".git" not in path.relative_to(device.path).parts
+        if path.is_file() and device.hosting.mark not in path.relative_to(device.path).parts
     }
