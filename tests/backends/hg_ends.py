@@ -13,7 +13,7 @@ from hg_repos import NOW, hg
 from autosync.backends.hg.admitting import Admitting
 from autosync.backends.hg.exchange import Exchange
 from autosync.backends.hg.histories import Histories
-from autosync.backends.hg.naming import Namer
+from autosync.backends.hg.nodes import Namer
 from autosync.backends.hg.recording import Differences, Recording
 from autosync.backends.hg.repository import Repository
 from autosync.backends.hg.store import Store

@@ -13,7 +13,7 @@ from autosync.backends.hg.changegroups import Limits
 from autosync.backends.hg.headers import Edit, Header, parse_header
 from autosync.backends.hg.histories import Histories
 from autosync.backends.hg.marks import parse_marks
-from autosync.backends.hg.naming import Changed, Namer
+from autosync.backends.hg.nodes import Changed, Namer
 from autosync.backends.hg.recording import Differences
 from autosync.backends.hg.wire import DELTA, HEADER, HISTORY, Bounds, Reader, Record, bad
 from autosync.core.model import Change, CommitId, Entry, ObjectId, RelPath, Snapshot, SnapshotId, TreeId

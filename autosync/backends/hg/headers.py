@@ -15,7 +15,7 @@ from autosync.backends.git.admission import (
     refuse_impossible,
 )
 from autosync.backends.hg.branches import is_branch
-from autosync.backends.hg.naming import format_version, parse_version, unnamed
+from autosync.backends.hg.nodes import format_version, parse_version, unnamed
 from autosync.core.model import Base, CommitId, Kind, ObjectId, RelPath, Snapshot, SnapshotId, TreeId
 from autosync.core.safety import unsafe_component
 from autosync.errors import Unsafe

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from autosync.backends.hg.histories import Histories
 from autosync.backends.hg.marks import source_of
-from autosync.backends.hg.naming import Changed, Namer, unnamed
+from autosync.backends.hg.nodes import Changed, Namer, unnamed
 from autosync.backends.hg.repository import File
 from autosync.backends.hg.store import Store
 from autosync.core.model import (
