@@ -22,6 +22,7 @@ MAX_DEVICES = 512
 MAX_VERSION = 24 * 1024
 """Bytes of a version as JSON."""
 MAX_BRANCH = 1024
+MAX_REMOTE = 1024
 _MOST = 2**63 - 1
 
 _LENGTH = struct.Struct(">I")
@@ -53,6 +54,7 @@ def encode(announcement: Announcement) -> bytes:
             "addresses": announcement.addresses,
             "on-hub": announcement.on_hub,
             "sent-at": announcement.sent_at_ms,
+            **({} if announcement.remote is None else {"remote": announcement.remote}),
             "certificate": len(announcement.certificate),
             "inline": len(announcement.inline),
         },
@@ -101,6 +103,7 @@ def decode(encoded: bytes) -> Announcement:
         certificate=encoded[start:middle],
         inline=encoded[middle:],
         on_hub=header.flag("on-hub"),
+        remote=header.optional_text("remote"),
         sent_at_ms=header.count("sent-at", _MOST),
     )
     _check(announcement)
@@ -189,6 +192,8 @@ def _check(announcement: Announcement) -> None:
             raise ValueError(f"{what} is not an id of 40 or 64 hex digits")
     if said.base.branch is not None:
         _check_branch(said.base.branch)
+    if said.remote is not None and (len(said.remote) > MAX_REMOTE or not said.remote.isprintable()):
+        raise ValueError("remote is too long or not printable")
     if len(said.version.counters) > MAX_DEVICES or said.version != Version.of(dict(said.version.counters)):
         raise ValueError("version is too large or not in canonical form")
     if len(said.addresses) > MAX_ADDRESSES or not all(_ADDRESS.fullmatch(a) for a in said.addresses):

@@ -82,6 +82,8 @@ class Announcement:
     the X.509 certificate that the listener presents.  ``inline`` is a pack that
     completes the snapshot for whoever has its base, or empty.  ``on_hub`` tells
     that the hub has the snapshot.  ``state`` is the device's phase in one word.
+    ``remote`` is set by a device whose backend is commands: where it pushes to (empty: it
+    does not tell); ``version`` then counts the pushes of each device, and there is no snapshot.
     """
 
     device: DeviceId
@@ -96,6 +98,7 @@ class Announcement:
     certificate: bytes
     on_hub: bool = False
     inline: bytes = b""
+    remote: str | None = None
     sent_at_ms: int = 0
     """Sender's wall clock in ms, shown by the demo and never used to decide."""
 
