@@ -64,6 +64,14 @@ def test_a_snapshot_survives_a_restart_and_is_whole(looking: Looking) -> None:
         assert again.repo.store.run("fsck", "--strict") == b""
 
 
+def test_a_snapshot_without_any_file_is_whole_too(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "empty")
+    with Looking(os.fsencode(tmp_path / "empty")) as it:
+        it.read()
+        it.snapshots.pin("latest", it.record().id)
+        assert it.repo.store.run("fsck", "--strict") == b""
+
+
 def test_what_is_not_a_snapshot_is_not_loaded(looking: Looking) -> None:
     assert looking.store.load(SnapshotId("1" * 40)) is None
     with pytest.raises(Unsafe, match="is no snapshot"):

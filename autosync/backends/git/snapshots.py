@@ -26,6 +26,8 @@ class Snapshots:
     ) -> Snapshot:
         """Write the kept objects and the snapshot and return it."""
         content = format_snapshot(tree=tree, base=base, version=version, parents=parents, device=device, time=time)
+        if tree == self._store.empty_tree:  # nobody else has written it
+            self._store.put_tree({})
         oid = SnapshotId(self._store.put(b"commit", content))
         snapshot = parse_snapshot(oid, content)  # nobody is sent what he would refuse
         self._store.flush()
