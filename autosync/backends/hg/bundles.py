@@ -34,9 +34,17 @@ class Bundles:
 
     def read(self, commit: CommitId) -> bytes | None:
         """Return the bundle that brings ``commit``, ``None`` if none is kept."""
+        oid = self._object(commit)
+        return None if oid is None else self._objects.read(Kind.BUNDLE, oid)
+
+    def has(self, commit: CommitId) -> bool:
+        """Return whether a bundle is kept that brings ``commit``."""
+        return self._object(commit) is not None
+
+    def _object(self, commit: CommitId) -> bytes | None:
+        node = raw_id(commit, NODE)
         with self._database.reading() as connection:
             if connection is None:
                 return None
-            node = raw_id(commit, NODE)
             row = connection.execute("SELECT object FROM bundles WHERE node = ?", (node,)).fetchone()
-            return self._objects.read(Kind.BUNDLE, row[0]) if row else None
+            return row[0] if row else None

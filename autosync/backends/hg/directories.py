@@ -8,9 +8,10 @@ from autosync.backends.git.objects import Slot, format_tree, object_id, parse_tr
 from autosync.backends.git.treecache import TreeCache
 from autosync.backends.hg.objects import Kind, Objects, raw_id
 from autosync.core.model import TreeId
-from autosync.errors import Missing
+from autosync.errors import Missing, Unsafe
 
 _HASH = "sha256"
+_UNREADABLE = frozenset({b"", b".", b"..", b".git"})
 
 
 class Directories:
@@ -38,7 +39,12 @@ class Directories:
             return parsed
 
     def put_tree(self, tree: Mapping[bytes, Slot]) -> str:
-        """Keep a directory; return its hex id."""
+        """Keep a directory; return its hex id.  Raises :class:`Unsafe` for a name that could not be read again."""
+        if not _UNREADABLE.isdisjoint(tree) or b"\0" in b"/".join(tree):
+            raise Unsafe(
+                "a file or directory has a name that cannot be stored: an empty one, . or .., .git, or one with NUL",
+                hint="Such a name must not be synced.",
+            )
         content = format_tree(tree)
         oid = self._objects.put(Kind.TREE, content).hex()
         with self._lock:

@@ -17,6 +17,8 @@ copy source.  No mark: known if it is in the base, unknown if it is not."""
 ADDED = b"a"
 REMOVED = b"r"
 _COPIED = b"m"
+_SOURCES = {ADDED: (False, True), REMOVED: (False,), _COPIED: (True,)}
+"""Whether the mark may stand without and with a source."""
 _HINT = "The sender's autosync may be faulty or hostile; nothing of it was used."
 
 
@@ -32,8 +34,8 @@ def encode_marks(marks: Marks) -> bytes:
 def parse_marks(raw: bytes) -> dict[RelPath, bytes]:
     """Return what :func:`encode_marks` wrote.
 
-    Raises :class:`Unsafe` for everything that it would not have written, and for paths that must
-    not be written or that hg cannot have.
+    Raises :class:`Unsafe` for everything that it would not have written, for names that hg cannot
+    have, and for an added one that no device may write; those that a base holds are not judged.
     """
     fields = raw.split(b"\0")
     if fields.pop() != b"" or len(fields) % 3:
@@ -43,15 +45,25 @@ def parse_marks(raw: bytes) -> dict[RelPath, bytes]:
         raise Unsafe("marks are malformed: their paths are out of order", hint=_HINT)
     marks = {}
     for path, letter, source in zip(paths, fields[1::3], fields[2::3], strict=True):
-        _check_path(path)
-        if source:
-            _check_path(source)
-        elif letter == _COPIED:
-            raise Unsafe(f"the mark of {_show(path)} names no source", hint=_HINT)
-        if letter not in {ADDED, REMOVED, _COPIED} or (source and letter == REMOVED) or source == path:
+        if bool(source) not in _SOURCES.get(letter, ()) or source == path:
             raise Unsafe(f"the mark of {_show(path)} is none that hg makes", hint=_HINT)
+        why = _impossible(path) or (_impossible(source) if source else None)
+        if letter == ADDED:
+            why = why or unsafe_path(RelPath(path))
+        if why:
+            raise Unsafe(f"the mark of {_show(path)} holds {why}", hint=_HINT)
         marks[RelPath(path)] = letter + b"\0" + source if source else letter
     return marks
+
+
+def unsafe_path(path: RelPath) -> str | None:
+    """Return why a path must not be written, ``None`` if it may."""
+    return next((why for why in map(unsafe_component, path.split(b"/")) if why), None)
+
+
+def writable(marks: Marks) -> dict[RelPath, bytes]:
+    """Return the marks without those of files that were added and that no device may write."""
+    return {path: mark for path, mark in marks.items() if mark[:1] != ADDED or unsafe_path(path) is None}
 
 
 def source_of(mark: bytes) -> RelPath | None:
@@ -105,12 +117,13 @@ def _preference(mark: bytes | None) -> tuple[bool, bool, bool, bytes]:
     return not mark, mark == REMOVED, b"\0" not in mark, mark
 
 
-def _check_path(path: bytes) -> None:
-    for name in path.split(b"/"):
-        if why := unsafe_component(name):
-            raise Unsafe(f"a mark is for {_show(path)}: {why}", hint=_HINT)
+def _impossible(path: bytes) -> str | None:
+    """Return why hg cannot have a path, ``None`` if it can."""
     if b"\n" in path or b"\r" in path:
-        raise Unsafe(f"a mark is for {_show(path)}, a name that hg cannot have", hint=_HINT)
+        return "a name with a line end in it"
+    if not {b"", b".", b".."}.isdisjoint(path.split(b"/")):
+        return "an empty name, or one that leads to another directory"
+    return None
 
 
 def _show(path: bytes) -> str:

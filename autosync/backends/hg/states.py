@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from autosync.backends.git.objects import object_id
-from autosync.backends.hg.marks import Marks, encode_marks, parse_marks
+from autosync.backends.hg.marks import Marks, encode_marks, parse_marks, writable
 from autosync.backends.hg.objects import Kind, Objects, raw_id
 from autosync.core.model import RelPath, TreeId
 from autosync.errors import Missing
@@ -69,10 +69,13 @@ class States:
             return known
 
     def put_marks(self, marks: Marks) -> bytes:
-        """Keep marks; return the raw id of their blob.  Raises :class:`Unsafe` for what hg does not make."""
-        content = encode_marks(marks)
+        """Keep marks, but those of added files that no device may write; return the raw id of their blob.
+
+        Raises :class:`Unsafe` for what hg does not make.
+        """
+        content = encode_marks(writable(marks))
         checked = MappingProxyType(parse_marks(content))
-        if not marks:
+        if not checked:
             return self._nothing[1]
         with self._lock:
             oid = self._objects.put(Kind.BLOB, content)

@@ -19,6 +19,8 @@ from autosync.backends.hg.states import States
 from autosync.core.model import Change, CommitId, Entry, ObjectId, RelPath, Snapshot, SnapshotId, TreeId
 from autosync.ports import Alone, undisturbed
 
+_ROOT = RelPath(b"")
+
 
 class Store:
     """The private store in the directory ``metadata``, for any thread of one process.
@@ -47,7 +49,8 @@ class Store:
         self._database.close()
 
     def rest(self) -> None:
-        """Release the file; the next use opens it again."""
+        """Release the file and what only a big change needs; the next use opens it again."""
+        self._directories.rest()
         self._database.close()
 
     # -- contents of files ------------------------------------------------------------------
@@ -70,19 +73,25 @@ class Store:
         """Return the entry at ``path``, ``None`` for a directory or nothing."""
         return self._trees.entry(self._files_of(tree), path)
 
+    def slot(self, tree: TreeId | None, path: RelPath) -> Slot | None:
+        """Return what stands at ``path``, a directory included."""
+        return self._trees.slot(self._files_of(tree), path)
+
     def entries(self, tree: TreeId | None) -> Iterator[tuple[RelPath, Entry]]:
         """Yield every path with its entry, in path order."""
         return self._walk(b"", self._files_of(tree))
 
-    def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:
-        """Return the paths whose entries differ, in path order; equal subtrees are never opened."""
-        return self._trees.changes(self._files_of(old), self._files_of(new))
+    def changes(self, old: TreeId | None, new: TreeId | None, *, under: RelPath = _ROOT) -> tuple[Change, ...]:
+        """Return the paths at and below ``under`` whose entries differ, in path order; equal subtrees are
+        never opened."""
+        return self._trees.changes(self._files_of(old), self._files_of(new), under=under)
 
     def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
         """Return ``tree`` with these paths replaced and its marks as they are, kept in memory until :meth:`write`.
 
         ``None`` takes away whatever stands at the path, a whole directory included.
-        Raises :class:`ValueError` for a path that is a file and a directory at once.
+        Raises :class:`ValueError` for a path that is a file and a directory at once, :class:`Unsafe`
+        for a name that a tree cannot hold, ``.git`` among them.
         """
         files, marks = self._states.parts(tree)
         new = self._trees.splice(TreeId(files.hex()), edits)
@@ -98,7 +107,11 @@ class Store:
         return self._states.parts(tree)[1].hex()
 
     def with_marks(self, tree: TreeId | None, marks: Marks) -> TreeId:
-        """Return ``tree`` with these marks instead of its own.  Raises :class:`Unsafe` for what hg does not make."""
+        """Return ``tree`` with these marks instead of its own.
+
+        Those of added files that no device may write are left out, as these files are.
+        Raises :class:`Unsafe` for what hg does not make.
+        """
         return self._states.join(self._states.parts(tree)[0], self._states.put_marks(marks))
 
     def join_marks(
@@ -171,6 +184,10 @@ class Store:
     def bundle(self, commit: CommitId) -> bytes | None:
         """Return the bundle that brings ``commit``, ``None`` if none is kept."""
         return self._bundles.read(commit)
+
+    def has_bundle(self, commit: CommitId) -> bool:
+        """Return whether a bundle is kept that brings ``commit``."""
+        return self._bundles.has(commit)
 
     # -- upkeep -------------------------------------------------------------------------------
     def size(self) -> int:
