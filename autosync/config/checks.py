@@ -27,7 +27,11 @@ def check_names(config: Config) -> None:
 
 
 def check_paths(config: Config, awaited: Callable[[Config, PathConfig], bool]) -> None:
-    """Refuse paths and key files that are missing, unless a path is ``awaited``, and paths in one another."""
+    """Refuse paths that cannot be kept as they are.
+
+    Those that are missing, unless they are ``awaited``, or hold two repositories, or lie in one another, and
+    those without their key file.
+    """
     for n, path in enumerate(config.paths):
         if not os.path.exists(path.path):
             if awaited(config, path):
@@ -40,6 +44,11 @@ def check_paths(config: Config, awaited: Callable[[Config, PathConfig], bool]) -
             raise ConfigError(
                 f"{config.source}: paths[{n}].path: {path.path} is not a directory",
                 hint="Name the directory of a working copy.",
+            )
+        if path.backend is None and all(os.path.lexists(os.path.join(path.path, mark)) for mark in (".git", ".hg")):
+            raise ConfigError(
+                f"{config.source}: paths[{n}].backend is missing: {path.path} holds a .git and a .hg",
+                hint="Say which of them is meant: add `backend: git` or `backend: hg` to that entry.",
             )
         if not os.path.isfile(path.key_file):
             raise ConfigError(

@@ -354,6 +354,16 @@ def test_relative_paths_start_at_the_configuration(notes: Path) -> None:
     assert (path.path, path.key_file) == (str(notes.parent / "notes"), str(notes.parent / "notes.key"))
 
 
+def test_a_folder_that_is_both_gits_and_mercurials_has_to_say_which(notes: Path) -> None:
+    for mark in (".git", ".hg"):
+        (notes.parent / "notes" / mark).mkdir()
+    with pytest.raises(ConfigError) as caught:
+        load(str(notes), ENVIRON)
+    assert caught.value.title == f"{notes}: paths[0].backend is missing: {notes.parent}/notes holds a .git and a .hg"
+    notes.write_text(notes.read_text().replace("workspace:", "backend: hg, workspace:"))
+    assert load(str(notes), ENVIRON).paths[0].backend is Vcs.HG
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604])
 def test_a_password_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     config = tmp_path / "c.yaml"
