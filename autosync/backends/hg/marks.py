@@ -45,13 +45,13 @@ def parse_marks(raw: bytes) -> dict[RelPath, bytes]:
         raise Unsafe("marks are malformed: their paths are out of order", hint=_HINT)
     marks = {}
     for path, letter, source in zip(paths, fields[1::3], fields[2::3], strict=True):
-        if bool(source) not in _SOURCES.get(letter, ()) or source == path:
-            raise Unsafe(f"the mark of {_show(path)} is none that hg makes", hint=_HINT)
         why = _impossible(path) or (_impossible(source) if source else None)
         if letter == ADDED:
             why = why or unsafe_path(RelPath(path))
         if why:
             raise Unsafe(f"the mark of {_show(path)} holds {why}", hint=_HINT)
+        if bool(source) not in _SOURCES.get(letter, ()) or source == path:
+            raise Unsafe(f"the mark of {_show(path)} is none that hg makes", hint=_HINT)
         marks[RelPath(path)] = letter + b"\0" + source if source else letter
     return marks
 
