@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from autosync.backends.git.files import look
-from autosync.backends.git.footing import Footing
 from autosync.backends.git.nested import is_repository
 from autosync.core.model import RelPath, parent_directories
 from autosync.core.safety import unsafe_component
+
+
+class Footing(Protocol):
+    """What is known of a working copy before it is looked at."""
+
+    def known(self, path: RelPath) -> bool:
+        """Return whether something at or below ``path`` is ours."""
+
+    def is_gitlink(self, path: RelPath) -> bool:
+        """Return whether the path is a nested repository that is versioned as such."""
+
+    def holds_files(self, path: RelPath) -> bool:
+        """Return whether files below ``path`` are ours."""
 
 
 class _Kind(Enum):
@@ -32,11 +45,15 @@ class Places:
 
 
 class Ground:
-    """The directories of the working copy as one reading meets them, each looked at once."""
+    """The directories of the working copy as one reading meets them, each looked at once.
 
-    def __init__(self, root: bytes, footing: Footing) -> None:
+    ``is_nested`` tells whether a directory is another repository's working copy.
+    """
+
+    def __init__(self, root: bytes, footing: Footing, is_nested: Callable[[bytes], bool] = is_repository) -> None:
         self._root = root
         self._footing = footing
+        self._is_nested = is_nested
         self._kinds: dict[RelPath, _Kind] = {}
         self._plain: set[bytes] = {b""}  # directories of ours, with nothing but such above them
 
@@ -114,7 +131,7 @@ class Ground:
             return _Kind.OTHER
         if self._footing.is_gitlink(path):
             return _Kind.GITLINK
-        if is_repository(full) and not self._footing.holds_files(path):
+        if self._is_nested(full) and not self._footing.holds_files(path):
             return _Kind.FOREIGN
         return _Kind.DIRECTORY
 
