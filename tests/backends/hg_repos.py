@@ -62,9 +62,17 @@ def hg(root: bytes, *args: str | bytes, by: Sequence[str] = DEBIAN, check: bool 
 class Vanilla:
     """hg as its user runs it, without anything of ours, but started once only."""
 
-    def __init__(self, root: bytes, by: Sequence[str] = DEBIAN, *, extensions: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: bytes,
+        by: Sequence[str] = DEBIAN,
+        *,
+        extensions: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         enabled = [word for name in extensions for word in ("--config", f"extensions.{name}=")]
-        env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+        given = os.environ if environment is None else environment
+        env = {name: value for name, value in given.items() if not name.startswith("COVERAGE_")}
         self._process = subprocess.Popen(
             [*by, *enabled, "serve", "--cmdserver", "pipe"],
             cwd=root,

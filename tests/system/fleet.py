@@ -32,7 +32,7 @@ def entries(root: Path) -> dict[bytes, Entry]:
     top = os.fsencode(root)
     found: dict[bytes, Entry] = {}
     for directory, names, files in os.walk(top):
-        names[:] = [name for name in names if name != b".git"]
+        names[:] = [name for name in names if name not in (b".git", b".hg")]
         for name in [*files, *(n for n in names if os.path.islink(os.path.join(directory, n)))]:
             full = os.path.join(directory, name)
             if name == b".git":
@@ -269,9 +269,12 @@ class Fleet:
         """Make a device without a configuration; its working copy is made by the caller."""
         home = self.place / name
         home.mkdir()
-        device = Device(name, home, root or home / "notes", self.environment)
+        device = self._made(name, home, root or home / "notes")
         self.devices.append(device)
         return device
+
+    def _made(self, name: str, home: Path, root: Path) -> Device:
+        return Device(name, home, root, self.environment)
 
     def clone(self, source: Path, *names: str) -> list[Device]:
         """Make devices that are clones of one repository."""
