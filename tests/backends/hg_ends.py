@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from hg_repos import NOW, hg
 
 from autosync.backends.hg.admitting import Admitting
+from autosync.backends.hg.basetree import BaseTrees
+from autosync.backends.hg.contents import Contents
 from autosync.backends.hg.exchange import Exchange
 from autosync.backends.hg.histories import Histories
 from autosync.backends.hg.nodes import Namer
@@ -23,27 +24,24 @@ from autosync.core.model import (
     DeviceId,
     Entry,
     Kind,
-    ObjectId,
     RelPath,
     Snapshot,
-    TreeId,
     Version,
 )
-from autosync.errors import Missing
-
-_ARCHIVE = ("--config", "ui.archivemeta=False", "archive", "-t", "files")
 
 Content = bytes | tuple[Kind, bytes] | None
 
 
 class End:
-    """What the exchange sees of the working copy at ``root``; trees of changesets are read as a whole."""
+    """What the exchange sees of the working copy at ``root``."""
 
     def __init__(self, root: bytes, by: Sequence[str] | None = None) -> None:
         self.root = root
         self.repository = Repository(root, by)
         self.store = Store(os.path.join(root, b".hg", b"autosync"))
-        self.histories = Histories(self.repository.server, self.store)
+        contents, trees = Contents(self.repository, self.store), BaseTrees(self.repository, self.store)
+        self.read, self.tree_of = contents.read, trees.tree_of
+        self.histories = Histories(self.repository.server, self.store, self.tree_of)
         self.differences = Differences(self.store, self.read, self.tree_of)
         self.namer = Namer(self.repository.server)
         self.recording = Recording(self.namer, self.histories, self.differences)
@@ -55,30 +53,6 @@ class End:
         self.histories.close()
         self.store.close()
         self.repository.close()
-
-    def read(self, oid: ObjectId) -> bytes:
-        content = self.store.content(oid)
-        if content is None:
-            raise Missing(f"content {oid} is not here", hint="")
-        return content
-
-    def tree_of(self, commit: CommitId | None) -> TreeId:
-        known = self.store.empty_tree if commit is None else self.store.commit_tree(commit)
-        if known is not None:
-            return known
-        assert commit is not None
-        edits: dict[RelPath, Entry | None] = {}
-        with self.histories.ground(commit) as over, tempfile.TemporaryDirectory() as place:
-            there = ("-R", over) if over else ()
-            hg(self.root, *there, *_ARCHIVE, "-r", commit, place)
-            for directory, _, names in os.walk(os.fsencode(place)):
-                for name in names:
-                    full = os.path.join(directory, name)
-                    path = RelPath(os.path.relpath(full, os.fsencode(place)))
-                    edits[path] = self.entry(*_read(full))
-        tree = self.store.splice(None, edits)
-        self.store.learn_commit_tree(commit, tree)
-        return tree
 
     def entry(self, kind: Kind, content: bytes) -> Entry:
         return Entry(kind=kind, oid=self.store.put(content))
@@ -151,10 +125,3 @@ def served(snapshot: Snapshot, source: End, have: Sequence[str]) -> bytes:
 def fetched(snapshot: Snapshot, source: End, target: End) -> Snapshot:
     """Let ``target`` fetch from ``source`` as a peer does."""
     return target.exchange.receive(snapshot.id, io.BytesIO(served(snapshot, source, target.exchange.haves())))
-
-
-def _read(path: bytes) -> tuple[Kind, bytes]:
-    if os.path.islink(path):
-        return Kind.SYMLINK, os.readlink(path)
-    with open(path, "rb") as file:
-        return Kind.EXECUTABLE if os.access(path, os.X_OK) and os.stat(path).st_mode & 0o100 else Kind.FILE, file.read()

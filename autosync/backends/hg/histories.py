@@ -7,30 +7,39 @@ import os
 import resource
 import signal
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import BinaryIO
 
 from autosync.backends.git.admission import MOST_IN_HISTORY
 from autosync.backends.hg.changegroups import FEW, Limits, look_through
+from autosync.backends.hg.naming import nameable
+from autosync.backends.hg.repository import NULL
 from autosync.backends.hg.server import HgEnded, Server
 from autosync.backends.hg.store import Store
-from autosync.backends.hgext.frames import Value
-from autosync.core.model import CommitId
+from autosync.backends.hgext.frames import Value, as_bytes, as_list
+from autosync.core.model import CommitId, Entry, Kind, RelPath, TreeId
 from autosync.errors import Missing, Unsafe
 
 _MEMORY = 4 << 30
 """Bytes that an hg may take to read a large history that arrived."""
 _PROCESSOR = 1800
 """Seconds that it may calculate."""
+TreeOf = Callable[[CommitId | None], TreeId]
+"""Gives the tree of a changeset (of nothing for ``None``); raises :class:`Missing`."""
+KINDS = {b"": Kind.FILE, b"x": Kind.EXECUTABLE, b"l": Kind.SYMLINK}
 _HINT = "The source may be faulty or hostile; nothing of it was kept. Another source will be tried."
 
 
 class Histories:
-    """The changesets of one working copy, for any thread; ``server`` is asked, ``store`` keeps what arrives."""
+    """The changesets of one working copy, for any thread; ``server`` is asked, ``store`` keeps what arrives.
 
-    def __init__(self, server: Server, store: Store) -> None:
+    ``tree_of`` gives the tree of a changeset that hg has.
+    """
+
+    def __init__(self, server: Server, store: Store, tree_of: TreeOf) -> None:
         self._server = server
         self._store = store
+        self._tree_of = tree_of
         self._readers: set[Server] = set()
 
     def close(self) -> None:
@@ -115,8 +124,44 @@ class Histories:
             self._server.ask("verify-history", question)
         else:
             self._verify_apart(question)
+        self._learn(tip, place_of(bundle))
         bundle.seek(0)
         self._store.keep_bundle(tip, bundle.read())
+
+    def _learn(self, tip: CommitId, over: bytes) -> None:
+        """Keep tree and contents of ``tip``, which hg itself does not have yet."""
+        asked: dict[bytes, Value] = {b"over": over, b"tip": bytes.fromhex(tip)}
+        near = self._server.ask("border", asked).text(b"node")
+        tree = self._tree_of(None if near == NULL else CommitId(near.hex()))
+        files = self._server.ask("difference", {**asked, b"old": near, b"new": bytes.fromhex(tip)}).table(b"files")
+        edits: dict[RelPath, Entry | None] = {}
+        arrived: dict[tuple[RelPath, bytes], bytes] = {}
+        for path in map(RelPath, files):
+            new = files.items(path)[1]
+            edits[path] = None
+            if new is not None and nameable(path):
+                node, flags = (as_bytes(item, path) for item in as_list(new, path))
+                arrived[path, node] = flags
+        learned = {}
+        for place, content in zip(arrived, self._revisions(over, list(arrived)), strict=True):
+            oid = learned[place] = self._store.put(content)
+            edits[place[0]] = Entry(kind=KINDS[arrived[place]], oid=oid)
+        self._store.learn_files(learned)
+        self._store.learn_commit_tree(tip, self._store.splice(tree, edits))
+
+    def _revisions(self, over: bytes, revisions: list[tuple[RelPath, bytes]]) -> Iterator[bytes]:
+        """Yield the content of each (path, file node)."""
+        at = 0
+        while at < len(revisions):
+            left = revisions[at:]
+            question: dict[bytes, Value] = {
+                b"over": over,
+                b"paths": [path for path, _ in left],
+                b"nodes": [node for _, node in left],
+            }
+            contents = self._server.ask("revisions", question).texts(b"contents")
+            yield from contents
+            at += len(contents)
 
     def heads(self, most: int) -> Sequence[CommitId]:
         """Return what is checked out and the heads of the history, the latest first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from autosync.backends.hg.histories import Histories
+from autosync.backends.hg.histories import KINDS, Histories, TreeOf
 from autosync.backends.hg.marks import source_of
 from autosync.backends.hg.nodes import Changed, Namer, unnamed
 from autosync.backends.hg.repository import File
@@ -12,9 +12,7 @@ from autosync.backends.hg.store import Store
 from autosync.core.model import (
     Base,
     Change,
-    CommitId,
     Entry,
-    Kind,
     ObjectId,
     RelPath,
     Snapshot,
@@ -26,10 +24,8 @@ from autosync.errors import Unsafe
 
 Read = Callable[[ObjectId], bytes]
 """Gives the content of a file, wherever it is; raises :class:`Missing`."""
-TreeOf = Callable[[CommitId | None], TreeId]
-"""Gives the tree of a changeset (of nothing for ``None``); raises :class:`Missing`."""
 
-_FLAGS = {Kind.FILE: b"", Kind.EXECUTABLE: b"x", Kind.SYMLINK: b"l"}
+_FLAGS = {kind: flags for flags, kind in KINDS.items()}
 
 
 class Differences:

@@ -14,9 +14,8 @@ Answer = dict[bytes, Value]
 
 def _file_nodes(repo: Any, question: Fields) -> Answer:
     given = question.table(b"given")
-    with history.standing_on(repo, _place(question)) as here:
-        files = {path: _content(given.items(path)) for path in given}
-        return {b"nodes": naming.file_nodes(here, question.text(b"parent"), files)}
+    files = {path: _content(given.items(path)) for path in given}
+    return {b"nodes": naming.file_nodes(repo, question.text(b"parent"), files)}
 
 
 def _content(items: Any) -> Content:
@@ -36,8 +35,7 @@ def _changeset_node(repo: Any, question: Fields) -> Answer:
         branch=question.text(b"branch"),
         extra={key: extra.text(key) for key in extra},
     )
-    with history.standing_on(repo, _place(question)) as here:
-        return {b"node": naming.changeset_node(here, question.text(b"parent"), files, wording)}
+    return {b"node": naming.changeset_node(repo, question.text(b"parent"), files, wording)}
 
 
 def _file(value: Value) -> tuple[bytes, bytes, bool] | None:
@@ -48,24 +46,23 @@ def _file(value: Value) -> tuple[bytes, bytes, bool] | None:
 
 
 def _history(repo: Any, question: Fields) -> Answer:
-    with history.standing_on(repo, _place(question)) as here:
-        return history.write_history(
-            here,
-            question.text(b"tip"),
-            question.texts(b"common"),
-            question.text(b"into"),
-            question.number(b"most"),
-        )
-
-
-def _verify(repo: Any, question: Fields) -> Answer:
-    return history.verify(
+    return history.write_history(
         repo,
-        question.text(b"over"),
         question.text(b"tip"),
-        files=question.number(b"files"),
-        work=question.number(b"work"),
+        question.texts(b"common"),
+        question.text(b"into"),
+        question.number(b"most"),
     )
+
+
+def _verify(overlay: Any, question: Fields) -> Answer:
+    return history.verify(
+        overlay, question.text(b"tip"), files=question.number(b"files"), work=question.number(b"work")
+    )
+
+
+def _border(overlay: Any, question: Fields) -> Answer:
+    return {b"node": history.border(overlay, question.text(b"tip"))}
 
 
 def _absent(repo: Any, question: Fields) -> Answer:
@@ -76,16 +73,12 @@ def _heads(repo: Any, question: Fields) -> Answer:
     return history.heads(repo, question.number(b"most"))
 
 
-def _place(question: Fields) -> bytes | None:
-    """Return the bundle on which the question stands."""
-    return question.text(b"over") if b"over" in question else None
-
-
 ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
     b"file-nodes": _file_nodes,
     b"changeset-node": _changeset_node,
     b"history": _history,
     b"verify-history": _verify,
+    b"border": _border,
     b"absent": _absent,
     b"heads": _heads,
 }

@@ -91,26 +91,32 @@ def changegroup_version(repo: Any) -> bytes:
     return _LFS_VERSION if _LFS in repo.requirements else VERSION
 
 
-def verify(repo: Any, place: bytes, tip: bytes, *, files: int, work: int) -> dict[bytes, Value]:
-    """Read every revision of the bundle in the file ``place``: hg compares each with its node.
+def verify(overlay: Any, tip: bytes, *, files: int, work: int) -> dict[bytes, Value]:
+    """Read every revision of the bundle on top of a repository: hg compares each with its node.
 
     Raises :class:`Declined`: ``MISSING`` if it builds on what is not here, ``UNSAFE`` if anything is not
     what its node says, if all texts together have more than ``work`` bytes, or if ``tip`` has more than
     so many ``files`` or one that no working copy can hold.
     """
-    with standing_on(repo, place) as overlay:
-        left = _read_all(overlay.changelog, work)
-        left = _read_all(overlay.manifestlog.getstorage(b""), left)
-        overlay.file(b".hgtags")  # any file: it finds where all of them begin
-        for path in list(overlay._cgfilespos):
-            left = _read_all(overlay.file(path), left)
-        manifest = find(overlay, tip).manifest()
-        if len(manifest) > files:
-            raise Declined(UNSAFE, f"changeset {tip.hex()} has {len(manifest)} files")
-        for path in manifest:
-            if len(path) > _LONGEST_PATH or path.count(b"/") >= _DEEPEST:
-                raise Declined(UNSAFE, f"changeset {tip.hex()} has a file of {len(path)} bytes in its name")
+    left = _read_all(overlay.changelog, work)
+    left = _read_all(overlay.manifestlog.getstorage(b""), left)
+    overlay.file(b".hgtags")  # any file: it finds where all of them begin
+    for path in list(overlay._cgfilespos):
+        left = _read_all(overlay.file(path), left)
+    manifest = find(overlay, tip).manifest()
+    if len(manifest) > files:
+        raise Declined(UNSAFE, f"changeset {tip.hex()} has {len(manifest)} files")
+    for path in manifest:
+        if len(path) > _LONGEST_PATH or path.count(b"/") >= _DEEPEST:
+            raise Declined(UNSAFE, f"changeset {tip.hex()} has a file of {len(path)} bytes in its name")
     return {}
+
+
+def border(overlay: Any, tip: bytes) -> bytes:
+    """Return the latest ancestor of ``tip`` that is in the repository itself, zeros if none is."""
+    last = overlay.changelog.repotiprev
+    here = [rev for rev in overlay.changelog.ancestors([find(overlay, tip).rev()], inclusive=True) if rev <= last]
+    return bytes(overlay.changelog.node(max(here, default=-1)))
 
 
 def _read_all(log: Any, work: int) -> int:

@@ -12,6 +12,7 @@ from mercurial import commandserver, error, extensions, registrar, util
 from . import changing, exchanging, harmless, looking, memory, observing, opening, selftest
 from .bundling import bundle_of
 from .frames import CHANNEL, HEADER_SIZE, Fields, Value, body_size, frame, unframe
+from .history import standing_on
 from .refusal import MISSING, MOVED, Declined
 from .standing import refuse_subrepositories, standing
 
@@ -31,8 +32,10 @@ def answer(ui: Any, repo: Any) -> int:
     header = ui.fin.read(HEADER_SIZE)
     question = unframe(header + ui.fin.read(body_size(header)))
     try:
-        with harmless.looking(repo):
-            found = _ANSWERS[question.text(b"ask")](repo, question)
+        # Any question may be about the repository with a bundle on top of it.
+        place = question.text(b"over") if b"over" in question else None
+        with harmless.looking(repo), standing_on(repo, place) as here:
+            found = _ANSWERS[question.text(b"ask")](here, question)
     except Declined as declined:
         found = {b"declined": declined.reason, b"words": declined.words.encode("utf-8", "replace")}
     except Exception:
