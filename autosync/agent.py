@@ -10,11 +10,12 @@ import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from autosync.activities import Activity
 from autosync.answers import Answers
 from autosync.broadcast import FAREWELL, Broadcaster, Membership
+from autosync.causes import shortage_of
 from autosync.channels.lan import LanChannel
 from autosync.channels.xmpp import XmppChannel, XmppSettings
 from autosync.config import Config, PathConfig, XmppConfig, fetch_password, with_overrides
@@ -207,6 +208,16 @@ def xmpp_settings(xmpp: XmppConfig, config: Config) -> XmppSettings:
     )
 
 
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what no task was there to hear; what the machine does not allow in a line, without a traceback."""
+    error = context.get("exception")
+    shortage = shortage_of(error, b"/") if isinstance(error, OSError) else None
+    if shortage is None:
+        loop.default_exception_handler(context)
+    else:
+        log.warning("%s: %s. %s", context.get("message"), shortage.title, shortage.hint)
+
+
 async def run_agent(config: Config) -> int:
     """Run the agent until SIGTERM or SIGINT; return the exit code.
 
@@ -224,6 +235,7 @@ async def run_agent(config: Config) -> int:
             stop.set()
 
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_report)
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         loop.add_signal_handler(signal.SIGINT, interrupt)
         while True:

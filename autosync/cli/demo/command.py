@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from pathlib import Path
 
 import click
@@ -14,6 +15,9 @@ from autosync.cli.demo.livelog import LiveLog
 from autosync.cli.demo.script import is_equal, play
 from autosync.cli.failures import FAILED, OK
 from autosync.errors import AutosyncError
+
+
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command(epilog="Example: autosync demo --once --json")
@@ -47,7 +51,7 @@ def demo(*, once: bool, as_json: bool, channel: str, vcs: str, directory: Path, 
         if not as_json:
             click.echo(line)
 
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # they end it as Ctrl-C does
+    for ending in _ENDINGS:  # they end it as Ctrl-C does
         signal.signal(ending, signal.default_int_handler)
     remove = not keep
     try:
@@ -64,15 +68,14 @@ def demo(*, once: bool, as_json: bool, channel: str, vcs: str, directory: Path, 
             show("")
             show("Your turn: edit in one of the folders above and see it arrive in the others.")
             show("Ctrl-C ends the demo" + (" and leaves the folder." if keep else " and removes its folder."))
-            while True:
-                log.pump(1.0)
+            _follow(log)
         except KeyboardInterrupt:
             if once:
                 raise
-            show("")
-            return OK
         finally:
             log.stop()
+        show("")
+        return OK
     except AutosyncError:
         remove = False  # what the error tells the user to read lies there
         raise
@@ -80,6 +83,18 @@ def demo(*, once: bool, as_json: bool, channel: str, vcs: str, directory: Path, 
         fleet.stop(remove=remove)
         if remove or keep:
             show("The demo has ended.")
+
+
+def _follow(log: LiveLog) -> None:
+    """Show what happens until a signal ends it.
+
+    A flag, and no exception: that may be raised where Python drops it, in the middle of a destructor.
+    """
+    ended = threading.Event()
+    for ending in _ENDINGS:
+        signal.signal(ending, lambda _number, _frame: ended.set())
+    while not ended.is_set():
+        log.pump(0.2)
 
 
 def _conclude(fleet: Fleet, results: list[dict[str, object]], channel: str, *, as_json: bool) -> int:
