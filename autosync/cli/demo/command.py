@@ -16,7 +16,6 @@ from autosync.cli.demo.script import is_equal, play
 from autosync.cli.failures import FAILED, OK
 from autosync.errors import AutosyncError
 
-
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
