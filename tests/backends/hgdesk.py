@@ -17,6 +17,7 @@ from autosync.backends.hg.landing import Landing
 from autosync.backends.hg.repository import Repository
 from autosync.backends.hg.staging import Staging
 from autosync.backends.hg.store import Store
+from autosync.backends.hgext.frames import Value
 from autosync.core.model import Base, CommitId, Entry, Kind, ObjectId, RelPath, TreeId
 
 _KINDS = {b"": Kind.FILE, b"x": Kind.EXECUTABLE, b"l": Kind.SYMLINK}
@@ -100,7 +101,7 @@ class Desk:
         place = os.path.join(self.store.metadata, b"sent")
         os.makedirs(self.store.metadata, exist_ok=True)
         nodes = [bytes.fromhex(commit) for commit in common]
-        question = {b"tip": bytes.fromhex(tip), b"common": nodes, b"into": place, b"most": _ALL}
+        question: dict[bytes, Value] = {b"tip": bytes.fromhex(tip), b"common": nodes, b"into": place, b"most": _ALL}
         self.repo.server.ask("history", question)
         with open(place, "rb") as file:
             to.store.keep_bundle(tip, file.read())
@@ -130,7 +131,7 @@ class Desk:
                 shutil.rmtree(full) if os.path.isdir(full) and not os.path.islink(full) else os.unlink(full)
         for name in os.listdir(other.root):
             if name != b".hg":
-                here, there = os.path.join(self.root, name), os.path.join(other.root, name)
+                here, there = (os.fsdecode(os.path.join(desk.root, name)) for desk in (self, other))
                 if os.path.isdir(there) and not os.path.islink(there):
                     shutil.copytree(there, here, symlinks=True)
                 else:

@@ -13,14 +13,14 @@ from autosync.backends.hg.server import HgEnded, Server
 from autosync.backends.hg.store import Store
 from autosync.backends.hgext.frames import Value
 from autosync.core.model import CommitId
-from autosync.errors import AutosyncError, Missing
+from autosync.errors import AutosyncError, Missing, Unsafe
 
 _HINT = "It is asked for again from the other devices."
 _MARKER = b"recording"
 _GRAPHS = 8
 """Bundles whose changesets are remembered."""
-_NEAREST = 64
-"""Unpublished ancestors among which one that is kept already is looked for."""
+_BACKUPS = 16
+"""Of the bundles that hg makes when it strips, the latest ones."""
 _UNLIMITED = 1 << 31
 
 Graph = dict[CommitId, tuple[CommitId, ...]]
@@ -44,31 +44,33 @@ class History:
         return not self._absent([commit])
 
     def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
-        """Return whether ``ancestor`` is contained in ``descendant`` (or is it).  Raises :class:`Missing`."""
-        return self.merge_base(ancestor, descendant) == ancestor
+        """Return whether ``ancestor`` is contained in ``descendant`` (or is it).
+
+        An ancestor that is not here, as after a strip, is none: hg has the whole history of what it has.
+        Raises :class:`Missing` if ``descendant`` is not here.
+        """
+        graph = self._kept(descendant)
+        reached = _ancestors(descendant, graph)
+        if ancestor in reached or not self.in_repository(ancestor):
+            return ancestor in reached
+        return any(self._within(ancestor, border) for border in reached if border not in graph)
 
     def merge_base(self, one: CommitId, other: CommitId) -> CommitId | None:
         """Return the nearest common ancestor, ``None`` if there is none; of several the smallest.
 
         Raises :class:`Missing` if one of them is not here.
         """
-        kept = [self._kept(commit) for commit in (one, other)]
-        graph: Graph = {}
-        for each in kept:
-            graph.update(each)
+        graph = {**self._kept(one), **self._kept(other)}
         mine, theirs = (_ancestors(commit, graph) for commit in (one, other))
-        common = {commit for commit in mine & theirs if commit in graph}
         # What is common in the bundles, but for what another one of them contains.
+        common = mine & theirs & graph.keys()
         heads = common - {parent for commit in common for parent in graph[commit]}
-        # Both histories leave the bundles for the repository in a few changesets each.
+        # Both leave the bundles for the repository at a few changesets.
         covered: set[CommitId] = set().union(*(_ancestors(head, graph) for head in heads))
-        left, right = ({commit for commit in side if commit not in graph} - covered for side in (mine, theirs))
-        found = {self._ancestor(a, b) for a in left for b in right} - {None}
-        heads.update(
-            each
-            for each in found
-            if each is not None and not any(self._within(each, other) for other in found - {each})
-        )
+        left, right = (side - graph.keys() - covered for side in (mine, theirs))
+        found = {each for a in left for b in right if (each := self._ancestor(a, b)) is not None}
+        found = {each for each in found if not any(self._within(each, head) for head in covered - graph.keys())}
+        heads.update(each for each in found if not any(self._within(each, other) for other in found - {each}))
         return min(heads, default=None)
 
     def bring(self, commit: CommitId) -> None:
@@ -90,27 +92,48 @@ class History:
                 wanted.append(missing[0])
                 continue
             with self._on_disk(tip) as place, self.recording():
-                self._server.ask("take-in", {b"place": place})
+                self._server.ask("take-in", {b"place": place, b"tip": bytes.fromhex(tip)})
 
     def secure(self, commit: CommitId) -> None:
         """Keep a bundle of what of ``commit``'s history is not public, so that a strip takes nothing we need.
 
-        Raises :class:`Missing`.
+        If it is stripped already, as by `hg commit --amend`, it is taken from the backup that hg has made.
+        Does nothing if it is gone.
         """
         if self._store.bundle(commit) is not None:
             return
-        found = self._server.ask("unpublished", {b"node": bytes.fromhex(commit), b"most": _NEAREST})
-        nearest = [CommitId(node.hex()) for node in found.texts(b"nearest")]
-        if not nearest:
+        over = None if self.in_repository(commit) else self._backup(commit)
+        if over is None and not self.in_repository(commit):
             return
-        kept = next((each for each in nearest if self._store.bundle(each) is not None), None)
-        common = [*found.texts(b"public"), *([bytes.fromhex(kept)] if kept else [])]
         with self._scratch() as place:
             tip = bytes.fromhex(commit)
-            question: dict[bytes, Value] = {b"tip": tip, b"common": common, b"into": place, b"most": _UNLIMITED}
-            self._server.ask("history", question)
-            with open(place, "rb") as file:
-                self._store.keep_bundle(commit, file.read(), needs=[kept] if kept else [])
+            public = self._server.ask("public", {b"node": tip, b"over": over}).texts(b"nodes")
+            question: dict[bytes, Value] = {
+                b"tip": tip,
+                b"common": public,
+                b"into": place,
+                b"most": _UNLIMITED,
+                b"over": over,
+            }
+            if self._server.ask("history", question).number(b"count"):
+                with open(place, "rb") as file:
+                    self._store.keep_bundle(commit, file.read())
+
+    def _backup(self, commit: CommitId) -> bytes | None:
+        """Return the bundle that hg has kept when it stripped a changeset, ``None`` if it is in none of the latest."""
+        directory = os.path.join(self._server.root, b".hg", b"strip-backup")
+        try:
+            found = [os.path.join(directory, name) for name in os.listdir(directory) if name.endswith(b".hg")]
+            latest = sorted(found, key=os.path.getmtime, reverse=True)[:_BACKUPS]
+        except FileNotFoundError:
+            return None
+        node = bytes.fromhex(commit)
+        for place in latest:
+            with contextlib.suppress(Unsafe, FileNotFoundError):
+                graph = self._server.ask("graph", {b"place": place}).texts(b"graph")
+                if any(line.startswith(node) for line in graph):
+                    return place
+        return None
 
     # -- while hg records changesets ------------------------------------------------------
     @contextlib.contextmanager
@@ -139,11 +162,12 @@ class History:
 
     # -- bundles ------------------------------------------------------------------------------
     def _kept(self, commit: CommitId) -> Graph:
-        """Return the changesets of the bundles that lead from the user's repository to ``commit``."""
+        """Return the changesets, of bundles only, that lead from the user's repository to ``commit``."""
         graph: Graph = {}
         wanted = self._absent([commit])
         while wanted:
-            graph.update(self._graph(wanted.pop()))
+            bundle = self._graph(wanted.pop())
+            graph.update((each, bundle[each]) for each in self._absent(list(bundle)))
             border = {parent for parents in graph.values() for parent in parents if parent not in graph}
             wanted = self._absent(sorted(border))
         return graph
@@ -191,8 +215,8 @@ class History:
         node = self._server.ask("ancestor", {b"nodes": nodes}).text(b"node")
         return None if node == NULL else CommitId(node.hex())
 
-    def _within(self, ancestor: CommitId, descendant: CommitId | None) -> bool:
-        return descendant is not None and self._ancestor(ancestor, descendant) == ancestor
+    def _within(self, ancestor: CommitId, descendant: CommitId) -> bool:
+        return self._ancestor(ancestor, descendant) == ancestor
 
 
 def _ancestors(commit: CommitId, graph: Graph) -> set[CommitId]:

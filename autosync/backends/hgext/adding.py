@@ -6,7 +6,7 @@ from typing import Any
 
 from mercurial import bundle2, changegroup, error, pathutil, phases, scmutil
 
-from .history import changegroup_version, standing_on
+from .history import changegroup_version, standing_on, verify
 from .locking import locked
 from .refusal import UNSAFE, Declined
 
@@ -14,17 +14,28 @@ _CHANGEGROUP = b"changegroup"
 _PHASES = b"phase-heads"
 _SNAPSHOT = b"autosync-version"
 """Says in a changeset's extra that it is a snapshot."""
+_UNLIMITED = 1 << 62
 
 
-def take_in(repo: Any, place: bytes) -> dict[bytes, bytes]:
-    """Add all changesets of the bundle in the file ``place``, as ``history.write_history`` wrote it.
+def take_in(repo: Any, place: bytes, tip: bytes) -> None:
+    """Add all changesets of the bundle in the file ``place``, as ``history.write_history`` wrote it for ``tip``.
 
-    It is verified before any lock is taken.  Raises :class:`Declined`: ``MISSING`` if what it builds on is
-    not here, ``UNSAFE`` if it is damaged, holds a snapshot or anything but changesets and their phases.
+    It is verified before any lock is taken: hg itself compares nothing with its hash when it adds deltas,
+    and finds the damage when the user needs the file.  Raises :class:`Declined`: ``MISSING`` if what it
+    builds on is not here, ``UNSAFE`` if it is damaged, holds a snapshot or anything but changesets and
+    their phases.
     """
     _check_parts(repo, place)
     with standing_on(repo, place) as overlay:
-        added = _verify(overlay)
+        verify(overlay, tip, files=_UNLIMITED, work=_UNLIMITED)
+        added = _check_changesets(overlay)
+    try:
+        _apply(repo, place, added)
+    except (error.LookupError, error.StorageError) as broken:
+        raise Declined(UNSAFE, f"the history that was kept cannot be stored: {broken!r}"[:300]) from None
+
+
+def _apply(repo: Any, place: bytes, added: set[bytes]) -> None:
     # hg without the lock of the working copy would, if the transaction fails, bring back a dirstate that
     # the user has changed meanwhile (6.3).
     with locked(repo, store=True), repo.transaction(b"autosync-bring") as transaction, open(place, "rb") as file:
@@ -36,7 +47,6 @@ def take_in(repo: Any, place: bytes) -> dict[bytes, bytes]:
                 for phase in (phases.public, phases.draft):
                     nodes = [node for node in heads[phase] if node in added]
                     phases.advanceboundary(repo, transaction, phase, nodes)
-    return {}
 
 
 def add(repo: Any, transaction: Any, stream: Any, version: bytes, phase: int) -> None:
@@ -66,11 +76,8 @@ def _check_parts(repo: Any, place: bytes) -> None:
         raise Declined(UNSAFE, "what was kept is no history with its phases")
 
 
-def _verify(overlay: Any) -> set[bytes]:
-    """Return the changesets that the bundle adds, everything in them having been compared with its hash.
-
-    hg itself does not when it adds deltas: it would find the damage when the user needs the file.
-    """
+def _check_changesets(overlay: Any) -> set[bytes]:
+    """Return the changesets that the bundle adds, none of which is a snapshot or has a file that must not be."""
     log = overlay.changelog
     audit = pathutil.pathauditor(overlay.root, realfs=False)
     added = set()
@@ -78,11 +85,8 @@ def _verify(overlay: Any) -> set[bytes]:
         context = overlay[rev]
         if _SNAPSHOT in context.extra():
             raise Declined(UNSAFE, f"changeset {context.hex().decode()} is a snapshot, not one of the user's")
-        before, after = context.p1().manifest(), context.manifest()
-        for path, (_, (node, _flags)) in before.diff(after).items():
-            if node is not None:
-                _check_path(audit, path)
-                overlay.file(path).revision(node)
+        for path in context.p1().manifest().diff(context.manifest()):
+            _check_path(audit, path)
         added.add(context.node())
     return added
 

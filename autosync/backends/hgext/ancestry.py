@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 from mercurial import bundle2, changegroup
@@ -19,16 +18,11 @@ def ancestor(repo: Any, nodes: Sequence[bytes]) -> dict[bytes, Value]:
     return {b"node": repo.unfiltered().changelog.ancestor(one, other)}
 
 
-def unpublished(repo: Any, node: bytes, most: int) -> dict[bytes, Value]:
-    """Return those of a changeset and its ancestors that are not public, the ``most`` latest of them, and the
-    public ones that they build on."""
+def public(repo: Any, node: bytes) -> dict[bytes, Value]:
+    """Return the latest public ones among a changeset and its ancestors."""
     here = repo.unfiltered()
-    own = here.revs(b"only(%d, public())", find(repo, node).rev())
-    public = here.revs(b"heads(::%d and public())", find(repo, node).rev())
-    own.sort(reverse=True)
-    log = here.changelog
-    nearest = [log.node(rev) for rev in islice(own, most)]
-    return {b"nearest": nearest, b"public": [log.node(rev) for rev in public]}
+    found = here.revs(b"heads(::%d and public())", find(here, node).rev())
+    return {b"nodes": [here.changelog.node(rev) for rev in found]}
 
 
 def graph(repo: Any, place: bytes) -> dict[bytes, Value]:

@@ -8,12 +8,13 @@ from typing import Any
 from . import adding, ancestry, committing, landing, memory
 from .filters import Decoder
 from .frames import Fields, Value, as_bytes, as_list
+from .history import standing_on
 
 Answer = dict[bytes, Value]
 
 
 def _take_in(repo: Any, question: Fields) -> Answer:
-    adding.take_in(repo, question.text(b"place"))
+    adding.take_in(repo, question.text(b"place"), question.text(b"tip"))
     return {}
 
 
@@ -44,8 +45,9 @@ def _ancestor(repo: Any, question: Fields) -> Answer:
     return ancestry.ancestor(repo, question.texts(b"nodes"))
 
 
-def _unpublished(repo: Any, question: Fields) -> Answer:
-    return ancestry.unpublished(repo, question.text(b"node"), question.number(b"most"))
+def _public(repo: Any, question: Fields) -> Answer:
+    with standing_on(repo, question.text(b"over") if b"over" in question else None) as here:
+        return ancestry.public(here, question.text(b"node"))
 
 
 def _graph(repo: Any, question: Fields) -> Answer:
@@ -61,6 +63,6 @@ ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
     b"filtered": _filtered,
     b"decode": _decode,
     b"ancestor": _ancestor,
-    b"unpublished": _unpublished,
+    b"public": _public,
     b"graph": _graph,
 }
