@@ -195,6 +195,12 @@ def both_locks_held(root: bytes) -> Iterator[subprocess.Popen[str]]:
         holder.communicate()
 
 
+def killed_at(call: str, count: int, by: Sequence[str] = DEBIAN) -> tuple[str, ...]:
+    """Return the command of an hg that is killed as it makes its ``count``-th system call of a kind (strace(1))."""
+    when = f"inject={call}:signal=KILL:when={count}"
+    return ("strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", when, *by)
+
+
 def fingerprint(root: bytes) -> dict[bytes, tuple[str, int, int]]:
     """Return content, mtime and mode of everything in .hg, the directories included."""
     seen: dict[bytes, tuple[str, int, int]] = {}
