@@ -10,6 +10,7 @@ import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, BinaryIO
 
 from autosync.activities import Activity
@@ -18,7 +19,8 @@ from autosync.broadcast import FAREWELL, Broadcaster, Membership
 from autosync.causes import shortage_of
 from autosync.channels.lan import LanChannel
 from autosync.channels.xmpp import XmppChannel, XmppSettings
-from autosync.config import Config, PathConfig, XmppConfig, fetch_password, with_overrides
+from autosync.classicworkspace import ClassicWorkspace, open_classic
+from autosync.config import Config, PathConfig, Vcs, XmppConfig, fetch_password, with_overrides
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
 from autosync.core.commands import Announce
@@ -43,6 +45,8 @@ class Agent:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.workspaces: list[Workspace] = []
+        self.classics: list[ClassicWorkspace] = []
+        """Those that are kept by commands."""
         self._states = StateDirectory(config.state_dir)
         self._device = self._states.device(config.device)
         identity = load_or_create_identity(config.state_dir)
@@ -56,7 +60,9 @@ class Agent:
         self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
         self._absent: dict[str, AutosyncError] = {}
         """Paths that are waited for, and why they cannot be opened."""
-        self._answers = Answers(config, self._broadcaster, self._links, self.workspaces, self._absent)
+        self._answers = Answers(
+            config, self._broadcaster, self._links, self.workspaces, classics=self.classics, absent=self._absent
+        )
 
     # -- life --------------------------------------------------------------------------------
     async def run(self, stop: asyncio.Event) -> None:
@@ -67,14 +73,14 @@ class Agent:
             kept_before = {path.path for path in self.config.paths if was_here(self.config, path)}
             for path in self.config.paths:
                 try:
-                    self.workspaces.append(await self._open(path, stack))
+                    self._keep(await self._open(path, stack))
                 except AutosyncError as error:
                     if not _may_come(error) or path.path not in kept_before:
                         raise
                     log.warning("%s is waited for: %s. %s", path.workspace, error.title, error.hint)
                     self._absent[path.path] = error
             # Working copies first: what the channels then deliver finds sessions that listen.
-            for workspace in self.workspaces:
+            for workspace in self.kept():
                 await self._start_workspace(workspace, stack)
             await self._start_channels(stack)
             control = ControlServer(os.path.join(self.config.state_dir, SOCKET_NAME), self._answers.answer)
@@ -84,17 +90,34 @@ class Agent:
             log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
             await self._await_absent(stop, stack)
             # The farewell repeats what was said last: a save whose pack is still being made would be missing in it.
-            await asyncio.gather(*(workspace.runner.speak_out(FAREWELL) for workspace in self.workspaces))
+            await asyncio.gather(*(workspace.runner.speak_out(FAREWELL) for workspace in self.kept()))
             try:
                 await self._broadcaster.say_farewell()
-                for workspace in self.workspaces:
+                for workspace in self.kept():
                     self._broadcaster.save(workspace.member)
             except AutosyncError as error:  # nothing hangs on it: the next start asks everybody
                 log.warning("the end was not written down: %s", error)
 
-    async def _open(self, path: PathConfig, stack: AsyncExitStack) -> Workspace:
+    def kept(self) -> list[Workspace | ClassicWorkspace]:
+        """Return the working copies of both kinds."""
+        return [*self.workspaces, *self.classics]
+
+    def _keep(self, workspace: Workspace | ClassicWorkspace) -> None:
+        if isinstance(workspace, ClassicWorkspace):
+            self.classics.append(workspace)
+        else:
+            self.workspaces.append(workspace)
+
+    async def _open(self, path: PathConfig, stack: AsyncExitStack) -> Workspace | ClassicWorkspace:
         loop = asyncio.get_running_loop()
-        workspace = await loop.run_in_executor(self._network, self._opener.open, path, self._network)
+        workspace: Workspace | ClassicWorkspace
+        if path.backend is Vcs.COMMAND:
+            opening = partial(open_classic, broadcaster=self._broadcaster, states=self._states)
+            workspace = await loop.run_in_executor(
+                self._network, opening, path, self.config, self._device, self._broadcaster
+            )
+        else:
+            workspace = await loop.run_in_executor(self._network, self._opener.open, path, self._network)
         stack.callback(workspace.close)
         return workspace
 
@@ -118,7 +141,7 @@ class Agent:
             workspace = await self._open(path, own)
             await self._start_workspace(workspace, own)
             stack.push_async_callback(own.pop_all().aclose)
-        self.workspaces.append(workspace)
+        self._keep(workspace)
         if self.config.listen is not None:
             self._links.add(_Served(self, workspace))
         workspace.runner.post(AnnouncementsAsked())
@@ -128,7 +151,7 @@ class Agent:
         if self.config.xmpp is not None:
             channels.append(XmppChannel(xmpp_settings(self.config.xmpp, self.config), self._broadcaster))
         if self.config.listen is not None:
-            for workspace in self.workspaces:
+            for workspace in self.kept():
                 self._links.add(_Served(self, workspace))
             await self._links.start()
             stack.push_async_callback(self._links.stop)
@@ -140,7 +163,7 @@ class Agent:
             await channel.start()
             stack.push_async_callback(channel.stop)
 
-    async def _start_workspace(self, workspace: Workspace, stack: AsyncExitStack) -> None:
+    async def _start_workspace(self, workspace: Workspace | ClassicWorkspace, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         workspace.runner.bind(loop)
         await loop.run_in_executor(workspace.local, workspace.watcher.start)
@@ -176,7 +199,7 @@ class Agent:
 class _Served:
     """What peers get of one working copy over a direct link."""
 
-    def __init__(self, agent: Agent, workspace: Workspace) -> None:
+    def __init__(self, agent: Agent, workspace: Workspace | ClassicWorkspace) -> None:
         self._agent = agent
         self._workspace = workspace
         self.key = workspace.member.key
@@ -187,7 +210,7 @@ class _Served:
         self._agent._broadcaster.sealed_received(self.key.tag, sealed, "lan")
 
     def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
-        self._workspace.backend.serve(want, have, out)
+        self._workspace.serve(want, have, out)
 
 
 def _may_come(error: AutosyncError) -> bool:
@@ -248,7 +271,7 @@ async def run_agent(config: Config) -> int:
             else:
                 break
         code = INTERRUPTED if interrupted else 0
-        if any(workspace.runner.abandoned for workspace in agent.workspaces):
+        if any(workspace.runner.abandoned for workspace in agent.kept()):
             # Python would wait for the thread.  A kill at any moment is safe, so this one is.
             log.warning("stopped in the middle of a long step; the next start goes on from there")
             logging.shutdown()

@@ -12,6 +12,8 @@ from typing import Any
 
 from autosync.activities import Activity
 from autosync.broadcast import Broadcaster
+from autosync.classicanswers import classic_status, steer_classic, sync_classic
+from autosync.classicworkspace import ClassicWorkspace
 from autosync.config import Config, PathConfig
 from autosync.conflictanswers import list_conflicts, resolve_conflict
 from autosync.core import events as ev
@@ -30,7 +32,8 @@ FIRST_PEER = 5.0
 class Answers:
     """The commands of the control socket.
 
-    ``workspaces`` and ``absent``, the paths that are waited for, may change after construction.
+    ``workspaces``, ``classics`` (those that are kept by commands) and ``absent``, the paths
+    that are waited for, may change after construction.
     """
 
     def __init__(
@@ -39,6 +42,8 @@ class Answers:
         broadcaster: Broadcaster,
         links: Links,
         workspaces: Sequence[Workspace],
+        *,
+        classics: Sequence[ClassicWorkspace],
         absent: Mapping[str, AutosyncError],
     ) -> None:
         self._config = config
@@ -46,6 +51,7 @@ class Answers:
         self._broadcaster = broadcaster
         self._links = links
         self._workspaces = workspaces
+        self._classics = classics
         self._explaining = Explaining(broadcaster, workspaces, self._reachable)
         self._started_at = time.time()
         self._activities: deque[tuple[int, Activity]] = deque(maxlen=REMEMBERED)
@@ -88,6 +94,7 @@ class Answers:
         status["workspaces"] = [
             workspace_status(
                 w.member,
+                w.runner,
                 path=w.config.path,
                 vcs=w.backend.vcs,
                 now=now,
@@ -96,17 +103,25 @@ class Answers:
             )
             for w in self._workspaces
         ]
+        status["workspaces"] += [
+            classic_status(w, now=now, linked=self._linked(w), watch=asdict(w.watcher.status())) for w in self._classics
+        ]
         status["workspaces"] += [absent_status(p, self._absent[p.path]) for p in self._missing(None)]
         return status
 
     async def _sync(self, arguments: dict[str, Any]) -> dict[str, Any]:
         chosen = self._chosen(arguments)
+        classics = self._chosen_classics(arguments)
         for workspace in chosen:
             workspace.runner.post(ev.FlushAsked())
+        steer_classic(classics, ev.FlushAsked())
         if not arguments.get("wait"):
             return {"synced": True, "waiting": [], "detail": ""}
         timeout = _number(arguments, "timeout", 60.0)
-        results = await asyncio.gather(*(self._wait_for_peers(w, timeout) for w in chosen))
+        results = await asyncio.gather(
+            *(self._wait_for_peers(w, timeout) for w in chosen),
+            *(sync_classic(w, self._linked(w), timeout) for w in classics),
+        )
         waiting = sorted({name for _, names in results for name in names})
         details = [detail for detail, _ in results if detail]
         details += [f"{p.workspace}: {self._absent[p.path].title}" for p in self._missing(arguments.get("path"))]
@@ -160,10 +175,13 @@ class Answers:
 
     def _steer(self, arguments: dict[str, Any], event: ev.Event, *, paused: bool) -> dict[str, Any]:
         chosen = self._chosen(arguments)
+        classics = self._chosen_classics(arguments)
+        for member in (*(w.member for w in chosen), *(w.member for w in classics)):
+            self._broadcaster.save(member, paused=paused)
         for workspace in chosen:
-            self._broadcaster.save(workspace.member, paused=paused)
             workspace.runner.post(event)
-        return {"workspaces": [w.runner.workspace for w in chosen]}
+        steer_classic(classics, event)
+        return {"workspaces": [w.config.workspace for w in chosen] + [w.config.workspace for w in classics]}
 
     async def _gc(self, arguments: dict[str, Any]) -> dict[str, Any]:
         rehearse = arguments.get("dry-run") is True
@@ -194,7 +212,7 @@ class Answers:
     def _chosen(self, arguments: dict[str, Any]) -> list[Workspace]:
         path = arguments.get("path")
         chosen = [w for w in self._workspaces if path in (None, w.config.path)]
-        if not chosen and path is not None:
+        if not chosen and path is not None and not self._chosen_classics(arguments):
             if isinstance(path, str) and path in self._absent:
                 raise self._absent[path]
             raise AutosyncError(
@@ -202,11 +220,14 @@ class Answers:
             )
         return chosen
 
+    def _chosen_classics(self, arguments: dict[str, Any]) -> list[ClassicWorkspace]:
+        return [w for w in self._classics if arguments.get("path") in (None, w.config.path)]
+
     def _missing(self, path: object) -> list[PathConfig]:
         """Return the working copies that are waited for, of all or of the one at ``path``."""
         return [p for p in self._config.paths if p.path in self._absent and path in (None, p.path)]
 
-    def _linked(self, workspace: Workspace) -> dict[str, str]:
+    def _linked(self, workspace: Workspace | ClassicWorkspace) -> dict[str, str]:
         peers = self._links.peers(workspace.member.key.id)
         return {p.device: p.address for p in peers if p.connected and p.device is not None}
 

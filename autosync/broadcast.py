@@ -8,10 +8,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from autosync.core.announcement import decode, encode
+from autosync.core.classic import Say
 from autosync.core.commands import Announce
-from autosync.core.events import Announced, Announcement, AnnouncementsAsked
+from autosync.core.events import Announced, Announcement, AnnouncementsAsked, Event
 from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
 from autosync.errors import AutosyncError
@@ -31,11 +33,22 @@ FAREWELL = 0.5
 """Seconds that the last announcement may take when the agent stops."""
 
 
+class Voice(Protocol):
+    """Whose announcements are broadcast, and who is told of those of others."""
+
+    @property
+    def workspace(self) -> str:
+        """The workspace's name."""
+
+    def post(self, event: Event) -> None:
+        """Take an event."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Membership:
     """This device's part in one workspace: its key, its numbers, what it has seen of others."""
 
-    runner: Runner
+    runner: Voice
     key: WorkspaceKey
     state: WorkspaceState
     intake: Intake
@@ -60,7 +73,7 @@ class Broadcaster:
         self._states = states
         self._caught_up: set[str] = set()
 
-    def join(self, runner: Runner, key: WorkspaceKey, state: WorkspaceState) -> Membership:
+    def join(self, runner: Voice, key: WorkspaceKey, state: WorkspaceState) -> Membership:
         """Take part in a workspace."""
         member = Membership(
             runner=runner,
@@ -73,7 +86,7 @@ class Broadcaster:
         self.members[key.tag] = member
         return member
 
-    def member_of(self, runner: Runner) -> Membership:
+    def member_of(self, runner: Voice) -> Membership:
         """Return the part that belongs to ``runner``."""
         return next(m for m in self.members.values() if m.runner is runner)
 
@@ -102,6 +115,25 @@ class Broadcaster:
                 certificate=self._certificate,
                 on_hub=announce.on_hub,
                 inline=pack,
+            ),
+        )
+
+    async def pronounce(self, runner: Voice, say: Say, remote: str) -> None:
+        """Broadcast what a device that keeps a working copy by commands has pushed and pulled."""
+        await self._publish(
+            self.member_of(runner),
+            Announcement(
+                device=self.device,
+                name=self.name,
+                seq=0,
+                state=say.state,
+                snapshot=None,
+                tree=None,
+                base=Base(commit=None, branch=None),
+                version=say.version,
+                addresses=tuple(self.addresses()),
+                certificate=self._certificate,
+                remote=remote,
             ),
         )
 

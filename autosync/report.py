@@ -12,12 +12,14 @@ from typing import Any
 from autosync.broadcast import Membership
 from autosync.config import PathConfig
 from autosync.core.brakes import Held
+from autosync.core.classic import ClassicPeer
 from autosync.core.model import Order, Snapshot
 from autosync.core.settings import SessionStatus
 from autosync.core.sources import Peer
 from autosync.errors import AutosyncError
 from autosync.history import Tidied
 from autosync.ports import ChannelStatus
+from autosync.runner import Runner
 
 HELD_SHOWN = 1000
 """Held paths that the status lists; all are counted."""
@@ -37,10 +39,16 @@ def agent_status(*, device: str, started_at: float, channels: Sequence[ChannelSt
 
 
 def workspace_status(
-    member: Membership, *, path: str, vcs: str, now: float, linked: Mapping[str, str], watch: Mapping[str, Any]
+    member: Membership,
+    runner: Runner,
+    *,
+    path: str,
+    vcs: str,
+    now: float,
+    linked: Mapping[str, str],
+    watch: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return one workspace's part.  ``linked`` maps the devices that are directly connected to their address."""
-    runner = member.runner
     status = runner.session.status()
     current = status.current
     halt = status.halt
@@ -128,7 +136,7 @@ def absent_status(path: PathConfig, error: AutosyncError) -> dict[str, Any]:
     }
 
 
-def is_reachable(peer: Peer, now: float, linked: Mapping[str, str]) -> bool:
+def is_reachable(peer: Peer | ClassicPeer, now: float, linked: Mapping[str, str]) -> bool:
     """Return whether a peer can be expected to answer soon."""
     if peer.state == "stopped":
         return False

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from autosync.apply import WorkingTree
 from autosync.backends.opening import open_backend
@@ -14,7 +15,7 @@ from autosync.broadcast import Broadcaster, Membership
 from autosync.config import Commits, Config, PathConfig, PullLock
 from autosync.core import events as ev
 from autosync.core.brakes import Brakes
-from autosync.core.model import DeviceId, RelPath, WorkspaceId
+from autosync.core.model import DeviceId, RelPath, SnapshotId, WorkspaceId
 from autosync.core.settings import Mode, SessionSettings
 from autosync.errors import AutosyncError
 from autosync.foothold import Foothold, identify_store, is_same_store
@@ -100,6 +101,10 @@ class Workspace:
     def ask_ignore_rules_again(self) -> None:
         """Watch what is not ignored any more, and the other way round."""
         self.watcher.refresh()
+
+    def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
+        """As :meth:`autosync.ports.Backend.serve`."""
+        self.backend.serve(want, have, out)
 
     def stop_watching(self) -> None:
         """End the watching."""

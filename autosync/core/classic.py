@@ -8,7 +8,7 @@ One thing at a time; own changes are committed before anything is pulled.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -276,13 +276,7 @@ class Classic:
         else:
             self._problems[work] = event.problem
             self._not_before[work] = now + self._backoffs[work].next(self._draw())
-        match work:
-            case Work.RECORD:
-                return self._recorded(event, now)
-            case Work.PULL:
-                return self._was_pulled(event, now)
-            case Work.PUSH:
-                return self._was_pushed(event, now)
+        return _AFTER[work](self, event, now)
 
     def _recorded(self, event: Finished, now: float) -> list[ClassicCommand]:
         self._unpushed |= event.to_push
@@ -332,16 +326,15 @@ class Classic:
         return []
 
     def _take_up(self, work: Work) -> Perform:
-        match work:
-            case Work.RECORD:
-                perform = Perform(work, whole=self._whole, forced=self._forced)
-                self._dirty_since, self._whole, self._forced = None, False, False
-                return perform
-            case Work.PULL:
-                self._pulling = Version.of({p.device: p.version.count(p.device) for p in self._peers.values()})
-            case Work.PUSH:
-                self._unpushed = False
-        return Perform(work)
+        perform = Perform(work)
+        if work is Work.RECORD:
+            perform = Perform(work, whole=self._whole, forced=self._forced)
+            self._dirty_since, self._whole, self._forced = None, False, False
+        elif work is Work.PULL:
+            self._pulling = Version.of({p.device: p.version.count(p.device) for p in self._peers.values()})
+        else:
+            self._unpushed = False
+        return perform
 
     def _when(self, work: Work) -> float:
         """Return when ``work`` is to begin, infinity if it is not wanted."""
@@ -382,3 +375,10 @@ class Classic:
 
     def _say(self) -> Say:
         return Say(self._phase(), self.version)
+
+
+_AFTER: Mapping[Work, Callable[[Classic, Finished, float], list[ClassicCommand]]] = {
+    Work.RECORD: Classic._recorded,
+    Work.PULL: Classic._was_pulled,
+    Work.PUSH: Classic._was_pushed,
+}

@@ -66,11 +66,9 @@ def _compile(text: bytes) -> _Pattern | None:
 def _translate(text: bytes) -> bytes:
     found = b""
     while text:
-        for glob, expression in _GLOBS:
-            if match := glob.match(text):
-                found += expression(match)
-                text = text[match.end() :]
-                break
+        match, expression = next((m, e) for glob, e in _GLOBS if (m := glob.match(text)))
+        found += expression(match)
+        text = text[match.end() :]
     return found
 
 

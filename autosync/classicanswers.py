@@ -1,0 +1,101 @@
+"""Answers what the command line asks of working copies that are kept by commands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autosync.classicworkspace import ClassicWorkspace
+from autosync.core import events as ev
+from autosync.core.classic import ClassicPeer
+from autosync.report import is_reachable, iso
+
+VCS = "command"
+_NAMED = 1000
+
+
+def classic_status(
+    workspace: ClassicWorkspace, *, now: float, linked: Mapping[str, str], watch: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return one working copy's part of the status, with the keys that every other one has."""
+    runner, machine = workspace.runner, workspace.runner.machine
+    status = machine.status()
+    unknown = dict.fromkeys(("base", "branch", "snapshot", "tree", "hub"))
+    unconfirmed = {peer.device for peer in machine.unconfirmed()}
+    refused = sorted(path.decode("utf-8", "backslashreplace") for path in runner.work.refused)
+    return {
+        "name": runner.workspace,
+        "path": workspace.config.path,
+        "vcs": VCS,
+        "phase": status.phase,
+        "state": status.phase,
+        **unknown,
+        "remote": runner.work.remote or None,
+        "pending": status.pending,
+        "waiting-for": status.waiting_for or None,
+        "last-sync": iso(runner.synced_at),
+        "halt": {"title": status.halt.title, "hint": status.halt.hint} if status.halt else None,
+        "held": {"count": 0, "reasons": {}, "paths": []},
+        "mode": workspace.config.mode.value,
+        "unreadable": [],
+        "refused": refused[:_NAMED],
+        "watch": dict(watch),
+        "dropped": dict(workspace.member.dropped),
+        "conflicts": [],
+        "peers": [
+            {
+                "device": peer.name,
+                "id": peer.device,
+                "snapshot": None,
+                "tree": None,
+                "seen": iso(time.time() - (now - peer.seen)) if peer.seen else None,
+                "state": _peer_state(peer, is_behind=peer.device in unconfirmed, now=now, linked=linked),
+                "address": linked.get(peer.device),
+                "problem": _other_remote(peer, runner.work.remote),
+            }
+            for peer in status.peers
+        ],
+    }
+
+
+async def sync_classic(
+    workspace: ClassicWorkspace, linked: Mapping[str, str], patience: float
+) -> tuple[str, list[str]]:
+    """Wait until all is pushed and pulled; return what is in the way and who has not confirmed."""
+    runner, machine = workspace.runner, workspace.runner.machine
+    await runner.until(lambda: machine.quiet() and not waited_for(workspace, linked), patience)
+    status = machine.status()
+    if status.halt is not None:
+        return f"{runner.workspace}: {status.halt.title}", ["this device"]
+    if not machine.quiet():
+        return f"{runner.workspace}: {status.waiting_for}" if status.waiting_for else "", ["this device"]
+    return "", waited_for(workspace, linked)
+
+
+def waited_for(workspace: ClassicWorkspace, linked: Mapping[str, str]) -> list[str]:
+    """Return the names of the peers that can be reached and have not pulled what was pushed here."""
+    now = asyncio.get_running_loop().time()
+    return [p.name for p in workspace.runner.machine.unconfirmed() if is_reachable(p, now, linked)]
+
+
+def steer_classic(workspaces: Sequence[ClassicWorkspace], event: ev.Event) -> None:
+    """Hand ``event``, which the user asked for, to each working copy."""
+    for workspace in workspaces:
+        workspace.runner.post(event)
+
+
+def _peer_state(peer: ClassicPeer, *, is_behind: bool, now: float, linked: Mapping[str, str]) -> str:
+    if not is_reachable(peer, now, linked):
+        return "away"
+    if peer.state in ("paused", "halted"):
+        return peer.state
+    return "behind" if is_behind else "equal"
+
+
+def _other_remote(peer: ClassicPeer, mine: str) -> str | None:
+    """Return what to tell of a peer that pushes to another place, as far as both tell."""
+    if not mine or not peer.remote or mine == peer.remote:
+        return None
+    return f"it pushes to {peer.remote}"
