@@ -53,7 +53,7 @@ def test_commits_of_their_own_end_in_one_history() -> None:
         play = Play(replace(script, acts=tuple(act for act in script.acts if act.deed is not Deed.CHECKOUT)))
         play.perform()
         devices = play.world.devices
-        assert len({device.copy.base() for device in devices}) == 1
+        assert len({device.base() for device in devices}) == 1
         assert not any(device.session.halt for device in devices)
         current = devices[0].session.current
         assert current is not None

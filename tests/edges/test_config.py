@@ -263,6 +263,16 @@ def test_an_empty_file_is_a_config_without_paths(text: str) -> None:
         ("paths:\n- path: /a", '/c, line 2: paths[0]: the key "workspace" is missing', "workspace: notes"),
         (only_path("mode: both"), "/c, line 5: paths[0].mode: must be one of: two-way, send, receive", "these words"),
         (only_path("mode: recieve"), "must be one of: two-way, send, receive", 'Did you mean "receive"?'),
+        (
+            only_path("mode: store", "commits: auto"),
+            "/c, line 2: paths[0]: `commits: auto` and `mode: store` exclude each other: a store has no files",
+            "write it where the files are",
+        ),
+        (
+            only_path("mode: store", "backend: command", "commands: {commit: [c], status: [s], add: [a], remove: [r]}"),
+            "/c, line 2: paths[0]: `backend: command` and `mode: store` exclude each other",
+            "autosync init --mode store --vcs git DIR",
+        ),
         (only_path("settle: soon"), "/c, line 5: paths[0].settle: must be a time, not text", "settle: 50ms (or 2s"),
         (only_path("settle: -1"), "/c, line 5: paths[0].settle: must be a time, not a number", "settle: 50ms"),
         (only_path("settle: 5y"), '/c, line 5: paths[0].settle: "y" is no unit', "settle: 50ms"),
