@@ -108,6 +108,15 @@ class Server:
             self._ready()
             return cast(Fields, self._identity)
 
+    def settings(self) -> Mapping[bytes, Signature]:
+        """Return the files that the running hg has its configuration from, each as it was when hg read it.
+
+        Raises as :meth:`ask`.
+        """
+        with self._lock:
+            self._ready()
+            return self._config
+
     def ask(self, what: str, question: Mapping[bytes, Value] | None = None) -> Fields:
         """Return our extension's answer.
 

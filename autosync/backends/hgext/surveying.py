@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any
 
+from mercurial import error
 from mercurial import match as matchmod
 
 from .files import Files, Torn
@@ -68,6 +70,8 @@ def stored(repo: Any, paths: Sequence[bytes]) -> dict[bytes, Value]:
             found[path] = 0
         except OSError as problem:
             found[path] = problem.errno or 0
+        except error.Abort:  # what the filter says: mixed line ends, where it was told to refuse them
+            found[path] = errno.EILSEQ
         else:
             found[path] = None if read is None else [read[1]]
     return {b"files": found}
