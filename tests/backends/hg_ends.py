@@ -9,11 +9,13 @@ from contextlib import contextmanager
 
 from hg_repos import NOW, hg
 
+from autosync.backends.git.network import Patience
 from autosync.backends.hg.admitting import Admitting
 from autosync.backends.hg.basetree import BaseTrees
 from autosync.backends.hg.contents import Contents
 from autosync.backends.hg.exchange import Exchange
 from autosync.backends.hg.histories import Histories
+from autosync.backends.hg.hub import Hub
 from autosync.backends.hg.nodes import Namer
 from autosync.backends.hg.recording import Differences, Recording
 from autosync.backends.hg.repository import Repository
@@ -35,7 +37,7 @@ Content = bytes | tuple[Kind, bytes] | None
 class End:
     """What the exchange sees of the working copy at ``root``."""
 
-    def __init__(self, root: bytes, by: Sequence[str] | None = None) -> None:
+    def __init__(self, root: bytes, by: Sequence[str] | None = None, *, remote: str = "default") -> None:
         self.root = root
         self.repository = Repository(root, by)
         self.store = Store(os.path.join(root, b".hg", b"autosync"))
@@ -49,7 +51,10 @@ class End:
             self.histories, self.differences, Admitting(self.namer, self.histories, self.differences)
         )
 
+        self.hub = Hub(root, self.store, self.histories, remote, hg=by, patience=Patience(silence=20.0, total=60.0))
+
     def close(self) -> None:
+        self.hub.close()
         self.histories.close()
         self.store.close()
         self.repository.close()

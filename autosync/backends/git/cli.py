@@ -84,6 +84,10 @@ class Git:
         settings = [part for setting in self.config for part in ("-c", setting)]
         return ["git", *settings, *args]
 
+    def environment(self, extra: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a command that needs ``extra`` as well."""
+        return environment({**self.env, **extra})
+
     def run(
         self,
         *args: str | bytes,

@@ -1,4 +1,4 @@
-"""Runs a git command that talks to another machine, and ends it with all its children when that falls silent."""
+"""Runs a command that talks to another machine, and ends it with all its children when that falls silent."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import IO
-
-from autosync.backends.git.cli import Git, environment
+from typing import IO, Protocol
 
 _CHUNK = 1 << 16
 _STOPPING = "autosync is stopping"
@@ -37,11 +35,25 @@ class Outcome:
     ended: str | None = None
 
 
+class Program(Protocol):
+    """What is started, and how: git or hg."""
+
+    @property
+    def directory(self) -> bytes:
+        """Where its commands run."""
+
+    def argv(self, args: Iterable[str | bytes], /) -> list[str | bytes]:
+        """Return the whole command line."""
+
+    def environment(self, extra: Mapping[str, str], /) -> dict[str, str]:
+        """Return the environment of a command that needs ``extra`` as well."""
+
+
 class Line:
     """Starts network commands; from any thread, any number at a time."""
 
-    def __init__(self, git: Git, patience: Patience) -> None:
-        self._git = git
+    def __init__(self, program: Program, patience: Patience) -> None:
+        self._program = program
         self._patience = patience
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -65,12 +77,12 @@ class Line:
                 return Outcome(code=-1, output=b"", errors="", ended=_STOPPING)
             # A session of its own: no terminal to prompt on, and ssh ends with its group.
             process = subprocess.Popen(
-                self._git.argv(args),
-                cwd=self._git.directory,
+                self._program.argv(args),
+                cwd=self._program.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=environment({**self._git.env, **env}),
+                env=self._program.environment(env),
                 start_new_session=True,
             )
             self._running.add(process)

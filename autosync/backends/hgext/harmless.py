@@ -15,6 +15,9 @@ from mercurial.dirstateutils import timestamp
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
+run_hooks = hook.hook
+"""What hg runs hooks by; for those of others."""
+
 _questions = 0
 """How many questions are being answered: one, or none."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mercurial import commandserver, error, extensions, registrar, util
 
-from . import changing, exchanging, harmless, looking, memory, observing, opening, selftest
+from . import changing, exchanging, harmless, hubbing, looking, memory, observing, opening, selftest
 from .bundling import bundle_of
 from .frames import CHANNEL, HEADER_SIZE, Fields, Value, body_size, frame, unframe
 from .history import standing_on
@@ -170,5 +170,6 @@ _ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
 }
 
 registrar.command(cmdtable)(COMMAND, [], b"")(answer)
+cmdtable.update(hubbing.cmdtable)
 
 __all__ = ["cmdtable", "uisetup"]
