@@ -44,10 +44,10 @@ CREATE TABLE bundles (
     node BLOB PRIMARY KEY, object BLOB NOT NULL, needs BLOB NOT NULL, born INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE snapshots (
-    id BLOB PRIMARY KEY, state BLOB NOT NULL, base BLOB, parent BLOB, said TEXT NOT NULL, born INTEGER NOT NULL,
-    packed INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE INDEX unpacked ON snapshots (born) WHERE packed = 0;
+    number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, state BLOB NOT NULL, base BLOB, parent BLOB,
+    said TEXT NOT NULL, born INTEGER NOT NULL, packed INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX unpacked ON snapshots (number) WHERE packed = 0;
 CREATE TABLE pins (name TEXT PRIMARY KEY, snapshot BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE moments (name TEXT PRIMARY KEY, moment INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -193,11 +193,11 @@ class Database:
 
     def _probe(self) -> None:
         """Do what SQLite did, to learn the error that it does not tell.  Raises :class:`OSError`."""
-        if os.path.exists(self.path) and not os.access(self.path, os.R_OK | os.W_OK):  # to open it would end our locks
-            raise _os_error(errno.EACCES, self.path)
         with tempfile.TemporaryFile(dir=self.directory, buffering=0) as file:
             file.write(bytes(_PROBE))
             os.fsync(file.fileno())
+        if not os.access(self.path, os.R_OK | os.W_OK):  # to open it would end our locks on it, fcntl(2)
+            raise _os_error(errno.EACCES, self.path)
 
 
 def _os_error(number: int, path: bytes) -> OSError:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from autosync.backends.git.objects import is_tree, parse_tree
 from autosync.backends.hg.objects import Kind, Objects
 from autosync.backends.hg.places import NODE
 from autosync.errors import AutosyncError
 
-InUse = Callable[[float], Iterable[tuple[Kind, bytes]]]
-"""Returns what is not written yet and what was asked for since then (seconds since the epoch): its
-raw ids."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What somebody is about to refer to: contents and changesets by their raw ids."""
+
+    contents: Sequence[tuple[Kind, bytes]]
+    commits: Collection[bytes]
+
+
+InUse = Callable[[float], Use]
+"""Returns what is not written yet and what was asked for since then (seconds since the epoch)."""
 
 _HASH = "sha256"
 _HELD = "SELECT state, base FROM snapshots WHERE id IN (SELECT snapshot FROM pins) OR born > ? ORDER BY born"
@@ -35,6 +44,8 @@ class Living:
 
     def look(self) -> None:
         """Add what is needed now."""
+        use = self._in_use(self._horizon)
+        self.commits.update(use.commits)
         with self._objects.database.reading() as connection:
             if connection is None:
                 return
@@ -50,8 +61,7 @@ class Living:
                 (Kind(kind), oid) for kind, oid in connection.execute(young, (self._horizon, Kind.STATE, Kind.TREE))
             ]
             self._look_at_bundles(connection.execute("SELECT node, object, needs, born FROM bundles").fetchall())
-        roots += self._in_use(self._horizon)
-        for kind, oid in roots:
+        for kind, oid in (*roots, *use.contents):
             self._visit(kind, oid)
 
     def _look_at_bundles(self, rows: Iterable[tuple[bytes, bytes, bytes, int]]) -> None:

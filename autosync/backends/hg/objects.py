@@ -36,12 +36,12 @@ _NAMES = {Kind.BLOB: b"blob", Kind.TREE: b"tree", Kind.STATE: b"state", Kind.BUN
 
 
 def raw_id(hexadecimal: str, size: int = 32) -> bytes:
-    """Return an id of ``size`` bytes from its hex digits.  Raises :class:`Unsafe` for anything else."""
+    """Return an id of ``size`` bytes from its (small) hex digits.  Raises :class:`Unsafe` for anything else."""
     try:
         raw = bytes.fromhex(hexadecimal)
     except ValueError:
         raw = b""
-    if len(raw) != size or len(hexadecimal) != 2 * size:
+    if len(raw) != size or raw.hex() != hexadecimal:
         raise Unsafe(f"{hexadecimal[:100]!r} is no id of {2 * size} hex digits", hint="Nothing of it was used.")
     return raw
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autosync.backends.git import delta
 from autosync.backends.hg.objects import LARGE, Kind, Objects, compressed
@@ -55,7 +55,8 @@ class Packing:
     """The rewriting of one store's contents; by one thread at a time, beside those that read and write.
 
     A delta is always one of an older content (by its number), so that no two are deltas of each
-    other.  A delta is applied once before it takes the place of anything.
+    other, and what others are deltas of becomes none, so that no chain gets longer than its depth
+    says.  A delta is applied once before it takes the place of anything.
     """
 
     def __init__(self, objects: Objects) -> None:
@@ -67,11 +68,15 @@ class Packing:
         """Rewrite what came with new snapshots since the last time."""
         while new := self._predecessors.new(_AT_ONCE):
             rewritten: dict[bytes, _Rewritten] = {}
+            bases: set[int | None] = set()
             for each in new:
                 for kind, earlier, present in self._predecessors.pairs(each):
-                    made = None if present in rewritten else self._improved(kind, earlier, present, rewritten)
-                    if made is not None:
+                    if present in rewritten:
+                        continue
+                    made = self._improved(kind, earlier, present, rewritten)
+                    if made is not None and made.row.number not in bases:
                         rewritten[present] = made
+                        bases.add(made.base)
             self._write(rewritten.values(), packed=[each.snapshot for each in new])
 
     def rebase(self, living: Collection[bytes]) -> None:
@@ -91,7 +96,7 @@ class Packing:
             if made is None:
                 continue
             if made.base is None:
-                heirs[above.number] = row
+                heirs[above.number] = replace(row, depth=0)
             waiting.append(made)
             if len(waiting) >= _AT_ONCE:
                 self._write(waiting)
@@ -103,7 +108,7 @@ class Packing:
     ) -> _Rewritten | None:
         """Return a content as a delta of what was before, ``None`` if it is one or that is not worth it."""
         base, row = self._row(earlier), self._row(present)
-        if base is None or row is None or row.base is not None or base.number >= row.number:
+        if base is None or row is None or row.base is not None or base.number >= row.number or self._is_base(row):
             return None
         depth = 1 + (rewritten[earlier].depth if earlier in rewritten else base.depth)
         if max(base.size, row.size) > _LARGEST or depth > max(1, min(_LONGEST_CHAIN, _MOST_COPIED // (row.size + 1))):
@@ -157,6 +162,11 @@ class Packing:
             assert connection is not None  # noqa: S101 - whoever tidies has looked
             row = connection.execute(f"SELECT {_COLUMNS} FROM objects WHERE id = ?", (oid,)).fetchone()  # noqa: S608
             return _parsed(row) if row else None
+
+    def _is_base(self, row: _Row) -> bool:
+        with self._database.reading() as connection:
+            assert connection is not None  # noqa: S101 - whoever tidies has looked
+            return connection.execute("SELECT 1 FROM objects WHERE base = ?", (row.number,)).fetchone() is not None
 
     def _stored(self, row: _Row) -> int:
         """Return the bytes that a content takes now."""

@@ -96,10 +96,10 @@ class Places:
         self._where = {}
         self._commits = {}
 
-    def in_use(self) -> list[bytes]:
-        """Return the raw ids of the trees that are kept."""
+    def in_use(self) -> dict[bytes, bytes]:
+        """Return the trees that are kept, by their changesets: raw ids."""
         with self._database.lock:
-            return list(self._commits.values())
+            return dict(self._commits)
 
     @property
     def waiting(self) -> bool:

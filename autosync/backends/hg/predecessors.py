@@ -14,7 +14,7 @@ _NEW = """
 SELECT id, state, coalesce(
     (SELECT state FROM snapshots AS earlier WHERE earlier.id = snapshots.parent),
     (SELECT state FROM commits WHERE node = snapshots.base))
-FROM snapshots WHERE packed = 0 ORDER BY born LIMIT ?
+FROM snapshots WHERE packed = 0 ORDER BY number LIMIT ?
 """
 
 

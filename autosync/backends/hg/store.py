@@ -11,6 +11,7 @@ from autosync.backends.hg.bundles import Bundles
 from autosync.backends.hg.database import Database
 from autosync.backends.hg.directories import Directories
 from autosync.backends.hg.expiry import Expiry
+from autosync.backends.hg.living import Use
 from autosync.backends.hg.marks import Marks, join_marks, meaningful
 from autosync.backends.hg.objects import Kind, Objects, raw_id
 from autosync.backends.hg.places import Places
@@ -211,10 +212,12 @@ class Store:
         self._objects.written()
         self._places.written()
 
-    def _in_use(self, since: float) -> Iterator[tuple[Kind, bytes]]:
-        yield from self._objects.in_use()
-        for state in (*self._places.in_use(), *self._states.in_use(since)):
-            yield Kind.STATE, state
+    def _in_use(self, since: float) -> Use:
+        commits = self._places.in_use()
+        states = (*commits.values(), *self._states.in_use(since))
+        return Use(
+            contents=[*self._objects.in_use(), *((Kind.STATE, state) for state in states)], commits=commits.keys()
+        )
 
     def _files_of(self, tree: TreeId | None) -> TreeId:
         return TreeId(self._states.parts(tree)[0].hex())
