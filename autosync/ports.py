@@ -100,6 +100,8 @@ class Backend(Protocol):
     root: bytes
     metadata: bytes
     """Absolute path of our private directory, on the file system of the working copy."""
+    hub_holds_snapshots: bool
+    """Whether :meth:`push`, :meth:`list_hub` and :meth:`fetch` are of any use: a hub may hold changesets only."""
     store_directory: bytes
     """What names the user's store: working copies that have one in common take turns."""
 

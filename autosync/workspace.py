@@ -169,7 +169,10 @@ class WorkspaceOpener:
         foothold = Foothold(backend.root, backend.metadata)
         runner = Runner(
             workspace=path.workspace,
-            settings=session_settings(path, self._device, self._config.device),
+            settings=replace(
+                session_settings(path, self._device, self._config.device),
+                hub_holds_snapshots=backend.hub_holds_snapshots,
+            ),
             performer=Performer(
                 backend=backend,
                 tree=tree,

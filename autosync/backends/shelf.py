@@ -23,6 +23,7 @@ class Shelf:
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
         self.vcs = inner.vcs
+        self.hub_holds_snapshots = inner.hub_holds_snapshots
         self.root = inner.root
         self.metadata = inner.metadata
         self.store_directory = inner.store_directory

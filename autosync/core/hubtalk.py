@@ -18,11 +18,13 @@ PERMANENT_RETRY = 300.0
 class HubTalk:
     """Pushes of what was made here, and looks at what the others have pushed.
 
-    At most one push and one listing are out at a time.
+    At most one push and one listing are out at a time.  A hub that ``holds`` no snapshots is only
+    looked at: its branches may have moved on.
     """
 
-    def __init__(self, *, interval: float) -> None:
+    def __init__(self, *, interval: float, holds: bool = True) -> None:
         self.interval = interval
+        self.holds = holds
         self.latest: SnapshotId | None = None
         """What the hub has of this device."""
         self.failed = Retry(FAILED_FIRST, FAILED_MOST)
@@ -35,10 +37,12 @@ class HubTalk:
     @property
     def settled(self) -> bool:
         """Whether everything that was made here is on the hub."""
-        return self._push_at is None
+        return self.holds and self._push_at is None
 
     def edited(self, now: float) -> None:
         """Take note of a state that was made here."""
+        if not self.holds:
+            return
         self._push_by = now + MOST if self._push_at is None else self._push_by
         self._push_at = min(now + SETTLE, self._push_by)
 

@@ -61,7 +61,9 @@ class Session:
         self._announced: tuple[SnapshotId | None, str, bool] | None = None
         self._announce_again = False
         self._greet = False
-        self._hub = HubTalk(interval=settings.hub_interval) if settings.hub else None
+        holds = settings.hub_holds_snapshots
+        talks = settings.hub and (holds or settings.auto_commit)
+        self._hub = HubTalk(interval=settings.hub_interval, holds=holds) if talks else None
         self._branch: BranchTurns | None = None
         if settings.auto_commit:
             self._branch = BranchTurns(name=settings.name, commit_after=settings.commit_after, hub=settings.hub)

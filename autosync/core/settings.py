@@ -31,6 +31,8 @@ class SessionSettings:
     settle: float = 0.05
     max_wait: float = 2.0
     hub: bool = False
+    hub_holds_snapshots: bool = True
+    """Whether snapshots can be pushed to the hub, not only branches."""
     hub_interval: float = 60.0
     rescan: float = 600.0
     conservative: bool = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autosync.core import events as ev
+from autosync.core.commands import ListHub
+from autosync.core.hubtalk import HubTalk
 from autosync.core.model import CommitId, RelPath
 from autosync.core.session import Session
 from autosync.core.settings import Mode
@@ -189,6 +191,26 @@ def test_the_hub_carries_snapshots_between_devices_that_never_meet() -> None:
     assert one.session.is_on_hub()
     world.run(30)
     assert content(two) == b"by way of the hub\n"
+
+
+def test_a_hub_that_holds_no_snapshots_is_asked_for_none() -> None:
+    world, one, two = pair(hub=True, hub_interval=20.0, hub_holds_snapshots=False)
+    assert world.hub is not None
+    world.write(one, A, b"directly\n")
+    world.run(60)
+    assert content(two) == b"directly\n"
+    assert world.hub.latest == {}
+    assert not one.session.is_on_hub()
+
+
+def test_a_hub_that_holds_no_snapshots_is_looked_at_for_its_branches() -> None:
+    talk = HubTalk(interval=20.0, holds=False)
+    talk.edited(1.0)
+    snapshot = pair()[1].session.current
+    assert talk.commands(snapshot, 100.0) == [ListHub()]
+    talk.listed(None, 100.0)
+    assert talk.times() == [120.0]
+    assert not talk.settled
 
 
 def test_a_hub_that_is_away_is_tried_again() -> None:

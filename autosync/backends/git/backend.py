@@ -65,6 +65,7 @@ class GitBackend:
     """Everything :class:`autosync.ports.Backend` asks for; each part does one group of it."""
 
     vcs = "git"
+    hub_holds_snapshots = True
 
     def __init__(
         self,
