@@ -10,12 +10,13 @@ from autosync.core.classicedits import Listing, Seen
 from autosync.core.model import Kind, RelPath
 from autosync.core.patterns import Patterns
 
-METADATA: tuple[str, ...] = (
+MARKS: tuple[str, ...] = (
     *(".git", ".hg", ".svn", ".bzr", "CVS", "RCS", "SCCS", "_darcs", "_MTN", ".pijul", ".jj"),
-    # Fossil's is a database beside the files; its journal and its write-ahead log come and go.
-    *("/.fslckout", "/.fslckout-*", "/_FOSSIL_", "/_FOSSIL_-*"),
+    *("/.fslckout", "/_FOSSIL_"),  # Fossil's is a database beside the files
 )
 """Patterns of where version controls keep what is theirs."""
+METADATA = (*MARKS, "/.fslckout-*", "/_FOSSIL_-*")
+"""The same with what comes and goes: a database's journal, its write-ahead log."""
 
 
 class Lister:
@@ -23,7 +24,7 @@ class Lister:
 
     def __init__(self, root: bytes, ignore: Sequence[str]) -> None:
         self._root = root
-        self._metadata = Patterns(METADATA)
+        self._marks = Patterns(MARKS)
         self._patterns = Patterns((*METADATA, *ignore))
 
     def marks(self) -> frozenset[bytes]:
@@ -32,7 +33,7 @@ class Lister:
             return frozenset(
                 entry.name
                 for entry in entries
-                if self._metadata.name(RelPath(entry.name), is_directory=entry.is_dir(follow_symlinks=False))
+                if self._marks.name(RelPath(entry.name), is_directory=entry.is_dir(follow_symlinks=False))
             )
 
     def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:

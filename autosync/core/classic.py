@@ -343,7 +343,8 @@ class Classic:
                 wanted = min(self._record_at, self._pull_at)
             case Work.PULL if not self._is_dirty():
                 wanted = self._pull_at
-            case Work.PUSH if self._wants_push():
+            # What was pulled and cannot be committed is a conflict: to push now would give it to the others.
+            case Work.PUSH if self._wants_push() and not (self._is_dirty() and Work.RECORD in self._problems):
                 wanted = 0.0
             case _:
                 return math.inf

@@ -243,6 +243,17 @@ def test_what_cannot_be_committed_is_tried_again_and_nothing_is_pulled_over_it()
     assert scene.then(Finished(work=Work.RECORD, to_push=True)) == [PULL]
 
 
+def test_nothing_is_pushed_while_a_conflict_is_open() -> None:
+    scene = begun()
+    scene.at(1.0, HINT)
+    assert scene.at(2.0, said(5)) == [RECORD]
+    assert scene.then(Finished(work=Work.RECORD, to_push=True)) == [PULL]
+    assert scene.then(Finished(work=Work.PULL, touched=True))[1:] == [WHOLE]
+    assert scene.then(Finished(work=Work.RECORD, problem=OFFLINE, done=False)) == []
+    assert scene.wait() == [RECORD]
+    assert scene.then(Finished(work=Work.RECORD, to_push=True)) == [PUSH]
+
+
 def test_what_version_control_does_not_take_of_one_path_holds_nothing_up() -> None:
     scene = begun()
     scene.at(1.0, HINT)
