@@ -332,6 +332,11 @@ def test_what_was_learned_about_hg_stays(store: Store, metadata: bytes) -> None:
         store.flush()
         store.rest()
     again = Store(metadata)
+    later = {(RelPath(b"moved"), b"~" * 20): files[RelPath(b"d/7"), bytes.fromhex(node(7))]}
+    again.learn_files(later)
+    assert again.where(next(iter(later.values()))) == next(iter(later))
+    again.flush()
+    assert again.where(next(iter(later.values()))) == next(iter(later))
     assert again.commit_tree(commit) == tree
     assert again.entry(tree, RelPath(b"a")) == file(store.put(b"1"))
     again.close()

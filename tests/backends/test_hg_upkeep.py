@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -29,7 +31,7 @@ from tests.system.mounts import needs_mounts, remount, tmpfs
 
 @pytest.fixture
 def metadata(tmp_path: Path) -> bytes:
-    return os.fsencode(tmp_path / "autosync")
+    return os.fsencode(tmp_path / "it's" / "autosync")
 
 
 @pytest.fixture
@@ -366,12 +368,17 @@ def test_a_damaged_file_is_told_as_one(store: Store, metadata: bytes, damage: Ca
     again = Store(metadata)
     with pytest.raises(StateError) as caught:
         contents(again, snapshot.tree)
-    place = path_of(metadata)
-    assert caught.value.title.startswith(f"{place} is damaged: ")
+    again.close()
+    place = os.fsdecode(metadata)
+    assert caught.value.title.startswith(f"{place}/store.sqlite is damaged: ")
     assert caught.value.hint == (
-        f"No file of yours is lost. Stop autosync, move that file away (`mv {place} {place}.damaged`) and "
-        "start it again: it begins anew; of the history of snapshots only what other devices have is left."
+        f"No file of yours is lost. Stop autosync, move it away (`cd {shlex.quote(place)} && mkdir damaged && "
+        "mv store.sqlite* damaged/`) and start autosync again: it begins anew; "
+        "of the history of snapshots only what other devices have is left."
     )
+    subprocess.run(["sh", "-c", caught.value.hint.split("`")[1]], check=True)
+    anew = written(again, {"a": b"1"}, 2)
+    assert contents(again, anew.tree) == {"a": b"1"}
     again.close()
     record("bad inputs refused", 1)
 
@@ -406,6 +413,17 @@ def test_the_file_of_a_newer_autosync_is_left_alone(store: Store, metadata: byte
         store.pins()
     assert caught.value.title == f"{path_of(metadata)} was written by a newer autosync (format 2; this one knows 1)"
     assert caught.value.hint == "Update autosync on this device."
+
+
+def test_the_log_of_a_file_that_is_gone_is_not_taken_for_that_of_a_new_one(store: Store, metadata: bytes) -> None:
+    old = written(store, {"a": b"1"}, 1)
+    log = path_of(metadata).with_name("store.sqlite-wal")
+    shutil.copy(log, log.with_suffix(".copy"))
+    store.close()
+    path_of(metadata).unlink()
+    log.with_suffix(".copy").rename(log)
+    new = written(store, {"a": b"2"}, 2)
+    assert (store.load(old.id), store.load(new.id)) == (None, new)
 
 
 def test_nothing_is_written_to_a_file_that_was_moved_away(store: Store, metadata: bytes, clock: Clock) -> None:

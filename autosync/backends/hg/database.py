@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import sqlite3
 import tempfile
 import threading
@@ -14,6 +15,8 @@ from autosync.durable import sync_directory
 from autosync.errors import Busy, StateError
 
 NAME = b"store.sqlite"
+_BESIDE = (b"-wal", b"-shm")
+"""SQLite's own files, by what is added to the name: the log of what was written last, and its index."""
 SCHEMA = 1
 """The layout of the tables (``PRAGMA user_version``); that of a newer one is refused."""
 
@@ -117,18 +120,19 @@ class Database:
     def size(self) -> int:
         """Return the bytes that the file and its log take on the disk."""
         total = 0
-        for suffix in (b"", b"-wal", b"-shm"):
+        for suffix in (b"", *_BESIDE):
             with contextlib.suppress(FileNotFoundError):
                 total += os.stat(self.path + suffix).st_blocks * 512
         return total
 
     def damaged(self, what: str) -> StateError:
         """Return the error for a file that holds what was never written to it."""
-        shown = os.fsdecode(self.path)
+        place = shlex.quote(os.fsdecode(self.directory))
         return StateError(
-            f"{shown} is damaged: {what}",
-            hint=f"No file of yours is lost. Stop autosync, move that file away (`mv {shown} {shown}.damaged`) and "
-            "start it again: it begins anew; of the history of snapshots only what other devices have is left.",
+            f"{os.fsdecode(self.path)} is damaged: {what}",
+            hint="No file of yours is lost. Stop autosync, move it away "
+            f"(`cd {place} && mkdir damaged && mv store.sqlite* damaged/`) and start autosync again: "
+            "it begins anew; of the history of snapshots only what other devices have is left.",
         )
 
     def _open(self) -> sqlite3.Connection:
@@ -136,6 +140,9 @@ class Database:
             return self._connection
         if not os.path.exists(self.path):
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            for suffix in _BESIDE:  # the log of a file that was taken away would be played into the new one
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.path + suffix)
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         try:

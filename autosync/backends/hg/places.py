@@ -47,7 +47,7 @@ class Places:
                 self._where[raw] = node
 
     def where(self, oid: ObjectId) -> tuple[RelPath, bytes] | None:
-        """Return a path and file node at which hg's own store had that content."""
+        """Return the path and file node at which hg's own store had that content last."""
         raw = raw_id(oid)
         with self._database.lock:
             if raw in self._where:
@@ -56,7 +56,9 @@ class Places:
             with self._database.reading() as connection:
                 if connection is None:
                     return None
-                row = connection.execute("SELECT path, node FROM files WHERE id = ? LIMIT 1", (raw,)).fetchone()
+                row = connection.execute(
+                    "SELECT path, node FROM files WHERE id = ? ORDER BY born DESC LIMIT 1", (raw,)
+                ).fetchone()
                 return (RelPath(row[0]), row[1]) if row else None
 
     def commit_tree(self, commit: CommitId) -> TreeId | None:

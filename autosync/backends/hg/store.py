@@ -135,7 +135,7 @@ class Store:
         self._places.learn_files(files)
 
     def where(self, oid: ObjectId) -> tuple[RelPath, bytes] | None:
-        """Return a path and file node at which hg's own store had that content; a strip may have taken it."""
+        """Return the path and file node at which hg's own store had that content last; a strip may have taken it."""
         return self._places.where(oid)
 
     def commit_tree(self, commit: CommitId) -> TreeId | None:
