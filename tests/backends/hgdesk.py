@@ -39,10 +39,11 @@ class Desk:
             server, self.store, self.history, read=self.read, tree_of=self.tree_of, base=self.head.base
         )
         self.staging = Staging(server, read=self.read)
-        self.hg = Vanilla(root)
+        self._user: Vanilla | None = None
 
     def close(self) -> None:
-        self.hg.close()
+        if self._user is not None:
+            self._user.close()
         self.repo.close()
         self.store.close()
 
@@ -113,6 +114,12 @@ class Desk:
             to.store.put(self.read(entry.oid))
         edits: dict[RelPath, Entry | None] = dict(self.store.entries(tree))
         return to.store.with_marks(to.store.splice(None, edits), self.store.marks(tree))
+
+    def hg(self, *args: str | bytes, check: bool = True) -> bytes:
+        """Return what hg printed when the user ran it."""
+        if self._user is None:
+            self._user = Vanilla(self.root)
+        return self._user(*args, check=check)
 
     def seen(self) -> dict[str, bytes]:
         """Return what the user's own hg tells of the working copy."""
