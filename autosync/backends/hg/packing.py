@@ -18,6 +18,8 @@ _LARGEST = 64 << 20
 """Bytes of a content; of two in memory at once, more would be felt."""
 _LINE_BY_LINE = 2 << 20
 """Bytes of a content up to which lines that moved are looked for; beyond, only what is equal at both ends."""
+_SHORT = 128
+"""Bytes of a delta that need not be shorter."""
 _WORTH = 2
 """A delta takes the place of a body that is this many times larger."""
 _AT_ONCE = 100
@@ -194,7 +196,9 @@ def _parsed(row: tuple[int, bytes, int, int, int | None, int, int]) -> _Row:
 
 def _delta(base: bytes, target: bytes) -> bytes | None:
     """Return the compressed delta, ``None`` if there is none that can be applied."""
-    instructions = delta.encode(base, target, lines=max(len(base), len(target)) <= _LINE_BY_LINE)
+    instructions = delta.encode(base, target, lines=False)  # mostly one place was edited, and this is quick
+    if len(instructions) > _SHORT and max(len(base), len(target)) <= _LINE_BY_LINE:
+        instructions = delta.encode(base, target)
     try:
         if delta.apply(base, instructions) != target:
             return None
