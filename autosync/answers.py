@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -82,7 +83,20 @@ class Answers:
         answer = answers.get(command)
         if answer is None:
             raise AutosyncError(f"The agent does not know the command {command!r}", hint="Is it an older version?")
+        if command in ("explain", "release"):
+            self._refuse_classics(arguments)
         return await answer(arguments)
+
+    def _refuse_classics(self, arguments: dict[str, Any]) -> None:
+        """Raise :class:`AutosyncError` for a path in a working copy that is kept by commands."""
+        asked = str(arguments.get("path"))
+        for workspace in self._classics:
+            root = os.path.realpath(workspace.config.path)
+            if os.path.commonpath((root, os.path.abspath(asked))) == root:
+                raise AutosyncError(
+                    f"{workspace.config.path} is kept by commands, of which no path is held back or explained",
+                    hint="`autosync status` says what is waited for; of a single path its version control tells.",
+                )
 
     async def _status(self, _arguments: dict[str, Any]) -> dict[str, Any]:
         status = agent_status(

@@ -33,7 +33,17 @@ class Ran:
 
     code: int | None
     out: bytes
+    err: bytes = b""
     problem: Halt | None
+
+    def is_dirty(self) -> bool | None:
+        """Return whether this, of `status`, says that there is something to commit; ``None`` if it failed.
+
+        diff(1) exits with 1 for that, but so do many programs for an error, which they tell on standard error.
+        """
+        if self.code == 0 or (self.code == 1 and (self.out.strip() or not self.err.strip())):
+            return self.code == 1 or bool(self.out.strip())
+        return None
 
 
 class StepRunner:
@@ -100,7 +110,7 @@ class StepRunner:
         how = f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
         said = " ".join((err.strip() or out.strip()).decode("utf-8", "backslashreplace").split())[-SHOWN:]
         title = f"`{short}` in {root} failed with {how}{': ' if said else ''}{said}"
-        return Ran(code=code, out=out, problem=Halt(title=title, hint=f"run it by hand to see why; {_AGAIN}"))
+        return Ran(code=code, out=out, err=err, problem=Halt(title=title, hint=f"run it by hand to see why; {_AGAIN}"))
 
     def _follow(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes, bool]:
         """Return what the process printed, and whether it ended by itself in time.

@@ -89,9 +89,10 @@ class ClassicWork:
         dirty = False
         for step in self.commands.plain(Action.STATUS):
             ran = self.steps.run(step)
-            if ran.code not in (0, 1):
+            found = ran.is_dirty()
+            if found is None:
                 return False, ran.problem
-            dirty = dirty or ran.code == 1 or bool(ran.out.strip())
+            dirty = dirty or found
         return (dirty if self.commands.has(Action.STATUS) else otherwise), None
 
     def _tell(self, edits: Edits) -> tuple[set[RelPath], list[Halt]]:

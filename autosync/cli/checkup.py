@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from autosync.backends.opening import open_backend
+from autosync.cli.commandcheck import check_commands
 from autosync.cli.finding import Finding, Level
 from autosync.cli.programs import check_programs
 from autosync.config import Config, Mode, PathConfig, XmppConfig, candidates, inside
@@ -101,6 +102,9 @@ def check_path(config: Config, path: PathConfig) -> Iterator[Finding]:
     """Examine one working copy: its key, its repository, its hub."""
     try:
         key = load_key(path.key_file)
+        if path.commands is not None:
+            yield from check_commands(path, path.commands)
+            return
         backend = open_backend(path, key.id)
     except AutosyncError as error:
         yield Finding(Level.FAIL, path.workspace, error.title, error.hint)

@@ -124,3 +124,20 @@ def test_when_all_is_to_stop_it_stops(steps: StepRunner, tmp_path: Path) -> None
     assert found[0].problem is not None
     assert steps.run((command,)).problem is not None
     assert subprocess.run(["pgrep", "-f", command], check=False, capture_output=True).stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "is_dirty"),
+    [
+        ("", False),
+        ("print(' ')", False),
+        ("print('M a')", True),
+        ("import sys; sys.stderr.write('a warning')", False),
+        ("import sys; sys.exit(1)", True),
+        ("import sys; print('+ a'); sys.stderr.write('a warning'); sys.exit(1)", True),
+        ("import sys; sys.stderr.write('no repository'); sys.exit(1)", None),
+        ("import sys; print('M a'); sys.exit(2)", None),
+    ],
+)
+def test_what_status_says(steps: StepRunner, tmp_path: Path, text: str, is_dirty: bool | None) -> None:
+    assert steps.run((script(tmp_path, text),)).is_dirty() is is_dirty

@@ -298,4 +298,4 @@ def test_a_directory_that_cannot_be_listed_is_not_taken_for_empty(place: Place) 
     shutil.rmtree(place.root / part)
     assert lister.list_all({deep: seen}) == {RelPath(b"a"): seen}
     with pytest.raises(FileNotFoundError):
-        Lister(os.fsencode(place.root / "gone"), ()).list_all(before)
+        Lister(os.fsencode(place.root / "gone"), ()).list_all({})

@@ -10,23 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests import figures
 from tests.system.fleet import Device, Fleet
 from tests.waiting import until
 
-FOSSIL: dict[str, Any] = {
-    "status": ["fossil", "changes"],
-    "startup": ["fossil", "addremove"],
-    "add": ["fossil", "add", "{paths}"],
-    "remove": ["fossil", "rm", "--soft", "{paths}"],
-    "move": ["fossil", "mv", "--soft", "{old}", "{new}"],
-    "commit": ["fossil", "commit", "--no-prompt", "--allow-fork", "-m", "{message}"],
-    "push": ["fossil", "push"],
-    "pull": [["fossil", "pull"], ["fossil", "update"], ["-fossil", "merge"]],
-    "remote-url": ["fossil", "remote-url"],
-    "time-limit": "30s",
-}
+EXAMPLE = Path(__file__).parents[2] / "examples/fossil.yaml"
+FOSSIL: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())["paths"][0]["commands"] | {"time-limit": "30s"}
 ODD = ("with space", "-rf", 'it\'s "quoted"', "new\nline", "$(touch owned);`x`", "{path}", "%s", "ü", "*", "d/-x")
 
 
@@ -202,10 +193,10 @@ def test_a_kill_at_any_moment_loses_nothing(fossils: Fossils) -> None:
     fossils.commands([one, two])
     fossils.start(one, two)
     same(one, two)
-    moments = ("committing", "pushing", "pulling")
+    moments = ("committing", "pushing")
     for n, moment in enumerate(moments):
         one.write(f"file {n}", f"{n}\n")
-        if moment == "pulling":
+        if moment == "pushing":
             two.write("of two", "2\n")
         seen: list[str] = []
         until(lambda m=moment, s=seen: s.append(one.status()["phase"]) or m in s or "watching" in s[5:])  # type: ignore[misc, func-returns-value]
@@ -289,3 +280,37 @@ def test_a_push_that_the_remote_refuses_pulls_first(tmp_path: Path) -> None:
         assert fleet.git("rev-parse", "main", at=hub) == one.git("rev-parse", "HEAD")
         assert one.status()["remote"] == str(hub)
         assert one.is_clean()
+
+
+def test_check_looks_for_the_programs_and_asks_status(fossils: Fossils) -> None:
+    (one,) = fossils.checkouts("one")
+    fossils.commands([one])
+    shown = one.run("check")
+    assert f"notes: {one.root}: kept by commands: fossil\n" in shown.stdout
+    fossils.commands([one], {"status": ["fossil", "no-such"], "commit": ["fossil", "commit"]})
+    shown = one.run("check")
+    assert shown.returncode == 1
+    assert f"fail  notes: `fossil no-such` in {one.root} failed with exit code 1: " in shown.stdout
+    fossils.commands([one], {"push": ["no-such-program"], "commit": ["fossil", "commit"]})
+    shown = one.run("check")
+    assert shown.returncode == 1
+    assert f"fail  notes: {one.root}: there is no program no-such-program\n" in shown.stdout
+    fossils.commands([one], {"commit": ["fossil", "commit"]})
+    assert "commands.pull is not set: nothing of other devices ever arrives" in one.run("check").stdout
+
+
+def test_what_has_no_meaning_here_is_said(fossils: Fossils) -> None:
+    (one,) = fossils.checkouts("one")
+    fossils.commands([one], FOSSIL | {"push": ["no-such-program"]})
+    one.write("a", "1\n")
+    fossils.start()
+    until(lambda: one.status()["phase"] == "waiting", why=lambda: one.log)
+    shown = one.run("status").stdout
+    assert f"notes waits: `no-such-program` in {one.root} cannot be run: there is no such program" in shown
+    for command in ("explain", "release"):
+        shown = one.run(command, str(one.root / "a"))
+        assert shown.returncode == 1
+        assert "is kept by commands, of which no path is held back or explained" in shown.stderr
+    assert one.run("sync", "--wait", "--timeout", "1").returncode == 1
+    assert one.run("conflicts").returncode == 0
+    assert one.run("gc").returncode == 0
