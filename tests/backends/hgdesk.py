@@ -118,7 +118,7 @@ class Desk:
     def hg(self, *args: str | bytes, check: bool = True) -> bytes:
         """Return what hg printed when the user ran it."""
         if self._user is None:
-            self._user = Vanilla(self.root)
+            self._user = Vanilla(self.root, extensions=("share",))
         return self._user(*args, check=check)
 
     def seen(self) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +14,18 @@ from hg_repos import (
     commit_all,
     copy_of,
     fingerprint,
+    hg,
     isolate,
+    killed_at,
     make_repository,
     put,
+    rel,
     versions,
 )
 from hgdesk import Desk, desks
 
-from autosync.core.model import Base, CommitId
+from autosync.backends.hg.server import HgEnded
+from autosync.core.model import Base, CommitId, TreeId
 from autosync.errors import Busy, Diverged, Missing, Unsafe
 from tests import figures
 
@@ -292,3 +297,141 @@ def shown(desk: Desk) -> dict[bytes, bytes | None]:
 
 def changed_files(before: dict[bytes, object], after: dict[bytes, object]) -> set[bytes]:
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+class TestShares:
+    @pytest.mark.parametrize("options", [("-B",), (), ("-B", "--config", "format.use-share-safe=0")])
+    def test_a_share(self, start: bytes, tmp_path: Path, by: tuple[str, ...], options: tuple[str, ...]) -> None:
+        source, share = copy_of(start, tmp_path / "source"), os.fsencode(tmp_path / "share")
+        hg(source, "--config", "extensions.share=", "share", "-q", *options, source, share)
+        with desks(by, copy_of(start, tmp_path / "one"), share, source) as (one, two, other):
+            one.hg("bookmark", "mark")
+            one.put({"a": b"1\n"})
+            told(one)
+            committed(one)
+            one.put({"a": b"2\n"})
+            one.hg("mv", "copied", "moved on")
+            tree = one.send_tree(one.look(), two)
+            tip, known = one.base().commit, two.base().commit
+            assert tip is not None
+            assert known is not None
+            one.send_history(tip, two, [known])
+            two.mirror(one)
+            there = other.hg("id", "-inb"), other.hg("status")
+            two.land(one.base(), tree)
+            assert two.seen() == one.seen()
+            assert (other.hg("id", "-inb"), other.hg("status")) == there
+            expected = one.hg("bookmarks", "-T", "{bookmark} {node}\n")
+            assert two.hg("bookmarks", "-T", "{bookmark} {node}\n") == expected
+            assert other.hg("bookmarks", "-T", "{bookmark} {node}\n") == (expected if "-B" in options else b"")
+            assert not other.base().branch.partition(":")[2]
+            assert two.hg("verify", "-q") == b""
+
+    def test_the_lock_of_the_source_is_held(self, start: bytes, tmp_path: Path) -> None:
+        """A bookmark that both share cannot move then; nothing waits, and nothing has changed."""
+        source, share = copy_of(start, tmp_path / "source"), os.fsencode(tmp_path / "share")
+        hg(source, "--config", "extensions.share=", "share", "-q", "-B", source, share)
+        with desks(DEBIAN, share) as (desk,):
+            old, tree = desk.base(), desk.look()
+            new = Base(commit=old.commit, branch="default:mark")
+            with both_locks_held(source) as holder:
+                with pytest.raises(Busy, match=f"process {holder.pid} on "):
+                    desk.landing.land(old, new, tree=tree)
+                assert desk.base() == old
+            desk.land(new, tree)
+
+
+class TestWhatIsTold:
+    def test_what_was_told_meanwhile_stays(self, pair: list[Desk]) -> None:
+        one, _ = pair
+        told(one)
+        one.put({"late": b"l\n", "later": b"l\n"})
+        tree = one.look()
+        one.hg("add", "late")
+        one.hg("rm", "-A", "--force", "kept", check=False)
+        base = one.base()
+        bare = one.store.with_marks(tree, {})
+        one.landing.land(base, base, tree=bare, ours=tree)
+        assert one.hg("status", "-a") == b"A late\n"
+        one.landing.land(base, base, tree=bare)
+        assert one.hg("status", "-a") == b""
+
+    def test_marks_that_hg_would_not_make(self, pair: list[Desk]) -> None:
+        _, two = pair
+        marks = {"d": b"a", "a/below": b"a", "x": b"a", "x/y": b"a", "fine": b"a", "nowhere": b"r"}
+        two.put({"fine": b"f\n"})
+        tree = two.store.with_marks(two.look(), dict(zip(rel(*marks), marks.values(), strict=True)))
+        two.landing.land(two.base(), two.base(), tree=tree)
+        assert two.hg("status") == b"A fine\n! x/y\n"
+        two.hg("forget", "x/y")
+        assert two.hg("files").count(b"\n") == len(BASE) + 1
+
+    def test_nothing_is_written_for_nothing(self, pair: list[Desk]) -> None:
+        _, two = pair
+        told(two)
+        tree = two.look()
+        before = fingerprint(two.root)
+        two.landing.land(two.base(), two.base(), tree=tree)
+        two.landing.check_landing(two.base(), two.base())
+        assert fingerprint(two.root) == before
+
+
+class TestKills:
+    def test_hg_killed_at_any_moment(self, start: bytes, tmp_path: Path) -> None:
+        one = copy_of(start, tmp_path / "one")
+        with desks(DEBIAN, one) as (desk,):
+            old = desk.base()
+            desk.hg("branch", "-q", "other")
+            desk.hg("bookmark", "mark")
+            told(desk)
+            committed(desk)
+            desk.hg("mv", "moved", "moved on")
+            new, tree, expected = desk.base(), desk.look(), desk.seen()
+            desk.store.flush()
+            desk.hg("bookmark", "-i")
+            desk.hg("bookmark", "-d", "mark")
+            desk.hg("debugsetparents", str(old.commit))
+            desk.hg("debugrebuilddirstate")
+            desk.hg("branch", "-q", "default", "-f")
+            assert desk.base() == old
+        killed = 0
+        for count in itertools.count(1):
+            two = copy_of(one, tmp_path / f"at{count}")
+            if not self.is_killed(killed_at("rename", count), two, old, new, tree):
+                break
+            with desks(DEBIAN, two) as (desk,):
+                desk.hg("status")
+                desk.landing.recover()
+                assert desk.base() in (old, new)
+                desk.landing.land(desk.base(), new, tree=tree)
+                assert desk.seen() == expected
+                assert os.listdir(desk.store.metadata).count(b"landing") == 0
+            killed += 1
+        assert killed >= 4
+        figures.record("kills survived", killed)
+
+    def is_killed(self, by: tuple[str, ...], root: bytes, old: Base, new: Base, tree: TreeId) -> bool:
+        with desks(by, root) as (desk,):
+            try:
+                desk.landing.land(old, new, tree=tree)
+            except HgEnded:
+                return True
+            return False
+
+    def test_a_full_disk(self, start: bytes, tmp_path: Path) -> None:
+        """Nothing has moved when the dirstate cannot be written."""
+        root = copy_of(start, tmp_path / "one")
+        full = ("-e", "trace=rename", "-e", "inject=rename:error=ENOSPC:when=4")
+        failing = ("strace", "-qq", "-o", "/dev/null", *full, *DEBIAN)
+        with desks(failing, root) as (desk,):
+            old, tree = desk.base(), desk.tree_of(desk.base().commit)
+            new = Base(commit=old.commit, branch="other:mark")
+            told(desk)
+            before = desk.seen(), shown(desk)
+            with pytest.raises(OSError, match="No space left"):
+                desk.landing.land(old, new, tree=tree)
+            assert (desk.seen(), shown(desk)) == before
+            desk.landing.recover()
+            assert (desk.seen(), shown(desk)) == before
+            desk.landing.land(old, new, tree=tree)
+            assert desk.base() == new

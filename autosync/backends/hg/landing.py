@@ -12,12 +12,12 @@ from autosync.backends.hg.branches import split
 from autosync.backends.hg.history import History
 from autosync.backends.hg.marks import Marks
 from autosync.backends.hg.repository import NULL
-from autosync.backends.hg.server import Server
+from autosync.backends.hg.server import HgEnded, Server
 from autosync.backends.hg.store import Store
 from autosync.backends.hgext.frames import Value
 from autosync.core.model import Base, CommitId, TreeId
 from autosync.durable import sync_directory
-from autosync.errors import Diverged, Missing
+from autosync.errors import AutosyncError, Diverged, Missing
 
 _JOURNAL = b"landing"
 
@@ -68,7 +68,15 @@ class Landing:
             self._server.ask("land", question)
             return
         self._note(old, new, tree)
-        self._server.ask("land", question)
+        try:
+            self._server.ask("land", question)
+        except HgEnded:
+            with contextlib.suppress(AutosyncError):  # later, then
+                self.recover()
+            raise
+        except (AutosyncError, OSError):  # nothing has changed
+            self._forget()
+            raise
         self._forget()
 
     def recover(self) -> None:
@@ -82,7 +90,7 @@ class Landing:
             return
         old, new, tree = noted
         here = self._base()
-        if here != new and here.commit == old.commit and _is_between(here, old, new):
+        if here not in (old, new) and here.commit == old.commit and _is_between(here, old, new):
             with contextlib.suppress(Diverged, Missing):
                 self.land(here, new, tree=tree, ours=tree)
         self._forget()

@@ -29,7 +29,12 @@ def locked(repo: Any, *, store: bool = False, source: Any = None) -> Iterator[No
                 held.enter_context(lockmod.lock(source, b"wlock", 0))
         except error.LockHeld as taken:
             raise Declined(BUSY, _words(taken)) from None
-        yield
+        try:
+            yield
+        except BaseException:
+            # As it gives the lock back, 6.3 would write what could not be written before.
+            repo.dirstate.invalidate()
+            raise
 
 
 def _words(taken: Any) -> str:

@@ -93,7 +93,7 @@ def _clashing(manifest: Any, marks: Marks) -> set[bytes]:
     for path in added:
         if (
             path in directories
-            or any(is_tracked(above) for above in pathutil.finddirs(path) if above)
+            or any(above in manifest and is_tracked(above) for above in pathutil.finddirs(path))
             or (manifest.hasdir(path) and any(is_tracked(below) for below in _below(manifest, path)))
             or not _is_name(path)
         ):
