@@ -78,15 +78,16 @@ def look_through(bundle: BinaryIO, limits: Limits) -> History:
     """
     if bundle.read(len(_START)) != _START:
         raise _bad("is not of the form that is taken")
-    name, params = _part(bundle)
-    version = params.pop(b"version", b"")
-    params.pop(b"nbchanges", None)
+    name, params = _part(bundle, number=0)
+    version, count = params.pop(b"version", b""), params.pop(b"nbchanges", b"")
     if name != b"CHANGEGROUP" or version not in _DELTA_HEADERS or params != {b"targetphase": _SECRET}:
         raise _bad(f"begins with the part {name[:40]!r} of version {version[:40]!r}")
     payload = _Payload(bundle)
     history = _Changegroup(payload, version, limits).look_through()
     payload.finish()
-    name, params = _part(bundle)
+    if count != b"%d" % len(history.parents):
+        raise _bad(f"holds {len(history.parents)} changesets, not {count[:40]!r}")
+    name, params = _part(bundle, number=1)
     if name != b"PHASE-HEADS" or params:
         raise _bad(f"goes on with the part {name[:40]!r}")
     _check_phases(_Payload(bundle), history.parents.keys())
@@ -95,7 +96,7 @@ def look_through(bundle: BinaryIO, limits: Limits) -> History:
     return history
 
 
-def _part(bundle: BinaryIO) -> tuple[bytes, dict[bytes, bytes]]:
+def _part(bundle: BinaryIO, *, number: int) -> tuple[bytes, dict[bytes, bytes]]:
     """Return type and parameters of the part that begins here (hg help internals.bundle2)."""
     (size,) = struct.unpack(">i", _read(bundle, 4))
     if not 0 < size <= _LONGEST_PART:
@@ -113,7 +114,7 @@ def _part(bundle: BinaryIO) -> tuple[bytes, dict[bytes, bytes]]:
             at += key + value
     except (IndexError, ValueError):
         raise _bad("holds a part that is described wrongly") from None
-    if at != size:
+    if at != size or header[1 + len(name) : 5 + len(name)] != struct.pack(">I", number):
         raise _bad("holds a part that is described wrongly")
     return name, params
 
@@ -197,7 +198,7 @@ class _Changegroup:
 
     def _group(self, most: int) -> Iterator[tuple[bytes, tuple[bytes, bytes], bytes]]:
         """Yield node, parents and changeset of each revision of one file, manifest or changelog."""
-        sizes: dict[bytes, int] = {_NULL: 0}
+        sizes: dict[bytes, int | None] = {_NULL: 0}
         while chunk := self._chunk():
             if len(chunk) < self._header:
                 raise _bad("holds a revision that is cut off")
@@ -207,14 +208,17 @@ class _Changegroup:
             self._revisions += 1
             if len(sizes) > most or self._revisions > self._limits.revisions:
                 raise _bad(f"holds more than {min(most, self._limits.revisions)} revisions where that many can be")
-            size = sizes[node] = self._made_size(memoryview(chunk)[self._header :], sizes.get(base))
+            size = self._made_size(memoryview(chunk)[self._header :], sizes.get(base))
+            sizes[node] = None if sizes.get(base) is None else size
             self._made += size
             if self._made > self._limits.made:
                 raise _bad(f"unpacks to more than the {self._limits.made} bytes that are accepted")
             yield node, (first, second), link
 
     def _made_size(self, delta: memoryview, base: int | None) -> int:
-        """Return how many bytes the delta makes, as far as that shows: ``base`` is ``None`` for what is not in it.
+        """Return how many bytes the delta makes, as far as that shows.
+
+        ``base`` is the size of what it applies to, ``None`` if only the repository knows that.
 
         A delta is hunks: start, end and size of what replaces it, in order (hg help internals.changegroups).
         """

@@ -159,8 +159,14 @@ class Histories:
                 b"paths": [path for path, _ in left],
                 b"nodes": [node for _, node in left],
             }
-            contents = self._server.ask("revisions", question).texts(b"contents")
-            yield from contents
+            contents = self._server.ask("revisions", question).items(b"contents")
+            for path, content in zip((path for path, _ in left), contents, strict=False):
+                if content is None:  # its changeset does not say that it changed this file
+                    raise Missing(
+                        f"The history that arrived lacks {path.decode('utf-8', 'backslashreplace')}",
+                        hint="It will be fetched from another source.",
+                    )
+                yield as_bytes(content, b"contents")
             at += len(contents)
 
     def heads(self, most: int) -> Sequence[CommitId]:

@@ -94,8 +94,8 @@ def changegroup_version(repo: Any) -> bytes:
 def verify(overlay: Any, tip: bytes, *, files: int, work: int) -> dict[bytes, Value]:
     """Read every revision of the bundle on top of a repository: hg compares each with its node.
 
-    Raises :class:`Declined`: ``MISSING`` if it builds on what is not here, ``UNSAFE`` if anything is not
-    what its node says, if all texts together have more than ``work`` bytes, or if ``tip`` has more than
+    Raises :class:`Declined`: ``MISSING`` if it builds on what is not here, or is not whole, ``UNSAFE`` if
+    anything is not what its node says, if all texts together have more than ``work`` bytes, or if ``tip`` has more than
     so many ``files`` or one that no working copy can hold.
     """
     left = _read_all(overlay.changelog, work)
@@ -103,6 +103,12 @@ def verify(overlay: Any, tip: bytes, *, files: int, work: int) -> dict[bytes, Va
     overlay.file(b".hgtags")  # any file: it finds where all of them begin
     for path in list(overlay._cgfilespos):
         left = _read_all(overlay.file(path), left)
+    for rev in range(overlay.changelog.repotiprev + 1, len(overlay.changelog)):
+        context = overlay[rev]
+        manifest = context.manifest()
+        for path in context.files():
+            if path in manifest:
+                overlay.file(path).rev(manifest[path])
     manifest = find(overlay, tip).manifest()
     if len(manifest) > files:
         raise Declined(UNSAFE, f"changeset {tip.hex()} has {len(manifest)} files")
