@@ -121,7 +121,7 @@ def test_nothing_of_the_users_own_is_published(place: Place) -> None:
         with pytest.raises(Refused, match="secret"):
             end.hub.push_branch("default")
         assert log(place.hub) == before
-        assert [line.split()[:2] for line in log(one)][0] == [auto, "secret"]
+        assert next(line.split()[:2] for line in log(one)) == [auto, "secret"]
         hg(one, "phase", "--force", "--draft", "-r", f"{mine.hex()}::")
         hg(one, "push", "-q", "-r", mine.hex())
         assert end.hub.push_branch("default") is True

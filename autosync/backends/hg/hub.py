@@ -24,7 +24,8 @@ _LARGEST = 1 << 30
 _REFUSED = re.compile(
     r"denied|unauthorized|forbidden|authori[sz]ation (?:failed|required)|authentication|http error 4(?!08|29)\d\d"
     r"|not found|no suitable response|host key verification failed|certificate|not trusted|does not exist"
-    r"|unrelated|did not take it|hook (?:failed|exited)|push failed|ssl required|does not support push|destination does not",
+    r"|unrelated|did not take it|hook (?:failed|exited)|push failed|ssl required|does not support push"
+    r"|destination does not",
     re.IGNORECASE,
 )
 _UNREACHABLE = re.compile(
