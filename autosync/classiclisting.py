@@ -61,7 +61,7 @@ class Lister:
         for entry in entries:
             path = RelPath(directory + entry.name)
             is_directory = entry.is_dir(follow_symlinks=False)
-            if self._patterns.name(path, is_directory=is_directory):
+            if self._patterns.name_alone(path, is_directory=is_directory):
                 continue
             if is_directory:
                 yield from self._below(path + b"/", before)

@@ -67,7 +67,6 @@ class ClassicRunner:
 
     async def start(self) -> None:
         """Begin: commit what is there, pull, push."""
-        await self._loop.run_in_executor(self.local, self.work.ask_remote)
         self.post(Opened())
 
     async def speak_out(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autosync.classiclisting import Lister
 from autosync.classicstep import Ran, StepRunner
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 _NAMED = 3
 """Paths that are named before the rest is counted."""
 _LONGEST_REMOTE = 1024
+_LONGEST_MESSAGE = 16 * 1024
+"""Characters: with four bytes each it still is one argument (execve(2))."""
+_MOST_REFUSED = 20
+"""Paths that are found not to be taken before the rest is left for the next time."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,10 +47,14 @@ class ClassicWork:
     """Paths that version control did not take."""
     _known: Listing | None = None
     """What version control has been told of."""
+    _has_asked: bool = False
     _uncommitted: list[Change] = field(default_factory=list)
 
     def perform(self, command: Perform) -> Finished:
         """Do ``command`` and return how it ended.  Raises :class:`OSError` if the files cannot be listed."""
+        if not self._has_asked:
+            self._has_asked = True
+            self.ask_remote()
         if command.work is Work.RECORD:
             return self._record(command)
         return self._pull() if command.work is Work.PULL else self._push()
@@ -75,7 +83,7 @@ class ClassicWork:
         dirty, failed = self._is_dirty(is_told or is_whole)
         if dirty and failed is None:
             message = commit_message(self._uncommitted, device=self.name, time=int(time.time()))
-            failed = self._run(self.commands.commit(message))
+            failed = self._run(self.commands.commit(message[:_LONGEST_MESSAGE]))
             if failed is not None and not is_told and not self.commands.has(Action.STATUS):
                 dirty, failed = False, None  # nobody can say that there was anything to commit
         if failed is not None:
@@ -100,15 +108,18 @@ class ClassicWork:
         refused: set[RelPath] = set()
         problems: list[Halt] = []
         for telling in tellings(edits, self.commands):
-            if (failed := self._run(telling.steps)) is None:
-                continue
-            for one in _singly(telling, self.commands):
-                again = self._run(one.steps)
-                if again is not None:
+            waiting = [telling]
+            while waiting:
+                one = waiting.pop(0)
+                if len(problems) >= _MOST_REFUSED:
                     refused.update(one.paths)
-                    problems.append(_with_paths(again, one.paths))
-            if not problems:
-                log.info("%s; one path at a time it was taken", failed.title)
+                elif (failed := self._run(one.steps)) is None:
+                    continue
+                elif parts := _split(one, self.commands):
+                    waiting = [*parts, *waiting]
+                else:
+                    refused.update(one.paths)
+                    problems.append(replace(failed, title=f"{_show(one.paths[0])} is left out: {failed.title}"))
         return refused, problems
 
     def _accident(self, edits: Edits, known: Listing) -> Halt | None:
@@ -152,17 +163,16 @@ class ClassicWork:
         return None
 
 
-def _singly(telling: Telling, commands: Commands) -> Sequence[Telling]:
-    """Return what is run to find out which path is not taken: each by itself, a rename in two halves."""
+def _split(telling: Telling, commands: Commands) -> Sequence[Telling]:
+    """Return what is run to find out which path is not taken: halves, and of a rename what it is made of."""
+    parts: list[tuple[Action, tuple[RelPath, ...]]] = []
     if telling.action is Action.MOVE:
         old, new = telling.paths
-        halves = ((Action.REMOVE, old), (Action.ADD, new))
-        return [Telling(action, (path,), commands.about(action, (path,))) for action, path in halves]
-    return [Telling(telling.action, (path,), commands.about(telling.action, (path,))) for path in telling.paths]
-
-
-def _with_paths(problem: Halt, paths: Sequence[RelPath]) -> Halt:
-    return Halt(title=f"{_show(paths[0])} is left out: {problem.title}", hint=problem.hint)
+        parts = [(Action.REMOVE, (old,)), (Action.ADD, (new,))]
+    elif len(telling.paths) > 1:
+        middle = len(telling.paths) // 2
+        parts = [(telling.action, telling.paths[:middle]), (telling.action, telling.paths[middle:])]
+    return [Telling(action, paths, commands.about(action, paths)) for action, paths in parts]
 
 
 def _summary(edits: Edits) -> str:

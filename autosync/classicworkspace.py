@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from autosync.broadcast import Broadcaster, Membership
@@ -18,12 +18,14 @@ from autosync.config import Config, Mode, PathConfig, PullLock
 from autosync.core import events as ev
 from autosync.core.classic import ClassicSettings
 from autosync.core.classiccommands import Action, Commands
-from autosync.core.model import DeviceId, SnapshotId
-from autosync.errors import AutosyncError, Missing, TransientError
+from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
+from autosync.errors import AutosyncError, ConfigError, Missing, TransientError
 from autosync.sealing import load_key
-from autosync.store import StateDirectory
+from autosync.store import StateDirectory, WorkspaceState
 from autosync.watch import TreeWatcher
 
+_SEEN = 1
+"""Remembered in the place of a store's mark: there was a repository that could be recognised."""
 LOOK_EVERY = 2.0
 """Seconds between two looks whether the folder is there."""
 _BACK = "autosync goes on by itself as soon as it is back. Nothing was committed."
@@ -41,6 +43,11 @@ class Footing:
         self._lister = lister
         self._seen = _identity(root)
         self._marks = lister.marks()
+
+    @property
+    def has_repository(self) -> bool:
+        """Whether anything shows whose working copy it is: of a version control unknown to us nothing does."""
+        return bool(self._marks)
 
     def demand(self) -> None:
         """Raise :class:`TransientError` unless it is there."""
@@ -135,7 +142,12 @@ def open_classic(
         raise TransientError(
             f"The folder {path.path} cannot be opened: {error.strerror}", hint=f"Mount or restore it; {_BACK}"
         ) from error
-    state = states.workspace(key.id)
+    if path.mode is Mode.STORE:
+        raise ConfigError(
+            f"{path.workspace}: `mode: store` keeps snapshots, of which `backend: command` has none",
+            hint="Remove `mode: store`; the remote is what keeps the content.",
+        )
+    state = _known_state(path, footing, states, key.id)
     steps = StepRunner(root, commands.time_limit)
     local = ThreadPoolExecutor(1, thread_name_prefix=f"local {path.workspace}")
     runner = ClassicRunner(
@@ -175,6 +187,17 @@ def open_classic(
         make_watcher=make_watcher,
         watcher=make_watcher(),
     )
+
+
+def _known_state(path: PathConfig, footing: Footing, states: StateDirectory, workspace: WorkspaceId) -> WorkspaceState:
+    """Return what is remembered, if the folder is not one whose disk has yet to be mounted over it."""
+    state = states.workspace(workspace)
+    if state.store and not footing.has_repository:
+        raise TransientError(f"There is no repository in {path.path}", hint=f"Mount or restore it; {_BACK}")
+    if footing.has_repository and not state.store:
+        state = replace(state, store=_SEEN)
+        states.save(workspace, state)
+    return state
 
 
 def classic_settings(path: PathConfig, commands: Commands, device: DeviceId) -> ClassicSettings:

@@ -31,11 +31,12 @@ class Patterns:
         """Return whether ``path`` is ignored, itself or with a directory above it."""
         parts = path.split(b"/")
         return any(
-            self._name_one(b"/".join(parts[:n]), is_directory=is_directory or n < len(parts))
+            self.name_alone(RelPath(b"/".join(parts[:n])), is_directory=is_directory or n < len(parts))
             for n in range(1, len(parts) + 1)
         )
 
-    def _name_one(self, path: bytes, *, is_directory: bool) -> bool:
+    def name_alone(self, path: RelPath, *, is_directory: bool) -> bool:
+        """Return whether ``path`` is ignored where no directory above it is."""
         for pattern in reversed(self._patterns):
             if (is_directory or not pattern.only_directories) and pattern.expression.fullmatch(path):
                 return pattern.ignores

@@ -59,6 +59,7 @@ announcements = st.builds(
     addresses=st.lists(st.sampled_from(["10.0.0.1:1", "[::1]:65535", "box.example.org:4711"]), max_size=4).map(tuple),
     certificate=st.binary(max_size=600),
     on_hub=st.booleans(),
+    remote=st.none() | st.from_regex(r"[\w:/@. -]{0,60}", fullmatch=True),
     inline=st.binary(max_size=3000),
     sent_at_ms=numbers,
 )
@@ -124,6 +125,11 @@ def with_header(**fields: Any) -> bytes:
     return struct.pack(">I", len(text)) + text + encoded[4 + length :]
 
 
+def test_only_who_keeps_a_working_copy_by_commands_tells_a_remote() -> None:
+    assert b"remote" not in encode(PLAIN)
+    assert b'"remote":""' in encode(replace(PLAIN, remote=""))
+
+
 def test_unknown_keys_are_ignored() -> None:
     assert decode(with_header(colour="blue")) == PLAIN
 
@@ -134,6 +140,9 @@ def test_unknown_keys_are_ignored() -> None:
         ({"v": 2}, "format 2 is not known here; this is format 1"),
         ({"v": True}, "format is not a number"),
         ({"v": "1"}, "format is not a number"),
+        ({"remote": 5}, "remote is not a text"),
+        ({"remote": "a\x1b[2J"}, "remote is too long or not printable"),
+        ({"remote": "x" * 1025}, "remote is too long or not printable"),
         ({"device": 5}, "device is not a text"),
         ({"device": ""}, "device '' is no device id"),
         ({"device": "../../etc"}, "device '../../etc' is no device id"),

@@ -101,10 +101,11 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def test_at_first_version_control_looks_itself(place: Place) -> None:
     (place.root / "a").write_text("x")
     assert place.record(whole=True) == Finished(work=Work.RECORD)
-    assert place.calls() == [["startup"], ["status"]]
+    assert place.calls() == [["remote-url"], ["startup"], ["status"]]
 
 
 def test_each_edit_is_told_and_committed_if_status_says_so(place: Place) -> None:
+    assert place.calls() == []
     place.begin("a", "b", "c")
     (place.root / "-new").write_text("x")
     (place.root / "a").write_text("changed")
@@ -211,7 +212,7 @@ def test_a_push_tells_where_to_without_the_password(place: Place) -> None:
     place.say("remote-url", "https://me:s3cret@example.org/notes\nmore")
     assert place.work.perform(Perform(Work.PUSH)) == Finished(work=Work.PUSH)
     assert place.work.remote == "https://example.org/notes"
-    assert place.calls() == [["remote-url"], ["push"]]
+    assert place.calls() == [["remote-url"], ["remote-url"], ["push"]]
     place.fail(push=1, **{"remote-url": 1})
     assert place.work.perform(Perform(Work.PUSH)).problem is not None
     assert place.work.remote == "https://example.org/notes"
@@ -299,3 +300,32 @@ def test_a_directory_that_cannot_be_listed_is_not_taken_for_empty(place: Place) 
     assert lister.list_all({deep: seen}) == {RelPath(b"a"): seen}
     with pytest.raises(FileNotFoundError):
         Lister(os.fsencode(place.root / "gone"), ()).list_all({})
+
+
+def test_the_bad_ones_of_many_are_found_in_few_steps_and_not_all_of_too_many(place: Place) -> None:
+    place.begin("a")
+    names = [f"file {n:03}" for n in range(256)]
+    for name in names:
+        (place.root / name).write_text(name)
+    place.fail(**{"file 007": 1})
+    finished = place.record()
+    assert finished.problem is not None
+    assert finished.problem.title.startswith("file 007 is left out")
+    assert place.work.refused == {b"file 007"}
+    assert len(place.calls()) == 1 + 2 * 8 + 1  # halves of halves, and `status`
+    place.fail(**dict.fromkeys(names, 1))
+    for name in names:
+        (place.root / name).write_text("changed")
+    assert place.record().problem is not None
+    assert len(place.work.refused) == 256
+    assert len(place.calls()) < 80
+
+
+def test_a_message_is_never_longer_than_an_argument_may_be(place: Place) -> None:
+    place.begin()
+    place.say("status", "A")
+    for n in range(60):
+        below = place.root.joinpath(*(["ä" * 100] * 12))
+        below.mkdir(parents=True, exist_ok=True)
+        (below / f"{n}").write_text("x")
+    assert place.record() == Finished(work=Work.RECORD, to_push=True)
