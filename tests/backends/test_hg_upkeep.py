@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import resource
 import shlex
 import shutil
 import sqlite3
@@ -484,6 +485,28 @@ def test_a_full_disk_is_told_as_one_and_loses_nothing(tmp_path: Path) -> None:
             remount(disk, f"size={store.size() + (1 << 20)}")
         store.close()
         record("faults injected", 4)
+
+
+def test_a_lack_of_open_files_is_told_as_one(store: Store) -> None:
+    first = written(store, {"a": b"1"}, 1)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for left in range(3):  # the file, its log and the log's index are needed
+        store.rest()
+        tree = store.splice(first.tree, stored(store, {"b": b"%d" % left}))
+        snapshot = snapshot_of(tree, 2 + left)
+        store.rest()
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + left, limits[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files") as caught:
+                store.write(snapshot)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert caught.value.errno == errno.EMFILE
+        store.write(snapshot)
+        assert contents(store, snapshot.tree) == {"a": b"1", "b": b"%d" % left}
+        record("faults injected", 1)
 
 
 @needs_mounts

@@ -200,9 +200,11 @@ class Database:
 
     def _probe(self) -> None:
         """Do what SQLite did, to learn the error that it does not tell.  Raises :class:`OSError`."""
-        with tempfile.TemporaryFile(dir=self.directory, buffering=0) as file:
+        with tempfile.TemporaryFile(dir=self.directory, buffering=0) as file, contextlib.ExitStack() as handles:
             file.write(bytes(_PROBE))
             os.fsync(file.fileno())
+            for _ in _BESIDE:  # as many as SQLite has open at once
+                handles.callback(os.close, os.dup(file.fileno()))
         if not os.access(self.path, os.R_OK | os.W_OK):  # to open it would end our locks on it, fcntl(2)
             raise _os_error(errno.EACCES, self.path)
 
