@@ -26,9 +26,10 @@ _questions = 0
 def looking(repo: Any) -> Iterator[None]:
     """Answer a question: with nothing remembered that may have changed, and nothing tried out by writing."""
     global _questions  # noqa: PLW0603 - hg's own functions have no other place to look
-    # hg reads a changed .hgignore only when it starts, and takes a dirstate of the same size, time and
-    # inode for the same.  Only what is asked for is read again.
+    # hg takes a dirstate of the same size, time and inode for the same, and rules for the same as long as
+    # .hgignore is, whatever it includes.  Only what is asked for is read again.
     repo.dirstate.invalidate()
+    repo.dirstate._filecache.pop(b"_ignore", None)
     _questions += 1
     try:
         yield
