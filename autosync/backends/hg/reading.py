@@ -60,7 +60,8 @@ class Reader:
     def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:
         """Return those of ``paths`` that the ignore rules name and that are not tracked."""
         with self._turn:
-            inside = [path for path in paths if path and nameable(path)]
+            # What hg cannot have is not ignored: it is looked at, and its user told of it.
+            inside = [path for path in paths if path and left_out(path) is not None]
             named = set(paths).difference(inside, [_ROOT])
             if inside:
                 named |= self._survey((), inside).ignored | self._ignore.named(inside)
