@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 import random
-import sys
+import signal
 from collections.abc import Mapping
 
 from autosync.backends.hg.store import Store
@@ -83,8 +83,8 @@ def contents(store: Store, tree: TreeId) -> dict[str, bytes | None]:
     return {os.fsdecode(path): store.content(entry.oid) for path, entry in store.entries(tree)}
 
 
-def work(metadata: bytes, seed: int) -> None:
-    """Write, pin, let go and tidy for ever; print the number of each state that is pinned for good."""
+def work(metadata: bytes, seed: int, say: int) -> None:
+    """Write, pin, let go and tidy for ever; say to the pipe ``say`` the number of each state that is pinned for good."""
     clock = Clock()
     store = Store(metadata, clock=clock)
     pins = store.pins()
@@ -99,12 +99,26 @@ def work(metadata: bytes, seed: int) -> None:
         last = written(store, edits, number, last)
         store.pin(f"keep/{number}-{number}-{last.id}", last.id)
         store.pin("current", last.id)
-        print(number, flush=True)  # what is promised from here on
+        os.write(say, b"%d\n" % number)  # what is promised from here on
         if not chance.randrange(3):
             kept = sorted(pin for pin in store.pins() if pin.startswith("keep/"))
             store.repin(add={}, drop=chance.sample(kept, len(kept) // 2))
             store.tidy(thorough=True)
 
 
-if __name__ == "__main__":
-    work(os.fsencode(sys.argv[1]), int(sys.argv[2]))
+def killed_at_work(metadata: bytes, seed: int, after: int) -> int:
+    """Kill a process that is at :func:`work` once it has promised ``after`` states; return the last promise."""
+    listen, say = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            work(metadata, seed, say)
+        finally:  # else it would go on as a second test runner
+            os._exit(1)
+    os.close(say)
+    try:
+        with os.fdopen(listen, "rb") as promises:
+            return int([promises.readline() for _ in range(after)][-1])
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -16,9 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import hg_stores
 import pytest
-from hg_stores import HOUR, START, WEEK, Clock, contents, node, snapshot_of, stored, written
+from hg_stores import HOUR, START, WEEK, Clock, contents, killed_at_work, node, snapshot_of, stored, written
 
 from autosync.backends.hg import database
 from autosync.backends.hg.store import Store
@@ -448,7 +447,7 @@ def test_another_process_that_uses_it_is_told(store: Store, metadata: bytes, mon
         "import sqlite3, sys; other = sqlite3.connect(sys.argv[1]); "
         "other.execute('BEGIN IMMEDIATE'); print(flush=True); input()"
     )
-    command = [sys.executable, "-c", code, path_of(metadata)]
+    command = [sys.executable, "-c", code, str(path_of(metadata))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
@@ -562,14 +561,8 @@ def test_threads_work_beside_each_other_and_the_upkeep(store: Store, clock: Cloc
 
 def test_a_kill_at_any_moment_leaves_every_pinned_snapshot(metadata: bytes) -> None:
     chance = random.Random(1)
-    promised = 0
-    for kill in range(10):
-        command = [sys.executable, hg_stores.__file__, os.fsdecode(metadata), str(kill)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-            assert child.stdout is not None
-            for _ in range(chance.randrange(1, 12)):
-                promised = int(child.stdout.readline())
-            child.kill()
+    for kill in range(12):
+        promised = killed_at_work(metadata, seed=kill, after=chance.randrange(1, 6))
         store = Store(metadata)
         pins = store.pins()
         current = store.load(pins["current"])
@@ -580,4 +573,4 @@ def test_a_kill_at_any_moment_leaves_every_pinned_snapshot(metadata: bytes) -> N
             assert snapshot is not None
             assert all(content is not None for content in contents(store, snapshot.tree).values())
         store.close()
-    record("kills survived", 10)
+    record("kills survived", 12)
