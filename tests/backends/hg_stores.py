@@ -84,7 +84,7 @@ def contents(store: Store, tree: TreeId) -> dict[str, bytes | None]:
 
 
 def work(metadata: bytes, seed: int, say: int) -> None:
-    """Write, pin, let go and tidy for ever; say to the pipe ``say`` the number of each state that is pinned for good."""
+    """Write, pin, let go and tidy for ever; tell the pipe ``say`` the number of each state that is pinned."""
     clock = Clock()
     store = Store(metadata, clock=clock)
     pins = store.pins()
