@@ -49,11 +49,18 @@ class Brought:
         if base.commit != before.base.commit:
             old, new = self.backend.tree_of(before.base.commit), self.backend.tree_of(base.commit)
             his.update(c.path for c in self.backend.changes(old, new))
-        brought = [c for c in self.backend.changes(before.tree, expected) if c.path not in his]
-        stays = _in_the_way(brought, edits)
+        standing = self.backend.changes(before.tree, expected)
+        brought = [c for c in standing if c.path not in his]
+        stays = _in_the_way(brought, edits) | _moved_aside(brought, [c for c in standing if c.path in his])
         own = {c.path: c.old for c in brought if c.path not in stays}
         self.entries = {path: self.entries[path] for path in own}
         return self.backend.splice(found, own)
+
+
+def _moved_aside(brought: list[Change], edited: list[Change]) -> set[RelPath]:
+    """Return where what had been moved for the sake of a path stands, if the user has edited what came there."""
+    made_room = {c.old.oid for c in edited if c.old is not None}
+    return {c.path for c in brought if c.old is None and c.new is not None and c.new.oid in made_room}
 
 
 def _in_the_way(brought: list[Change], edits: tuple[Change, ...]) -> set[RelPath]:

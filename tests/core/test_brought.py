@@ -75,6 +75,26 @@ def test_a_file_that_was_brought_may_be_edited() -> None:
     assert names(two) == {START, HELD, OWN}
 
 
+def test_what_was_moved_aside_for_a_file_that_is_then_edited_stays_in_sight() -> None:
+    """Who saves over what was brought has not taken away what he had there himself."""
+    one, two = held()
+    clash = RelPath(b"clash.txt")
+    one.save(clash, b"of one\n")
+    mine, number = two.save(clash, b"of two\n"), 0
+    while one.save(OWN, b"%d " % number + LINES).id < mine.id:  # the greater id keeps the name
+        number += 1
+    two.merge(one, complete=False)
+    assert two.content(clash) == b"of one\n"
+    (aside,) = [path for path in two.files.files if two.content(path) == b"of two\n"]
+    mine = two.save(clash, b"over it\n")
+    assert aside in {c.path for c in two.files.changes(None, mine.tree)}
+    close(two)
+    two.merge(one)
+    one.merge(two)
+    for device in (one, two):
+        assert {b"over it\n", b"of two\n"} <= {content for _, content in device.files.files.values()}
+
+
 def test_a_file_in_the_place_of_a_directory_that_was_brought_stays() -> None:
     one, two = equal_copies(2)
     inner = RelPath(DIRECTORY + b"/inner")
