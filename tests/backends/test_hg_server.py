@@ -299,11 +299,13 @@ class TestRefusing:
         figures.record("bad inputs refused", 1)
 
     def test_subrepositories(self, root: bytes) -> None:
-        put(root, ".hgsub", b"sub = ../sub\n")
         with opened(root) as repo:
+            put(root, ".hgsub", b"sub = ../sub\n")
             for ask in (repo.standing, repo.status, lambda: repo.contents(rel("a")) and repo.standing()):
                 with pytest.raises(Unsupported, match=r"it has subrepositories \(.hgsub\)"):
                     ask()
+        with pytest.raises(Unsupported, match=r"it has subrepositories \(.hgsub\)"):
+            Repository(root)
         figures.record("bad inputs refused", 1)
 
 

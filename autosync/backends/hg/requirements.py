@@ -21,6 +21,7 @@ _REFUSED = {
     b"exp-changelog-v2": "the changelog of version 2",
     b"exp-revlogv2.2": "revlogs of version 2",
 }
+_SUBREPOSITORIES = (b".hgsub", b".hgsubstate")
 
 
 def check_requirements(root: bytes) -> frozenset[bytes]:
@@ -51,6 +52,11 @@ def check_requirements(root: bytes) -> frozenset[bytes]:
                 f"{shown} uses {_REFUSED[name]} ({name.decode()}), which autosync does not handle yet",
                 hint="Sync another clone, one without it.",
             )
+    if any(os.path.lexists(os.path.join(root, name)) for name in _SUBREPOSITORIES):
+        raise Unsupported(
+            f"{shown} cannot be synced: it has subrepositories (.hgsub), which autosync does not handle yet",
+            hint="Sync another clone, one without it.",
+        )
     return frozenset(needed)
 
 
