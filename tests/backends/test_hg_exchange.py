@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 from hg_ends import End, ends, fetched, sent
-from hg_repos import commit_all, copy_of, fingerprint, isolate, make_repository, put, versions
+from hg_repos import commit_all, copy_of, fingerprint, head, hg, isolate, make_repository, put, versions
 
-from autosync.core.model import Kind, Snapshot
-from autosync.errors import Missing
+from autosync.backends.hg.history import History
+from autosync.core.model import CommitId, Kind, Snapshot, SnapshotId
+from autosync.errors import Missing, Unreachable
 
 LINES = b"".join(b"line %d\n" % number for number in range(400))
 
@@ -73,3 +75,40 @@ def test_versions_name_and_read_each_others_snapshots(
     assert {name: seen for name, seen in fingerprint(two).items() if not name.startswith((b"autosync", b"."))} == {
         name: seen for name, seen in before.items() if not name.startswith(b".")
     }
+
+
+def test_changesets_travel_in_their_phases_and_keep_them(origin: bytes, tmp_path: Path) -> None:
+    one, two = copy_of(origin, tmp_path / "one"), copy_of(origin, tmp_path / "two")
+    hg(one, "phase", "--public", "-r", "0")
+    for number, phase in enumerate(("--public", "--draft", "--secret")):
+        put(one, "b", b"%d\n" % number)
+        commit_all(one, phase)
+        hg(one, "phase", "--force", phase, "-r", ".")
+    phases = ("log", "-r", "1:", "-T", "{node} {phase}\n")
+    before = hg(one, *phases)
+    with ends(one, two) as (source, target):
+        snapshot = source.snap({b"b": b"edited\n"})
+        start = CommitId(head(two).hex())
+        assert sent(snapshot, source, target, known=[start]) == snapshot
+        assert snapshot.base.commit is not None
+        assert head(two).hex() == start
+        assert hg(two, *phases, check=False) == b""
+        History(target.repository.server, target.store).bring(snapshot.base.commit)
+    assert hg(one, *phases) == hg(two, *phases) == before
+    assert [line.split()[1] for line in before.splitlines()] == [b"public", b"draft", b"secret"]
+
+
+def test_a_transfer_that_breaks_off_leaves_nothing(origin: bytes, tmp_path: Path) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002 - as it is called
+            raise ConnectionResetError("the line is dead")
+
+    with ends(copy_of(origin, tmp_path / "one")) as (end,):
+        snapshot = end.snap({b"b": b"edited\n"})
+        absent = SnapshotId("1" * 40)
+        with pytest.raises(Unreachable, match="broke off: the line is dead"):
+            end.exchange.receive(absent, Broken())
+        assert end.store.load(absent) is None
+        assert end.exchange.receive(snapshot.id, Broken()) == snapshot
+        with pytest.raises(Missing, match="is not a snapshot of this workspace"):
+            end.exchange.serve(absent, [], io.BytesIO())
