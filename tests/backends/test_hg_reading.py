@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from autosync.backends.git.files import Torn
 from autosync.backends.hg import files
+from autosync.backends.hg.server import HgFailed
 from autosync.core.model import Kind, RelPath
 from autosync.errors import Missing
+from tests import figures
 
 FILES = {
     "a.txt": b"one\n",
@@ -266,6 +268,16 @@ class TestIgnoring:
         tree = looking.read("sub/.hgignore", "sub/x.early")
         assert looking.content(tree, "sub/x.early") is None
         assert looking.reader.ignored([RelPath(b"sub/x.early"), RelPath(b"x.early")]) == {b"sub/x.early"}
+
+    def test_a_rule_that_is_none_is_told_as_hg_tells_it(self, looking: Looking) -> None:
+        put(looking.root, ".hgignore", b"*.o\n")
+        with pytest.raises(HgFailed) as failed:
+            looking.read(".hgignore")
+        place = os.path.join(os.fsdecode(looking.root), ".hgignore")
+        assert failed.value.title == f"Asking hg for survey failed: {place}: invalid pattern (relre): *.o"
+        figures.record("bad inputs refused", 1)
+        put(looking.root, ".hgignore", FILES[".hgignore"])
+        assert looking.read("nothing") == looking.base_tree()
 
     def test_what_was_synced_stays_when_it_becomes_ignored(self, looking: Looking) -> None:
         put(looking.root, "notes.log", b"1\n")

@@ -38,6 +38,8 @@ def answer(ui: Any, repo: Any) -> int:
             found = _ANSWERS[question.text(b"ask")](here, question)
     except Declined as declined:
         found = {b"declined": declined.reason, b"words": declined.words.encode("utf-8", "replace")}
+    except error.Abort as problem:  # in words for the user: a pattern that is none, a filter that failed
+        found = {b"failed": bytes(problem.message)}
     except Exception:
         # Left to itself, it would end the server, and the repository would have to be opened again.
         found = {b"failed": traceback.format_exc().encode("utf-8", "replace")}
