@@ -8,6 +8,7 @@ pytest.register_assert_rewrite("contract")
 
 from contract import *  # noqa: E402, F403
 from contract.fleet import entries, operation, pair, rel  # noqa: E402
+from contract.hubs import TestSnapshotHub  # noqa: E402, F401
 from memoryfleet import MemoryFleet  # noqa: E402
 
 from autosync.errors import AutosyncError, Missing, Refused, TransientError  # noqa: E402

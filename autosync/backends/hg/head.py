@@ -34,7 +34,7 @@ class Head:
 
     def __init__(self, root: bytes) -> None:
         self._metadata = os.path.join(root, b".hg")
-        self._source = self._find_source()
+        self.source = self._find_source()
         self._changing: tuple[int, int, int] | None = None
 
     def base(self) -> Base:
@@ -111,7 +111,7 @@ class Head:
             return MERGING.decode()
         if self._unresolved():
             return UNRESOLVED.decode()
-        if os.path.lexists(os.path.join(self._source, b"store", b"journal")) and self._store_lock() is None:
+        if os.path.lexists(os.path.join(self.source, b"store", b"journal")) and self._store_lock() is None:
             return BROKEN.decode()
         return None
 
@@ -128,7 +128,7 @@ class Head:
         return None
 
     def _store_lock(self) -> _Held | None:
-        return _held(os.path.join(self._source, b"store", b"lock"))
+        return _held(os.path.join(self.source, b"store", b"lock"))
 
     def _unresolved(self) -> bool:
         return any(state in {b"u", b"pu"} for state in self._conflict_states())
@@ -159,16 +159,16 @@ class Head:
 
     def _bookmarks_directory(self) -> bytes:
         """Return where the bookmarks are: with the store, with the source (`hg share -B`), or here."""
-        store = os.path.join(self._source, b"store")
+        store = os.path.join(self.source, b"store")
         needed = {
             line
-            for directory in (self._metadata, self._source, store)
+            for directory in (self._metadata, self.source, store)
             for line in _read(os.path.join(directory, b"requires")).split(b"\n")
         }
         if b"bookmarksinstore" in needed:
             return store
         shared = _read(os.path.join(self._metadata, b"shared")).split(b"\n")
-        return self._source if b"bookmarks" in shared else self._metadata
+        return self.source if b"bookmarks" in shared else self._metadata
 
 
 def _held(path: bytes) -> _Held | None:

@@ -13,6 +13,7 @@ from .changesets import find
 from .frames import Value
 from .opening import words
 from .refusal import MISSING, UNSAFE, Declined
+from .wholetexts import whole
 
 _LFS_VERSION = b"03"
 """Of the changegroup where files may be stored elsewhere: only this one can say so."""
@@ -59,12 +60,11 @@ def write_history(repo: Any, tip: bytes, common: Sequence[bytes], place: bytes, 
     count = len(revisions)
     if 0 < count <= most:
         wanted = discovery.outgoing(here, commonheads=known, ancestorsof=[tip])
-        version = changegroup_version(here)
-        stream = changegroup.makestream(here, wanted, version, b"bundle")
+        stream = changegroup.makestream(whole(here), wanted, VERSION, b"bundle")
         phase = here._phasecache.phase
         heads = [(phase(here, rev), here.changelog.node(rev)) for rev in revisions]
         with open(place, "wb") as file:
-            write_bundle(repo.ui, file, stream, heads, version=version, count=count)
+            write_bundle(repo.ui, file, stream, heads, version=VERSION, count=count)
     return {b"count": count}
 
 
@@ -87,7 +87,7 @@ def write_bundle(
 
 
 def changegroup_version(repo: Any) -> bytes:
-    """Return the version of the changegroups that this repository gives and takes."""
+    """Return the version of the changegroups that this repository gets from a hub."""
     return _LFS_VERSION if _LFS in repo.requirements else VERSION
 
 
@@ -139,7 +139,7 @@ def _read_all(log: Any, work: int) -> int:
 def absent(repo: Any, nodes: Sequence[bytes]) -> dict[bytes, Value]:
     """Return those of ``nodes`` that are no changesets of the repository, hidden ones included."""
     log = repo.unfiltered().changelog
-    return {b"absent": [node for node in nodes if not log.hasnode(node)]}
+    return {b"absent": [node for node in nodes if node == repo.nullid or not log.hasnode(node)]}
 
 
 def heads(repo: Any, most: int) -> dict[bytes, Value]:

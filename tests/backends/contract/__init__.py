@@ -1,13 +1,14 @@
 """What every backend does: one suite of behaviours that runs over each of them.
 
 A test module gives a fixture ``fleet`` (:class:`contract.fleet.Fleet`) and imports the
-classes named here.
+classes named here, and of :mod:`contract.hubs` what its hub can do: ``TestSnapshotHub`` or
+``TestHubWithoutSnapshots``.
 """
 
 from __future__ import annotations
 
 from contract.applying import TestApplying, TestStaging
-from contract.hubs import TestHub
+from contract.hubs import TestBranchHub
 from contract.landing import TestCommitting, TestLanding
 from contract.looking import TestLooking
 from contract.peers import TestPeers
@@ -17,9 +18,9 @@ from contract.trees import TestHistory, TestTrees
 
 __all__ = [
     "TestApplying",
+    "TestBranchHub",
     "TestCommitting",
     "TestHistory",
-    "TestHub",
     "TestLanding",
     "TestLooking",
     "TestPeers",

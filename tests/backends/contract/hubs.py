@@ -1,4 +1,4 @@
-"""The hub keeps the latest snapshot of every device, and the user's branches."""
+"""The hub keeps the user's branches, and, where it can, the latest snapshot of every device."""
 
 from __future__ import annotations
 
@@ -6,24 +6,34 @@ from collections.abc import Callable
 
 import pytest
 
-from autosync.core.model import DeviceId, Snapshot
+from autosync.core.model import CommitId, DeviceId, Snapshot
 from autosync.errors import Missing, Refused, Unreachable
-from contract.fleet import Fleet, Site, contents, pair, snap
+from contract.fleet import Fleet, Site, contents, pair, rel, snap
 
 ONE, TWO = DeviceId("one-00000001"), DeviceId("two-00000002")
 
 Call = Callable[[Site, Snapshot, Snapshot], object]
-CALLS: list[Call] = [
-    lambda site, ours, _: site.backend.push(ONE, ours.id),
-    lambda site, *_: site.backend.list_hub(),
-    lambda site, _, theirs: site.backend.fetch(TWO, theirs.id),
-    lambda site, *_: site.backend.push_branch(site.names.main),
-    lambda site, *_: site.backend.fetch_branch(site.names.main),
-]
-CALL_NAMES = ["push", "list", "fetch", "push branch", "fetch branch"]
+SNAPSHOT_CALLS: dict[str, Call] = {
+    "push": lambda site, ours, _: site.backend.push(ONE, ours.id),
+    "list": lambda site, *_: site.backend.list_hub(),
+    "fetch": lambda site, _, theirs: site.backend.fetch(TWO, theirs.id),
+}
+BRANCH_CALLS: dict[str, Callable[[Site], object]] = {
+    "push branch": lambda site: site.backend.push_branch(site.names.main),
+    "fetch branch": lambda site: site.backend.fetch_branch(site.names.main),
+    "probe": lambda site: site.backend.probe_hub(),
+}
 
 
-class TestHub:
+def committed(site: Site, content: bytes) -> CommitId:
+    """Return a commit that the agent made for its user (``commits: auto``) after he wrote ``a.txt``."""
+    site.write("a.txt", content)
+    commit = site.backend.commit([rel("a.txt")], message="auto: a.txt", tree=snap(site).tree).commit
+    assert commit is not None
+    return commit
+
+
+class TestSnapshotHub:
     def test_a_pushed_snapshot_is_fetched(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
         one.write("a.txt", b"second\n")
@@ -71,7 +81,7 @@ class TestHub:
         assert two.backend.fetch(ONE, snapshot.id) == snapshot
         assert contents(two, snapshot.tree) == one.files()
 
-    @pytest.mark.parametrize("call", CALLS, ids=CALL_NAMES)
+    @pytest.mark.parametrize("call", SNAPSHOT_CALLS.values(), ids=SNAPSHOT_CALLS)
     def test_a_hub_that_does_not_answer_is_unreachable(self, fleet: Fleet, call: Call) -> None:
         one, two = pair(fleet)
         theirs = snap(two)
@@ -84,7 +94,7 @@ class TestHub:
         fleet.open_hub()
         assert one.backend.list_hub() == {TWO: theirs.id}
 
-    @pytest.mark.parametrize("call", CALLS, ids=CALL_NAMES)
+    @pytest.mark.parametrize("call", SNAPSHOT_CALLS.values(), ids=SNAPSHOT_CALLS)
     def test_a_hub_that_says_no_refuses(self, fleet: Fleet, call: Call) -> None:
         one, two = pair(fleet)
         theirs = snap(two)
@@ -97,13 +107,13 @@ class TestHub:
         fleet.open_hub()
         assert one.backend.list_hub() == {TWO: theirs.id}
 
+
+class TestBranchHub:
     def test_a_branch_goes_over_the_hub(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
         assert two.backend.fetch_branch(two.names.main) is None
         assert one.backend.push_branch(one.names.main) is True
-        one.write("a.txt", b"second\n")
-        second = one.commit("second").commit
-        assert second is not None
+        second = committed(one, b"second\n")
         before = two.files(), two.status(), two.backend.base()
         assert one.backend.push_branch(one.names.main) is True
         assert one.backend.push_branch(one.names.main) is True
@@ -115,11 +125,43 @@ class TestHub:
 
     def test_a_branch_that_moved_on_is_never_overwritten(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
-        one.write("a.txt", b"one's\n")
-        ours = one.commit("one's").commit
+        ours = committed(one, b"one's\n")
         assert one.backend.push_branch(one.names.main) is True
-        two.write("a.txt", b"two's\n")
-        two.commit("two's")
+        committed(two, b"two's\n")
         assert two.backend.push_branch(two.names.main) is False
         assert two.backend.fetch_branch(two.names.main) == ours
         assert one.backend.fetch_branch(one.names.main) == ours
+
+    @pytest.mark.parametrize("call", BRANCH_CALLS.values(), ids=BRANCH_CALLS)
+    def test_a_hub_that_does_not_answer_is_unreachable(self, fleet: Fleet, call: Callable[[Site], object]) -> None:
+        one, two = pair(fleet)
+        ours = committed(one, b"ours\n")
+        fleet.cut_hub()
+        with pytest.raises(Unreachable):
+            call(one)
+        fleet.open_hub()
+        assert one.backend.push_branch(one.names.main) is True
+        assert two.backend.fetch_branch(two.names.main) == ours
+
+    @pytest.mark.parametrize("call", BRANCH_CALLS.values(), ids=BRANCH_CALLS)
+    def test_a_hub_that_says_no_refuses(self, fleet: Fleet, call: Callable[[Site], object]) -> None:
+        one, two = pair(fleet)
+        ours = committed(one, b"ours\n")
+        fleet.close_hub()
+        with pytest.raises(Refused):
+            call(one)
+        fleet.open_hub()
+        assert one.backend.push_branch(one.names.main) is True
+        assert two.backend.fetch_branch(two.names.main) == ours
+
+
+class TestHubWithoutSnapshots:
+    def test_it_says_so_and_holds_none(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        one.write("a.txt", b"edited\n")
+        snapshot = snap(one)
+        with pytest.raises(Refused, match="cannot hold"):
+            one.backend.push(ONE, snapshot.id)
+        assert two.backend.list_hub() == {}
+        with pytest.raises(Missing, match="cannot hold"):
+            two.backend.fetch(ONE, snapshot.id)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autosync.core.model import DeviceId, Snapshot
+from autosync.core.model import Snapshot
 from contract.fleet import Fleet, Site, go, look, pair, record, send, snap
 
 PATHS = st.sampled_from(["a", "b", "d", "d/a", "d/b", "d/e", "d/e/f", "x y"])
@@ -64,14 +66,15 @@ def make_way(site: Site, path: str) -> None:
 
 
 def carry(snapshot: Snapshot, source: Site, target: Site) -> None:
-    """Bring a snapshot over: inline if the base is there, else over the hub."""
+    """Bring a snapshot over: inline if the base is there, else with its history."""
     commit = snapshot.base.commit
     if commit is None or target.backend.has_commit(commit):
         assert send(snapshot, source, target) == snapshot
         return
-    device = DeviceId(f"{source.name}-00000000")
-    source.backend.push(device, snapshot.id)
-    assert target.backend.fetch(device, snapshot.id) == snapshot
+    out = io.BytesIO()
+    source.backend.serve(snapshot.id, target.backend.haves(), out)
+    out.seek(0)
+    assert target.backend.receive(snapshot.id, out) == snapshot
 
 
 class TestRounds:
