@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
-from autosync.core.model import Base, CommitId, Entry, RelPath, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.model import Base, CommitId, Entry, RelPath, Snapshot, TreeId, Version
 from autosync.core.operations import Operation
 from autosync.errors import AutosyncError
 from autosync.ports import CURRENT, Applied, Backend, Hold, Reading, Standing, hold_nothing
@@ -38,6 +38,7 @@ class Shelf:
         self.stage, self.bring = inner.stage, inner.bring
         self.pack, self.absorb, self.serve, self.receive = inner.pack, inner.absorb, inner.serve, inner.receive
         self.push, self.list_hub, self.probe_hub = inner.push, inner.list_hub, inner.probe_hub
+        self.haves = inner.haves
         self.fetch, self.fetch_branch, self.push_branch = inner.fetch, inner.fetch_branch, inner.push_branch
 
     def begin(self) -> None:
@@ -116,18 +117,6 @@ class Shelf:
     ) -> Base:
         """Refuse: commits are made where people work."""
         raise AutosyncError("A store makes no commits", hint="Set `commits: auto` on the devices with the files.")
-
-    # -- exchange ------------------------------------------------------------------------
-    def haves(self) -> Sequence[str]:
-        """Return the ids of commits and snapshots to offer to a peer, the bases of what is kept first.
-
-        Nothing is checked out here that would name them, and a peer that has let the
-        snapshots go still has the changesets.
-        """
-        offered = self._inner.haves()
-        kept = [self._current(), *self.load_many([SnapshotId(oid) for oid in offered])]
-        bases = [snapshot.base.commit for snapshot in kept if snapshot.base.commit is not None]
-        return list(dict.fromkeys([*bases, *offered]))
 
     def _current(self) -> Snapshot:
         pinned = self.pins().get(CURRENT)

@@ -90,7 +90,7 @@ def test_a_look_sees_what_was_there_before() -> None:
 
 def test_nothing_is_made_up() -> None:
     shelf = Shelf(MemoryWorkingCopy("store"))
-    for look in (lambda: shelf.read(None, None), shelf.base, lambda: shelf.standing(A), shelf.haves):
+    for look in (lambda: shelf.read(None, None), shelf.base, lambda: shelf.standing(A)):
         with pytest.raises(AutosyncError, match="has lost the state that it was at"):
             look()
     with pytest.raises(AutosyncError, match="A store makes no commits"):

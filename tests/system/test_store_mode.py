@@ -19,21 +19,21 @@ FILES = {"a.txt": NINE, "d/x": "x\n", "d/y": "y\n", "gone": "soon\n"}
 KILLS = 6
 
 
-def stored(fleet: Fleet, *names: str, hub: bool = False, **options: object) -> list[Device]:
+def stored(fleet: Fleet, *names: str, hub: bool = False, vcs: str = "git") -> list[Device]:
     """Make clones of one repository and a store, last; the clones reach nobody but the store."""
     clones = fleet.clone(fleet.seed(FILES, hub=hub), *names)
     server = fleet.device("server")
-    add_store(server, fleet.key)
-    fleet.configure(fleet.devices, own={"server": "mode: store"}, **options)  # type: ignore[arg-type]
+    add_store(server, fleet.key, vcs=vcs)
+    fleet.configure(fleet.devices, own={"server": "mode: store"})
     for device in clones:
         only = f'peers: ["127.0.0.1:{fleet.ports[server.name]}"]'
         device.config.write_text(re.sub(r"^peers: .*$", only, device.config.read_text(), flags=re.MULTILINE))
     return [*clones, server]
 
 
-def add_store(server: Device, key: Path) -> str:
+def add_store(server: Device, key: Path, *, vcs: str = "git") -> str:
     """Make the store of a device and return what `autosync init` said of it."""
-    arguments = ("--mode", "store", "--workspace", "notes", "--key-file", str(key))
+    arguments = ("--mode", "store", "--vcs", vcs, "--workspace", "notes", "--key-file", str(key))
     done = server.run("init", str(server.root), *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -278,7 +278,12 @@ class GitBackend:
 
     def haves(self) -> Sequence[str]:
         """Return the ids of commits and snapshots to offer to a peer, best first."""
-        return self._exchange.haves()
+        offered = self._exchange.haves()
+        if not self._sole:
+            return offered
+        # Nothing is checked out that would name them, and a peer may have let go of the snapshots.
+        kept = self.store.load_many([SnapshotId(oid) for oid in offered])
+        return list(dict.fromkeys([*(s.base.commit for s in kept if s.base.commit is not None), *offered]))
 
     def push(self, device: DeviceId, snapshot: SnapshotId) -> None:
         """Put ``snapshot`` on the hub as this device's latest."""
