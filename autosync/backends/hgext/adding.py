@@ -6,6 +6,7 @@ from typing import Any
 
 from mercurial import bundle2, changegroup, error, pathutil, phases, scmutil
 
+from .bundling import VERSION
 from .history import changegroup_version, standing_on, verify
 from .locking import locked
 from .refusal import UNSAFE, Declined
@@ -72,7 +73,7 @@ def _check_parts(repo: Any, place: bytes) -> None:
     except Exception as broken:
         # hg's own readers of a damaged bundle fail in ways of which there is no list.
         raise Declined(UNSAFE, f"the history that was kept cannot be read: {broken!r}"[:300]) from None
-    if found != [(_CHANGEGROUP, changegroup_version(repo)), (_PHASES, b"")]:
+    if found not in ([(_CHANGEGROUP, version), (_PHASES, b"")] for version in (VERSION, changegroup_version(repo))):
         raise Declined(UNSAFE, "what was kept is no history with its phases")
 
 
