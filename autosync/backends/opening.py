@@ -6,12 +6,13 @@ import os
 from dataclasses import replace
 
 from autosync.backends.git import open_git
+from autosync.backends.hg import open_hg
 from autosync.backends.shelf import Shelf
 from autosync.backends.stores import demand_store, refuse_store, repository_of
 from autosync.causes import shortage_of
 from autosync.config import Mode, PathConfig, Vcs
 from autosync.core.model import WorkspaceId
-from autosync.errors import NotAWorkingCopy, Unsupported
+from autosync.errors import NotAWorkingCopy
 from autosync.ports import Backend
 
 MARKS = {Vcs.GIT: ".git", Vcs.HG: ".hg"}
@@ -59,7 +60,7 @@ def _open(path: PathConfig, workspace: WorkspaceId) -> Backend:
                 sole=path.mode is Mode.STORE,
             )
         case Vcs.HG:
-            raise Unsupported(f"{path.path} is a Mercurial working copy", hint="Sync git working copies.")
+            return open_hg(root, workspace=workspace, remote=path.remote, hg=path.hg, ignore=path.ignore)
         case Vcs.COMMAND:
             raise AssertionError("a working copy kept by commands has no snapshots")
 
