@@ -117,7 +117,7 @@ def test_what_both_edited_meanwhile_is_merged(fleet: Fleet) -> None:
         b"desktop's\n",
     }
     assert laptop.read("gone") is None
-    assert len(laptop.status()["conflicts"]) == 1
+    until(lambda: len(laptop.status()["conflicts"]) == 1, why=laptop.status)
     assert server.status()["conflicts"] == []
 
 
@@ -252,6 +252,7 @@ def test_what_the_commands_say_of_a_store(fleet: Fleet) -> None:
     assert status["branch"] == "refs/heads/main"
     assert status["base"] == laptop.head()
     assert status["tree"] == laptop.status()["tree"]
+    until(lambda: server.status()["phase"] == "watching", why=server.status)
     assert "storing" in server.run("status").stdout
     check = server.run("check")
     assert check.returncode == 0
