@@ -33,7 +33,8 @@ _MOST_REFUSED = 20
 class ClassicWork:
     """What is done in one working copy, in one thread at a time.
 
-    ``name`` is the device's, for commit messages; ``most_deleted`` the brake against accidents.
+    ``name`` is the device's, for commit messages; ``most_deleted`` the brake against accidents;
+    ``may_commit`` is false where changes are only received.
     """
 
     lister: Lister
@@ -41,6 +42,7 @@ class ClassicWork:
     steps: StepRunner
     name: str
     most_deleted: int | None
+    may_commit: bool = True
     remote: str = ""
     """Where it is pushed to, as far as that is known; without a password."""
     refused: frozenset[RelPath] = frozenset()
@@ -134,6 +136,12 @@ class ClassicWork:
 
     # -- pull and push -------------------------------------------------------------------------
     def _pull(self) -> Finished:
+        problem = self._run(self.commands.plain(Action.FETCH))
+        late = None if problem else self._record_late()
+        if late is not None and not late.done:
+            problem = late.problem
+        if problem is not None:
+            return Finished(work=Work.PULL, problem=problem, done=False)
         before = self._known if self._known is not None else self.lister.list_all({})
         problem = self._run(self.commands.plain(Action.PULL))
         # What the pull wrote is recognised here, by what the files are; its events find nothing more.
@@ -141,7 +149,14 @@ class ClassicWork:
         edits = compare(before, self._known)
         if edits:
             log.info("pulled: %s", _summary(edits))
-        return Finished(work=Work.PULL, problem=problem, done=problem is None, touched=bool(edits))
+        is_new = late is not None and late.to_push
+        return Finished(work=Work.PULL, problem=problem, done=problem is None, touched=bool(edits), to_push=is_new)
+
+    def _record_late(self) -> Finished | None:
+        """Commit what was done since the last commit: an update would bring back what was deleted."""
+        if self._known is None or not self.may_commit or not compare(self._known, self.lister.list_all(self._known)):
+            return None
+        return self._record(Perform(Work.RECORD))
 
     def _push(self) -> Finished:
         self.ask_remote()

@@ -159,6 +159,7 @@ def open_classic(
             steps=steps,
             name=config.device,
             most_deleted=path.brakes.mass_deletion,
+            may_commit=path.mode is not Mode.RECEIVE,
         ),
         steps=steps,
         outside=outside,

@@ -73,9 +73,9 @@ class Opened:
 class Finished:
     """``work`` ended; ``problem`` says what went wrong.
 
-    Of a RECORD: ``done`` tells that nothing is left to be committed, ``to_push`` that there is a
-    new commit, ``halted`` that only the user can say how to go on.  Of a PULL: ``touched`` tells
-    that files are other ones now.
+    ``to_push`` tells that there is a new commit.  Of a RECORD: ``done`` tells that nothing is left
+    to be committed, ``halted`` that only the user can say how to go on.  Of a PULL: ``touched``
+    tells that files are other ones now.
     """
 
     work: Work
@@ -292,6 +292,7 @@ class Classic:
         return []
 
     def _was_pulled(self, event: Finished, now: float) -> list[ClassicCommand]:
+        self._unpushed |= event.to_push
         self._pull_at = now + self.settings.poll
         self._pull_failed = event.problem is not None
         if event.problem is not None:

@@ -24,6 +24,7 @@ class Action(Enum):
     STARTUP = "startup"
     COMMIT = "commit"
     PUSH = "push"
+    FETCH = "fetch"
     PULL = "pull"
     REMOTE_URL = "remote-url"
 

@@ -193,7 +193,7 @@ def test_what_a_pull_writes_is_told_to_nobody(place: Place) -> None:
     (place.aside / "do pull").write_text("open('a', 'w').write('theirs'); open('new', 'w').close(); os.unlink('gone')")
     assert place.work.perform(Perform(Work.PULL)) == Finished(work=Work.PULL, touched=True)
     assert place.record() == Finished(work=Work.RECORD)
-    assert place.calls() == [["pull"], ["status"]]
+    assert place.calls() == [["fetch"], ["pull"], ["status"]]
     (place.aside / "do pull").unlink()
     assert place.work.perform(Perform(Work.PULL)) == Finished(work=Work.PULL)
 
@@ -205,7 +205,28 @@ def test_a_pull_that_fails_halfway_wrote_files_all_the_same(place: Place) -> Non
     finished = place.work.perform(Perform(Work.PULL))
     assert (finished.touched, finished.done) == (True, False)
     assert place.record() == Finished(work=Work.RECORD)
-    assert place.calls() == [["pull"], ["status"]]
+    assert place.calls() == [["fetch"], ["pull"], ["status"]]
+
+
+def test_what_was_done_while_it_fetched_is_committed_before_files_are_touched(place: Place) -> None:
+    place.begin("a", "b")
+    place.say("status", "D a")
+    (place.aside / "do fetch").write_text("os.unlink('a')")
+    assert place.work.perform(Perform(Work.PULL)) == Finished(work=Work.PULL, to_push=True)
+    assert [call[0] for call in place.calls()] == ["fetch", "remove", "status", "commit", "pull"]
+    (place.aside / "do fetch").write_text("open('b', 'w').write('changed')")
+    place.fail(commit=1)
+    finished = place.work.perform(Perform(Work.PULL))
+    assert not finished.done
+    assert finished.problem is not None
+    assert [call[0] for call in place.calls()] == ["fetch", "modify", "status", "commit"]
+    place.fail(fetch=1)
+    assert place.work.perform(Perform(Work.PULL)).problem is not None
+    assert [call[0] for call in place.calls()] == ["fetch"]
+    place.fail()
+    place.work.may_commit = False
+    assert place.work.perform(Perform(Work.PULL)).problem is None
+    assert [call[0] for call in place.calls()] == ["fetch", "pull"]
 
 
 def test_a_push_tells_where_to_without_the_password(place: Place) -> None:

@@ -132,12 +132,17 @@ def test_edits_on_both_sides_at_once_are_joined(fossils: Fossils) -> None:
     fossils.start()
     until(lambda: two.read("shared") == "".join(lines), why=lambda: one.log + two.log)
     same(one, two)
-    for turn in range(2):
-        one.write("shared", "".join([f"one {turn}\n", *lines[1:19], f"two {turn - 1}\n"] if turn else lines[:0]) or "x")
-        one.write(f"one {turn}", "1\n")
-        two.write(f"two {turn}", "2\n")
-        same(one, two)
-    assert {f"{who} {turn}" for who in ("one", "two") for turn in range(2)} <= files(one).keys()
+    for device, number in ((one, 0), (two, 19)):
+        device.ask("pause")
+        changed = (device.root / "shared").read_text().splitlines(keepends=True)
+        device.write("shared", "".join([*changed[:number], f"of {device.name}\n", *changed[number + 1 :]]))
+        device.write(f"own of {device.name}", "x\n")
+    for device in (one, two):
+        device.ask("resume")
+    joined = "".join(["of one\n", *lines[1:19], "of two\n"])
+    until(lambda: one.read("shared") == two.read("shared") == joined, why=lambda: one.log[-4000:] + two.log[-4000:])
+    same(one, two)
+    assert files(one).keys() == {"shared", "own of one", "own of two"}
 
 
 def test_a_conflict_is_told_and_waits_for_the_user(fossils: Fossils) -> None:
@@ -233,6 +238,16 @@ def test_a_folder_that_is_gone_is_not_taken_for_deleted(fossils: Fossils) -> Non
     assert len(files(two)) == 4
     assert one.run("resume").returncode == 0
     until(lambda: files(two) == {}, why=lambda: one.log + two.log)
+    # It may not be mounted yet when the agent starts.
+    same(one, two)
+    one.end()
+    away = one.root.rename(one.root.with_name("away"))
+    one.root.mkdir()
+    one.start()
+    assert one.status()["halt"]["title"] == f"There is no repository in {one.root}"
+    one.root.rmdir()
+    away.rename(one.root)
+    until(lambda: at_rest(one), why=lambda: one.log)
 
 
 def test_when_the_agent_ends_the_command_that_hangs_ends_too(fossils: Fossils) -> None:
