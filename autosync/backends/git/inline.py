@@ -74,6 +74,7 @@ class _Survey:
         self._store = store
         self._most = most
         self._added: dict[str, str | None] = {}
+        self._opened: set[str] = set()
         self._new_directories: list[str] = []
         self._replaced: list[Slot] = []
 
@@ -83,6 +84,7 @@ class _Survey:
         while pairs:
             new, old = pairs.pop()
             self._add(new, old if old != self._store.empty_tree else None)
+            self._opened.add(new)
             before, after = self._store.tree(old), self._store.tree(new)
             self._replaced += [slot for name, slot in before.items() if after.get(name) != slot]
             for name, slot in after.items():
@@ -98,7 +100,10 @@ class _Survey:
                     self._new_directories.append(oid)
 
     def chosen(self) -> list[tuple[str, str | None]]:
-        """Return what to send: not what has merely moved from another path."""
+        """Return what to send: not what has merely moved from another path.
+
+        But directories that were opened: the reader looks for new files in those alone that arrive.
+        """
         moved = self._moved()
         while self._new_directories:
             oid = self._new_directories.pop()
@@ -110,7 +115,7 @@ class _Survey:
                     self._new_directories.append(slot.oid.hex())
                 elif slot.mode != _NESTED:
                     self._add(slot.oid.hex(), None)
-        return [(oid, old) for oid, old in self._added.items() if oid not in moved]
+        return [(oid, old) for oid, old in self._added.items() if oid not in moved or oid in self._opened]
 
     def _moved(self) -> set[str]:
         """Return everything that stood where something else stands now."""

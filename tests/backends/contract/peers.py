@@ -71,6 +71,13 @@ class TestPeers:
         assert two.backend.load(snapshot.id) == snapshot
         assert contents(two, snapshot.tree) == one.files()
 
+    def test_the_root_may_become_what_one_of_its_directories_was(self, fleet: Fleet) -> None:
+        one, two = pair(fleet, {"a": b"1\n", "d/a": b"2\n"})
+        one.rename("d/a", "a")
+        snapshot = snap(one)
+        assert send(snapshot, one, two) == snapshot
+        assert contents(two, snapshot.tree) == one.files()
+
     def test_it_may_arrive_again(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
         snapshot = edited(one)
