@@ -136,7 +136,7 @@ class HgBackend:
         self.store.rest()
 
     def examine(self) -> None:
-        """Raise :class:`Unsupported` if this hg makes other changesets than we build, as seen in a scratch repository."""
+        """Raise :class:`Unsupported` if this hg makes other changesets than we build."""
         self.repo.check_hashes()
 
     # -- looking at the working copy -------------------------------------------------
