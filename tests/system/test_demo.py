@@ -63,10 +63,10 @@ def running(home: Home) -> Iterator[subprocess.Popen[str]]:
         wait_until(lambda: not agents_below(home.path / "demo"))
 
 
-@pytest.mark.parametrize("channel", ["lan", "xmpp"])
-def test_once_ends_with_three_equal_trees(home: Home, channel: str) -> None:
+@pytest.mark.parametrize(("channel", "vcs"), [("lan", "git"), ("xmpp", "git"), ("lan", "hg")])
+def test_once_ends_with_three_equal_trees(home: Home, channel: str, vcs: str) -> None:
     before = servers_left()
-    done = home.run("demo", "--once", "--json", "--channel", channel, timeout=120)
+    done = home.run("demo", "--once", "--json", "--channel", channel, "--vcs", vcs, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     result = json.loads(done.stdout)
     assert (result["equal"], result["channel"]) == (True, channel)

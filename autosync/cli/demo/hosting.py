@@ -21,6 +21,8 @@ class Hosting(Protocol):
     """The directory of a working copy that is not its content."""
     path_settings: tuple[str, ...]
     """Further lines of a device's configuration."""
+    no_files: str
+    """What has changed if no file has."""
 
     def make_hub(self, hub: Path) -> None:
         """Make an empty repository that the devices share."""
@@ -42,6 +44,7 @@ class GitHosting:
     remote = "origin"
     mark = ".git"
     path_settings: tuple[str, ...] = ()
+    no_files = "the base moved (a commit or checkout)"
 
     def make_hub(self, hub: Path) -> None:
         """Make a bare repository."""
@@ -75,6 +78,7 @@ class HgHosting:
     mark = ".hg"
     # Its hub keeps no snapshots: over XMPP, what the demo does has to fit into announcements.
     path_settings: tuple[str, ...] = ("inline-limit: 32k",)
+    no_files = "no file (a commit, an update, or what hg was told of files)"
 
     def make_hub(self, hub: Path) -> None:
         """Make a repository without a working copy."""

@@ -69,13 +69,13 @@ class LiveLog:
         device, kind = activity["device"], activity["kind"]
         if kind == "saved":
             save = self._save_of(activity)
-            self._show(f"{device:8} saved    {_listed(save.paths, save.count)}")
+            self._show(f"{device:8} saved    {self._listed(save.paths, save.count)}")
             for other, (at_ms, lane) in save.arrivals.items():
                 self._show_arrival(save, other, at_ms, lane)
         elif kind == "applied":
             known = self.saves.get(activity["snapshot"])
             if known is None:
-                self._show(f"{device:8} merged   {_listed(tuple(activity['paths']), activity['count'])}")
+                self._show(f"{device:8} merged   {self._listed(tuple(activity['paths']), activity['count'])}")
                 return
             known.arrivals[device] = (activity["at_ms"], activity["lane"])
             self._show_arrival(known, device, activity["at_ms"], activity["lane"])
@@ -105,12 +105,11 @@ class LiveLog:
         recent = [t for t in times if 0 <= seen - t < 10_000]
         return max(recent, default=seen)
 
+    def _listed(self, paths: tuple[str, ...], count: int) -> str:
+        if count == 0:
+            return self._devices[0].hosting.no_files
+        rest = count - min(count, 3)
+        return ", ".join(paths[:3]) + (f" and {rest} more" if rest > 0 else "")
+
     def _show_arrival(self, save: Save, device: str, at_ms: float, lane: str) -> None:
         self._show(f"  {device:8} has it after {max(0.0, at_ms - save.at_ms):6.0f} ms  ({lane or 'merged'})")
-
-
-def _listed(paths: tuple[str, ...], count: int) -> str:
-    if count == 0:
-        return "the base moved (a commit or checkout)"
-    rest = count - min(count, 3)
-    return ", ".join(paths[:3]) + (f" and {rest} more" if rest > 0 else "")
