@@ -148,6 +148,8 @@ def test_ignore_rules_are_those_of_hg(fleet: HgFleet) -> None:
     laptop.write("build/b", "1\n")
     until(lambda: desktop.read("build/b") and desktop.read("d/only-here"), why=desktop.status)
     assert (desktop.read("one.o"), desktop.read("only-here"), desktop.read("build/ax")) == (None, None, None)
+    why = laptop.run("explain", str(laptop.root / "one.o")).stdout
+    assert f"one.o: ignored. An ignore rule names it.\n  `hg --cwd {laptop.root} debugignore -- one.o` tells" in why
     for device in fleet.hg_devices:
         shutil.rmtree(device.root / "build", ignore_errors=True)
     for name in ("one.o", "only-here"):
@@ -223,8 +225,12 @@ def test_different_lines_are_merged_and_the_same_line_is_kept_twice(fleet: HgFle
     assert desktop.run("resolve", str(desktop.root / "d/y"), "--keep", "mine").returncode == 0
     fleet.equal()
     assert laptop.read("d/y") == "desktop\n"
+    assert laptop.run("gc").returncode == 0
+    desktop.write("d/y (conflict, laptop, 2026-11-21 10.15.02)", "as if\n")
+    fleet.equal()
     laptop.end()
-    assert laptop.run("conflicts").stdout == "No conflicts.\n"
+    assert "d/y (conflict, laptop, 2026-11-21 10.15.02)" in laptop.run("conflicts").stdout
+    assert laptop.run("gc").stdout.splitlines()[1].startswith("notes ")
     laptop.start()
     fleet.equal()
 
