@@ -41,6 +41,12 @@ class Bundles:
         """Return whether a bundle is kept that brings ``commit``."""
         return self._object(commit) is not None
 
+    def commits(self) -> list[CommitId]:
+        """Return the changesets for which a bundle is kept, the latest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT node FROM bundles ORDER BY born DESC") if connection else ()
+            return [CommitId(node.hex()) for (node,) in rows]
+
     def _object(self, commit: CommitId) -> bytes | None:
         node = raw_id(commit, NODE)
         with self._database.reading() as connection:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 from autosync.backends.git.objects import object_id
 from autosync.backends.hg.repository import Repository
@@ -38,9 +40,26 @@ class Contents:
                 raise _missing(oid)
             elsewhere[oid] = place
         for oid, content in zip(elsewhere, self._repo.revisions([*elsewhere.values()]), strict=True):
-            if content is None or object_id("sha256", b"blob", content).hex() != oid:
-                raise _missing(oid)
-            yield oid, content
+            if content is not None and _is(oid, content):
+                yield oid, content
+            else:
+                yield oid, self._kept(oid, elsewhere[oid])
+
+    def _kept(self, oid: ObjectId, place: tuple[RelPath, bytes]) -> bytes:
+        """Return a content that hg has lost with its changeset, from the bundles that are kept of such ones."""
+        for commit in self._store.bundled():
+            with open(os.memfd_create("autosync-bundle"), "wb") as file, suppress(Missing):
+                file.write(self._store.bundle(commit) or b"")
+                file.flush()
+                (content,) = self._repo.revisions([place], over=b"/proc/%d/fd/%d" % (os.getpid(), file.fileno()))
+                if content is not None and _is(oid, content):
+                    self._store.put(content)
+                    return content
+        raise _missing(oid)
+
+
+def _is(oid: ObjectId, content: bytes) -> bool:
+    return object_id("sha256", b"blob", content).hex() == oid
 
 
 def _missing(oid: ObjectId) -> Missing:

@@ -226,7 +226,8 @@ class Reader:
         """Return what stands there under names that hg or other devices cannot have, but for other repositories'
         own directories."""
         new = {path for path in hints if path and path not in survey.ignored}.difference(self._ignore.named(hints))
-        there = {path for path in new if not nameable(path) and look(os.path.join(self._repo.root, path))}
+        odd = {path: left_out(path) or path for path in new if not nameable(path)}
+        there = {path for path, named in odd.items() if look(os.path.join(self._repo.root, named))}
         found = {left_out(path) for path in {*there, *survey.unknown, *survey.dirty} if not nameable(path)}
         return {path for path in found if path is not None and ground.reachable(path)}
 
@@ -236,7 +237,8 @@ class Reader:
         if _ROOT in hints:
             self._unreadable = frozenset(unreadable)
         else:
-            self._unreadable = self._unreadable.difference(looked_at, hints).union(unreadable)
+            named = (left_out(path) for path in hints)
+            self._unreadable = self._unreadable.difference(looked_at, hints, named).union(unreadable)
 
 
 def is_nested(directory: bytes) -> bool:

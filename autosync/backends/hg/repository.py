@@ -265,11 +265,17 @@ class Repository:
         ids = (found[at : at + 32] for at in range(0, len(found), 32))
         return [ObjectId(one.hex()) if any(one) else None for one in ids]
 
-    def revisions(self, revisions: Sequence[tuple[RelPath, bytes]]) -> Iterator[bytes | None]:
-        """Yield for each (path, file node) its content, ``None`` if it is not here."""
+    def revisions(
+        self, revisions: Sequence[tuple[RelPath, bytes]], *, over: bytes | None = None
+    ) -> Iterator[bytes | None]:
+        """Yield for each (path, file node) its content, ``None`` if it is not here.
+
+        ``over`` is a file with a bundle that is looked at as if hg had it; raises :class:`Missing` if
+        hg lacks what that builds on.
+        """
         left = revisions
         while left:
-            contents = self.server.ask("revisions", _revisions(left)).items(b"contents")
+            contents = self.server.ask("revisions", {**_revisions(left), b"over": over}).items(b"contents")
             for content in contents:
                 yield None if content is None else as_bytes(content, b"contents")
             left = left[len(contents) :]

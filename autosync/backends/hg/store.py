@@ -186,6 +186,10 @@ class Store:
         """Return the bundle that brings ``commit``, ``None`` if none is kept."""
         return self._bundles.read(commit)
 
+    def bundled(self) -> list[CommitId]:
+        """Return the changesets for which a bundle is kept, the latest first."""
+        return self._bundles.commits()
+
     def has_bundle(self, commit: CommitId) -> bool:
         """Return whether a bundle is kept that brings ``commit``."""
         return self._bundles.has(commit)
