@@ -161,13 +161,15 @@ def test_a_conflict_is_told_and_waits_for_the_user(fossils: Fossils) -> None:
     one.ask("resume")
     until(lambda: "Change a" in fossils.history(one)[0] and at_rest(one), why=lambda: one.log)
     two.ask("resume")
-    until(lambda: "conflict" in (two.status()["waiting-for"] or ""), why=lambda: f"{two.status()}\n{two.log[-5000:]}")
+    until(
+        lambda: "unresolved merge conflicts" in (two.status()["waiting-for"] or ""),
+        why=lambda: f"{two.status()}\n{two.log[-5000:]}",
+    )
     assert "of one" in str(two.read("a"))
     assert "of two" in str(two.read("a"))
     two.write("a", "of both\n")
     until(lambda: one.read("a") == "of both\n", why=lambda: f"{two.status()}\n{two.log[-5000:]}")
-    until(lambda: at_rest(one, two), why=two.status)
-    assert two.status()["waiting-for"] is None
+    until(lambda: at_rest(one, two) and two.status()["waiting-for"] is None, why=two.status)
 
 
 def test_a_remote_that_is_away_is_waited_for(fossils: Fossils) -> None:
