@@ -550,3 +550,19 @@ def test_a_folder_that_is_both_has_to_say_which(alone: HgFleet) -> None:
     device.start()
     until(lambda: device.status()["phase"] == "watching", why=device.status)
     assert device.status()["vcs"] == "hg"
+
+
+def test_a_device_that_keeps_the_workspace_in_git_is_told_apart(alone: HgFleet) -> None:
+    (laptop,) = alone.clone_hg(alone.seed(FILES, hub=False), "laptop")
+    desktop = alone.device("desktop")
+    alone.git("init", "-q", str(desktop.root))
+    desktop.write("a.txt", "of git\n")
+    alone.configure([laptop, desktop])
+    alone.start()
+    problems = (
+        (laptop, "is of git: that device keeps this workspace in a git repository, this one in Mercurial"),
+        (desktop, "it is none of git (does that device keep this workspace in Mercurial?)"),
+    )
+    for device, problem in problems:
+        until(lambda d=device, p=problem: p in d.run("status").stdout, why=device.status)  # type: ignore[misc]
+    assert (laptop.read("a.txt"), desktop.read("a.txt")) == (NINE, "of git\n")

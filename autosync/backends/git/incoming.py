@@ -263,4 +263,6 @@ def _failure(text: str, directory: bytes) -> Missing | Unsafe | OSError:
         )
     if (number := error_said(text)) is not None:
         return OSError(number, os.strerror(number), directory)
+    if "pack signature mismatch" in text:
+        said = "it is none of git (does that device keep this workspace in Mercurial?)"
     return Unsafe(f"A pack that arrived was refused: {said}", hint=_HINT)

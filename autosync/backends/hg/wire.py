@@ -121,6 +121,8 @@ class Reader:
         start = b""
         while len(start) < len(MAGIC) and (part := self._more(len(MAGIC) - len(start))):
             start += part
+        if start.startswith(b"PACK"):
+            raise bad("is of git: that device keeps this workspace in a git repository, this one in Mercurial")
         if start != MAGIC:
             raise bad("is no stream of this version")
 
