@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-
-pytest.register_assert_rewrite("contract")
-
-from contract import *  # noqa: E402, F403
-from contract.hubs import TestHubWithoutSnapshots  # noqa: E402, F401
-from hg_repos import DEBIAN, isolate  # noqa: E402
-from hgfleet import HgFleet, Users  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Users]:
-    with pytest.MonkeyPatch.context() as patch:
-        place = tmp_path_factory.mktemp("users")
-        for name, value in isolate(place / "home").items():
-            patch.setenv(name, value)
-        users = Users(bytes(place))
-        yield users
-        users.close()
+from contract import *  # noqa: F403
+from contract.hubs import TestHubWithoutSnapshots  # noqa: F401
+from hgfleet import HgFleet
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, users: Users) -> Iterator[HgFleet]:
-    directory = tmp_path / "fleet"
-    directory.mkdir()
-    fleet = HgFleet(directory, users, {}, (DEBIAN, None))
-    yield fleet
-    fleet.close()
+def fleet(hg_fleet: HgFleet) -> HgFleet:
+    return hg_fleet

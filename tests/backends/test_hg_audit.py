@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
+from contract.fleet import contents, go, look, pair, record, rel, send, snap
+from hg_repos import both_locks_held, fingerprint
+from hgfleet import HgFleet, HgSite
 
-pytest.register_assert_rewrite("contract")
-
-from contract.fleet import contents, go, look, pair, record, rel, send, snap  # noqa: E402
-from hg_repos import DEBIAN, both_locks_held, fingerprint, isolate  # noqa: E402
-from hgfleet import HgFleet, HgSite, Users  # noqa: E402
-
-from autosync.core.model import Snapshot  # noqa: E402
-from autosync.errors import Busy, TransientError  # noqa: E402
-from tests import figures  # noqa: E402
+from autosync.core.model import Snapshot
+from autosync.errors import Busy, TransientError
+from tests import figures
 
 LINES = b"".join(b"line %d\n" % number for number in range(30))
 FILES = {
@@ -33,24 +29,9 @@ FILES = {
 COMMITS = 25
 
 
-@pytest.fixture(scope="module")
-def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Users]:
-    with pytest.MonkeyPatch.context() as patch:
-        place = tmp_path_factory.mktemp("users")
-        for name, value in isolate(place / "home").items():
-            patch.setenv(name, value)
-        users = Users(bytes(place))
-        yield users
-        users.close()
-
-
 @pytest.fixture
-def fleet(tmp_path: Path, users: Users) -> Iterator[HgFleet]:
-    directory = tmp_path / "fleet"
-    directory.mkdir()
-    fleet = HgFleet(directory, users, {}, (DEBIAN, None))
-    yield fleet
-    fleet.close()
+def fleet(hg_fleet: HgFleet) -> HgFleet:
+    return hg_fleet
 
 
 def two_of(fleet: HgFleet) -> tuple[HgSite, HgSite]:

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
+from contract.fleet import contents, entries, go, look, pair, rel, send, snap
+from hgfleet import HgFleet, HgSite
 
-pytest.register_assert_rewrite("contract")
-
-from contract.fleet import contents, entries, go, look, pair, rel, send, snap  # noqa: E402
-from hg_repos import DEBIAN, isolate  # noqa: E402
-from hgfleet import HgFleet, HgSite, Users  # noqa: E402
-
-from autosync.core.model import Base, CommitId, Snapshot  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Users]:
-    with pytest.MonkeyPatch.context() as patch:
-        place = tmp_path_factory.mktemp("users")
-        for name, value in isolate(place / "home").items():
-            patch.setenv(name, value)
-        users = Users(bytes(place))
-        yield users
-        users.close()
+from autosync.core.model import Base, CommitId, Snapshot
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, users: Users) -> Iterator[HgFleet]:
-    directory = tmp_path / "fleet"
-    directory.mkdir()
-    fleet = HgFleet(directory, users, {}, (DEBIAN, None))
-    yield fleet
-    fleet.close()
+def fleet(hg_fleet: HgFleet) -> HgFleet:
+    return hg_fleet
 
 
 def two_of(fleet: HgFleet) -> tuple[HgSite, HgSite]:
