@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -83,27 +84,46 @@ class Vanilla:
         self._answer()
 
     def __call__(self, *args: str | bytes, check: bool = True) -> bytes:
+        code, output, errors = self.run(*args)
+        assert not check or code == 0, (args, output, errors)
+        return output
+
+    def run(self, *args: str | bytes) -> tuple[int, bytes, bytes]:
+        """Return exit code, output and errors.  Raises :class:`EOFError` if hg has been killed."""
         joined = b"\0".join(os.fsencode(arg) for arg in args)
         pipe = cast(BinaryIO, self._process.stdin)
-        pipe.write(b"runcommand\n" + struct.pack(">I", len(joined)) + joined)
-        pipe.flush()
+        try:
+            pipe.write(b"runcommand\n" + struct.pack(">I", len(joined)) + joined)
+            pipe.flush()
+        except BrokenPipeError:
+            raise EOFError from None
         said: dict[bytes, bytes] = {b"o": b"", b"e": b""}
         while True:
             channel, content = self._answer()
             if channel == b"r":
-                assert not check or content == bytes(4), (args, said)
-                return said[b"o"]
+                return struct.unpack(">i", content)[0], said[b"o"], said[b"e"]
             said[channel] += content
 
+    def kill(self) -> None:
+        """End hg without any warning."""
+        self._process.kill()
+
     def close(self) -> None:
-        cast(BinaryIO, self._process.stdin).close()
+        with contextlib.suppress(BrokenPipeError):
+            cast(BinaryIO, self._process.stdin).close()
         self._process.wait()
         cast(BinaryIO, self._process.stdout).close()
 
     def _answer(self) -> tuple[bytes, bytes]:
         pipe = cast(BinaryIO, self._process.stdout)
-        channel, size = struct.unpack(">cI", pipe.read(5))
-        return channel, pipe.read(size)
+        head = pipe.read(5)
+        if len(head) < 5:
+            raise EOFError
+        channel, size = struct.unpack(">cI", head)
+        content = pipe.read(size)
+        if len(content) < size:
+            raise EOFError
+        return channel, content
 
 
 def put(root: bytes, path: str | bytes, content: bytes | str = b"", *, executable: bool = False) -> RelPath:

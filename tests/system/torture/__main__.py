@@ -27,20 +27,21 @@ def main() -> int:
         default="all",
         help="whose files; `apart` adds cuts to `own`",
     )
+    parser.add_argument("--vcs", choices=("git", "hg"), default="git", help="what keeps the working copies")
     parser.add_argument("--keep", type=Path, default=Path("torture-failures"), help="where failed runs are left")
     chosen = parser.parse_args()
     first, _, last = chosen.seeds.partition("-")
     failed = 0
     for seed in range(int(first), int(last or first) + 1):
         for kind in KINDS if chosen.kind == "all" else [chosen.kind]:
-            name = f"{seed}-{kind}"
+            name = f"{chosen.vcs}-{seed}-{kind}"
             shared, cut = KINDS[kind]
             place = chosen.keep.absolute() / name
             shutil.rmtree(place, ignore_errors=True)
             place.parent.mkdir(parents=True, exist_ok=True)
             began = time.monotonic()
             try:
-                outcome = torture(place, seed=seed, shared=shared, cut=cut, seconds=chosen.seconds)
+                outcome = torture(place, seed=seed, shared=shared, cut=cut, seconds=chosen.seconds, vcs=chosen.vcs)
             except Exception:  # whatever it is, the next seed is to run
                 failed += 1
                 (place / "failure.txt").write_text(traceback.format_exc(), errors="backslashreplace")
@@ -48,7 +49,7 @@ def main() -> int:
                 continue
             took = time.monotonic() - began
             print(
-                f"{name}: ok, {outcome.operations} operations, {outcome.commands} git commands, "
+                f"{name}: ok, {outcome.operations} operations, {outcome.commands} {chosen.vcs} commands, "
                 f"{outcome.kills} kills, {took:.0f} s; {'; '.join(summary(outcome.verdict))}",
                 flush=True,
             )

@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.system.fleet import Device, entries
 from tests.system.torture.ledger import Ledger
-from tests.system.torture.users import Choice, User
+from tests.system.torture.users import NAMES, Choice, User
 
 OURS = ("index.lock", "cannot lock", "unable to create", "unable to write", "bad object", "corrupt")
 """What git would say if something else were in its way or had broken its repository."""
@@ -26,9 +27,17 @@ class GitUser(User):
     """
 
     def __init__(
-        self, device: Device, place: bytes, seed: int, ledger: Ledger, seconds: float, *, kills: bool = True
+        self,
+        device: Device,
+        place: bytes,
+        seed: int,
+        ledger: Ledger,
+        seconds: float,
+        *,
+        names: Sequence[bytes] = NAMES,
+        kills: bool = True,
     ) -> None:
-        super().__init__(device, place, seed, ledger, seconds)
+        super().__init__(device, place, seed, ledger, seconds, names=names)
         self.refused: list[str] = []
         self.kills = kills
         self.killed = 0

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
-def blob(content: bytes) -> str:
-    """Return the id that git gives a content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+def blob(content: bytes, algorithm: str = "sha1") -> str:
+    """Return the id that git gives a content, or our store beside hg (``sha256``)."""
+    return hashlib.new(algorithm, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Saved:
 class Ledger:
     """Every content that was ever saved; each is unique, so its id tells where it is."""
 
+    algorithm: str = "sha1"
     saved: dict[str, Saved] = field(default_factory=dict)
     _count: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -42,17 +43,21 @@ class Ledger:
             self._count += 1
             return b"%s %d\n" % (device.encode(), self._count) + b"line\n" * 8
 
+    def id_of(self, content: bytes) -> str:
+        """Return what names a content here and in the stores."""
+        return blob(content, self.algorithm)
+
     def save(self, device: str, path: bytes, content: bytes, how: str) -> None:
         """Take note that ``content`` stands at ``path`` by the will of the user."""
         with self._lock:
-            self.saved[blob(content)] = Saved(device, repr(path), how, time.time())
+            self.saved[self.id_of(content)] = Saved(device, repr(path), how, time.time())
 
     def undone(self, device: str, contents: Iterable[bytes], how: str) -> None:
         """Take note that the user of ``device`` takes away what he had saved there himself."""
         now = time.time()
         with self._lock:
             for content in contents:
-                saved = self.saved.get(blob(content))
+                saved = self.saved.get(self.id_of(content))
                 if saved is not None and saved.device == device and saved.gone is None:
                     saved.gone, saved.gone_by = now, how
 

@@ -1,4 +1,4 @@
-"""Breaks things while users work: agents, their git processes, the network, the hub."""
+"""Breaks things while users work: agents, the git or hg processes of theirs, the network, the hub."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ class Trouble(threading.Thread):
     """Does harm at random until ``end`` (of the monotonic clock); then everything works again."""
 
     def __init__(
-        self, devices: Sequence[Device], network: Network, hub: Path, seed: int, end: float, *, cut: bool
+        self, devices: Sequence[Device], network: Network, hub: Path, seed: int, end: float, *, cut: bool, freeze: bool
     ) -> None:
         super().__init__(name="trouble")
         self.devices, self.network, self.hub, self.end, self.cut = devices, network, hub, end, cut
+        self.freeze = freeze
+        """Whether an agent's processes are stopped as well, which serve it for long if they are hg's."""
         self.random = random.Random(seed)
         self.away: list[Away] = []
         self.kills = 0
@@ -40,7 +42,9 @@ class Trouble(threading.Thread):
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        harm = [self.kill_agent, self.freeze_agent] * 3 + [self.kill_git] * 6 + [self.reset]
+        harm = [self.kill_agent, self.freeze_agent] * 3 + [self.kill_children] * 6 + [self.reset]
+        if self.freeze:
+            harm += [self.freeze_child] * 2
         if self.cut:
             harm += [self.swallow, self.slow, self.isolate, self.mend, self.lose_hub]
         try:
@@ -82,15 +86,29 @@ class Trouble(threading.Thread):
         device.process.send_signal(signal.SIGCONT)
         self.away.append(Away(device.name, began, time.time()))
 
-    def kill_git(self) -> None:
-        """Kill the git processes that an agent has at this moment."""
+    def kill_children(self) -> None:
+        """Kill the git or hg processes that an agent has at this moment."""
         device = self.random.choice(self.devices)
         assert device.process is not None
         for child in children(device.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
                 self.kills += 1
-                self.note(f"kill git of {device.name}")
+                self.note(f"kill a child of {device.name}")
+
+    def freeze_child(self) -> None:
+        """Stop one process that an agent has started, for a moment."""
+        device, began = self.random.choice(self.devices), time.time()
+        assert device.process is not None
+        if not (found := children(device.process.pid)):
+            return
+        child = self.random.choice(found)
+        self.note(f"freeze a child of {device.name}")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGSTOP)
+            time.sleep(self.random.uniform(0.3, 2.0))
+            os.kill(child, signal.SIGCONT)
+        self.away.append(Away(device.name, began, time.time()))
 
     # -- the network -------------------------------------------------------------------------
     def reset(self) -> None:

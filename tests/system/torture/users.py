@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tests.system.fleet import Device
 from tests.system.torture.ledger import Ledger
@@ -36,8 +36,18 @@ Choice = tuple[Callable[[], None], int]
 class User(threading.Thread):
     """One user, who works below ``place`` of his device for ``seconds``."""
 
-    def __init__(self, device: Device, place: bytes, seed: int, ledger: Ledger, seconds: float) -> None:
+    def __init__(
+        self,
+        device: Device,
+        place: bytes,
+        seed: int,
+        ledger: Ledger,
+        seconds: float,
+        *,
+        names: Sequence[bytes] = NAMES,
+    ) -> None:
         super().__init__(name=device.name)
+        self.names = names
         self.device, self.ledger = device, ledger
         self.place = os.path.join(os.fsencode(device.root), place)
         self.random = random.Random(seed)
@@ -84,7 +94,7 @@ class User(threading.Thread):
 
     # -- where ---------------------------------------------------------------------------
     def target(self) -> bytes:
-        path = os.path.join(self.place, self.random.choice(DIRECTORIES), self.random.choice(NAMES))
+        path = os.path.join(self.place, self.random.choice(DIRECTORIES), self.random.choice(self.names))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if os.path.isdir(path) and not os.path.islink(path):
             raise IsADirectoryError
@@ -179,7 +189,7 @@ class User(threading.Thread):
     def unpack(self) -> None:
         directory = os.path.join(self.place, self.random.choice((b"one", b"deep", b"unpacked")))
         os.makedirs(directory, exist_ok=True)
-        names = self.random.sample([n for n in NAMES if b"\xff" not in n], 4)
+        names = self.random.sample([n for n in self.names if b"\xff" not in n], 4)
         contents = {name: self.new() for name in names}
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
