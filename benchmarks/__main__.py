@@ -8,12 +8,20 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("benchmarks.snapshot", "benchmarks.history", "benchmarks.idle", "benchmarks.side_by_side")
+COMMANDS = (
+    ["benchmarks.snapshot"],
+    ["benchmarks.snapshot", "--vcs", "hg", "--files", "50000"],
+    ["benchmarks.switch", "--vcs", "git"],
+    ["benchmarks.switch", "--vcs", "hg"],
+    ["benchmarks.history"],
+    ["benchmarks.idle"],
+    ["benchmarks.side_by_side"],
+)
 
 
 def main() -> int:
     """Return the worst exit code."""
-    return max(subprocess.run([sys.executable, "-m", module], check=False).returncode for module in MODULES)
+    return max(subprocess.run([sys.executable, "-m", *command], check=False).returncode for command in COMMANDS)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-TOOLS = "limit,lsyncd,git-loop,unison-poll,syncthing,autosync"
+TOOLS = "limit,lsyncd,git-loop,hg-loop,unison-poll,syncthing,autosync,autosync-hg"
 _MEASURED = {"save": "all_ms"}
 
 

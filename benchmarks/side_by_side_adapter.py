@@ -9,6 +9,7 @@ import base64
 import os
 import shutil
 import sys
+from typing import ClassVar
 
 from adapters import Adapter, Unavailable  # type: ignore[import-not-found]  # the harness's own module
 
@@ -46,13 +47,7 @@ class Autosync(Adapter):  # type: ignore[misc]  # as above
     def setup(self, A, B, dirA, dirB):  # type: ignore[no-untyped-def]  # noqa: N803  # the harness's names
         """Make both folders checkouts of one repository, and a configuration for each."""
         super().setup(A, B, dirA, dirB)
-        git = ["git", "-C", dirA]
-        if not os.path.isdir(dirA + "/.git"):
-            A.run(["git", "init", "-q", dirA])
-            A.run([*git, "add", "-A"])
-            A.run([*git, "commit", "-q", "--allow-empty", "-m", "start"])
-            shutil.copytree(dirA + "/.git", dirB + "/.git")
-            B.run(["git", "-C", dirB, "status", "-s"])
+        self.make_checkouts(A, B, dirA, dirB)
         key = base64.b64encode(os.urandom(32))
         for host, path, peer, name in ((A, dirA, B, "a"), (B, dirB, A, "b")):
             for file, content in (
@@ -66,9 +61,36 @@ class Autosync(Adapter):  # type: ignore[misc]  # as above
                 with open(handle, "wb") as out:
                     out.write(content)
 
+    def make_checkouts(self, A, B, dirA, dirB):  # type: ignore[no-untyped-def]  # noqa: N803  # as above
+        """Make both folders checkouts of one repository."""
+        git = ["git", "-C", dirA]
+        if not os.path.isdir(dirA + "/.git"):
+            A.run(["git", "init", "-q", dirA])
+            A.run([*git, "add", "-A"])
+            A.run([*git, "commit", "-q", "--allow-empty", "-m", "start"])
+            shutil.copytree(dirA + "/.git", dirB + "/.git")
+            B.run(["git", "-C", dirB, "status", "-s"])
+
     def start(self) -> None:
         """Start both agents."""
         for host in (self.B, self.A):
             host.popen(
                 [sys.executable, "-m", "autosync", "--config", f"{host.home}/config.yaml", "run"], log="autosync.log"
             )
+
+
+class AutosyncHg(Autosync):
+    """The same with Mercurial working copies."""
+
+    name = "autosync-hg"
+    config = Autosync.config + "; Mercurial working copies"
+    meta = frozenset({".hg"})
+    unsupported: ClassVar = {"switch": "the workload's own repository is git's"}
+
+    def make_checkouts(self, A, B, dirA, dirB):  # type: ignore[no-untyped-def]  # noqa: N803  # as above
+        """Make both folders checkouts of one repository."""
+        hg = [sys.executable, "-P", "-m", "mercurial", "--config", "ui.username=bench"]
+        A.run([*hg, "init", dirA])
+        A.run([*hg, "-R", dirA, "commit", "-q", "-A", "-m", "start"])
+        shutil.copytree(dirA + "/.hg", dirB + "/.hg")
+        B.run([*hg, "-R", dirB, "status"])

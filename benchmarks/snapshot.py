@@ -1,6 +1,6 @@
-"""Compares a snapshot with `git add -A && git commit` of the same changes, in the same run.
+"""Compares a snapshot with the user's own commit of the same changes, in the same run.
 
-python benchmarks/snapshot.py --files 100000 --changed 1 --changed 10000 --rounds 5
+python -m benchmarks.snapshot [--vcs git|hg] [--files 100000] [--changed 1 --changed 10000] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ import os
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-from autosync.backends.git.backend import GitBackend, open_git
-from autosync.core.model import DeviceId, RelPath, Version, WorkspaceId
-from autosync.ports import Reading
+from autosync.core.model import DeviceId, RelPath, Version
+from autosync.ports import Backend, Reading
+from benchmarks.versioning import VCS, Vcs
 
 _DEVICE = DeviceId("bench-00000001")
-_IDENTITY = ("-c", "user.name=bench", "-c", "user.email=bench@example.org", "-c", "gc.auto=0")
 
 
-def build(root: str, files: int) -> list[bytes]:
+def build(vcs: Vcs, root: str, files: int) -> list[bytes]:
     """Make a repository of ``files`` small files, 50 to a directory, and return their paths."""
-    subprocess.run(["git", "init", "-q", "-b", "main", root], check=True)
+    os.makedirs(root)
+    vcs.run(root, vcs.start)
     paths = [f"d{number // 1000:03}/s{number // 50 % 20:02}/f{number}.txt" for number in range(files)]
     for number, path in enumerate(paths):
         full = os.path.join(root, path)
@@ -33,14 +32,8 @@ def build(root: str, files: int) -> list[bytes]:
             os.makedirs(os.path.dirname(full), exist_ok=True)
         with open(full, "w") as file:
             file.write(f"file {number}\n" * 8)
-    commit(root)
+    vcs.run(root, vcs.record)
     return [os.fsencode(path) for path in paths]
-
-
-def commit(root: str) -> None:
-    """Do what the user would do by hand."""
-    subprocess.run(["git", *_IDENTITY, "add", "-A"], cwd=root, check=True)
-    subprocess.run(["git", *_IDENTITY, "commit", "-q", "-m", "work"], cwd=root, check=True)
 
 
 def edit(root: str, paths: list[bytes], stamp: str) -> None:
@@ -53,7 +46,7 @@ def edit(root: str, paths: list[bytes], stamp: str) -> None:
 class Snapshotter:
     """Takes one snapshot after another, as the agent does."""
 
-    def __init__(self, backend: GitBackend) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._version = Version()
         self._last: Reading = backend.read(None, None)
@@ -73,18 +66,18 @@ class Snapshotter:
         return taken
 
 
-def measure(files: int, changes: list[int], rounds: int, directory: str) -> None:
+def measure(vcs: Vcs, files: int, changes: list[int], rounds: int, directory: str) -> None:
     """Print a line for each number of changed files."""
     ours, theirs = os.path.join(directory, "ours"), os.path.join(directory, "theirs")
-    paths = build(ours, files)
+    paths = build(vcs, ours, files)
     shutil.copytree(ours, theirs, symlinks=True)
-    subprocess.run(["git", "status"], cwd=theirs, check=True, stdout=subprocess.DEVNULL)
-    backend = open_git(os.fsencode(ours), workspace=WorkspaceId("0" * 32), remote=None)
+    vcs.run(theirs, [vcs.look])
+    backend = vcs.open(ours)
     chance = random.Random(1)  # the same files in every run
     try:
         snapshotter = Snapshotter(backend)
         print(f"{files} files, median of {rounds}")
-        print(f"{'changed':>8} {'snapshot':>12} {'git commit':>12} {'ratio':>7}")
+        print(f"{'changed':>8} {'snapshot':>12} {vcs.name + ' commit':>12} {'ratio':>7}")
         for changed in changes:
             taken: list[float] = []
             committed: list[float] = []
@@ -94,7 +87,7 @@ def measure(files: int, changes: list[int], rounds: int, directory: str) -> None
                 taken.append(snapshotter.take(chosen))
                 edit(theirs, chosen, f"{changed} {number}")
                 start = time.perf_counter()
-                commit(theirs)
+                vcs.run(theirs, vcs.record)
                 committed.append(time.perf_counter() - start)
             fast, slow = statistics.median(taken), statistics.median(committed)
             print(f"{changed:>8} {fast * 1000:>9.2f} ms {slow * 1000:>9.2f} ms {slow / fast:>6.1f}x")
@@ -105,12 +98,13 @@ def measure(files: int, changes: list[int], rounds: int, directory: str) -> None
 def main() -> int:
     """Run the comparison that the arguments describe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vcs", choices=sorted(VCS), default="git")
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--changed", type=int, action="append", help="how many files change; may be repeated")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="autosync-bench-") as directory:
-        measure(arguments.files, arguments.changed or [1, 100, 10_000], arguments.rounds, directory)
+        measure(VCS[arguments.vcs], arguments.files, arguments.changed or [1, 100, 10_000], arguments.rounds, directory)
     return 0
 
 
