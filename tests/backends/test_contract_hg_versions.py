@@ -10,7 +10,7 @@ from contract import TestLanding, TestRounds  # noqa: F401
 from hg_repos import versions
 from hgfleet import HgFleet, Users
 
-FLEETS = {"6.3.2": ("6.3.2", "6.3.2"), "6.9.5": ("6.9.5", "6.9.5"), "mixed": ("6.3.2", "7.2")}
+FLEETS = {"6.9.5": ("6.9.5", "6.9.5"), "7.2 and 6.3.2": ("7.2", "6.3.2")}
 """The versions of the first working copy and of all others, each its user's and its agent's."""
 
 
