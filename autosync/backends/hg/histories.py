@@ -180,13 +180,6 @@ class Histories:
         with tempfile.TemporaryFile(dir=self._store.metadata) as file:
             yield file
 
-    @contextlib.contextmanager
-    def scratch_name(self) -> Iterator[bytes]:
-        """Give the name of a file in a directory of its own, which is gone afterwards."""
-        os.makedirs(self._store.metadata, mode=0o700, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=b"transfer-", dir=self._store.metadata) as directory:
-            yield os.path.join(directory, b"bundle")
-
     def _absent(self, nodes: list[bytes]) -> list[bytes]:
         return self._server.ask("absent", {b"nodes": nodes}).texts(b"absent")
 

@@ -8,6 +8,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
 
+from autosync.backends.hg.histories import place_of
 from autosync.backends.hg.repository import NULL
 from autosync.backends.hg.server import HgEnded, Server
 from autosync.backends.hg.store import Store
@@ -198,10 +199,10 @@ class History:
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[bytes]:
-        """Give the name of a file in a directory of its own, which is gone afterwards."""
+        """Give a path to a file without a name: nothing of it stays, even if we are killed."""
         os.makedirs(self._store.metadata, mode=0o700, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=b"history-", dir=self._store.metadata) as directory:
-            yield os.path.join(directory, b"bundle")
+        with tempfile.TemporaryFile(dir=self._store.metadata) as file:
+            yield place_of(file)
 
     # -- questions --------------------------------------------------------------------------
     def _absent(self, commits: Collection[CommitId]) -> list[CommitId]:

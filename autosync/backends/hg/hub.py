@@ -11,7 +11,7 @@ from autosync.backends.git.network import Line, Outcome, Patience
 from autosync.backends.hg.branches import is_branch
 from autosync.backends.hg.changegroups import MANY
 from autosync.backends.hg.command import ENTRY, environment, own_hg
-from autosync.backends.hg.histories import Histories
+from autosync.backends.hg.histories import Histories, place_of
 from autosync.backends.hg.store import Store
 from autosync.causes import error_said
 from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId
@@ -128,20 +128,19 @@ class Hub:
 
         No lock of the user's is held meanwhile, and nothing of it shows in his repository.
         """
-        with self._histories.scratch_name() as place:
-            said = self._ask("autosync-hub-fetch", _checked(branch), place)
+        with self._histories.scratch() as bundle:
+            said = self._ask("autosync-hub-fetch", _checked(branch), place_of(bundle))
             result = said.words[-1].split()
             if result[0] == "none":
                 return None
             tip = CommitId(result[1])
             if not self._histories.here(tip) and self._store.bundle(tip) is None:
-                with open(place, "rb") as bundle:
-                    if os.fstat(bundle.fileno()).st_size > _LARGEST:
-                        raise Unsafe(
-                            f"What the hub {self._shown(said)} has of {branch} is larger than {_LARGEST} bytes",
-                            hint="Get it once with `hg pull`; then only what is new is fetched.",
-                        )
-                    self._histories.admit(tip, bundle, MANY)
+                if os.fstat(bundle.fileno()).st_size > _LARGEST:
+                    raise Unsafe(
+                        f"What the hub {self._shown(said)} has of {branch} is larger than {_LARGEST} bytes",
+                        hint="Get it once with `hg pull`; then only what is new is fetched.",
+                    )
+                self._histories.admit(tip, bundle, MANY)
         return tip
 
     def _ask(self, command: str, branch: str, *place: bytes | str) -> _Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -212,7 +213,7 @@ def _write(here: Any, peer: Any, tip: bytes, common: list[bytes], place: bytes) 
         answer = executor.callcommand(b"getbundle", question).result()
     count = 0
     heads: list[tuple[int, bytes]] = []
-    with open(place + b".changes", "w+b") as changes:
+    with tempfile.TemporaryFile(dir=here.vfs.join(b"autosync")) as changes:
         for part in answer.iterparts():
             if part.type == b"changegroup":
                 if part.params.get(b"version", b"01") != version:
