@@ -79,10 +79,12 @@ async def start_device() -> AsyncIterator[StartDevice]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory for working copies, with a git user of its own."""
+    """A directory for working copies, with a user of git and of hg of its own."""
     settings = tmp_path / "gitconfig"
     settings.write_text("[user]\n\tname = User\n\temail = user@example.org\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    (tmp_path / "hgrc").write_text("[ui]\nusername = User <user@example.org>\n")
+    monkeypatch.setenv("HGRCPATH", str(tmp_path / "hgrc"))
     with fast_directory(tmp_path) as directory:
         yield directory

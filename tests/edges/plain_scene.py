@@ -238,8 +238,7 @@ def standing(root: Path) -> Files:
     """Return what stands in a working copy."""
     found: Files = {}
     for directory, names, files in os.walk(root):
-        if ".git" in names:
-            names.remove(".git")
+        names[:] = [name for name in names if name not in {".git", ".hg"}]
         for name in [*files, *(n for n in names if os.path.islink(os.path.join(directory, n)))]:
             path = os.path.join(directory, name)
             state = os.lstat(path)

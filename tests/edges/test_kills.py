@@ -11,14 +11,17 @@ from autosync.apply.rename import Stepwise
 from tests.edges.faults import Kill
 from tests.edges.forks import kill_points, with_offspring
 from tests.edges.git_scene import JOBS, GitScene
+from tests.edges.hg_scene import JOBS as HG_JOBS
+from tests.edges.hg_scene import HgScene
 from tests.edges.plain_scene import LateScene, PlainScene
 from tests.edges.points import survive, undisturbed
+from tests.edges.scene import Scene
 from tests.figures import record
 
 pytestmark = pytest.mark.timeout(900)  # thousands of cases
 
 
-def sweep(scene: PlainScene | GitScene, most: int) -> None:
+def sweep(scene: PlainScene | Scene, most: int) -> None:
     """Kill the scene's job at its calls, and every third time the recovery too."""
     calls = undisturbed(scene.calls)
 
@@ -47,3 +50,8 @@ def test_a_late_save_survives_a_kill_at_each_call_of_its_rescue(place: Path) -> 
 @pytest.mark.parametrize(("job", "most"), JOBS.items(), ids=JOBS)
 def test_git_survives_a_kill_at_each_call(place: Path, job: str, most: int) -> None:
     sweep(GitScene(directory=place, name=job), most)
+
+
+@pytest.mark.parametrize(("job", "most"), HG_JOBS.items(), ids=HG_JOBS)
+def test_hg_survives_a_kill_at_each_call(place: Path, job: str, most: int) -> None:
+    sweep(HgScene(directory=place, name=job), max(1, most // 2))
