@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from autosync.backends.git.files import Torn
 from autosync.backends.hg import files
-from autosync.backends.hg.server import HgFailed
+from autosync.backends.hg.server import HgRefuses
 from autosync.core.model import Kind, RelPath
 from autosync.errors import Missing
 from tests import figures
@@ -271,10 +271,11 @@ class TestIgnoring:
 
     def test_a_rule_that_is_none_is_told_as_hg_tells_it(self, looking: Looking) -> None:
         put(looking.root, ".hgignore", b"*.o\n")
-        with pytest.raises(HgFailed) as failed:
+        with pytest.raises(HgRefuses) as failed:
             looking.read(".hgignore")
         place = os.path.join(os.fsdecode(looking.root), ".hgignore")
-        assert failed.value.title == f"Asking hg for survey failed: {place}: invalid pattern (relre): *.o"
+        assert failed.value.title == f"{os.fsdecode(looking.root)}: {place}: invalid pattern (relre): *.o"
+        assert failed.value.hint == "Mend that; autosync goes on by itself."
         figures.record("bad inputs refused", 1)
         put(looking.root, ".hgignore", FILES[".hgignore"])
         assert looking.read("nothing") == looking.base_tree()

@@ -21,7 +21,7 @@ from hg_repos import copy_of, head, isolate, make_repository, opened, put, rel
 
 from autosync.backends.hg.repository import Repository
 from autosync.backends.hg.server import HgEnded, HgFailed, Server
-from autosync.errors import NotAWorkingCopy, TransientError, Unsupported
+from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unsupported
 from tests import figures
 from tests.waiting import until
 
@@ -150,6 +150,23 @@ class TestLiving:
             server.ask("nonsense")
         assert server.ask("standing").text(b"branch") == b"default"
         assert server.pid == pid
+
+    def test_what_hg_may_not_or_cannot_read_is_told_in_words(self, server: Server, root: bytes) -> None:
+        manifest = os.path.join(root, b".hg", b"store", b"00manifest.i")
+        with open(manifest, "r+b") as file:
+            content = file.read()
+            file.seek(len(content) - 3)
+            file.write(b"xyz")
+        with pytest.raises(AutosyncError, match=r"hg cannot read what it has stored: .*decompress") as damaged:
+            server.ask("manifest", {b"node": head(root)})
+        assert (type(damaged.value), "Traceback" in damaged.value.title) == (AutosyncError, False)
+        os.unlink(manifest)
+        os.mkdir(manifest)
+        server.close()
+        with pytest.raises(IsADirectoryError) as place:
+            server.ask("manifest", {b"node": head(root)})
+        assert place.value.filename == manifest
+        figures.record("bad inputs refused", 2)
 
 
 _PATCH = b"--- a/a\n+++ b/a\n@@ -1,1 +1,1 @@\n-a\n+patched\n"

@@ -12,7 +12,17 @@ from typing import BinaryIO, cast
 
 from autosync.backends.hg.command import KEPT_EXTENSIONS, environment, own_hg, server_argv
 from autosync.backends.hgext.frames import CHANNEL, Fields, Garbled, Value, frame, unframe
-from autosync.backends.hgext.refusal import BUSY, DIVERGED, MISSING, MOVED, NAMELESS, UNSAFE, UNSUPPORTED
+from autosync.backends.hgext.refusal import (
+    BUSY,
+    DAMAGED,
+    DIVERGED,
+    MISSING,
+    MOVED,
+    NAMELESS,
+    REFUSED,
+    UNSAFE,
+    UNSUPPORTED,
+)
 from autosync.causes import error_said
 from autosync.errors import (
     AutosyncError,
@@ -35,15 +45,6 @@ _GRACE = 2.0
 """Seconds for hg to end by itself, once it is told to."""
 _OLDEST = (6, 3)
 _AGAIN = "It is tried again by itself."
-_DECLINED: Mapping[bytes, tuple[type[AutosyncError], str]] = {
-    MOVED: (Busy, _AGAIN),
-    BUSY: (Busy, "It is tried again when that has ended."),
-    MISSING: (Missing, _AGAIN),
-    UNSAFE: (Unsafe, "It is refused."),
-    DIVERGED: (Diverged, "Nothing was moved. Join them with `hg merge`, then it arrives on the others."),
-    NAMELESS: (AutosyncError, "Tell hg your name: `hg config --edit`, then `username =` below `[ui]`."),
-}
-
 Signature = tuple[int, int, int] | None
 
 
@@ -69,6 +70,22 @@ class HgFailed(AutosyncError):
             f"{what} failed: {text[-800:] or 'no message'}", hint="Run `hg status` in that folder to see more."
         )
         self.said = text
+
+
+class HgRefuses(TransientError):
+    """hg does not do what it was asked, for a cause of the user's that it names."""
+
+
+_DECLINED: Mapping[bytes, tuple[type[AutosyncError], str]] = {
+    MOVED: (Busy, _AGAIN),
+    BUSY: (Busy, "It is tried again when that has ended."),
+    MISSING: (Missing, _AGAIN),
+    UNSAFE: (Unsafe, "It is refused."),
+    DIVERGED: (Diverged, "Nothing was moved. Join them with `hg merge`, then it arrives on the others."),
+    REFUSED: (HgRefuses, "Mend that; autosync goes on by itself."),
+    DAMAGED: (AutosyncError, "`hg verify` in that folder says more. Nothing was touched; no snapshot is lost."),
+    NAMELESS: (AutosyncError, "Tell hg your name: `hg config --edit`, then `username =` below `[ui]`."),
+}
 
 
 class Server:
@@ -122,7 +139,8 @@ class Server:
 
         Raises :class:`HgEnded` if the process dies meanwhile, :class:`Busy` if another changeset
         was checked out meanwhile, :class:`Missing`, :class:`Unsafe`, :class:`Unsupported` as the
-        answer says, :class:`HgFailed` for everything that nobody thought of.
+        answer says, :class:`HgRefuses` for what the user can mend, :class:`OSError` for what the machine
+        did not allow, :class:`HgFailed` for everything that nobody thought of.
         """
         with self._lock:
             self._ready()
@@ -244,21 +262,26 @@ class Server:
             raise HgFailed(f"Asking hg for {what}", str(garbled).encode()) from None
         if b"failed" in answer:
             raise self._failure(what, answer.text(b"failed"))
+        if b"errno" in answer:
+            number = answer.number(b"errno")
+            place = answer.text(b"place") if b"place" in answer else self.root
+            raise OSError(number, os.strerror(number), place)
         if b"declined" in answer:
             raise self._declined(answer.text(b"declined"), answer.text(b"words").decode("utf-8", "replace"))
         return answer
 
     def _failure(self, what: str, said: bytes) -> HgFailed | OSError:
         """Return why a question failed; a full disk is no different for whether hg or we met it first."""
-        number = error_said(said.decode("utf-8", "replace"))
-        return (
-            HgFailed(f"Asking hg for {what}", said)
-            if number is None
-            else OSError(number, os.strerror(number), self.root)
-        )
+        return self._os_error(said.decode("utf-8", "replace")) or HgFailed(f"Asking hg for {what}", said)
 
-    def _declined(self, reason: bytes, words: str) -> AutosyncError:
+    def _os_error(self, said: str) -> OSError | None:
+        number = error_said(said)
+        return None if number is None else OSError(number, os.strerror(number), self.root)
+
+    def _declined(self, reason: bytes, words: str) -> AutosyncError | OSError:
         shown = os.fsdecode(self.root)
+        if reason in {REFUSED, DAMAGED} and (shortage := self._os_error(words)) is not None:
+            return shortage
         if reason == UNSUPPORTED:
             return Unsupported(
                 f"{shown} cannot be synced: {words}, which autosync does not handle yet",

@@ -16,6 +16,10 @@ DIVERGED = b"diverged"
 """A bookmark here has changesets that the other device lacks."""
 NAMELESS = b"nameless"
 """hg does not know who commits."""
+REFUSED = b"refused"
+"""hg itself refuses, for a cause that somebody can remove: a pattern that is none, a filter that fails."""
+DAMAGED = b"damaged"
+"""hg cannot read what it has stored."""
 
 
 class Declined(Exception):

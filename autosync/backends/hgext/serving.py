@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,13 +15,19 @@ from . import changing, exchanging, harmless, hubbing, looking, memory, observin
 from .bundling import bundle_of
 from .frames import CHANNEL, HEADER_SIZE, Fields, Value, body_size, frame, unframe
 from .history import standing_on
-from .refusal import MISSING, MOVED, Declined
+from .refusal import DAMAGED, MISSING, MOVED, REFUSED, Declined
 from .standing import refuse_subrepositories, standing
 
 cmdtable: dict[bytes, Any] = {}
 COMMAND = b"autosync-answer"
 
 Answer = dict[bytes, Value]
+_DAMAGE = (
+    error.StorageError,
+    error.RepoError,
+    error.CorruptedState,
+    getattr(error, "CorruptedDirstate", error.CorruptedState),  # 6.3 has none
+)
 
 
 def uisetup(_ui: Any) -> None:
@@ -38,8 +46,15 @@ def answer(ui: Any, repo: Any) -> int:
             found = _ANSWERS[question.text(b"ask")](here, question)
     except Declined as declined:
         found = {b"declined": declined.reason, b"words": declined.words.encode("utf-8", "replace")}
-    except error.Abort as problem:  # in words for the user: a pattern that is none, a filter that failed
-        found = {b"failed": bytes(problem.message)}
+    except error.Abort as problem:
+        found = {b"declined": REFUSED, b"words": bytes(problem.message)}
+    except OSError as problem:
+        place = problem.filename
+        found = {b"errno": problem.errno or errno.EIO, b"place": os.fsencode(place) if place else None}
+    except error.LookupError as lost:
+        found = {b"declined": MISSING, b"words": b"the history changed while it was read: " + _said(lost)}
+    except _DAMAGE as damage:
+        found = {b"declined": DAMAGED, b"words": b"hg cannot read what it has stored: " + _said(damage)}
     except Exception:
         # Left to itself, it would end the server, and the repository would have to be opened again.
         found = {b"failed": traceback.format_exc().encode("utf-8", "replace")}
@@ -48,6 +63,10 @@ def answer(ui: Any, repo: Any) -> int:
     answers.write(frame(found))
     answers.flush()
     return 0
+
+
+def _said(problem: BaseException) -> bytes:
+    return f"{problem}".encode("utf-8", "replace")[:500]
 
 
 def _identity(repo: Any, _question: Fields) -> Answer:
