@@ -95,7 +95,7 @@ class BranchKeeper:
         if fork == ours:
             base = Base(commit=tip, branch=current.base.branch)
             marked, message = self._marked(current, base, target), f"autosync: fast-forward to {whose}"
-            self.backend.land(current.base, base, tree=marked, message=message)
+            self.backend.land(current.base, base, tree=marked, message=message, ours=current.tree)
         else:
             changes = self.backend.changes(self.backend.tree_of(ours), target)
             branch = vocabulary(self.backend.vcs).branch(current.base)

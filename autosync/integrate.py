@@ -258,7 +258,7 @@ class Integrator:
         if marked or target.base != attempt.start:
             message = f"autosync: as on {attempt.theirs.device}"
             try:
-                self.backend.land(attempt.start, target.base, tree=target.tree, message=message)
+                self.backend.land(attempt.start, target.base, tree=target.tree, message=message, ours=attempt.ours.tree)
             except Busy as busy:
                 attempt.refused = {RelPath(b""): busy.title}
                 return self._incomplete(attempt)

@@ -241,9 +241,11 @@ class Backend(Protocol):
     def bring(self, commit: CommitId) -> None:
         """Copy ``commit`` and its history from the store to where the user's own commands find it by id."""
 
-    def land(self, old: Base, new: Base, *, tree: TreeId, message: str) -> None:
+    def land(self, old: Base, new: Base, *, tree: TreeId, message: str, ours: TreeId | None = None) -> None:
         """Move HEAD, branch and index from ``old`` to ``new``, with the marks of ``tree``; no file is touched.
 
+        ``ours`` is the tree of the working copy that ``tree`` took account of: what the user has told
+        his version control of paths since then stays as he said (``None``: nothing does).
         The only place that takes a lock of the user's; it never waits for one.
         Raises :class:`Busy` (lock held, operation in progress, base is not ``old`` any
         more) or :class:`Diverged` (``new.branch`` exists here with commits that

@@ -102,7 +102,15 @@ class Shelf:
     def check_landing(self, old: Base, new: Base) -> None:
         """Do nothing: no branch of a user's is in the way."""
 
-    def land(self, old: Base, new: Base, *, tree: TreeId, message: str) -> None:  # noqa: ARG002  # as the Protocol has it
+    def land(
+        self,
+        old: Base,
+        new: Base,
+        *,
+        tree: TreeId,  # noqa: ARG002  # as the Protocol has it
+        message: str,  # noqa: ARG002
+        ours: TreeId | None = None,  # noqa: ARG002
+    ) -> None:
         """Make the new base one that can be served."""
         if new.commit is not None and new.commit != old.commit:
             self._inner.bring(new.commit)

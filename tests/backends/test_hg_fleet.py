@@ -11,6 +11,7 @@ from contract.fleet import contents, entries, go, look, pair, rel, send, snap
 from hgfleet import HgFleet, HgSite
 
 from autosync.core.model import Base, CommitId, Snapshot
+from autosync.core.operations import operations
 
 
 @pytest.fixture
@@ -176,6 +177,20 @@ def test_names_that_hg_cannot_have_are_told_and_left_out(fleet: HgFleet) -> None
     for name in odd:
         one.remove(name)
     assert look(one, [*odd], reading).unreadable == frozenset()
+
+
+def test_what_is_told_during_a_landing_stays(fleet: HgFleet) -> None:
+    one, two = two_of(fleet)
+    one.write("new", b"new\n")
+    one.hg("add", "new")
+    theirs, ours = send(snap(one), one, two), snap(two)
+    two.write("late", b"late\n")
+    two.hg("add", "late")
+    look(two, ["late"], look(two, None))  # as for a file that could not be replaced
+    applied = two.tree.apply(operations(two.backend.changes(ours.tree, theirs.tree)))
+    assert applied.refused == {}
+    two.backend.land(ours.base, theirs.base, tree=theirs.tree, message="contract", ours=ours.tree)
+    assert two.hg("status") == b"A late\nA new\n"
 
 
 def test_what_is_below_dot_git_never_travels(fleet: HgFleet) -> None:

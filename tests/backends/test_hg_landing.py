@@ -356,6 +356,23 @@ class TestWhatIsTold:
         one.landing.land(base, base, tree=bare)
         assert one.hg("status", "-a") == b""
 
+    def test_what_was_taken_back_meanwhile_stays_so(self, pair: list[Desk]) -> None:
+        one, two = pair
+        one.put({"new": b"n\n"})
+        one.hg("add", "new")
+        one.hg("rm", "gone")
+        tree = one.look()
+        one.hg("forget", "new")
+        one.hg("revert", "gone")
+        base = one.base()
+        one.landing.land(base, base, tree=tree, ours=tree)
+        assert one.hg("status") == b"? new\n"
+        two.put({"a": b"moved on\n"})
+        tip = committed(two)
+        two.send_history(tip, one, [base.commit] if base.commit else [])
+        one.landing.land(base, two.base(), tree=tree, ours=tree)
+        assert one.hg("status") == b"M a\n? new\n"
+
     def test_marks_that_hg_would_not_make(self, pair: list[Desk]) -> None:
         _, two = pair
         marks = {"d": b"a", "a/below": b"a", "x": b"a", "x/y": b"a", "fine": b"a", "nowhere": b"r"}

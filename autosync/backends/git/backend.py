@@ -244,7 +244,15 @@ class GitBackend:
         if not self._sole:
             self._landing.bring(commit)
 
-    def land(self, old: Base, new: Base, *, tree: TreeId, message: str) -> None:  # noqa: ARG002 - no marks in it
+    def land(
+        self,
+        old: Base,
+        new: Base,
+        *,
+        tree: TreeId,  # noqa: ARG002 - no marks in it
+        message: str,
+        ours: TreeId | None = None,  # noqa: ARG002
+    ) -> None:
         """Move HEAD, branch and index from ``old`` to ``new``; no file is touched."""
         self._landing.land(old, new, message=message)
 

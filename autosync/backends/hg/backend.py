@@ -100,7 +100,6 @@ class HgBackend:
         contents, self._trees = Contents(self.repo, self.store), BaseTrees(self.repo, self.store)
         self._contents = contents
         self._reader = Reader(self.repo, self.store, self._trees, Ignore(root, ignore), self._head.base)
-        self._seen: TreeId | None = None
         self._history = History(server, self.store)
         self._landing = Landing(server, self.store, self._history, base=self._head.base)
         self._committing = Committing(
@@ -163,9 +162,7 @@ class HgBackend:
         hold: Hold = hold_nothing,
     ) -> Reading:
         """Return the working copy's state, reading only ``paths`` when ``previous`` allows."""
-        reading = self._reader.read(paths, previous, hold)
-        self._seen = reading.tree
-        return reading
+        return self._reader.read(paths, previous, hold)
 
     def standing(self, path: RelPath) -> Standing:
         """Return what stands at ``path``, its content kept for :meth:`record`."""
@@ -271,12 +268,17 @@ class HgBackend:
         if not self._sole:
             self._history.bring(commit)
 
-    def land(self, old: Base, new: Base, *, tree: TreeId, message: str) -> None:  # noqa: ARG002 - hg has no reflog
-        """Move parent, branch, bookmark and dirstate from ``old`` to ``new``; no file is touched.
-
-        What the user has told hg since the last look stays as he said.
-        """
-        self._landing.land(old, new, tree=tree, ours=self._seen)
+    def land(
+        self,
+        old: Base,
+        new: Base,
+        *,
+        tree: TreeId,
+        message: str,  # noqa: ARG002 - hg has no reflog
+        ours: TreeId | None = None,
+    ) -> None:
+        """Move parent, branch, bookmark and dirstate from ``old`` to ``new``; no file is touched."""
+        self._landing.land(old, new, tree=tree, ours=ours)
 
     def commit(
         self, paths: Collection[RelPath] | None, *, message: str, tree: TreeId, extra_parent: CommitId | None = None

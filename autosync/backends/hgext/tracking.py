@@ -36,9 +36,9 @@ def marked(dirstate: Any) -> set[bytes]:
 def switch(dirstate: Any, before: Any, after: Any, marks: Marks, known: Marks | None) -> list[Tracked]:
     """Return what changes in the dirstate on the way from the manifest ``before`` to ``after``, with these marks.
 
-    ``known`` are the marks that the working copy was known to have: what the user has told hg since then
-    stays as he said (``None``: nothing does).  A mark that hg would not have made there, as of an added file
-    where a directory is, says nothing.
+    ``known`` are the marks that the working copy was known to have: what the user has told hg since then, or
+    taken back, stays as he said (``None``: nothing does).  A mark that hg would not have made there, as of
+    an added file where a directory is, says nothing.
     """
     differing, told = set(before.diff(after)), marked(dirstate)
     clashing = _clashing(after, marks)
@@ -46,8 +46,8 @@ def switch(dirstate: Any, before: Any, after: Any, marks: Marks, known: Marks | 
     for path in sorted(differing | told | set(marks)):
         there, now = path in after, current(dirstate, path)
         mark = marks.get(path, b"")
-        if known is not None and path in told and not mark and path not in known:
-            wanted = Tracked(path, now.here, there, now.source)
+        if known is not None and _is_the_users(now, path in told, mark, known.get(path, b"")):
+            wanted = Tracked(path, now.here if path in told else there, there, now.source)
         else:
             here = mark != _REMOVED if mark and path not in clashing else there
             wanted = Tracked(path, here, there, mark.partition(b"\0")[2] or None if here else None)
@@ -61,6 +61,19 @@ def current(dirstate: Any, path: bytes) -> Tracked:
     """Return what the dirstate says of a path now."""
     entry = dirstate.get_entry(path)
     return Tracked(path, bool(entry.tracked), bool(entry.p1_tracked), dirstate.copied(path))
+
+
+def _is_the_users(now: Tracked, told: bool, mark: bytes, known: bytes) -> bool:
+    """Return whether the user has said something else of a path since ``known``, and not what ``mark`` says."""
+    if told and not mark and not known:
+        return True
+    said = b"" if now.here == now.before else _ADDED if now.here else _REMOVED
+    return said not in {_letter(known), _letter(mark)}
+
+
+def _letter(mark: bytes) -> bytes:
+    """Return the letter of a mark, empty for one that only names what a path in the changeset is a copy of."""
+    return mark[:1] if mark[:1] in {_ADDED, _REMOVED} else b""
 
 
 def changing(repo: Any) -> AbstractContextManager[Any]:

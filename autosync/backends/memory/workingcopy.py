@@ -300,7 +300,15 @@ class MemoryWorkingCopy(Exchange):
         """Check that ``commit`` is here: the user's commands see the whole store.  Raises :class:`Missing`."""
         self.store.tree_of(commit)
 
-    def land(self, old: Base, new: Base, *, tree: TreeId, message: str) -> None:  # noqa: ARG002 - no reflog here
+    def land(
+        self,
+        old: Base,
+        new: Base,
+        *,
+        tree: TreeId,  # noqa: ARG002 - no marks in it
+        message: str,  # noqa: ARG002 - no reflog here
+        ours: TreeId | None = None,  # noqa: ARG002
+    ) -> None:
         """Move HEAD and branch from ``old`` to ``new``; no file is touched."""
         self.step("land")
         self.check_landing(old, new)
