@@ -22,7 +22,7 @@ from autosync.foothold import Foothold, identify_store, is_same_store
 from autosync.history import History
 from autosync.perform import Performer, not_opened
 from autosync.ports import CURRENT, Backend
-from autosync.runner import Outside, Runner
+from autosync.runner import STOP_PATIENCE, Outside, Runner
 from autosync.sealing import load_key
 from autosync.store import StateDirectory, WorkspaceState
 from autosync.turns import Turns
@@ -107,8 +107,8 @@ class Workspace:
         self.backend.serve(want, have, out)
 
     def stop_watching(self) -> None:
-        """End the watching."""
-        self.watcher.stop()
+        """End the watching; a thread that is not answered by the version control is left to the end of the process."""
+        self.runner.abandoned |= not self.watcher.stop(within=STOP_PATIENCE)
 
     def close(self) -> None:
         """Let go of everything, so that it can be opened again; a thread that is still at work keeps it."""

@@ -90,15 +90,20 @@ class TreeWatcher:
         self._thread = threading.Thread(target=self._run, name=f"watch {os.fsdecode(self._root)}", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the watching; no callback is made after it returns, unless called from one."""
+    def stop(self, *, within: float | None = None) -> bool:
+        """End the watching; no callback is made after it returns, unless called from one.
+
+        Returns ``False`` if it has not ended ``within`` so many seconds, as it asks for ignore rules
+        and is not answered; then it ends after the answer.
+        """
         self._stopping = True
         with self._lock:
             self._wake_up()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(within)
         if self._thread is None:
             self._close()
+        return self._thread in {None, threading.current_thread()} or not self._thread.is_alive()
 
     def refresh(self, path: RelPath = RelPath(b"")) -> None:  # noqa: B008 - bytes, immutable
         """Ask the ignore rules again, below the directory ``path``; returns at once.
