@@ -70,7 +70,7 @@ class Admitting:
         return named
 
     def _has(self, commit: CommitId) -> bool:
-        return self._histories.here(commit) or self._store.bundle(commit) is not None
+        return self._histories.here(commit) or self._store.has_bundle(commit)
 
     def _put_together(self, header: Header, base: TreeId) -> None:
         """Raise unless base, edits and marks make the tree that the snapshot names."""

@@ -38,7 +38,7 @@ class History:
 
     def has_commit(self, commit: CommitId) -> bool:
         """Return whether a changeset is here, in the user's repository or in a bundle of ours."""
-        return self.in_repository(commit) or self._store.bundle(commit) is not None
+        return self.in_repository(commit) or self._store.has_bundle(commit)
 
     def in_repository(self, commit: CommitId) -> bool:
         """Return whether a changeset is in the user's repository."""
@@ -101,7 +101,7 @@ class History:
         If it is stripped already, as by `hg commit --amend`, it is taken from the backup that hg has made.
         Does nothing if it is gone.
         """
-        if self._store.bundle(commit) is not None:
+        if self._store.has_bundle(commit):
             return
         over = None if self.in_repository(commit) else self._backup(commit)
         if over is None and not self.in_repository(commit):

@@ -134,7 +134,7 @@ class Hub:
             if result[0] == "none":
                 return None
             tip = CommitId(result[1])
-            if not self._histories.here(tip) and self._store.bundle(tip) is None:
+            if not self._histories.here(tip) and not self._store.has_bundle(tip):
                 if os.fstat(bundle.fileno()).st_size > _LARGEST:
                     raise Unsafe(
                         f"What the hub {self._shown(said)} has of {branch} is larger than {_LARGEST} bytes",

@@ -8,7 +8,6 @@ from typing import Any
 from . import adding, ancestry, committing, landing, memory
 from .filters import Decoder
 from .frames import Fields, Value, as_bytes, as_list
-from .history import standing_on
 
 Answer = dict[bytes, Value]
 
@@ -46,8 +45,7 @@ def _ancestor(repo: Any, question: Fields) -> Answer:
 
 
 def _public(repo: Any, question: Fields) -> Answer:
-    with standing_on(repo, question.text(b"over") if b"over" in question else None) as here:
-        return ancestry.public(here, question.text(b"node"))
+    return ancestry.public(repo, question.text(b"node"))
 
 
 def _graph(repo: Any, question: Fields) -> Answer:
