@@ -125,6 +125,7 @@ class Histories:
         else:
             self._verify_apart(question)
         self._learn(tip, place_of(bundle))
+        self._store.flush()  # before the bundle: what has that is never learned again
         bundle.seek(0)
         self._store.keep_bundle(tip, bundle.read())
 
@@ -176,7 +177,8 @@ class Histories:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[BinaryIO]:
         """Give a file without a name, on the file system of the store."""
-        os.makedirs(self._store.metadata, mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._store.metadata, 0o700)
         with tempfile.TemporaryFile(dir=self._store.metadata) as file:
             yield file
 

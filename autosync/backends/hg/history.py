@@ -140,7 +140,8 @@ class History:
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
         """Note, for the time in which hg records changesets for us, that what it leaves when it is killed is ours."""
-        os.makedirs(self._store.metadata, mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._store.metadata, 0o700)
         marker = os.path.join(self._store.metadata, _MARKER)
         os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
@@ -200,7 +201,8 @@ class History:
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[bytes]:
         """Give a path to a file without a name: nothing of it stays, even if we are killed."""
-        os.makedirs(self._store.metadata, mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._store.metadata, 0o700)
         with tempfile.TemporaryFile(dir=self._store.metadata) as file:
             yield place_of(file)
 

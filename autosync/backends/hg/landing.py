@@ -97,7 +97,8 @@ class Landing:
 
     def _note(self, old: Base, new: Base, tree: TreeId) -> None:
         journal = {"old": _plain(old), "new": _plain(new), "tree": tree}
-        os.makedirs(self._store.metadata, mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._store.metadata, 0o700)
         with open(self._journal + b".new", "wb") as file:
             file.write(json.dumps(journal).encode())
             file.flush()
