@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from autosync.backends.hg.command import own_hg
-from autosync.backends.hg.repository import Repository, Wording
+from autosync.backends.hg.repository import Repository
+from autosync.backends.hgext.frames import Value, as_bytes
 from autosync.core.model import RelPath
 
 DEBIAN = ("/usr/bin/hg",)
@@ -170,10 +171,35 @@ def head(root: bytes) -> bytes:
     return bytes.fromhex(hg(root, "log", "-r", ".", "-T", "{node}").decode())
 
 
-def wording(message: bytes = b"snapshot", **extra: bytes) -> Wording:
-    """Return what a changeset of the tests says."""
-    named = {name.encode(): value for name, value in extra.items()}
-    return Wording(user=b"User <user@example.org>", time=NOW + 1, message=message, extra=named)
+def named(
+    repo: Repository,
+    paths: Sequence[RelPath],
+    *,
+    user: bytes = b"User <user@example.org>",
+    time: int = NOW + 1,
+    message: bytes = b"snapshot",
+    branch: bytes = b"default",
+) -> bytes:
+    """Return the node of the changeset of what stands at ``paths``, named as snapshots are."""
+    survey = repo.survey((), (), tracking=True)
+    given: dict[bytes, Value] = {}
+    files: dict[bytes, Value] = dict.fromkeys(paths)
+    for path, content in repo.stored(paths).items():
+        if content is not None:
+            assert isinstance(content, bytes), (path, content)
+            given[path] = [_flags(os.path.join(repo.root, path)), content, survey.copies.get(path, b"")]
+    nodes = repo.server.ask("file-nodes", {b"parent": survey.p1, b"given": given}).table(b"nodes")
+    for path in given:
+        node, touched = nodes.items(path)
+        files[path] = [_flags(os.path.join(repo.root, path)), as_bytes(node, path), touched]
+    said: dict[bytes, Value] = {b"user": user, b"time": time, b"message": message, b"branch": branch, b"extra": {}}
+    return repo.server.ask("changeset-node", {b"parent": survey.p1, b"files": files, **said}).text(b"node")
+
+
+def _flags(full: bytes) -> bytes:
+    if os.path.islink(full):
+        return b"l"
+    return b"x" if os.access(full, os.X_OK) else b""
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from hg_repos import (
 from hgdesk import Desk, desks
 
 from autosync.backends.hg.server import HgEnded
-from autosync.core.model import Base, CommitId, RelPath
-from autosync.errors import Busy, Missing
+from autosync.core.model import Base, CommitId, Entry, Kind, RelPath
+from autosync.errors import Busy, Missing, Unsupported
 from tests import figures
 
 BASE = {"a": b"a\n", "d/b": b"line\n" * 20, "d/c": b"c\n", "gone": b"g\n", "kept": b"k\n"}
@@ -205,6 +205,14 @@ class TestRefusing:
     def test_with_a_parent_that_is_not_here(self, desk: Desk) -> None:
         with pytest.raises(Missing):
             desk.committing.commit(None, message="one", tree=desk.look(), extra_parent=CommitId("12" * 20))
+
+    def test_a_name_that_hg_cannot_have(self, desk: Desk) -> None:
+        base = desk.base()
+        entry = Entry(kind=Kind.FILE, oid=desk.store.put(b"odd\n"))
+        tree = desk.store.splice(desk.tree_of(base.commit), {RelPath(b"new\nline"): entry})
+        with pytest.raises(Unsupported, match="is a name that hg cannot have"):
+            desk.committing.commit(None, message="odd", tree=tree)
+        assert desk.base() == base
 
     def test_while_the_user_commits(self, desk: Desk) -> None:
         ours, theirs, number, before = [], 0, 0, desk.hg("log", "-T", "x").count(b"x")

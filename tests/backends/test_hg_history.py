@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hg_repos import DEBIAN, both_locks_held, copy_of, fingerprint, isolate, make_repository, versions, wording
+from hg_repos import DEBIAN, both_locks_held, copy_of, fingerprint, isolate, make_repository, versions
 from hgdesk import Desk, desks
 
-from autosync.backends.hg.repository import NULL, File
 from autosync.core.model import CommitId
 from autosync.errors import Busy, Missing, Unsafe
 from tests import figures
@@ -155,16 +154,15 @@ class TestBringing:
         assert two.history.in_repository(new)
 
     def test_never_a_snapshot(self, pair: list[Desk]) -> None:
-        one, _ = pair
-        base = one.base().commit
-        assert base is not None
-        files = {path: File(flags=b"", content=b"changed\n") for path in one.repo.manifest()}
-        said = wording(**{"autosync-version": b"1"})
-        built = one.repo.build(said, given=files, parents=(bytes.fromhex(base), NULL))
-        one.store.keep_bundle(CommitId(built.node.hex()), built.bundle)
+        one, two = pair
+        new = commit(two, b"changed\n")
+        place = os.path.join(two.root, b".hg", b"plain")
+        two.hg("bundle", "-q", "--base", "null", "-t", "none-v2", place)
+        with open(place, "rb") as file:
+            one.store.keep_bundle(new, file.read())
         before = fingerprint(one.root)
         with pytest.raises(Unsafe, match="no history with its phases"):
-            one.history.bring(CommitId(built.node.hex()))
+            one.history.bring(new)
         assert stored(before) == stored(fingerprint(one.root))
 
     def test_nothing_damaged(self, pair: list[Desk]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,18 +19,17 @@ from hg_repos import (
     hg,
     isolate,
     make_repository,
+    named,
     opened,
     put,
     rel,
     versions,
-    wording,
 )
 
 from autosync.backends.hg.command import own_hg
 from autosync.backends.hg.repository import NULL, Repository, Status
 from autosync.core.model import RelPath
-from autosync.errors import Busy, Missing
-from tests import figures
+from autosync.errors import Missing
 
 LINES = b"".join(b"line %d\n" % number for number in range(30))
 BASE = {
@@ -160,7 +158,7 @@ class TestStatus:
         make_repository(Path(os.fsdecode(root), "nested"), {"inner": b"i"})
         with opened(root) as repo:
             assert repo.status().unknown == ()
-            assert repo.build(wording(), paths=rel("nested/inner")).touched == ()
+            assert repo.stored(rel("nested/inner")) == {b"nested/inner": None}
 
 
 class TestContents:
@@ -278,9 +276,7 @@ def everything(repo: Repository) -> None:
     repo.status(rel("d", "a"))
     repo.manifest()
     repo.contents(rel("a"))
-    built = repo.build(wording(), paths=rel("a", "new"), common=[NULL])
-    assert built.touched == (b"a",)
-    repo.open(built.bundle, built.node)
+    assert named(repo, rel("a", "new"))
 
 
 class TestTouchingNothing:
@@ -313,38 +309,6 @@ class TestTouchingNothing:
             everything(repo)
         assert log.read_text() == "watching\n"
         assert fingerprint(root) == before
-
-    def test_during_commits_of_the_user(self, root: bytes) -> None:
-        user = Vanilla(root)
-        put(root, "a", b"0\n")
-        done = threading.Event()
-
-        def commit() -> None:
-            for number in range(25):
-                put(root, "d/c", b"%d\n" % number)
-                user("commit", "-qm", f"commit {number}", "d/c")
-            done.set()
-
-        bases, moved = set(), 0
-        thread = threading.Thread(target=commit)
-        with opened(root) as repo:
-            repo.server.identity()
-            thread.start()
-            while not done.is_set():
-                put(root, "a", b"%d\n" % len(bases))
-                try:
-                    built = repo.build(wording(), paths=rel("a", "d/c"))
-                except Busy:
-                    moved += 1
-                    continue
-                assert repo.open(built.bundle, built.node).node == built.node
-                bases.add(built.p1)
-            thread.join()
-        assert len(bases) > 1
-        assert hg(root, "log", "-T", "{desc}\n").count(b"commit ") == 25
-        assert hg(root, "verify", "-q") == b""
-        user.close()
-        figures.record("commits met", 25)
 
     def test_log_phases_and_bookmarks_are_as_they_were(self, root: bytes) -> None:
         hg(root, "bookmark", "mine")

@@ -1,4 +1,4 @@
-"""A changeset that is built in memory is the one that `hg commit` makes, for every version of hg."""
+"""A changeset that is named in memory is the one that `hg commit` makes, for every version of hg."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from hg_repos import (
     hg,
     isolate,
     make_repository,
+    named,
     opened,
     put,
     rel,
     versions,
-    wording,
 )
 
-from autosync.backends.hg.repository import NULL, File, Repository, Wording
+from autosync.backends.hg.repository import Repository
+from autosync.backends.hgext.frames import Value
 from autosync.core.model import RelPath
-from autosync.errors import Busy, Missing, Unsupported
+from autosync.errors import Missing, Unsupported
 from tests import figures
 
 LINES = b"".join(b"line %d\n" % number for number in range(60))
@@ -131,21 +132,6 @@ class User:
         put(self.root, ".hgeol", b"[patterns]\ntext.txt = BIN\n")
         put(self.root, "text.txt", b"a\r\nd\r\n")
         yield "eol with other patterns", rel(".hgeol", "text.txt")
-        self.merge()
-        yield "merge", rel("ours", "theirs", "both", "d/plain", "run")
-
-    def merge(self) -> None:
-        """Be in a merge that needed no help."""
-        put(self.root, "both", LINES)
-        self.hg("commit", "-Aqm", "before")
-        put(self.root, "ours", b"o")
-        put(self.root, "both", b"first\n" + LINES)
-        self.hg("commit", "-Aqm", "ours")
-        self.hg("update", "-q", ".^")
-        put(self.root, "theirs", b"t")
-        put(self.root, "both", LINES + b"last\n")
-        self.hg("commit", "-Aqm", "theirs")
-        self.hg("merge", "-q")
 
 
 def test_it_is_what_hg_commits(base: bytes, tmp_path: Path, by: tuple[str, ...]) -> None:
@@ -158,33 +144,16 @@ def test_it_is_what_hg_commits(base: bytes, tmp_path: Path, by: tuple[str, ...])
         for name, paths in user.cases():
             said = "w\N{LATIN SMALL LETTER O WITH DIAERESIS}rds  \n\n two\n".encode()
             before = fingerprint(root)
-            built = repo.build(Wording(user=b"A <a@x>", time=NOW, offset=-3600, message=said), paths=paths)
-            again = repo.open(built.bundle, built.node)
+            branch = user.hg("branch").strip()
+            node = named(repo, paths, user=b"A <a@x>", time=NOW, message=said, branch=branch)
             assert fingerprint(root) == before
-            user.commit(name, "-m", said, "-d", f"{NOW} -3600", "-u", "A <a@x>")
-            node = bytes.fromhex(user.hg("log", "-r", ".", "-T", "{node}").decode())
-            if built.node != node or again.node != built.node or built.torn:
-                differing[name] = built, user.hg("log", "-r", ".", "--debug", "-p")
+            user.commit(name, "-m", said, "-d", f"{NOW} 0", "-u", "A <a@x>")
+            if node.hex().encode() != user.hg("log", "-r", ".", "-T", "{node}"):
+                differing[name] = user.hg("log", "-r", ".", "--debug", "-p")
             count += 1
     user.hg.close()
     assert differing == {}
     figures.record("hashes equal to hg commit", count)
-
-
-def test_the_bundle_is_one_that_hg_takes(base: bytes, tmp_path: Path, by: tuple[str, ...]) -> None:
-    root = copy_of(base, tmp_path / "r")
-    other = os.fsencode(tmp_path / "other")
-    copy_of(base, tmp_path / "other")
-    hg(root, "mv", "d/moved", "zz")
-    put(root, "d/plain", b"new")
-    with opened(root, by) as repo:
-        built = repo.build(wording(), paths=rel("d/moved", "zz", "d/plain"))
-    bundle = tmp_path / "b.hg"
-    bundle.write_bytes(built.bundle)
-    hg(other, "unbundle", "-q", os.fspath(bundle), by=by)
-    assert hg(other, "verify", "-q") == b""
-    shown = hg(other, "log", "-r", "tip", "-T", "{node} {phase} {file_copies}")
-    assert shown == built.node.hex().encode() + b" secret zz (d/moved)"
 
 
 def test_every_version_passes_the_test_at_start(base: bytes, tmp_path: Path, by: tuple[str, ...]) -> None:
@@ -203,61 +172,20 @@ def test_lfs_is_stored_otherwise_but_the_hash_is_the_same(tmp_path: Path) -> Non
     put(root, "big", bytes(range(256)) * 41)
     put(root, ".hg/hgrc", b"[extensions]\nlfs =\n[lfs]\ntrack = size('>1kB')\n[x]\ny = 1\n")
     with opened(root) as repo:
-        built = repo.build(wording(), paths=rel("big"))
-        found = repo.open(built.bundle, built.node).files[RelPath(b"big")]
-    assert found is not None
-    assert found.content == bytes(range(256)) * 41
+        assert repo.stored(rel("big")) == {b"big": bytes(range(256)) * 41}
+        node = named(repo, rel("big"))
     hg(root, "commit", "-m", "snapshot", "-d", f"{NOW + 1} 0")
-    assert head(root) == built.node
+    assert head(root) == node
 
 
-class TestBuilding:
-    def test_contents_may_be_given(self, base: bytes, tmp_path: Path) -> None:
-        root = copy_of(base, tmp_path / "r")
-        given = {
-            RelPath(b"d/plain"): File(flags=b"x", content=b"given"),
-            RelPath(b"d/gone"): None,
-            RelPath(b"zz"): File(flags=b"", content=LINES, source=b"d/moved"),
-            RelPath(b"never was"): None,
-        }
-        with opened(root) as repo:
-            built = repo.build(wording(), given=given, parents=(head(root), NULL))
-            assert built.touched == (b"d/gone", b"d/plain", b"zz")
-            assert built.removed == (b"d/gone",)
-            files = repo.open(built.bundle, built.node).files
-        assert {path: file and (file.flags, file.content, file.source) for path, file in files.items()} == {
-            b"d/plain": (b"x", b"given", b""),
-            b"d/gone": None,
-            b"zz": (b"", LINES, b"d/moved"),
-        }
-
-    def test_what_it_says_comes_back(self, tmp_path: Path) -> None:
-        root = make_repository(tmp_path / "r", {"a": b"a"})
-        extra = {b"version": bytes(range(256)), b"device": "l\N{LATIN SMALL LETTER A WITH DIAERESIS}".encode()}
-        said = Wording(user=b"A", time=NOW, offset=7200, message=b"m", branch=b"other", extra=extra)
-        with opened(root) as repo:
-            built = repo.build(said)
-            found = repo.open(built.bundle, built.node)
-        assert found.wording == said
-        assert found.files == {}
-
+class TestNaming:
     def test_before_the_first_commit(self, tmp_path: Path) -> None:
         root = make_repository(tmp_path / "r")
         path = put(root, "first", b"1")
         with opened(root) as repo:
-            built = repo.build(wording(), paths=[path])
-            assert built.p1 == NULL
-            assert repo.open(built.bundle, built.node).files.keys() == {b"first"}
+            node = named(repo, [path])
         hg(root, "commit", "-Aqm", "snapshot", "-d", f"{NOW + 1} 0")
-        assert head(root) == built.node
-
-    def test_what_hg_cannot_have_is_told(self, tmp_path: Path) -> None:
-        root = make_repository(tmp_path / "r", {"a": b"a"})
-        path = put(root, b"new\nline", b"1")
-        with opened(root) as repo:
-            built = repo.build(wording(), paths=[path, *rel("a")])
-        assert built.unnameable == {b"new\nline"}
-        assert built.touched == ()
+        assert head(root) == node
 
     def test_a_symlink_on_the_way_is_not_followed(self, tmp_path: Path) -> None:
         root = make_repository(tmp_path / "r", {"d/a": b"a"})
@@ -267,10 +195,8 @@ class TestBuilding:
         (tmp_path / "outside" / "a").write_bytes(b"secret")
         os.symlink(tmp_path / "outside", os.fsdecode(root) + "/d")
         with opened(root) as repo:
-            built = repo.build(wording(), paths=rel("d/a", "d"))
-            files = repo.open(built.bundle, built.node).files
-        assert files[RelPath(b"d/a")] is None
-        assert files[RelPath(b"d")] is not None
+            found = repo.stored(rel("d/a", "d"))
+        assert found == {b"d/a": None, b"d": os.fsencode(tmp_path / "outside")}
 
     def test_a_file_that_is_being_written_is_torn(self, tmp_path: Path) -> None:
         root = make_repository(tmp_path / "r", {"a": b"a", "b": b"b"})
@@ -279,49 +205,15 @@ class TestBuilding:
             repo.server.identity()
             with open(os.path.join(root, b"a"), "wb", buffering=0) as file:
                 file.truncate(1 << 32)  # so big that its write could go on for as long as the test takes
-                built = repo.build(wording(), paths=rel("a", "b"))
-            assert built.torn == {b"a"}
-            assert built.touched == (b"b",)
+                assert repo.stored(rel("a", "b")) == {b"a": 0, b"b": b"whole"}
             put(root, "a", b"whole")
-            assert repo.build(wording(), paths=rel("a", "b")).touched == (b"a", b"b")
+            assert repo.stored(rel("a", "b")) == {b"a": b"whole", b"b": b"whole"}
 
-    def test_another_parent_than_the_working_copys_is_busy(self, tmp_path: Path) -> None:
+    def test_what_it_builds_on_must_be_here(self, tmp_path: Path) -> None:
         root = make_repository(tmp_path / "r", {"a": b"a"})
-        first = head(root)
-        put(root, "a", b"2")
-        commit_all(root)
-        with opened(root) as repo:
-            with pytest.raises(Busy, match="another changeset is checked out"):
-                repo.build(wording(), paths=rel("a"), parents=(first, NULL))
-            with pytest.raises(Missing, match=f"changeset {b'z'.hex() * 20} is not here"):
-                repo.build(wording(), parents=(b"z" * 20, NULL))
-
-    def test_it_comes_with_ancestors_that_the_reader_lacks(
-        self, base: bytes, tmp_path: Path, by: tuple[str, ...]
-    ) -> None:
-        root = copy_of(base, tmp_path / "r")
-        other = os.fsencode(tmp_path / "other")
-        copy_of(base, tmp_path / "other")
-        public = head(root)
-        for number in range(2):
-            put(root, "d/plain", b"draft %d\n" % number)
-            commit_all(root)
-        put(root, "d/plain", b"not committed\n")
-        before = fingerprint(root)
-        with opened(root, by) as repo:
-            alone = repo.build(wording(), paths=rel("d/plain"))
-            built = repo.build(wording(), paths=rel("d/plain"), common=[public])
-            assert fingerprint(root) == before
-        assert built.node == alone.node
-        with opened(other, by) as repo:
-            with pytest.raises(Missing):
-                repo.open(alone.bundle, alone.node)
-            found = repo.open(built.bundle, built.node)
-            assert len(found.chain) == 3
-            assert found.chain[-1] == built.node
-            assert repo.standing().p1 == public
-        assert hg(other, "log", "-T", "{rev} ") == b"0 "
-        assert found.files[RelPath(b"d/plain")] is not None
+        question: dict[bytes, Value] = {b"parent": b"z" * 20, b"given": {b"a": [b"", b"x", b""]}}
+        with opened(root) as repo, pytest.raises(Missing, match=f"changeset {b'z'.hex() * 20} is not here"):
+            repo.server.ask("file-nodes", question)
 
     def test_tree_manifests_are_refused(self, tmp_path: Path) -> None:
         root = make_repository(tmp_path / "r", {"d/a": b"a"}, options=["--config", "experimental.treemanifest=1"])

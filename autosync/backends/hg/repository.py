@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from autosync.backends.hg.requirements import check_requirements
 from autosync.backends.hg.server import Server
@@ -80,57 +80,6 @@ class File:
     content: bytes
     node: bytes = b""
     source: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wording:
-    """What a changeset says besides its files.
-
-    ``time`` is in seconds since the epoch, ``offset`` in seconds west of UTC; ``branch`` is that of
-    the working copy if it is ``None``; the values of ``extra`` may be any bytes.
-    """
-
-    user: bytes
-    time: int
-    message: bytes
-    offset: int = 0
-    branch: bytes | None = None
-    extra: Mapping[bytes, bytes] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """A changeset in memory, and what could not be read for it.
-
-    ``touched`` are the files it names, ``removed`` among them.  ``torn`` paths changed while they
-    were read, ``unreadable`` ones we may not read, ``unnameable`` ones hg cannot have; in the
-    changeset they are as in its parent.
-    """
-
-    node: bytes
-    p1: bytes
-    p2: bytes
-    bundle: bytes
-    touched: tuple[RelPath, ...]
-    removed: tuple[RelPath, ...]
-    torn: frozenset[RelPath]
-    unreadable: frozenset[RelPath]
-    unnameable: frozenset[RelPath]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """What a bundle holds; ``files`` is what differs from the first parent, ``None`` for what is gone.
-
-    ``chain`` are all the bundle's changesets that are not in the repository, oldest first.
-    """
-
-    node: bytes
-    p1: bytes
-    p2: bytes
-    wording: Wording
-    chain: tuple[bytes, ...]
-    files: Mapping[RelPath, File | None]
 
 
 class Repository:
@@ -279,85 +228,6 @@ class Repository:
             for content in contents:
                 yield None if content is None else as_bytes(content, b"contents")
             left = left[len(contents) :]
-
-    def build(
-        self,
-        wording: Wording,
-        *,
-        paths: Collection[RelPath] = (),
-        given: Mapping[RelPath, File | None] | None = None,
-        parents: tuple[bytes, bytes] | None = None,
-        common: Collection[bytes] | None = None,
-    ) -> Built:
-        """Return the changeset in memory that `hg commit` would make, as a bundle.
-
-        ``paths`` are read from the working copy; ``given`` files are as they are given (``None``:
-        removed).  All others are as in the first parent.  ``parents`` are those of the working copy
-        if they are not given.  If ``common`` names changesets that the reader has, the ancestors
-        beyond them are in the bundle too.
-
-        No lock is taken and nothing is written.  Raises :class:`Busy` if another changeset is
-        checked out, or was meanwhile, :class:`Missing` if a parent or a common one is not here.
-        """
-        question: dict[bytes, Value] = {
-            b"paths": list(paths),
-            b"given": {
-                path: None if file is None else [file.flags, file.content, file.source]
-                for path, file in (given or {}).items()
-            },
-            b"p1": None if parents is None else parents[0],
-            b"p2": None if parents is None else parents[1],
-            b"common": None if common is None else list(common),
-            b"user": wording.user,
-            b"time": wording.time,
-            b"offset": wording.offset,
-            b"message": wording.message,
-            b"branch": wording.branch,
-            b"extra": dict(wording.extra),
-        }
-        found = self.server.ask("build", question)
-        return Built(
-            node=found.text(b"node"),
-            p1=found.text(b"p1"),
-            p2=found.text(b"p2"),
-            bundle=found.text(b"bundle"),
-            touched=_paths(found, b"touched"),
-            removed=_paths(found, b"removed"),
-            torn=frozenset(_paths(found, b"torn")),
-            unreadable=frozenset(_paths(found, b"unreadable")),
-            unnameable=frozenset(_paths(found, b"unnameable")),
-        )
-
-    def open(self, bundle: bytes, node: bytes, *, contents: bool = True) -> Opened:
-        """Return what the changeset ``node`` of an uncompressed bundle holds; nothing is stored.
-
-        Without ``contents`` those of the files are left empty.  Raises :class:`Missing` if what it
-        builds on is not here, :class:`Unsafe` if it is damaged, or ``node`` neither in it nor here.
-        """
-        found = self.server.ask("open", {b"bundle": bundle, b"node": node, b"whole": int(contents)})
-        table, extra = found.table(b"files"), found.table(b"extra")
-        files: dict[RelPath, File | None] = {}
-        for path in table:
-            if path not in table:
-                files[RelPath(path)] = None
-                continue
-            flags, content, source, file_node = (as_bytes(item, path) for item in table.items(path))
-            files[RelPath(path)] = File(flags=flags, content=content, source=source, node=file_node)
-        return Opened(
-            node=found.text(b"node"),
-            p1=found.text(b"p1"),
-            p2=found.text(b"p2"),
-            wording=Wording(
-                user=found.text(b"user"),
-                time=found.number(b"time"),
-                message=found.text(b"message"),
-                offset=found.number(b"offset"),
-                branch=found.text(b"branch"),
-                extra={key: extra.text(key) for key in extra},
-            ),
-            chain=tuple(found.texts(b"chain")),
-            files=files,
-        )
 
 
 def _revisions(revisions: Sequence[tuple[RelPath, bytes]]) -> dict[bytes, Value]:

@@ -19,7 +19,7 @@ def _take_in(repo: Any, question: Fields) -> Answer:
 
 def _commit(repo: Any, question: Fields) -> Answer:
     contents = question.table(b"given")
-    given = {path: memory.constant(contents.value(path)) for path in contents}
+    given = {path: memory.content_of(contents.value(path)) for path in contents}
     return committing.commit(repo, question, given)
 
 

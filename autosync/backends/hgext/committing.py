@@ -17,11 +17,11 @@ from .bundling import VERSION, changegroup_of
 from .frames import Fields, Value
 from .landing import Base, base_of, check_base, replace_all
 from .locking import locked
-from .refusal import MISSING, NAMELESS, UNSUPPORTED, Declined
+from .refusal import MISSING, NAMELESS, Declined
 from .standing import refuse_subrepositories
 
 
-def commit(repo: Any, question: Fields, given: Mapping[bytes, memory.Read]) -> dict[bytes, Value]:
+def commit(repo: Any, question: Fields, given: memory.Given) -> dict[bytes, Value]:
     """Make a changeset of the given files (all others are as in the parent), and return its node.
 
     It is built before any lock is taken, and marked as ours.  The active bookmark comes along; user,
@@ -33,12 +33,9 @@ def commit(repo: Any, question: Fields, given: Mapping[bytes, memory.Read]) -> d
     wording = _wording(repo, question, old)
     parents = (old.node, question.text(b"p2"))
     try:
-        made, troubles = memory.build(repo, parents, given, wording)
+        made = memory.build(repo, parents, given, wording)
     except error.LookupError:
         raise Declined(MISSING, "the history changed while it was read") from None
-    if troubles.unnameable:
-        shown = troubles.unnameable[0].decode("utf-8", "backslashreplace")
-        raise Declined(UNSUPPORTED, f"{shown} is a name that hg cannot have")
     stream = io.BytesIO(b"".join(changegroup_of(made)))
     changed = {path: (True, True) for path in given if path not in made.removed}
     changed.update((path, (False, False)) for path in made.removed)

@@ -7,20 +7,15 @@ from typing import Any
 
 from . import history, naming
 from .frames import Fields, Value, as_bytes, as_list
-from .memory import Content, Wording
+from .memory import Wording, content_of
 
 Answer = dict[bytes, Value]
 
 
 def _file_nodes(repo: Any, question: Fields) -> Answer:
     given = question.table(b"given")
-    files = {path: _content(given.items(path)) for path in given}
+    files = {path: content for path in given if (content := content_of(given.value(path))) is not None}
     return {b"nodes": naming.file_nodes(repo, question.text(b"parent"), files)}
-
-
-def _content(items: Any) -> Content:
-    flags, content, source = (as_bytes(item, b"given") for item in items)
-    return flags, content, source or None
 
 
 def _changeset_node(repo: Any, question: Fields) -> Answer:

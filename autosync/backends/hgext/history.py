@@ -11,8 +11,7 @@ from mercurial import bundle2, bundlerepo, changegroup, discovery, error, phases
 from .bundling import VERSION
 from .changesets import find
 from .frames import Value
-from .opening import words
-from .refusal import MISSING, UNSAFE, Declined
+from .refusal import MISSING, UNSAFE, Declined, words
 from .wholetexts import whole
 
 _LFS_VERSION = b"03"

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mercurial import changelog, commit, encoding, mergestate, scmutil
-from mercurial import error as hgerror
+from mercurial import changelog, commit, encoding, error, mergestate, scmutil
 from mercurial.node import hex as hexadecimal
 
 from .changesets import find
-from .files import Files, Torn
 from .frames import Value, as_bytes, as_list
-from .refusal import MOVED, UNSUPPORTED, Declined
+from .refusal import UNSUPPORTED, Declined
 from .revisions import FileContext, Recorder, Revision, revision
 
 Content = tuple[bytes, bytes, bytes | None]
 """Flags, content as hg stores it, and the path it is a copy of."""
-Read = Callable[[bytes, bytes], Content | None]
-"""Gives what a path is to be, of path and former flags; ``None``: it is to be removed."""
+Given = Mapping[bytes, "Content | None"]
+"""What each path is to be; ``None``: it is to be removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,59 +43,26 @@ class Changeset:
     removed: Sequence[bytes]
 
 
-@dataclass(slots=True)
-class Troubles:
-    """The paths that could not be read; in the changeset they are as in its parent."""
-
-    torn: list[bytes] = field(default_factory=list)
-    unreadable: list[bytes] = field(default_factory=list)
-    unnameable: list[bytes] = field(default_factory=list)
-
-
-def from_disk(repo: Any, copies: Mapping[bytes, bytes]) -> Read:
-    """Return what reads the files of the working copy; raises as :meth:`Files.read`."""
-    files = Files(repo)
-
-    def read(path: bytes, before: bytes) -> Content | None:
-        found = files.read(path, before)
-        return None if found is None else (*found, copies.get(path))
-
-    return read
-
-
-def constant(value: Value) -> Read:
-    """Return what gives the content that a question itself carries: flags, content and source, or nothing."""
+def content_of(value: Value) -> Content | None:
+    """Return what a question says a path is to be: flags, content and source, or nothing."""
     if value is None:
-        return lambda _path, _before: None
+        return None
     flags, content, source = (as_bytes(item, b"given") for item in as_list(value, b"given"))
-    return lambda _path, _before: (flags, content, source or None)
+    return flags, content, source or None
 
 
-def build(
-    repo: Any, parents: tuple[bytes, bytes], given: Mapping[bytes, Read], wording: Wording
-) -> tuple[Changeset, Troubles]:
+def build(repo: Any, parents: tuple[bytes, bytes], given: Given, wording: Wording) -> Changeset:
     """Return the changeset that differs from its first parent in the ``given`` paths.
 
-    Raises :class:`Declined` if a parent is not here.
+    Raises :class:`Declined` if a parent is not here, or for a name that hg cannot have.
     """
     base = Parents(repo, parents)
     recorder = Recorder(repo.unfiltered())
     state = mergestate.mergestate.read(repo) if parents[1] != repo.nullid else NoMerge
-    troubles = Troubles()
     touched, gone = [], []
     for path in sorted(given):
-        try:
-            scmutil.checkfilename(path)
-            found = given[path](path, base.first.flags(path))
-        except hgerror.Abort:
-            troubles.unnameable.append(path)
-            continue
-        except Torn:
-            troubles.torn.append(path)
-            continue
-        except OSError:
-            troubles.unreadable.append(path)
-            continue
+        _check_name(path)
+        found = given[path]
         if found is None:
             if path in base.first or path in base.second:
                 gone.append(path)
@@ -112,14 +77,15 @@ def build(
     manifest = base.manifest()
     files = sorted([*touched, *gone])
     text = changelog_text(base.nodes[0] if manifest is None else manifest.node, files, wording)
-    return Changeset(revision(text, *parents), manifest, recorder.added, files, gone), troubles
+    return Changeset(revision(text, *parents), manifest, recorder.added, files, gone)
 
 
-def check_unmoved(repo: Any, expected: bytes) -> None:
-    """Raise :class:`Declined` if the working copy's parent is not ``expected`` any more, read from the disk."""
-    repo.dirstate.invalidate()
-    if repo.dirstate.p1() != expected:
-        raise Declined(MOVED, "another changeset was checked out meanwhile")
+def _check_name(path: bytes) -> None:
+    try:
+        scmutil.checkfilename(path)
+    except error.Abort:
+        shown = path.decode("utf-8", "backslashreplace")
+        raise Declined(UNSUPPORTED, f"{shown} is a name that hg cannot have") from None
 
 
 class NoMerge:

@@ -29,3 +29,8 @@ class Declined(Exception):
         super().__init__(words)
         self.reason = reason
         self.words = words
+
+
+def words(problem: BaseException) -> str:
+    """Return the kind of a problem and what it says, in a line."""
+    return f"{type(problem).__name__}: {problem}"[:300]

@@ -1,4 +1,4 @@
-"""Compares one changeset built in memory with what this hg really commits, in a scratch repository."""
+"""Compares one changeset, as named and as built in memory, with what this hg commits in a scratch repository."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 
 from mercurial import hg
 
-from .memory import Wording, build, from_disk
+from .files import Files
+from .frames import as_bytes, as_list
+from .memory import Content, Given, Wording, build
+from .naming import changeset_node, file_nodes
 
 _BASE = {b"plain": b"one\ntwo\n", b"moved": b"a line\n" * 40, b"gone": b"x", b"d/run": b"#!/bin/sh\n"}
 
 
 def differing_nodes(repo: Any) -> tuple[bytes, bytes]:
-    """Return the node that was built and the one that was committed; the same, if all is well."""
+    """Return the node that was computed and the one that was committed; the same, if all is well."""
     with tempfile.TemporaryDirectory(prefix="autosync-hg-") as directory:
         place = os.fsencode(directory)
         ui = repo.baseui.copy()
@@ -33,14 +36,34 @@ def differing_nodes(repo: Any) -> tuple[bytes, bytes]:
         os.unlink(scratch.wjoin(b"gone"))
         os.symlink(b"plain", scratch.wjoin(b"link"))
         copies = {b"new name": b"moved"}
-        paths = [*_BASE, b"\xc3\xa9", b"new name", b"link"]
-        read = from_disk(scratch, copies)
+        files = Files(scratch)  # through the user's filters, as hg itself
+        given: dict[bytes, Content | None] = {}
+        for path in [*_BASE, b"\xc3\xa9", b"new name", b"link"]:
+            found = files.read(path, b"")
+            given[path] = None if found is None else (*found, copies.get(path))
         wording = Wording(b"A <a@example.org>", 1_700_000_001, -3600, b"w\xc3\xb6rds\n", b"default", {b"k": b"v"})
-        built, _ = build(scratch, tuple(scratch.dirstate.parents()), dict.fromkeys(paths, read), wording)
+        parents = tuple(scratch.dirstate.parents())
+        named = _named(scratch, parents[0], given, wording)
+        built = build(scratch, parents, given, wording).changelog.node
         committed = _commit(
-            scratch, add=[b"\xc3\xa9", b"new name", b"link"], forget=[b"moved", b"gone"], copies=copies, wording=wording
+            scratch,
+            add=[b"\xc3\xa9", b"new name", b"link"],
+            forget=[b"moved", b"gone"],
+            copies=copies,
+            wording=wording,
         )
-    return built.changelog.node, committed
+    return (built if named == committed else named), committed
+
+
+def _named(repo: Any, parent: bytes, given: Given, wording: Wording) -> bytes:
+    """Return the node that a snapshot would get."""
+    contents = {path: content for path, content in given.items() if content is not None}
+    nodes = file_nodes(repo, parent, contents)
+    files: dict[bytes, tuple[bytes, bytes, bool] | None] = dict.fromkeys(given)
+    for path, (flags, _, _) in contents.items():
+        node, touched = as_list(nodes[path], path)
+        files[path] = flags, as_bytes(node, path), bool(touched)
+    return changeset_node(repo, parent, files, wording)
 
 
 def _commit(

@@ -11,11 +11,10 @@ from typing import Any
 
 from mercurial import commandserver, error, extensions, registrar, util
 
-from . import changing, exchanging, harmless, hubbing, looking, memory, observing, opening, selftest
-from .bundling import bundle_of
+from . import changing, exchanging, harmless, hubbing, looking, observing, selftest
 from .frames import CHANNEL, HEADER_SIZE, Fields, Value, body_size, frame, unframe
 from .history import standing_on
-from .refusal import DAMAGED, MISSING, MOVED, REFUSED, Declined
+from .refusal import DAMAGED, MISSING, REFUSED, Declined
 from .standing import refuse_subrepositories, standing
 
 cmdtable: dict[bytes, Any] = {}
@@ -122,54 +121,6 @@ def _node(repo: Any, question: Fields) -> bytes:
     return question.text(b"node") if b"node" in question else bytes(repo.dirstate.p1())
 
 
-def _build(repo: Any, question: Fields) -> Answer:
-    refuse_subrepositories(repo)
-    dirstate = repo.dirstate
-    parents = tuple(dirstate.parents())
-    if b"p1" in question and b"p2" in question:
-        parents = (question.text(b"p1"), question.text(b"p2"))
-    paths = question.texts(b"paths")
-    if paths and parents[0] != dirstate.p1():
-        raise Declined(MOVED, "another changeset is checked out")
-    given = dict.fromkeys(paths, memory.from_disk(repo, dict(dirstate.copies()))) if paths else {}
-    contents = question.table(b"given")
-    given.update((path, memory.constant(contents.value(path))) for path in contents)
-    extra = question.table(b"extra")
-    wording = memory.Wording(
-        user=question.text(b"user"),
-        time=question.number(b"time"),
-        offset=question.number(b"offset"),
-        message=question.text(b"message"),
-        branch=question.text(b"branch") if b"branch" in question else dirstate.branch(),
-        extra={key: extra.text(key) for key in extra},
-    )
-    try:
-        made, troubles = memory.build(repo, parents, given, wording)
-        if paths:
-            memory.check_unmoved(repo, parents[0])
-        common = question.texts(b"common") if b"common" in question else None
-        bundle = bundle_of(repo, made, common)
-    except error.LookupError:
-        raise Declined(MISSING, "the history changed while it was read") from None
-    return {
-        b"node": made.changelog.node,
-        b"p1": parents[0],
-        b"p2": parents[1],
-        b"bundle": bundle,
-        b"touched": made.touched,
-        b"removed": made.removed,
-        b"torn": troubles.torn,
-        b"unreadable": troubles.unreadable,
-        b"unnameable": troubles.unnameable,
-    }
-
-
-def _open(repo: Any, question: Fields) -> Answer:
-    return opening.open_bundle(
-        repo, question.text(b"bundle"), question.text(b"node"), whole=bool(question.number(b"whole"))
-    )
-
-
 def _selftest(repo: Any, _question: Fields) -> Answer:
     built, committed = selftest.differing_nodes(repo)
     return {b"built": built, b"committed": committed}
@@ -182,8 +133,6 @@ _ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
     b"contents": _contents,
     b"manifest": _manifest,
     b"difference": _difference,
-    b"build": _build,
-    b"open": _open,
     b"selftest": _selftest,
     **exchanging.ANSWERS,
     **changing.ANSWERS,
