@@ -207,6 +207,6 @@ class HgUser(User):
         plan = self.device.home / "plan"
         nodes = self.said("log", "-r", "last(draft() and only(., public()), 2)", "-T", "{node|short}\n").split()
         if len(nodes) == 2:
-            plan.write_text(f"pick {nodes[0]}\nfold {nodes[1]}\n")
+            plan.write_text(f"pick {nodes[0]}\nroll {nodes[1]}\n")
             self.hg("histedit", "-q", "-r", nodes[0], "--commands", os.fspath(plan))
             self.tidy_up()
