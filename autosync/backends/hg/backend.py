@@ -50,17 +50,15 @@ def open_hg(
     remote: str | None,
     hg: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
-    sole: bool = False,
 ) -> HgBackend:
     """Return the backend of the hg working copy at ``path``.
 
     ``remote`` is a name in the section ``paths`` of its configuration or the URL of the hub, ``hg``
     the command to run, by default that of our own environment, ``ignore`` further patterns in the
-    form of gitignore(5).  With ``sole`` the repository is no user's and stays empty: everything is in
-    the store.  Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
+    form of gitignore(5).  Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
     """
     try:
-        return HgBackend(path, workspace=workspace, remote=remote, hg=hg, ignore=ignore, sole=sole)
+        return HgBackend(path, workspace=workspace, remote=remote, hg=hg, ignore=ignore)
     except OSError as error:
         raise shortage_of(error, path) or NotAWorkingCopy(
             f"{os.fsdecode(path)} cannot be opened: {error}", hint="Make `hg status` work in that folder first."
@@ -85,9 +83,7 @@ class HgBackend:
         remote: str | None,
         hg: Sequence[str] | None = None,
         ignore: Sequence[str] = (),
-        sole: bool = False,
     ) -> None:
-        self._sole = sole
         self.repo = Repository(root, hg)
         self._beside = Repository(root, hg)
         self.root = root
@@ -193,8 +189,7 @@ class HgBackend:
 
     def secure(self, commit: CommitId) -> None:
         """Keep what of ``commit``'s history is not public in the private store."""
-        if not self._sole:
-            self._history.secure(commit)
+        self._history.secure(commit)
 
     def load_many(self, snapshots: Collection[SnapshotId]) -> Sequence[Snapshot]:
         """Return those of ``snapshots`` that are here and not damaged."""
@@ -265,8 +260,7 @@ class HgBackend:
 
     def bring(self, commit: CommitId) -> None:
         """Copy ``commit`` and its history to where the user's own commands find it by id."""
-        if not self._sole:
-            self._history.bring(commit)
+        self._history.bring(commit)
 
     def land(
         self,
