@@ -63,7 +63,7 @@ def workspace_status(
         "snapshot": current.id if current else None,
         "tree": current.tree if current else None,
         "pending": status.pending,
-        "waiting-for": status.waiting_for or None,
+        "waiting-for": status.waiting_for or runner.long_step() or None,
         "last-sync": iso(runner.synced_at),
         "halt": {"title": halt.title, "hint": halt.hint} if halt else None,
         "held": {

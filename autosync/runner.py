@@ -46,6 +46,8 @@ CRASH_PAUSE = 5.0
 """Seconds before a crashed session starts again from the recorded state."""
 STOP_PATIENCE = 0.8
 """Seconds that a step may take to finish when the agent stops."""
+LONG_STEP = 10.0
+"""Seconds after which it is told that a step in the working copy is still under way."""
 UNANNOUNCED_MOST = 10.0
 """Seconds between attempts to announce, at most."""
 TIDY_EVERY = 600.0
@@ -98,6 +100,7 @@ class Runner:
     _watchers: list[asyncio.Event] = field(default_factory=list)
     _tidied_at: float = 0.0
     _tidying: int = 0
+    _step_began: float | None = None
     _stopped: bool = False
     abandoned: bool = False
     """Whether :meth:`stop` left something that touches the working copy unfinished."""
@@ -260,12 +263,21 @@ class Runner:
         return task
 
     async def _locally(self, command: LocalCommand) -> None:
+        self._step_began = self._loop.time()
         event = await self._loop.run_in_executor(self.local, self.performer.local, command)
+        self._step_began = None
         self.post(event)
         await self.reporter.report(command, event, self.session.current)
         due = self._loop.time() - self._tidied_at > TIDY_EVERY or self.performer.history.wants_tidying
         if due and not self._tidying:
             self._start(self._tidy(), "tidy")
+
+    def long_step(self) -> str:
+        """Return in words that the step under way takes long, empty if it does not."""
+        taken = 0.0 if self._step_began is None else self._loop.time() - self._step_began
+        if taken < LONG_STEP:
+            return ""
+        return f"{self.performer.backend.vcs} or the disk, for {taken:.0f} s in one step"
 
     async def _tidy(self) -> None:
         try:
