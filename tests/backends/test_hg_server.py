@@ -19,6 +19,7 @@ from typing import BinaryIO, cast
 import pytest
 from hg_repos import copy_of, head, isolate, make_repository, opened, put, rel
 
+from autosync.backends.hg.once import version_of
 from autosync.backends.hg.repository import Repository
 from autosync.backends.hg.server import HgEnded, HgFailed, Server
 from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unsupported
@@ -271,6 +272,7 @@ class TestRefusing:
             (("/no/such/hg",), "/no/such/hg cannot be started: No such file or directory"),
             (("/etc/passwd",), "/etc/passwd cannot be started: Permission denied"),
             (("sh", "-c", "yes"), "sh does not answer as hg does"),
+            (("/etc/passwd/hg",), "/etc/passwd/hg cannot be started: Not a directory"),
             (("true",), "hg cannot open .*: no message"),
         ],
     )
@@ -278,6 +280,17 @@ class TestRefusing:
         with opened(root, hg) as repo, pytest.raises((Unsupported, NotAWorkingCopy), match=says):
             repo.standing()
         figures.record("bad inputs refused", 1)
+
+    def test_what_is_no_program(self, root: bytes, tmp_path: Path) -> None:
+        program = tmp_path / "hg"
+        program.write_bytes(b"neither a script nor a program\n")
+        program.chmod(0o755)
+        says = re.escape(f"{program} cannot be started: Exec format error")
+        with opened(root, [os.fspath(program)]) as repo, pytest.raises(Unsupported, match=says):
+            repo.server.identity()
+        with pytest.raises(Unsupported, match=says):
+            version_of([os.fspath(program)])
+        figures.record("bad inputs refused", 2)
 
     def test_what_is_no_working_copy(self, tmp_path: Path) -> None:
         with pytest.raises(NotAWorkingCopy, match=re.escape(f"{tmp_path} is not an hg working copy")) as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,9 @@ ENTRY = os.path.join(os.path.dirname(autosync.backends.hgext.__file__), "entry.p
 
 KEPT_EXTENSIONS = frozenset({b"autosync", b"eol", b"lfs"})
 """They say how files are stored; all others of the user's could change what our questions are answered."""
+
+NO_PROGRAM = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOEXEC, errno.ELOOP})
+"""Why what is configured as hg cannot be started, while another one could (execve(2))."""
 
 _KEPT = frozenset({"HGRCPATH", "HGMODULEPOLICY"})
 

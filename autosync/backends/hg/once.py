@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
-from autosync.backends.hg.command import environment, own_hg
+from autosync.backends.hg.command import NO_PROGRAM, environment, own_hg
 from autosync.backends.hg.server import HgFailed
 from autosync.errors import Unsupported
 
@@ -30,7 +30,9 @@ def run_hg(hg: Sequence[str] | None, directory: bytes, *args: str | bytes, patie
             timeout=patience,
             check=False,
         )
-    except (FileNotFoundError, PermissionError) as error:
+    except OSError as error:
+        if error.errno not in NO_PROGRAM:
+            raise
         raise Unsupported(f"{shown} cannot be started: {error.strerror}", hint=_HINT) from None
     except subprocess.TimeoutExpired:
         raise Unsupported(f"{shown} gave no answer for {patience:g} seconds", hint=_HINT) from None

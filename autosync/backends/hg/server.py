@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
-from autosync.backends.hg.command import KEPT_EXTENSIONS, environment, own_hg, server_argv
+from autosync.backends.hg.command import KEPT_EXTENSIONS, NO_PROGRAM, environment, own_hg, server_argv
 from autosync.backends.hgext.frames import CHANNEL, Fields, Garbled, Value, frame, unframe
 from autosync.backends.hgext.refusal import (
     BUSY,
@@ -209,11 +209,13 @@ class Server:
                 env=environment(),
                 start_new_session=True,  # what a terminal interrupts is us
             )
-        except (FileNotFoundError, PermissionError) as missing:
+        except OSError as problem:
             self._errors.close()
             self._errors = None
+            if problem.errno not in NO_PROGRAM:
+                raise
             raise Unsupported(
-                f"{self._hg[0]} cannot be started: {missing.strerror}",
+                f"{self._hg[0]} cannot be started: {problem.strerror}",
                 hint="Correct `hg:` in the config, or leave it out to use autosync's own Mercurial.",
             ) from None
         self._greet()
