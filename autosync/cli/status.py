@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from autosync.backends.hg.naming import nameable
 from autosync.cli.explain import held_lines
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
 from autosync.cli.table import age, plain, table
 from autosync.config import Config
 from autosync.control import NotRunning, call
+from autosync.core.model import RelPath
 from autosync.vocabulary import vocabulary
 
 _HEADS = ("WORKSPACE", "STATE", "BRANCH", "PENDING", "LAST SYNC", "PATH")
@@ -83,13 +86,32 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
             lines += [f"  {plain(invocation.reword(workspace['halt']['hint']))}", f"  To try again at once: {again}"]
         elif workspace.get("waiting-for"):
             lines += ["", f"{plain(workspace['name'])} waits: {plain(workspace['waiting-for'])}"]
-        if unreadable := workspace.get("unreadable"):
-            more = f" and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
-            named = ", ".join(plain(path) for path in unreadable[:_NAMED])
-            lines += ["", f"{plain(workspace['name'])} leaves out what it may not read: {named}{more}"]
-            lines += ["  Give the user who runs autosync the right to (chmod u+r); it is synced then."]
+        lines += _left_out(workspace)
         if workspace.get("held") and workspace["held"]["count"]:
             lines += ["", *held_lines(workspace, invocation)]
+    return lines
+
+
+def _left_out(workspace: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    paths = workspace.get("unreadable", ())
+    unnameable = {path for path in paths if workspace["vcs"] == "hg" and not nameable(RelPath(os.fsencode(path)))}
+    for why, remedy, those in (
+        (
+            "what it may not read",
+            "Give the user who runs autosync the right to (chmod u+r); it is synced then.",
+            [path for path in paths if path not in unnameable],
+        ),
+        (
+            "names that Mercurial cannot store, or takes for its own",
+            "Rename what has one; it is synced then.",
+            [path for path in paths if path in unnameable],
+        ),
+    ):
+        if those:
+            more = f" and {len(those) - _NAMED} more" if len(those) > _NAMED else ""
+            named = ", ".join(plain(path) for path in those[:_NAMED])
+            lines += ["", f"{plain(workspace['name'])} leaves out {why}: {named}{more}", f"  {remedy}"]
     return lines
 
 

@@ -108,7 +108,9 @@ def test_what_hg_cannot_name_is_told_and_left_where_it_is(fleet: HgFleet) -> Non
     until(lambda: laptop.status()["unreadable"] == ["new\nline"], why=laptop.status)
     until(lambda: desktop.read("beside") == "2\n", why=laptop.status)
     assert desktop.read("new\nline") is None
-    assert "notes leaves out what it may not read: " in laptop.run("status").stdout
+    told = laptop.run("status").stdout
+    assert "notes leaves out names that Mercurial cannot store, or takes for its own: new\\nline\n  Rename " in told
+    assert "chmod" not in told
     (laptop.root / "new\nline").unlink()
     fleet.equal()
 
