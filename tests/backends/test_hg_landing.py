@@ -411,15 +411,19 @@ class TestKills:
             desk.hg("debugrebuilddirstate")
             desk.hg("branch", "-q", "default", "-f")
             assert desk.base() == old
+            ours = desk.look()
+            desk.store.flush()
         killed = 0
         for count in itertools.count(1):
             two = copy_of(one, tmp_path / f"at{count}")
-            if not self.is_killed(killed_at("rename", count), two, old, new, tree):
+            if not self.is_killed(killed_at("rename", count), two, (old, new), tree, ours):
                 break
             with desks(DEBIAN, two) as (desk,):
                 desk.hg("status")
                 desk.landing.recover()
                 assert desk.base() in (old, new)
+                if desk.base() == new:
+                    assert desk.seen() == expected
                 desk.landing.land(desk.base(), new, tree=tree)
                 assert desk.seen() == expected
                 assert os.listdir(desk.store.metadata).count(b"landing") == 0
@@ -427,10 +431,10 @@ class TestKills:
         assert killed >= 4
         figures.record("kills survived", killed)
 
-    def is_killed(self, by: tuple[str, ...], root: bytes, old: Base, new: Base, tree: TreeId) -> bool:
+    def is_killed(self, by: tuple[str, ...], root: bytes, way: tuple[Base, Base], tree: TreeId, ours: TreeId) -> bool:
         with desks(by, root) as (desk,):
             try:
-                desk.landing.land(old, new, tree=tree)
+                desk.landing.land(*way, tree=tree, ours=ours)
             except HgEnded:
                 return True
             return False

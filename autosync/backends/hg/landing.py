@@ -67,7 +67,7 @@ class Landing:
         if old.branch == new.branch:  # then only the dirstate says where we are
             self._server.ask("land", question)
             return
-        self._note(old, new, tree)
+        self._note(old, new, tree, ours)
         try:
             self._server.ask("land", question)
         except HgEnded:
@@ -88,15 +88,15 @@ class Landing:
         noted = self._noted()
         if noted is None:
             return
-        old, new, tree = noted
+        old, new, tree, ours = noted
         here = self._base()
         if here not in (old, new) and here.commit == old.commit and _is_between(here, old, new):
             with contextlib.suppress(Diverged, Missing):
-                self.land(here, new, tree=tree, ours=tree)
+                self.land(here, new, tree=tree, ours=ours)
         self._forget()
 
-    def _note(self, old: Base, new: Base, tree: TreeId) -> None:
-        journal = {"old": _plain(old), "new": _plain(new), "tree": tree}
+    def _note(self, old: Base, new: Base, tree: TreeId, ours: TreeId | None) -> None:
+        journal = {"old": _plain(old), "new": _plain(new), "tree": tree, "ours": ours}
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._store.metadata, 0o700)
         with open(self._journal + b".new", "wb") as file:
@@ -106,11 +106,17 @@ class Landing:
         os.replace(self._journal + b".new", self._journal)
         sync_directory(self._store.metadata)
 
-    def _noted(self) -> tuple[Base, Base, TreeId] | None:
+    def _noted(self) -> tuple[Base, Base, TreeId, TreeId | None] | None:
         try:
             with open(self._journal, "rb") as file:
                 journal = json.loads(file.read())
-            return _base(journal["old"]), _base(journal["new"]), TreeId(journal["tree"])
+            ours = journal["ours"]
+            return (
+                _base(journal["old"]),
+                _base(journal["new"]),
+                TreeId(journal["tree"]),
+                None if ours is None else TreeId(ours),
+            )
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
