@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,9 @@ _OURS = ("autosync/limbo/*", "autosync/landing*", "autosync/history-*", "autosyn
 
 @dataclass(slots=True, kw_only=True)
 class HgScene(Scene):
-    """A scene whose working copies are hg's."""
+    """A scene whose working copies are hg's; ``by`` is the hg of the agents."""
+
+    by: Sequence[str] = DEBIAN
 
     def make(self, root: Path) -> None:
         hg(os.fsencode(root), "init")
@@ -62,7 +65,7 @@ class HgScene(Scene):
         return None if found == [("ok",)] else f"the store: {found}"
 
     def open(self, root: Path, *, anew: bool) -> Backend:  # noqa: ARG002 - nothing is known beforehand
-        return open_hg(os.fsencode(root), workspace=WORKSPACE, remote=None, hg=DEBIAN)
+        return open_hg(os.fsencode(root), workspace=WORKSPACE, remote=None, hg=self.by)
 
     def tidy(self, backend: Backend) -> None:
         assert isinstance(backend, HgBackend)

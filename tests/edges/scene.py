@@ -279,7 +279,7 @@ def _ask(agent: Performer, command: LocalCommand) -> ev.Event:
     event = agent.local(command)
     assert isinstance(event, ACCEPTED), event
     if isinstance(event, ev.CommandFailed):
-        assert "unexpectedly" not in event.title, event
+        assert "failed unexpectedly" not in event.title, event
         assert event.hint, event
     return event
 

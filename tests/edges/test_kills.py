@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from autosync.apply.rename import Stepwise
-from tests.edges.faults import Kill
+from tests.backends.hg_repos import DEBIAN, killed_at
+from tests.edges.faults import Kill, Watched
 from tests.edges.forks import kill_points, with_offspring
 from tests.edges.git_scene import JOBS, GitScene
 from tests.edges.hg_scene import JOBS as HG_JOBS
@@ -55,3 +56,18 @@ def test_git_survives_a_kill_at_each_call(place: Path, job: str, most: int) -> N
 @pytest.mark.parametrize(("job", "most"), HG_JOBS.items(), ids=HG_JOBS)
 def test_hg_survives_a_kill_at_each_call(place: Path, job: str, most: int) -> None:
     sweep(HgScene(directory=place, name=job), max(1, most // 2))
+
+
+@pytest.mark.parametrize(("job", "most"), {"integrate": 6, "commit": 3}.items())
+def test_a_job_survives_the_kill_of_its_hg(place: Path, job: str, most: int) -> None:
+    """Each hg that the agent starts is killed as it makes its n-th call of a kind; then it gets one that is not."""
+    scene = HgScene(directory=place, name=job)
+    points = [(call, count) for call in ("rename", "unlink", "write", "symlink") for count in range(1, 25)]
+
+    def attempt(number: int, point: tuple[str, int]) -> str | None:
+        root, scene.by = scene.fresh(number), killed_at(*point)
+        ended = with_offspring(lambda: scene.job(root, Watched()))
+        scene.by = DEBIAN
+        return ended.error[-1500:] or scene.wrong(root) or scene.finish(root)
+
+    record("kills of hg tried", survive(points, most, attempt))
