@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from autosync.backends.git.cli import Git
 from autosync.backends.hg.once import version_of
 from autosync.backends.opening import vcs_of
+from autosync.backends.stores import repository_of
 from autosync.cli.finding import Finding, Level
-from autosync.config import Config, PathConfig, Vcs
+from autosync.config import Config, Mode, PathConfig, Vcs
 from autosync.errors import AutosyncError
 
 
@@ -24,7 +25,7 @@ def check_programs(config: Config) -> Iterator[Finding]:
 def _vcs(path: PathConfig) -> Vcs | None:
     """Return what a path needs, ``None`` if that cannot be told; the path's own examination says why."""
     try:
-        return path.backend or vcs_of(path.path)
+        return path.backend or vcs_of(repository_of(path.path) if path.mode is Mode.STORE else path.path)
     except AutosyncError:
         return None
 

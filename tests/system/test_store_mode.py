@@ -19,6 +19,14 @@ FILES = {"a.txt": NINE, "d/x": "x\n", "d/y": "y\n", "gone": "soon\n"}
 KILLS = 6
 
 
+def test_check_asks_for_the_program_that_the_store_needs(fleet: Fleet) -> None:
+    server = fleet.device("server")
+    add_store(server, fleet.key, vcs="hg")
+    said = server.run("check").stdout
+    assert "\nok    hg: Mercurial " in said, said
+    assert " git: " not in said, said
+
+
 def stored(fleet: Fleet, *names: str, hub: bool = False, vcs: str = "git") -> list[Device]:
     """Make clones of one repository and a store, last; the clones reach nobody but the store."""
     clones = fleet.clone(fleet.seed(FILES, hub=hub), *names)
