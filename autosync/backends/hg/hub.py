@@ -116,10 +116,13 @@ class Hub:
         shown, result = self._shown(said), said.words[-1].split()
         if result[0] == "private":
             count, phase, node = result[1:4]
+            first = node[:12]
+            changesets = "1 changeset" if count == "1" else f"{count} changesets"
+            allow = f"`hg phase --draft -r {first}::.` and " if phase == "secret" else ""
             raise Refused(
-                f"{branch} was not pushed to the hub {shown}: {count} changesets of your own would go along, "
-                f"the first is {node[:12]} ({phase})",
-                hint=f"Push them yourself with `hg push -r {node[:12]}`, or set `commits: manual` for this path.",
+                f"{branch} was not pushed to the hub {shown}: {changesets} of your own would go along, "
+                f"the first is {first} ({phase})",
+                hint=f"Push yourself, with {allow}`hg push -r .`, or set `commits: manual` for this path.",
             )
         return result[0] == "pushed"
 
