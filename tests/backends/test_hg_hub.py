@@ -119,7 +119,7 @@ def test_nothing_of_the_users_own_is_published(place: Place) -> None:
         ):
             end.hub.push_branch("default")
         hg(one, "phase", "--force", "--secret", "-r", mine.hex())
-        with pytest.raises(Refused, match="2 changesets of your own would go along, .*secret") as refused:
+        with pytest.raises(Refused, match=r"2 changesets of your own would go along, .*secret") as refused:
             end.hub.push_branch("default")
         assert log(place.hub) == before
         assert next(line.split()[:2] for line in log(one)) == [auto, "secret"]
