@@ -112,6 +112,8 @@ class Serving:
             ending = wire.end(request, Outcome.FAILED, error.title)
         except AutosyncError as error:
             ending = wire.end(request, Outcome.REFUSED, error.title)
+        except ConnectionError:
+            return  # the link has ended, and with it whoever asked
         except Exception:
             # A bug in one answer must not take the link, or the agent, with it.
             log.exception("answering %s about %s failed", self._peer, want)
