@@ -116,7 +116,7 @@ class HgUser(User):
         return code, output + errors
 
     def _launched(self) -> Vanilla:
-        return Vanilla(os.fsencode(self.device.root), environment=self.device.environment)
+        return Vanilla(os.fsencode(self.device.root), environment={**self.device.environment, "HGEDITOR": "true"})
 
     def repair(self) -> None:
         """Do what hg asks for after a crash of its: finish or undo what it was about to write."""
