@@ -14,7 +14,7 @@ from autosync.apply.content import Preparer, Stage, inherit, permissions
 from autosync.apply.editors import demand_closed
 from autosync.apply.limbo import Limbo
 from autosync.apply.obstacle import APPEARED, CHANGED, Obstacle, obstacle_of
-from autosync.apply.parents import Parents
+from autosync.apply.parents import Parents, remove_empty
 from autosync.apply.signature import Signature, signature_at, signature_of
 from autosync.apply.swap import Swapper, kept_file
 from autosync.core.copies import parse_conflict_name
@@ -297,12 +297,12 @@ class Application:
 
     @staticmethod
     def _into_free_name(perform: Callable[[], None], parent: int, name: bytes) -> None:
-        """Perform a rename to a new name, an empty directory of that name removed first."""
+        """Perform a rename to a new name, a directory of that name that holds no file removed first."""
         try:
             perform()
         except FileExistsError:
             try:
-                os.rmdir(name, dir_fd=parent)
+                remove_empty(name, parent)
             except NotADirectoryError:
                 raise Obstacle(_in_the_way(name, parent)) from None
             except OSError as error:

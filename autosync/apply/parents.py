@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -102,6 +103,25 @@ class Parents:
                 raise Obstacle(f"{_show(path)} is a repository of its own here")
             self._plain.add(path)
         return inner
+
+
+def remove_empty(name: bytes, directory: int) -> None:
+    """Remove the directory ``name`` and all below it; raises ENOTEMPTY if there is anything but directories."""
+    try:
+        os.rmdir(name, dir_fd=directory)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+    else:
+        return
+    below, names = [], 1
+    for top, directories, files, _ in os.fwalk(name, dir_fd=directory):
+        below.append(top)
+        names += len(directories) + len(files)
+    if len(below) != names:  # a link to a directory counts as one, but is not entered
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), name)
+    for top in reversed(below):
+        os.rmdir(top, dir_fd=directory)
 
 
 def _exists(name: bytes, directory: int) -> bool:

@@ -243,6 +243,25 @@ def test_a_file_becomes_a_directory_and_back(copy: Copy) -> None:
     assert copy.listing() == ["a"]
 
 
+def test_a_file_comes_where_only_empty_directories_stand(copy: Copy) -> None:
+    (copy.root / "a" / "b" / "c").mkdir(parents=True)
+    (copy.root / "a" / "d").mkdir()
+    assert copy.apply(op("a", None, copy.entry(b"x")))[1] == {}
+    assert copy.listing() == ["a"]
+
+
+@pytest.mark.parametrize("other", ["a/b/untracked", "a/link"])
+def test_no_directory_goes_as_long_as_one_holds_anything(copy: Copy, other: str) -> None:
+    (copy.root / "a" / "b").mkdir(parents=True)
+    (copy.root / "a" / "c").mkdir()
+    (copy.root / other).symlink_to(copy.root)
+    before = copy.listing()
+    assert copy.apply(op("a", None, copy.entry(b"x")))[1] == {
+        "a": "a directory with files that are not part of this change stands here"
+    }
+    assert copy.listing() == before
+
+
 def test_directories_that_others_still_need_stay(copy: Copy) -> None:
     x = copy.write("d/x", b"x")
     copy.write("kept/untracked", b"u")
