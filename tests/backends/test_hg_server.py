@@ -102,6 +102,20 @@ class TestLiving:
             assert server.pid not in {None, pid}
         figures.record("kills survived", 3)
 
+    def test_closed_while_it_does_not_answer(self, server: Server) -> None:
+        server.identity()
+        pid = server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        until(lambda: state(pid) == "T")
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(server.ask, "standing")
+            until(lambda: unread(server))
+            server.close()
+            with pytest.raises(HgEnded):
+                asked.result(30)
+        assert gone(pid)
+
     def test_killed_while_it_is_idle(self, server: Server) -> None:
         server.identity()
         pid = server.pid

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from tests import figures
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 _INSIDE = "AUTOSYNC_TESTS_MOUNT"
@@ -85,8 +86,12 @@ def move(mounted: Path, to: Path) -> None:
 
 
 def remount(directory: Path, options: str) -> None:
-    """Change what is mounted there: ``ro``, ``rw``, ``size=30m``."""
-    subprocess.run(["mount", "-o", f"remount,{options}", directory], check=True)
+    """Change what is mounted there: ``ro``, ``rw``, ``size=30m``.
+
+    ``ro`` is refused as long as somebody has a file open there for writing.
+    """
+    command = ["mount", "-o", f"remount,{options}", directory]
+    until(lambda: subprocess.run(command, check=False, capture_output=True).returncode == 0, why=lambda: command)
 
 
 def unmount(directory: Path) -> None:

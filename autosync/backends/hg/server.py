@@ -159,25 +159,35 @@ class Server:
             process.kill()
 
     def close(self) -> None:
-        """End the process, if one runs; a later question starts another."""
-        with self._lock:
-            process, self._process = self._process, None
-            errors, self._errors = self._errors, None
-            self._identity = None
-            if process is None:
-                return
-            # Closed first, as an end it can expect; BrokenPipe: it has gone before us.
-            for pipe in (process.stdin, process.stdout):
-                try:
-                    cast(BinaryIO, pipe).close()
-                except BrokenPipeError:
-                    continue
+        """End the process, if one runs; a later question starts another.
+
+        A question that is being asked has two seconds to be answered.
+        """
+        while not self._lock.acquire(timeout=_GRACE):
+            self.interrupt()
+        try:
+            self._end()
+        finally:
+            self._lock.release()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        errors, self._errors = self._errors, None
+        self._identity = None
+        if process is None:
+            return
+        # Closed first, as an end it can expect; BrokenPipe: it has gone before us.
+        for pipe in (process.stdin, process.stdout):
             try:
-                process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            cast(BinaryIO, errors).close()
+                cast(BinaryIO, pipe).close()
+            except BrokenPipeError:
+                continue
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        cast(BinaryIO, errors).close()
 
     def _ready(self) -> None:
         """See that a process runs, with the configuration as it is now."""
