@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import BinaryIO
 
+from autosync.causes import STARVED, shortage_of
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import ConfigError, Unreachable
 from autosync.link.addresses import explain, join, listening_socket, reachable
@@ -76,11 +77,12 @@ class Links:
         self._listener: Listener[_Caller] | None = None
 
     async def start(self) -> None:
-        """Begin to listen.  Raises :class:`ConfigError` if that is not possible there."""
+        """Begin to listen.  Raises :class:`ConfigError` if that is not possible there, :class:`Shortage` if not now."""
         try:
             listening = listening_socket(self._host, self._wanted_port)
         except OSError as error:
-            raise ConfigError(
+            starved = shortage_of(error, b"/") if error.errno in STARVED else None
+            raise starved or ConfigError(
                 f"listen: {join(self._host or '*', self._wanted_port)} cannot be used: {explain(error)}",
                 hint="Name an address of this machine; with port 0 a free port is taken.",
             ) from None

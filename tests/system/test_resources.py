@@ -259,7 +259,7 @@ def test_too_few_open_files_name_the_limit(tmp_path: Path) -> None:
         at.desktop.launch()
         assert at.desktop.process is not None
         assert at.desktop.process.wait(SOON) == 1
-        assert "Error: The agent needs more open files than its limit of 20" in at.desktop.log
+        assert "The agent needs more open files than its limit of 20" in at.desktop.log
         figures.record("resources taken away", 2)
 
 
