@@ -62,6 +62,7 @@ class HgSite(DiskSite):
         self._users = users
         self.by = by
         self.agent = agent
+        self._renamed = 0
         self._open()
 
     def _open(self) -> None:
@@ -94,6 +95,17 @@ class HgSite(DiskSite):
         with open(os.path.join(inner, b"inner"), "wb") as file:
             file.write(b"inner\n")
         self._users.hg(self.by, inner, "commit", "-qA", "-m", "nested", "-u", self.name)
+
+    def rename(self, old: str | bytes, new: str | bytes) -> None:
+        """Rename; a file has a time of its own afterwards.
+
+        What takes a file's place with the same size, in the second in which that was checked out, hg itself
+        takes for unchanged where its dirstate has no nanoseconds.
+        """
+        super().rename(old, new)
+        if os.path.isfile(self.at(new)) and not os.path.islink(self.at(new)):
+            self._renamed += 1
+            os.utime(self.at(new), (0, 1_600_000_000 + self._renamed))
 
     def commit(self, message: str) -> Base:
         self.hg("--config", "ui.allowemptycommit=1", "commit", "-qA", "-m", message, "-u", self.name)
