@@ -582,6 +582,7 @@ def _swap_link(root: Path, outside: Path, stop: Event) -> None:
     """Put a symbolic link and a directory at ``root/d`` by turns, as fast as it goes."""
     directory, link = root / "d", root / "l"
     link.symlink_to(outside)
+    (directory / "stays").touch()  # an empty directory would be removed
     kernel = Kernel()
     descriptor = os.open(root, os.O_RDONLY)
     while not stop.is_set():
