@@ -383,5 +383,10 @@ class Channel(Protocol):
     async def publish(self, slot: str, workspace_tag: str, sealed: bytes) -> None:
         """Replace what this device last said in ``slot`` and tell all.  Raises :class:`Unreachable`."""
 
+    def nudge(self) -> None:
+        """The machine slept or its networks changed: find out at once whether you still are
+        connected, and if not begin again without back-off.  Returns at once; no effect before
+        :meth:`start` and after :meth:`stop`."""
+
     def status(self) -> ChannelStatus:
         """Return the state now."""

@@ -63,6 +63,13 @@ class LanChannel:
             if self._discovery is not None and self._started:
                 self._discovery.speak_up()
 
+    def nudge(self) -> None:
+        """As :meth:`autosync.ports.Channel.nudge`."""
+        if self._started:
+            self._links.nudge()
+            if self._discovery is not None:
+                self._discovery.speak_up()
+
     def status(self) -> ChannelStatus:
         """As :meth:`autosync.ports.Channel.status`."""
         listening = self._started and self._links.port != 0

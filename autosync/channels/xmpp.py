@@ -72,6 +72,7 @@ class XmppChannel:
         self._client: XmppClient | None = None
         self._session: Session | None = None
         self._password: str | None = None
+        self._nudged = asyncio.Event()
         self._state = "connecting"
         self._detail = f"Connecting to {account.domain}."
 
@@ -106,6 +107,14 @@ class XmppChannel:
             raise Unreachable(f"Not connected to the XMPP server {self._jid.domain}", hint=self._detail)
         await self._session.publish(Item(slot=slot, workspace_tag=workspace_tag, sealed=sealed))
 
+    def nudge(self) -> None:
+        """As :meth:`autosync.ports.Channel.nudge`."""
+        self._nudged.set()
+        if self._session is not None:
+            self._session.doubt()
+        elif self._client is not None:
+            self._client.hurry(within=self._timing.doubt)
+
     def status(self) -> ChannelStatus:
         """Return the state now."""
         detail = self._detail
@@ -122,6 +131,7 @@ class XmppChannel:
         try:
             while True:
                 began = clock()
+                self._nudged.clear()
                 cause = await self._connect()
                 passes = isinstance(cause, TransientError)
                 self._become("offline" if passes else "failed", f"{cause.title}. {cause.hint}")
@@ -129,9 +139,19 @@ class XmppChannel:
                 if clock() - began > timing.stable:
                     backoff.reset()
                 soon = passes or isinstance(cause, causes.Untrusted)
-                await asyncio.sleep(backoff.next(random.random()) if soon else timing.refused_retry)  # noqa: S311
+                if not soon:
+                    await asyncio.sleep(timing.refused_retry)  # whatever the networks do: it did answer
+                elif await self._nudge_within(backoff.next(random.random())):  # noqa: S311
+                    backoff.reset()
         finally:
             await self._close_client()
+
+    async def _nudge_within(self, seconds: float) -> bool:
+        """Wait, and return whether a nudge came during the last attempt or cut the wait short."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._nudged.wait()
+        return self._nudged.is_set()
 
     async def _connect(self) -> AutosyncError:
         """Log in and use the session until it ends; return why it did."""

@@ -67,6 +67,8 @@ class XmppClient(ClientXMPP):
         self.server_name = str(jid.domain)
         self._negotiating: set[asyncio.Task[Any]] = set()
         self._attempt: asyncio.Future[Any] | None = None
+        self._patience: asyncio.Timeout | None = None
+        self._allowed = 0.0
         self._began: asyncio.Future[bool]
         self._connect_errors: list[object]
         self._login_error: str | None
@@ -109,6 +111,7 @@ class XmppClient(ClientXMPP):
         """
         await self._end_negotiations()
         self._expect()
+        self._allowed = within
         self.password = password
         if host or port:
             port = port or self.default_port
@@ -119,13 +122,24 @@ class XmppClient(ClientXMPP):
         else:
             self._attempt = self.connect()
         outcomes: set[asyncio.Future[Any]] = {self._began, self.ended}
-        await asyncio.wait(outcomes, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within) as self._patience:
+                await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
+        self._patience = None
         if not (self._began.done() or self.ended.done()):
             self.cancel_connection_attempt()
-            self._end(causes.login_stuck(self.server_name, within))
+            self._end(causes.login_stuck(self.server_name, self._allowed))
         if self.ended.done():
             self.ended.result()
         return self._began.result()
+
+    def hurry(self, *, within: float) -> None:
+        """Let a login that is under way take ``within`` more seconds at most."""
+        if self._patience is not None and not self._patience.expired():
+            soon, until = asyncio.get_running_loop().time() + within, self._patience.when()
+            if until is None or soon < until:
+                self._patience.reschedule(soon)
+                self._allowed = within
 
     def give_up(self, error: AutosyncError) -> None:
         """Cut the connection because of ``error``, which then is why it :attr:`ended`."""

@@ -28,6 +28,7 @@ class XmppTiming:
 
     keepalive: float = 60
     ping_timeout: float = 20
+    doubt: float = 5  # the same, and for a login to end, once this machine slept or its networks changed
     tick: float = 10  # this often it is looked whether the computer was suspended
     login_timeout: float = 30
     iq_timeout: float = 90  # servers hold back a client that sends too much for up to a minute
@@ -55,6 +56,7 @@ class Session:
         self._timing = timing
         self._own = self._node(client.boundjid.bare)
         self._others = [self._node(member) for member in members]
+        self._doubted = asyncio.Event()
         self._outbox: Outbox[Item] = Outbox(lambda _, item: self._send(item))
 
     async def run(self, caught_up: Callable[[], None]) -> NoReturn:
@@ -85,6 +87,10 @@ class Session:
     async def publish(self, item: Item) -> None:
         """Return once the server has taken ``item`` or a newer one of its slot."""
         await self._outbox.put(item.slot, item)
+
+    def doubt(self) -> None:
+        """Find out at once whether the server still answers."""
+        self._doubted.set()
 
     # -- nodes ---------------------------------------------------------------------------------
 
@@ -167,15 +173,21 @@ class Session:
         pinged = _now()
         while True:
             before = _now()
-            await asyncio.sleep(tick)
-            suspended = _now() - before > 1.5 * tick
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(tick):
+                    await self._doubted.wait()
+            doubted = self._doubted.is_set() or _now() - before > 1.5 * tick
+            self._doubted.clear()
             # A publish proves as much, and a ping behind one that the server throttles comes too late.
-            if suspended or (_now() - pinged >= self._timing.keepalive and not self._outbox.busy):
+            if doubted or (_now() - pinged >= self._timing.keepalive and not self._outbox.busy):
                 pinged = _now()
+                patience = self._timing.ping_timeout
+                if doubted and not self._outbox.busy:
+                    patience = min(patience, self._timing.doubt)
                 try:
-                    await self._client.ping(within=self._timing.ping_timeout)
+                    await self._client.ping(within=patience)
                 except IqTimeout:
-                    self._client.give_up(causes.silent(self._server, self._timing.ping_timeout))
+                    self._client.give_up(causes.silent(self._server, patience))
 
 
 def _now() -> float:

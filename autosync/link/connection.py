@@ -69,6 +69,7 @@ class Link:
         self._sign_of_life = asyncio.Event()
         self._doubted = asyncio.Event()
         self._pinged: tuple[bytes, float] = (b"", 0.0)
+        self._patience: asyncio.Timeout | None = None
         self._ended: str | None = None
 
     def outranks(self, other: Link) -> bool:
@@ -105,8 +106,12 @@ class Link:
         await self._fetches.fetch(want, have, sink)
 
     def doubt(self) -> None:
-        """Find out now whether the peer is still there."""
+        """Find out now whether the peer is still there, with less patience than without a cause for doubt."""
         self._doubted.set()
+        running = self._patience
+        if running is not None and not running.expired():
+            soon = asyncio.get_running_loop().time() + self._timing.doubt
+            running.reschedule(min(soon, running.when() or soon))
 
     def abandon(self) -> None:
         """Drop a link that has never run."""
@@ -188,16 +193,21 @@ class Link:
     async def _keep_pinging(self) -> None:
         while True:
             self._sign_of_life.clear()
+            patience = (
+                min(self._timing.patience, self._timing.doubt) if self._doubted.is_set() else self._timing.patience
+            )
             self._doubted.clear()
             self._pinged = os.urandom(8), asyncio.get_running_loop().time()
             self._send(frame(Kind.PING, self._pinged[0]))
             try:
-                async with asyncio.timeout(self._timing.patience):
+                async with asyncio.timeout(patience) as self._patience:
                     await self._sign_of_life.wait()
             except TimeoutError:
                 self.close("does not answer")
                 self._writer.transport.abort()
                 return
+            finally:
+                self._patience = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.ping):
                     await self._doubted.wait()

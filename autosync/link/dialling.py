@@ -105,6 +105,12 @@ class Dialler:
             if target.device == device:
                 target.woken.set()
 
+    def nudge(self) -> None:
+        """Try all again at once: what failed on the networks of before may work on these."""
+        for target in self._targets:
+            target.backoff.reset()
+            target.woken.set()
+
     async def stop(self, handle: WorkspaceHandle | None = None) -> None:
         """Forget the targets of one workspace, or all."""
         gone = [t for t in self._targets if handle is None or t.handle is handle]

@@ -157,6 +157,12 @@ class Links:
             if handle.key.id == (workspace or handle.key.id) and handle.device != device:
                 self._dialler.learn(handle, device, addresses, heard=heard)
 
+    def nudge(self) -> None:
+        """Find out at once which peers still are there, and try the others without back-off."""
+        for link in self._links.values():
+            link.doubt()
+        self._dialler.nudge()
+
     # -- what goes over links ----------------------------------------------------------------
     def broadcast(self, workspace: WorkspaceId, sealed: bytes) -> None:
         """Send an announcement to every linked peer, now and to those who come later."""
