@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -86,10 +87,14 @@ class Brakes:
         self._growing: frozenset[RelPath] = frozenset()
         self._grew: frozenset[RelPath] = frozenset()  # what was growing at the look before
         self._new: dict[RelPath, tuple[float, int]] = {}
+        self._new_bytes = 0  # the sum of their sizes
         self._before: dict[RelPath, Brake] = {}
         self._now = 0.0
         self._whole = False
         self._secrets = [(p.removeprefix("!").encode(), not p.startswith("!")) for p in limits.secrets]
+        # What a name has to match to be asked about at all: most do not, and files may be many.
+        translated = (fnmatch.translate(pattern.decode("latin-1")) for pattern, _ in self._secrets)
+        self._any_secret = re.compile("|".join(translated).encode("latin-1"))
 
     @property
     def held(self) -> tuple[Held, ...]:
@@ -111,6 +116,7 @@ class Brakes:
         self._now, self._whole = now, paths is None
         self._deleted = [(at, n) for at, n in self._deleted if 0 <= now - at <= WINDOW]
         self._new = {p: (at, size) for p, (at, size) in self._new.items() if 0 <= now - at <= WINDOW}
+        self._new_bytes = sum(size for _, size in self._new.values())
         self._grew, self._growing = self._growing, frozenset()
         if paths is not None and (self._grew or self._touches_deletions(paths)):
             paths, self._whole = None, True
@@ -161,13 +167,16 @@ class Brakes:
             return Brake.SECRET
         if self.limits.huge_file is not None and size > self.limits.huge_file:
             return Brake.HUGE
-        others = sum(n for p, (_, n) in self._new.items() if p != path)
+        others = self._new_bytes - self._new.get(path, (0.0, 0))[1]
         if self.limits.burst is not None and others + size > self.limits.burst:
             return Brake.BURST
         self._new[path] = (self._now, size)
+        self._new_bytes = others + size
         return None
 
     def _looks_secret(self, name: bytes) -> bool:
+        if not self._any_secret.match(name):
+            return False
         verdicts = [verdict for pattern, verdict in self._secrets if fnmatch.fnmatchcase(name, pattern)]
         return bool(verdicts) and verdicts[-1]
 
