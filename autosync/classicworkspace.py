@@ -206,7 +206,7 @@ def classic_settings(path: PathConfig, commands: Commands, device: DeviceId) -> 
     return ClassicSettings(
         device=device,
         commit_after=path.commit_after,
-        poll=path.hub_interval,
+        poll=path.poll,
         rescan=path.rescan,
         can_record=path.mode is not Mode.RECEIVE,
         can_pull=path.mode is not Mode.SEND and commands.has(Action.PULL),

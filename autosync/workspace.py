@@ -230,7 +230,7 @@ def session_settings(path: PathConfig, device: DeviceId, name: str) -> SessionSe
         settle=path.settle,
         max_wait=path.max_wait,
         hub=path.remote is not None,
-        hub_interval=path.hub_interval,
+        poll=path.poll,
         rescan=path.rescan,
         conservative=path.pull_lock is PullLock.CONSERVATIVE,
     )

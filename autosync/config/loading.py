@@ -293,16 +293,23 @@ def _path(section: Section, environ: Mapping[str, str], here: str, hg: tuple[str
         ignore=(*DEFAULT_IGNORES, *section.get("ignore", Value.texts, _NOTHING)),
         inline_limit=section.get("inline-limit", lambda v: v.size(most=INLINE_CAP), 8192),
         hub_prefix=section.get("hub-prefix", _hub_prefix, "refs/autosync"),
-        hub_interval=section.get("hub-interval", lambda v: v.duration(least=0.1, most=86400), 60.0),
+        poll=section.get("poll", lambda v: v.duration(least=0.1, most=86400), 60.0),
         pull_lock=section.get("pull-lock", lambda v: v.choice(PullLock), PullLock.OPTIMIZED),
         rescan=section.get("rescan", lambda v: v.duration(least=1, most=7 * 86400), 600.0),
         brakes=section.get("brakes", read_brakes, BrakeLimits()),
         history=section.get("history", read_history, Retention()),
     )
+    _refuse_renamed(section)
     section.finish()
     if config.mode is Mode.STORE:
         _check_store(section.value, config)
     return config
+
+
+def _refuse_renamed(section: Section) -> None:
+    for name, value in section.unread():
+        if name == "hub-interval":
+            raise value.error("this key is called `poll`", "Write `poll:` in its place; the value stays.")
 
 
 def _check_store(value: Value, config: PathConfig) -> None:

@@ -91,7 +91,7 @@ class PathConfig:
     ignore: tuple[str, ...] = DEFAULT_IGNORES
     inline_limit: int = 8 * 1024
     hub_prefix: str = "refs/autosync"
-    hub_interval: float = 60.0
+    poll: float = 60.0
     pull_lock: PullLock = PullLock.OPTIMIZED
     rescan: float = 600.0
     brakes: BrakeLimits = field(default_factory=BrakeLimits)

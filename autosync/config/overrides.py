@@ -22,7 +22,7 @@ _REFUSED = (
     *("device", "state-dir", "listen", "peers", "discovery", "xmpp", "log-level", "hg", "paths"),
     *("jid", "password", "password-command", "keyring", "host", "port", "ca-file", "members"),
     *("path", "workspace", "key-file", "remote", "backend", "commands", "mode", "commits", "inline-limit"),
-    *("hub-prefix", "hub-interval", "pull-lock", "rescan", "brakes", "history"),
+    *("hub-prefix", "poll", "pull-lock", "rescan", "brakes", "history"),
 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from autosync.core.brakes import Held
-from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.model import Base, CommitId, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.plan import Conflict
 
 
@@ -221,14 +221,21 @@ class HubListed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HubChanged:
+    """Somebody said that the hub has something new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BranchSettled:
     """``commits: auto``: the branch was committed, merged or pushed; the state is now ``current``.
 
     ``behind`` tells that the hub or a peer moved on meanwhile: once more, soon.
+    ``pushed`` is the commit that the hub's branch is at since this turn.
     """
 
     current: Snapshot
     behind: bool = False
+    pushed: CommitId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +282,7 @@ Event = (
     | CommandFailed
     | Pushed
     | HubListed
+    | HubChanged
     | BranchSettled
     | TimePassed
     | Started

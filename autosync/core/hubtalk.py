@@ -5,7 +5,7 @@ from __future__ import annotations
 from autosync.core.commands import Command, ListHub, Push
 from autosync.core.events import CommandFailed
 from autosync.core.model import Snapshot, SnapshotId
-from autosync.core.retry import Retry
+from autosync.core.retry import Retry, spread
 
 SETTLE, MOST = 2.0, 10.0
 """Seconds of quiet before a snapshot goes to the hub, and the longest wait."""
@@ -19,17 +19,21 @@ class HubTalk:
     """Pushes of what was made here, and looks at what the others have pushed.
 
     At most one push and one listing are out at a time.  A hub that ``holds`` no snapshots is only
-    looked at: its branches may have moved on.
+    looked at: its branches may have moved on.  Two looks are never further apart than
+    ``interval`` seconds, and those of several devices (``who``) not in step.
     """
 
-    def __init__(self, *, interval: float, holds: bool = True) -> None:
+    def __init__(self, *, interval: float, holds: bool = True, who: str = "") -> None:
         self.interval = interval
+        self._who = who
+        self._looks = 0
         self.holds = holds
         self.latest: SnapshotId | None = None
         """What the hub has of this device."""
         self.failed = Retry(FAILED_FIRST, FAILED_MOST)
         self._pushing: SnapshotId | None = None
         self._listing = False
+        self._look_again = False
         self._push_at: float | None = None
         self._push_by = 0.0
         self._list_at = 0.0
@@ -54,7 +58,8 @@ class HubTalk:
             self._push_at = now
 
     def look_soon(self, now: float) -> None:
-        """Let the next look at the hub be due."""
+        """Let the next look at the hub be due, also if one is under way: it may have come too early."""
+        self._look_again = self._listing
         self._list_at = min(self._list_at, now)
 
     def pushed(self, snapshot: SnapshotId, current: Snapshot | None) -> None:
@@ -68,7 +73,8 @@ class HubTalk:
     def listed(self, own: SnapshotId | None, now: float) -> None:
         """Take note of what the hub listed for this device."""
         self._listing = False
-        self._list_at = now + self.interval
+        self._looks += 1
+        self._list_at = now if self._look_again else now + spread(self.interval, self._who, self._looks)
         self.latest = self.latest or own
         self.failed.clear()
 
@@ -91,7 +97,7 @@ class HubTalk:
         if now < self.failed.at:
             return commands
         if not self._listing and now >= self._list_at:
-            self._listing = True
+            self._listing, self._look_again = True, False
             commands.append(ListHub())
         if self._push_at is not None and self._pushing is None and now >= self._push_at and current is not None:
             self._pushing = current.id

@@ -63,7 +63,7 @@ class Session:
         self._greet = False
         holds = settings.hub_holds_snapshots
         talks = settings.hub and (holds or settings.auto_commit)
-        self._hub = HubTalk(interval=settings.hub_interval, holds=holds) if talks else None
+        self._hub = HubTalk(interval=settings.poll, holds=holds, who=settings.device) if talks else None
         self._branch: BranchTurns | None = None
         if settings.auto_commit:
             self._branch = BranchTurns(name=settings.name, commit_after=settings.commit_after, hub=settings.hub)
@@ -194,6 +194,11 @@ class Session:
 
     def _asked(self, _event: ev.AnnouncementsAsked, now: float) -> list[Command]:
         self._announce_again = self._greet = True
+        if self._hub:
+            self._hub.look_soon(now)
+        return []
+
+    def _hub_changed(self, _event: ev.HubChanged, now: float) -> list[Command]:
         if self._hub:
             self._hub.look_soon(now)
         return []
@@ -339,6 +344,7 @@ class Session:
         ev.ShortageNoticed: _shortage_noticed,
         ev.Announced: _got_announcement,
         ev.AnnouncementsAsked: _asked,
+        ev.HubChanged: _hub_changed,
         ev.SnapshotTaken: _snapshot_taken,
         ev.SnapshotFetched: _fetched,
         ev.Integrated: _integrated,

@@ -33,7 +33,7 @@ class SessionSettings:
     hub: bool = False
     hub_holds_snapshots: bool = True
     """Whether snapshots can be pushed to the hub, not only branches."""
-    hub_interval: float = 60.0
+    poll: float = 60.0
     rescan: float = 600.0
     conservative: bool = False
 

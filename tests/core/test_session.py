@@ -184,7 +184,7 @@ def test_a_vanished_folder_stops_everything_and_deletes_nothing() -> None:
 
 
 def test_the_hub_carries_snapshots_between_devices_that_never_meet() -> None:
-    world, one, two = pair(hub=True, hub_interval=20.0)
+    world, one, two = pair(hub=True, poll=20.0)
     world.part(one, two)
     world.write(one, A, b"by way of the hub\n")
     world.run(15)
@@ -194,7 +194,7 @@ def test_the_hub_carries_snapshots_between_devices_that_never_meet() -> None:
 
 
 def test_a_hub_that_holds_no_snapshots_is_asked_for_none() -> None:
-    world, one, two = pair(hub=True, hub_interval=20.0, hub_holds_snapshots=False)
+    world, one, two = pair(hub=True, poll=20.0, hub_holds_snapshots=False)
     assert world.hub is not None
     world.write(one, A, b"directly\n")
     world.run(60)
@@ -209,12 +209,49 @@ def test_a_hub_that_holds_no_snapshots_is_looked_at_for_its_branches() -> None:
     snapshot = pair()[1].session.current
     assert talk.commands(snapshot, 100.0) == [ListHub()]
     talk.listed(None, 100.0)
-    assert talk.times() == [120.0]
+    assert 116.0 <= talk.times()[0] <= 120.0
     assert not talk.settled
 
 
+def test_looks_at_the_hub_are_within_the_interval_and_not_in_step() -> None:
+    waits: dict[str, list[float]] = {}
+    for who in ("laptop-1", "desktop-2"):
+        talk = HubTalk(interval=60.0, who=who)
+        for look in range(20):
+            talk.listed(None, 1000.0 * look)
+            waits.setdefault(who, []).append(talk.times()[0] - 1000.0 * look)
+    assert all(48.0 <= wait <= 60.0 for wait in waits["laptop-1"] + waits["desktop-2"])
+    assert len({round(wait, 6) for wait in waits["laptop-1"] + waits["desktop-2"]}) == 40
+
+
+def test_a_hub_that_changed_is_looked_at_at_once_also_if_a_look_is_under_way() -> None:
+    talk = HubTalk(interval=60.0)
+    snapshot = pair()[1].session.current
+    assert talk.commands(snapshot, 1.0) == [ListHub()]
+    talk.look_soon(1.5)
+    assert talk.commands(snapshot, 1.5) == []
+    talk.listed(None, 2.0)
+    assert talk.commands(snapshot, 2.0) == [ListHub()]
+    talk.listed(None, 3.0)
+    assert talk.commands(snapshot, 3.0) == []
+    talk.look_soon(4.0)
+    assert talk.commands(snapshot, 4.0) == [ListHub()]
+
+
+def test_a_working_copy_without_a_hub_has_none_to_look_at() -> None:
+    _world, one, _two = pair()
+    assert ListHub() not in one.session.handle(ev.HubChanged(), 1e6)
+
+
+def test_word_of_a_change_brings_about_a_look_at_the_hub() -> None:
+    world, one, _two = pair(hub=True, poll=3600.0)
+    world.run(60)
+    assert ListHub() not in one.session.handle(ev.TimePassed(), world.now)
+    assert ListHub() in one.session.handle(ev.HubChanged(), world.now)
+
+
 def test_a_hub_that_is_away_is_tried_again() -> None:
-    world, one, two = pair(hub=True, hub_interval=20.0)
+    world, one, two = pair(hub=True, poll=20.0)
     assert world.hub is not None
     world.part(one, two)
     world.hub.cut_off = True

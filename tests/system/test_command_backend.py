@@ -54,7 +54,7 @@ class Fossils(Fleet):
 
     def commands(self, devices: list[Device], commands: dict[str, Any] | None = None, **options: object) -> None:
         """Write configurations with these commands; what settles is committed after a second."""
-        usual: dict[str, object] = {"commit_after": "1s", "hub_interval": "1h", "rescan": "1h"}
+        usual: dict[str, object] = {"commit_after": "1s", "poll": "1h", "rescan": "1h"}
         self.configure(devices, backend="command", commands=commands or FOSSIL, **(usual | options))
 
     def history(self, device: Device) -> list[str]:
@@ -280,7 +280,7 @@ def test_a_push_that_the_remote_refuses_pulls_first(tmp_path: Path) -> None:
     with Fleet(tmp_path / "f") as fleet:
         hub = fleet.seed({"a": "first\n"})
         one, two = fleet.clone(hub, "one", "two")
-        options: dict[str, object] = {"commit_after": "1s", "hub_interval": "1h", "rescan": "1h"}
+        options: dict[str, object] = {"commit_after": "1s", "poll": "1h", "rescan": "1h"}
         fleet.configure([one, two], backend="command", commands=git, **options)
         fleet.start(one)
         until(lambda: at_rest(one))

@@ -393,7 +393,7 @@ def test_commits_are_made_pushed_and_merged(alone: HgFleet) -> None:
     hub = alone.seed(FILES)
     laptop, desktop = alone.clone_hg(hub, "laptop", "desktop")
     (outsider,) = alone.clone_hg(hub, "outsider")
-    alone.configure([laptop, desktop], remote="default", commits="auto", commit_after="1s", hub_interval="1s")
+    alone.configure([laptop, desktop], remote="default", commits="auto", commit_after="1s", poll="1s")
     alone.start(laptop, desktop)
     alone.equal(laptop, desktop)
     laptop.write("new", "1\n")

@@ -51,7 +51,7 @@ def test_without_inline_and_hub_everything_comes_from_the_peer(fleet: Fleet) -> 
 
 def test_devices_that_never_meet_exchange_by_the_hub(fleet: Fleet) -> None:
     laptop, desktop = fleet.clone(fleet.seed(FILES), "laptop", "desktop")
-    fleet.configure(fleet.devices, peers=False, remote="origin", hub_interval="1s")
+    fleet.configure(fleet.devices, peers=False, remote="origin", poll="1s")
     fleet.start()
     laptop.write("a.txt", "by the hub\n")
     laptop.run("sync")

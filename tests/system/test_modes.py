@@ -63,7 +63,7 @@ def test_commits_are_made_pushed_and_merged(fleet: Fleet) -> None:
     hub = fleet.seed(FILES)
     laptop, desktop = fleet.clone(hub, "laptop", "desktop")
     (outsider,) = fleet.clone(hub, "outsider")
-    fleet.configure([laptop, desktop], remote="origin", commits="auto", commit_after="1s", hub_interval="1s")
+    fleet.configure([laptop, desktop], remote="origin", commits="auto", commit_after="1s", poll="1s")
     fleet.start(laptop, desktop)
     fleet.equal(laptop, desktop)
     laptop.write("new", "1\n")

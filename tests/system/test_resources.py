@@ -180,7 +180,7 @@ def test_a_full_hub_is_told_and_the_peers_go_on(tmp_path: Path) -> None:
     with Fleet(tmp_path / "fleet") as fleet, mounts.tmpfs(tmp_path / "disk", "size=1m") as disk:
         fleet.hub = disk / "hub.git"
         laptop, desktop = fleet.clone(fleet.seed(FILES), "laptop", "desktop")
-        fleet.configure(fleet.devices, remote="origin", hub_interval=2)
+        fleet.configure(fleet.devices, remote="origin", poll=2)
         fleet.start()
         fleet.equal()
         laptop.write("big", os.urandom(2 << 20))

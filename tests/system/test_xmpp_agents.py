@@ -87,7 +87,7 @@ def login(server: XmppServer, account: str, *, port: int | None = None, **keys: 
 
 def configure(fleet: Fleet, devices: Sequence[Device], logins: Sequence[str]) -> None:
     """Configure devices that only XMPP and, for what is large, the hub connect."""
-    fleet.configure(devices, peers=False, remote="origin", hub_interval=0.5)
+    fleet.configure(devices, peers=False, remote="origin", poll=0.5)
     for device, text in zip(devices, logins, strict=True):
         written = device.config.read_text()
         device.config.write_text(re.sub(r"listen: .*\n", f"listen: none\n{text}", written))

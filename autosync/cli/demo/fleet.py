@@ -130,7 +130,7 @@ class Fleet:
             f"    workspace: {WORKSPACE}",
             f"    key-file: {json.dumps(str(key_file))}",
             f"    remote: {self._hosting.remote}",
-            "    hub-interval: 10s",
+            "    poll: 10s",
             *(f"    {line}" for line in self._hosting.path_settings),
         ]
         file = os.open(device.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
