@@ -23,6 +23,7 @@ from autosync.classicworkspace import ClassicWorkspace, open_classic
 from autosync.config import Config, PathConfig, Vcs, XmppConfig, fetch_password, with_overrides
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
+from autosync.core.candidates import Candidate, on_lan
 from autosync.core.commands import Announce
 from autosync.core.events import Announcement, AnnouncementsAsked
 from autosync.core.model import DeviceId, SnapshotId
@@ -53,9 +54,9 @@ class Agent:
         self._network = ThreadPoolExecutor(NETWORK_THREADS, thread_name_prefix="network")
         self._links = Links(identity, listen=config.listen or ("", 0))
         self._broadcaster = Broadcaster(
-            device=self._device, name=config.device, certificate=identity.certificate_der, states=self._states
+            device=self._device, name=config.device, identity=identity, states=self._states
         )
-        self._broadcaster.addresses = self._links.addresses
+        self._broadcaster.candidates = self._candidates
         self._broadcaster.learned = self._learn
         self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
         self._absent: dict[str, AutosyncError] = {}
@@ -190,10 +191,14 @@ class Agent:
         """Tell those who watch."""
         self._answers.happened(activity)
 
+    def _candidates(self) -> tuple[Candidate, ...]:
+        """Return the ways to this device at this moment, best first."""
+        return on_lan(self._links.addresses())
+
     def _learn(self, member: Membership, said: Announcement) -> None:
         if self.config.listen is None:
             return
-        self._links.learn(member.key.id, said.device, said.addresses, heard=said.state != "stopped")
+        self._links.learn(member.key.id, said.device, said.candidates, heard=said.state != "stopped")
 
 
 class _Served:

@@ -11,15 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from autosync.core.announcement import decode, encode
+from autosync.core.candidates import Candidate
 from autosync.core.classic import Say
 from autosync.core.commands import Announce
 from autosync.core.events import Announced, Announcement, AnnouncementsAsked, Event
 from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
 from autosync.errors import AutosyncError
+from autosync.link import Identity
 from autosync.ports import Channel
 from autosync.runner import Runner
 from autosync.sealing import SealBroken, WorkspaceKey
+from autosync.signing import SIGNATURE_BYTES, Forged, key_of, verify
 from autosync.store import StateDirectory, WorkspaceState
 
 log = logging.getLogger(__name__)
@@ -57,19 +60,23 @@ class Membership:
     timer: asyncio.TimerHandle | None = None
     last: Announcement | None = None
 
+    def count(self, reason: str) -> None:
+        """Take note of an announcement that was dropped."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
 
 class Broadcaster:
     """What all channels of this device carry; the listener of each of them."""
 
-    def __init__(self, *, device: DeviceId, name: str, certificate: bytes, states: StateDirectory) -> None:
+    def __init__(self, *, device: DeviceId, name: str, identity: Identity, states: StateDirectory) -> None:
         self.device = device
         self.name = name
         self.channels: list[Channel] = []
         self.members: dict[str, Membership] = {}
         self.learned: Callable[[Membership, Announcement], None] = lambda _member, _said: None
-        """Told of every announcement that passed, so that its addresses are known."""
-        self.addresses: Callable[[], Sequence[str]] = tuple
-        self._certificate = certificate
+        """Told of every announcement that passed, so that it is known how to reach the device."""
+        self.candidates: Callable[[], Sequence[Candidate]] = tuple
+        self._identity = identity
         self._states = states
         self._caught_up: set[str] = set()
 
@@ -111,8 +118,8 @@ class Broadcaster:
                 tree=current.tree if current else None,
                 base=current.base if current else Base(commit=None, branch=None),
                 version=shared.version if shared else Version(),
-                addresses=tuple(self.addresses()),
-                certificate=self._certificate,
+                candidates=tuple(self.candidates()),
+                certificate=self._identity.certificate_der,
                 on_hub=announce.on_hub,
                 inline=pack,
             ),
@@ -131,8 +138,8 @@ class Broadcaster:
                 tree=None,
                 base=Base(commit=None, branch=None),
                 version=say.version,
-                addresses=tuple(self.addresses()),
-                certificate=self._certificate,
+                candidates=tuple(self.candidates()),
+                certificate=self._identity.certificate_der,
                 remote=remote,
             ),
         )
@@ -167,9 +174,11 @@ class Broadcaster:
 
     def _seal(self, member: Membership, said: Announcement) -> bytes:
         try:
-            return member.key.seal(encode(said), context=CONTEXT)
+            encoded = encode(said)
         except ValueError:  # too large: then without the content, which is to be fetched
-            return member.key.seal(encode(replace(said, inline=b"")), context=CONTEXT)
+            encoded = encode(replace(said, inline=b""))
+        signature = self._identity.sign(encoded, purpose=_purpose(member))
+        return member.key.seal(encoded + signature, context=CONTEXT)
 
     def _next_seq(self, member: Membership) -> int:
         member.seq += 1
@@ -184,12 +193,15 @@ class Broadcaster:
         if member is None:
             return
         try:
-            said = decode(member.key.open(sealed, context=CONTEXT))
-        except SealBroken as broken:
+            said = self._open(member, sealed)
+        except (SealBroken, Forged) as broken:
             self._drop(member, "forged", str(broken), lane)
             return
         except ValueError as malformed:
             self._drop(member, "malformed", str(malformed), lane)
+            return
+        if said is None:
+            member.count("repeated")
             return
         if said.device == self.device:
             self._meet_own_past(member, said)
@@ -197,9 +209,23 @@ class Broadcaster:
         announced = Announced(announcement=said, lane=lane, live=lane in self._caught_up)
         dropped = member.intake.take(announced, asyncio.get_running_loop().time())
         if dropped:
-            member.dropped[dropped] = member.dropped.get(dropped, 0) + 1
+            member.count(dropped)
         else:
             self._pass_on(member)
+
+    def _open(self, member: Membership, sealed: bytes) -> Announcement | None:
+        """Return what its device has said, ``None`` if that is old: then nobody needs to know who repeats it.
+
+        Raises :class:`SealBroken`, :class:`Forged`, or :class:`ValueError` for what is malformed.
+        """
+        signed = member.key.open(sealed, context=CONTEXT)
+        encoded, signature = signed[:-SIGNATURE_BYTES], signed[-SIGNATURE_BYTES:]
+        said = decode(encoded)
+        if said.device != self.device and not member.intake.is_news(said.device, said.seq):
+            return None
+        key = key_of(said.device, said.certificate)
+        verify(key, signature, encoded, purpose=_purpose(member))
+        return said
 
     def _pass_on(self, member: Membership) -> None:
         """Act on the announcements whose turn it is, and see to the others later."""
@@ -223,7 +249,7 @@ class Broadcaster:
             member.seq = max(member.seq, said.seq)
 
     def _drop(self, member: Membership, reason: str, detail: str, lane: str) -> None:
-        member.dropped[reason] = member.dropped.get(reason, 0) + 1
+        member.count(reason)
         if member.dropped[reason] in (1, 10, 100, 1000) or member.dropped[reason] % 10_000 == 0:
             log.warning(
                 "%s: dropped a %s announcement (%s, %s; %d so far)",
@@ -244,3 +270,8 @@ class Broadcaster:
         """Take note that everybody's last words have arrived: what comes now is said now."""
         self._caught_up.add(lane)
         log.debug("%s has caught up", lane)
+
+
+def _purpose(member: Membership) -> bytes:
+    """Return what a signature is good for: no member of two workspaces can carry words from one to the other."""
+    return CONTEXT + b" in " + bytes.fromhex(member.key.id)

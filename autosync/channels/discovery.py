@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
 from autosync.core.announcement import is_device_id
+from autosync.core.candidates import on_lan
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.link import Links, WorkspaceHandle
 from autosync.link.addresses import InterfaceAddress, join, machine_addresses
@@ -259,7 +260,7 @@ class Discovery:
         news = now - self._heard_at.get(way, float("-inf")) >= self._rhythm.heard
         if news:
             self._heard_at[way] = now
-        self._links.learn(*way, addresses, heard=news)
+        self._links.learn(*way, on_lan(addresses), heard=news)
         if new:
             self._known[way] = instance
             if len(self._known) > _MAX_KNOWN:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from autosync.channels.discovery import GROUP, Discovery, Rhythm
+from autosync.core.candidates import on_lan
 from autosync.core.model import WorkspaceId
 from autosync.link import Links
 from autosync.ports import ChannelListener, ChannelStatus
@@ -44,7 +45,7 @@ class LanChannel:
     async def start(self) -> None:
         """As :meth:`autosync.ports.Channel.start`."""
         self._started = True
-        self._links.learn(None, None, self._peers)
+        self._links.learn(None, None, on_lan(self._peers))
         if self._discovery is not None:
             self._discovery.start()
         asyncio.get_running_loop().call_soon(self._tell_ready)

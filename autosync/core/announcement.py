@@ -7,16 +7,17 @@ import re
 import struct
 from collections.abc import Mapping
 
+from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, SnapshotId, TreeId, Version
 
-FORMAT = 1
+FORMAT = 2
 MAX_ENCODED = 60 * 1024
 """Bytes of a whole announcement; sealed it still fits into what a channel carries."""
 MAX_HEADER = 32 * 1024
 MAX_CERTIFICATE = 4 * 1024
 MAX_INLINE = 48 * 1024
-MAX_ADDRESSES = 32
+MAX_CANDIDATES = 32
 MAX_DEVICES = 512
 """Counters in one version."""
 MAX_VERSION = 24 * 1024
@@ -29,7 +30,7 @@ _LENGTH = struct.Struct(">I")
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DEVICE = re.compile(r"\w[\w .+-]{0,127}")
 _STATE = re.compile(r"[a-z][a-z -]{0,31}")
-_ADDRESS = re.compile(r"[!-~]{1,253}:[0-9]{1,5}")
+_KINDS = {kind.value: kind for kind in CandidateKind}
 
 
 def encode(announcement: Announcement) -> bytes:
@@ -51,7 +52,7 @@ def encode(announcement: Announcement) -> bytes:
             "commit": announcement.base.commit,
             "branch": announcement.base.branch,
             "version": dict(announcement.version.counters),
-            "addresses": announcement.addresses,
+            "candidates": [[c.kind.value, c.address] for c in announcement.candidates],
             "on-hub": announcement.on_hub,
             "sent-at": announcement.sent_at_ms,
             **({} if announcement.remote is None else {"remote": announcement.remote}),
@@ -99,7 +100,7 @@ def decode(encoded: bytes) -> Announcement:
         tree=None if tree is None else TreeId(tree),
         base=Base(commit=None if commit is None else CommitId(commit), branch=header.optional_text("branch")),
         version=header.version(),
-        addresses=header.addresses(),
+        candidates=header.candidates(),
         certificate=encoded[start:middle],
         inline=encoded[middle:],
         on_hub=header.flag("on-hub"),
@@ -151,11 +152,19 @@ class _Header:
             raise ValueError("version is not an object")
         return Version.of({DeviceId(str(d)): _count(n, "version", _MOST) for d, n in value.items()})
 
-    def addresses(self) -> tuple[str, ...]:
-        value = self._fields.get("addresses")
-        if not isinstance(value, list) or len(value) > MAX_ADDRESSES:
-            raise ValueError(f"addresses are not a list of at most {MAX_ADDRESSES}")
-        return tuple(_Header({"address": address}).text("address") for address in value)
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Return those of a kind that is known here: a later release may have more."""
+        value = self._fields.get("candidates")
+        if not isinstance(value, list) or len(value) > MAX_CANDIDATES:
+            raise ValueError(f"candidates are not a list of at most {MAX_CANDIDATES}")
+        pairs = [_pair_of_texts(pair) for pair in value]
+        return tuple(Candidate(kind=_KINDS[kind], address=address) for kind, address in pairs if kind in _KINDS)
+
+
+def _pair_of_texts(value: object) -> tuple[str, str]:
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(text, str) for text in value):
+        raise ValueError("a candidate is not a pair of texts")
+    return value[0], value[1]
 
 
 def _count(value: object, what: str, most: int) -> int:
@@ -196,12 +205,19 @@ def _check(announcement: Announcement) -> None:
         raise ValueError("remote is too long or not printable")
     if len(said.version.counters) > MAX_DEVICES or said.version != Version.of(dict(said.version.counters)):
         raise ValueError("version is too large or not in canonical form")
-    if len(said.addresses) > MAX_ADDRESSES or not all(_ADDRESS.fullmatch(a) for a in said.addresses):
-        raise ValueError("addresses are too many or not host:port")
+    _check_candidates(said.candidates)
     for what, number in (("seq", said.seq), ("sent-at", said.sent_at_ms), *said.version.counters):
         _count(number, what, _MOST)
     if len(said.certificate) > MAX_CERTIFICATE or len(said.inline) > MAX_INLINE:
         raise ValueError("certificate or inline pack is too large")
+
+
+def _check_candidates(candidates: tuple[Candidate, ...]) -> None:
+    if len(candidates) > MAX_CANDIDATES:
+        raise ValueError(f"candidates are not a list of at most {MAX_CANDIDATES}")
+    for candidate in candidates:
+        if problem := candidate.problem():
+            raise ValueError(problem)
 
 
 def _check_branch(branch: str) -> None:
@@ -225,9 +241,13 @@ class ReplayGuard:
         """Return whether anything of this device has passed."""
         return device in self._last
 
+    def is_news(self, device: DeviceId, seq: int) -> bool:
+        """Return whether nothing as new of this device has passed."""
+        return seq > self._last.get(device, -1)
+
     def accept(self, device: DeviceId, seq: int) -> bool:
         """Return whether this is news, and remember it."""
-        if seq <= self._last.get(device, -1):
+        if not self.is_news(device, seq):
             return False
         self._last.pop(device, None)
         self._last[device] = seq  # at the end: a dict remembers the order

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from autosync.core.brakes import Held
+from autosync.core.candidates import Candidate
 from autosync.core.model import Base, CommitId, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.plan import Conflict
 
@@ -77,9 +78,9 @@ class ShortageNoticed:
 class Announcement:
     """A device's statement "I am at this snapshot; get it here".
 
-    ``seq`` rises with every announcement of that device.  ``addresses`` are
-    ``host:port`` texts of its direct listener, ``certificate`` the DER bytes of
-    the X.509 certificate that the listener presents.  ``inline`` is a pack that
+    ``seq`` rises with every announcement of that device.  ``candidates`` are
+    the ways to reach it, ``certificate`` the DER bytes of the X.509 certificate that it
+    presents on all of them.  ``inline`` is a pack that
     completes the snapshot for whoever has its base, or empty.  ``on_hub`` tells
     that the hub has the snapshot.  ``state`` is the device's phase in one word.
     ``remote`` is set by a device whose backend is commands: where it pushes to (empty: it
@@ -94,7 +95,7 @@ class Announcement:
     tree: TreeId | None
     base: Base
     version: Version
-    addresses: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
     certificate: bytes
     on_hub: bool = False
     inline: bytes = b""

@@ -7,13 +7,16 @@ import contextlib
 import logging
 import random
 import socket
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from autosync.core.allowance import Allowance
 from autosync.core.backoff import Backoff
+from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.link.addresses import MAX_ADDRESSES, explain, split, tune
+from autosync.link.carriage import Carriage
 from autosync.link.workspace import Timing, WorkspaceHandle
 
 log = logging.getLogger(__name__)
@@ -37,23 +40,27 @@ class Target:
     handle: WorkspaceHandle
     device: DeviceId | None
     name: str = ""
-    addresses: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
     configured: bool
-    """Its one address was given by the user, whoever is there."""
+    """Its one candidate was given by the user, whoever is there."""
     backoff: Backoff
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     attempt_over: asyncio.Event = field(default_factory=asyncio.Event)
     problem: str = ""
-    """Why the last attempt at these addresses failed; empty before it ended."""
+    """Why the last attempt at these candidates failed; empty before it ended."""
 
     def describe(self) -> str:
         """Return how messages call it."""
-        return self.name or self.device or self.addresses[0]
+        return self.name or self.device or self.candidates[0].address
 
 
-Greet = Callable[[Target, str, socket.socket], Awaitable[None]]
-"""Makes a link of a new connection to an address; owns the socket.  Raises :class:`Unlinked` or
+Greet = Callable[[Target, Candidate, socket.socket], Awaitable[None]]
+"""Makes a link of a new connection to a candidate; owns the socket.  Raises :class:`Unlinked` or
 :class:`OSError`."""
+
+Connect = Callable[[str], Awaitable[socket.socket]]
+"""Returns a non-blocking connection to the address of a candidate.  Raises :class:`OSError` or
+:class:`Unlinked`."""
 
 
 class Dialler:
@@ -63,6 +70,10 @@ class Dialler:
         self._greet = greet
         self._is_linked = is_linked
         self._timing = timing
+        self.connectors: dict[CandidateKind, Connect] = {CandidateKind.LAN: _connect, CandidateKind.PUBLIC: _connect}
+        """How to connect, by kind; candidates of other kinds are passed over."""
+        self.carriages: defaultdict[CandidateKind, Carriage] = defaultdict(lambda: Carriage(timing=timing))
+        """What such connections are good for."""
         self._targets: dict[Target, asyncio.Task[None]] = {}
         self._announced = Allowance(rate=ANNOUNCED_RATE, burst=ANNOUNCED_BURST)
 
@@ -75,24 +86,26 @@ class Dialler:
         found = [t for t in self.targets(workspace) if t.device == device]
         return min(found, key=lambda t: t.configured, default=None)
 
-    def learn(self, handle: WorkspaceHandle, device: DeviceId | None, addresses: Iterable[str], *, heard: bool) -> None:
-        """Take note of where ``device`` (``None``: some peer, at each address) may be reached.
+    def learn(
+        self, handle: WorkspaceHandle, device: DeviceId | None, candidates: Iterable[Candidate], *, heard: bool
+    ) -> None:
+        """Take note of how ``device`` (``None``: some peer, at each candidate) may be reached.
 
-        The newest addresses are tried first.  ``heard``: it is there at this moment.
+        The newest candidates are tried first.  ``heard``: it is there at this moment.
         """
-        sound = tuple(a for a in dict.fromkeys(addresses) if _is_address(a))
+        sound = tuple(c for c in dict.fromkeys(candidates) if not c.problem() and c.kind in self.connectors)
         if device is None:
-            for address in sound:
-                if not any(t.configured and address in t.addresses for t in self.targets(handle.key.id)):
-                    self._add(handle, None, (address,))
+            for candidate in sound:
+                if not any(t.configured and candidate in t.candidates for t in self.targets(handle.key.id)):
+                    self._add(handle, None, (candidate,))
             return
         target = self.target(handle.key.id, device)
         if target is None or target.configured:
             if sound:
                 self._add(handle, device, sound[:MAX_ADDRESSES])
             return
-        news = set(sound) - set(target.addresses)
-        target.addresses = tuple(dict.fromkeys((*sound, *target.addresses)))[:MAX_ADDRESSES]
+        news = set(sound) - set(target.candidates)
+        target.candidates = tuple(dict.fromkeys((*sound, *target.candidates)))[:MAX_ADDRESSES]
         if news:
             target.problem = ""
         if news or heard:
@@ -119,13 +132,13 @@ class Dialler:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _add(self, handle: WorkspaceHandle, device: DeviceId | None, addresses: tuple[str, ...]) -> None:
+    def _add(self, handle: WorkspaceHandle, device: DeviceId | None, candidates: tuple[Candidate, ...]) -> None:
         known = self.targets(handle.key.id)
         if len(known) >= MAX_TARGETS:
             oldest = next((t for t in known if not t.configured and not self._is_linked(t)), known[0])
             self._targets.pop(oldest).cancel()
         backoff = Backoff(self._timing.retry_first, self._timing.retry_most)
-        target = Target(handle=handle, device=device, addresses=addresses, configured=device is None, backoff=backoff)
+        target = Target(handle=handle, device=device, candidates=candidates, configured=device is None, backoff=backoff)
         self._targets[target] = asyncio.create_task(self._keep(target), name=f"dial {target.describe()}")
 
     async def _keep(self, target: Target) -> None:
@@ -162,12 +175,12 @@ class Dialler:
         target.attempt_over.clear()
 
     async def _dial(self, target: Target) -> None:
-        """Try the addresses, each a moment after the one before, until one leads to a link.
+        """Try the candidates, each a moment after the one before, until one leads to a link.
 
         Raises :class:`Unlinked` with what every one of them came to.
         """
         problems: dict[str, None] = {}
-        waiting = list(target.addresses)
+        waiting = list(target.candidates)
         turn = asyncio.Lock()
         attempts: set[asyncio.Task[None]] = set()
         try:
@@ -190,14 +203,14 @@ class Dialler:
             for attempt in attempts:
                 attempt.cancel()
             await asyncio.gather(*attempts, return_exceptions=True)
-        raise Unlinked("; ".join(problems) or "no address is known")
+        raise Unlinked("; ".join(problems) or "no address of it is known")
 
-    async def _attempt(self, target: Target, address: str, turn: asyncio.Lock) -> None:
+    async def _attempt(self, target: Target, candidate: Candidate, turn: asyncio.Lock) -> None:
         if not target.configured:
             await self._allowed()
         try:
-            async with asyncio.timeout(self._timing.hello):
-                connection = await _connect(address)
+            async with asyncio.timeout(self.carriages[candidate.kind].timing.hello):
+                connection = await self.connectors[candidate.kind](candidate.address)
             # One hello at a time: the peer keeps the newest of several links, which would
             # be the one that is given up here.
             with contextlib.ExitStack() as unless_greeted:
@@ -206,12 +219,12 @@ class Dialler:
                     if self._is_linked(target):
                         return
                     unless_greeted.pop_all()
-                    await self._greet(target, address, connection)
+                    await self._greet(target, candidate, connection)
         except OSError as error:
-            raise Unlinked(f"{address}: {explain(error)}") from None
+            raise Unlinked(f"{candidate.address}: {explain(error)}") from None
         except Unlinked as error:
-            raise Unlinked(f"{address}: {error}") from None
-        target.addresses = tuple(dict.fromkeys((address, *target.addresses)))
+            raise Unlinked(f"{candidate.address}: {error}") from None
+        target.candidates = tuple(dict.fromkeys((candidate, *target.candidates)))
 
     async def _allowed(self) -> None:
         """Return when one more address that was not configured may be dialled."""
@@ -239,11 +252,3 @@ async def _connect(address: str) -> socket.socket:
         else:
             return connection
     raise problem or OSError(f"{host} has no address")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        split(text)
-    except ValueError:
-        return False
-    return True

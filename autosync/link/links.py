@@ -14,11 +14,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import BinaryIO
 
 from autosync.causes import STARVED, shortage_of
+from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import ConfigError, Unreachable
 from autosync.link.addresses import explain, join, listening_socket, reachable
+from autosync.link.carriage import Carriage
 from autosync.link.connection import Link, Origin
-from autosync.link.dialling import Dialler, Target, Unlinked
+from autosync.link.dialling import Connect, Dialler, Target, Unlinked
 from autosync.link.fetching import NothingCame
 from autosync.link.hello import (
     INSTANCE_BYTES,
@@ -63,11 +65,12 @@ class Links:
         self._identity = identity
         self._host, self._wanted_port = listen
         self._timing = timing or Timing()
+        self._carriage = Carriage(timing=self._timing)
         self._handles: dict[WorkspaceId, WorkspaceHandle] = {}
         self._links: dict[tuple[WorkspaceId, DeviceId], Link] = {}
         self._carrying: set[asyncio.Task[None]] = set()
         self._last_said: dict[WorkspaceId, bytes] = {}
-        self._everywhere: dict[str, None] = {}
+        self._everywhere: dict[Candidate, None] = {}
         self._turns = asyncio.Semaphore(MAX_AT_ONCE)
         self._numbers = itertools.count(1)
         self._nonces_seen: OrderedDict[bytes, None] = OrderedDict()
@@ -93,7 +96,7 @@ class Links:
             identify=self._identify,
             admit=self._welcome,
             dropped=self.dropped,
-            patience=self._timing.hello,
+            carriage=self._carriage,
         )
         log.info("listening at %s", ", ".join(self.addresses()))
 
@@ -115,6 +118,26 @@ class Links:
     def addresses(self) -> tuple[str, ...]:
         """Return where peers can reach this device at this moment, best first."""
         return reachable(self._host, self.port) if self.port else ()
+
+    def add_connector(self, kind: CandidateKind, connect: Connect, *, carriage: Carriage | None = None) -> None:
+        """Use candidates of ``kind`` from now on; ``connect`` turns the address of one into a connection.
+
+        That may be one end of any byte pipe; ``carriage`` is what it is good for, as TCP if not given.
+        """
+        self._dialler.connectors[kind] = connect
+        if carriage is not None:
+            self._dialler.carriages[kind] = carriage
+
+    def accept(self, connection: socket.socket, address: str, *, carriage: Carriage) -> None:
+        """Take one end of a byte pipe that somebody has opened to here; ``address`` is what to call the other end.
+
+        Whoever is there has to prove as much as one that connects by TCP.
+        """
+        connection.setblocking(False)
+        if self._listener is None:
+            connection.close()
+        else:
+            self._listener.take(connection, address, carriage)
 
     # -- workspaces -----------------------------------------------------------------------
     def add(self, handle: WorkspaceHandle) -> None:
@@ -140,22 +163,22 @@ class Links:
         self,
         workspace: WorkspaceId | None,
         device: DeviceId | None,
-        addresses: Iterable[str],
+        candidates: Iterable[Candidate],
         *,
         heard: bool = False,
     ) -> None:
-        """Take note of addresses and keep trying them.
+        """Take note of ways to a device and keep trying them.
 
         ``workspace`` ``None`` is every workspace, also one added later; ``device`` ``None``
         is whoever answers.  ``heard`` tells that the device is there at this moment, so
         that a long wait for the next attempt is cut short.
         """
         if workspace is None:
-            addresses = tuple(addresses)
-            self._everywhere.update(dict.fromkeys(addresses))
+            candidates = tuple(candidates)
+            self._everywhere.update(dict.fromkeys(candidates))
         for handle in self._handles.values():
             if handle.key.id == (workspace or handle.key.id) and handle.device != device:
-                self._dialler.learn(handle, device, addresses, heard=heard)
+                self._dialler.learn(handle, device, candidates, heard=heard)
 
     def nudge(self) -> None:
         """Find out at once which peers still are there, and try the others without back-off."""
@@ -204,11 +227,11 @@ class Links:
                 status = PeerStatus(
                     device=target.device,
                     name=target.name,
-                    address=target.addresses[0],
+                    address=target.candidates[0].address,
                     connected=False,
                     problem=target.problem,
                 )
-                found.setdefault(target.device or target.addresses[0], status)
+                found.setdefault(target.device or target.candidates[0].address, status)
         return list(found.values())
 
     def linked_devices(self) -> int:
@@ -278,29 +301,32 @@ class Links:
         log.warning("%s: another device has the id of this one, %s: a copied state-dir?", handle.name, handle.device)
         raise HelloRefused("copied state-dir")
 
-    async def _welcome(self, connection: socket.socket, address: str, caller: _Caller) -> None:
+    async def _welcome(self, connection: socket.socket, address: str, carriage: Carriage, caller: _Caller) -> None:
         """Make a link of a connection from a member."""
+        timing = carriage.timing
         handle, peer = caller
         mine = self._hello(handle, peer.number)
         try:
-            async with asyncio.timeout(self._timing.hello):
+            async with asyncio.timeout(timing.hello):
                 answer = mine.sealed(handle.key, answers=peer.nonce)
                 await asyncio.get_running_loop().sock_sendall(connection, answer)
         except BaseException:
             connection.close()
             raise
-        streams = await secure(connection, self._identity, peer, dialled=False, timing=self._timing)
+        streams = await secure(connection, self._identity, peer, dialled=False, timing=timing)
         origin = Origin(dialled=False, address=address, instance=peer.instance, number=peer.number)
-        link = Link(handle, peer, origin, streams, timing=self._timing, turns=self._turns)
+        link = Link(handle, peer, origin, streams, carriage=carriage, turns=self._turns)
         link.greet()
         self._keep(link)
 
-    async def _greet(self, target: Target, address: str, connection: socket.socket) -> None:
-        """Make a link of a connection to an address."""
+    async def _greet(self, target: Target, candidate: Candidate, connection: socket.socket) -> None:
+        """Make a link of a connection to a candidate."""
         handle, number = target.handle, next(self._numbers)
+        carriage = self._dialler.carriages[candidate.kind]
+        timing = carriage.timing
         mine = self._hello(handle, number)
         try:
-            peer = await self._exchange_hellos(target, connection, mine)
+            peer = await self._exchange_hellos(target, connection, mine, within=timing.hello)
         except BaseException:
             connection.close()
             raise
@@ -311,13 +337,13 @@ class Links:
             known.doubt()
             return
         try:
-            streams = await secure(connection, self._identity, peer, dialled=True, timing=self._timing)
+            streams = await secure(connection, self._identity, peer, dialled=True, timing=timing)
         except HelloRefused as refused:
             raise Unlinked(refused.reason) from None
-        origin = Origin(dialled=True, address=address, instance=peer.instance, number=number)
-        link = Link(handle, peer, origin, streams, timing=self._timing, turns=self._turns)
+        origin = Origin(dialled=True, address=candidate.address, instance=peer.instance, number=number)
+        link = Link(handle, peer, origin, streams, carriage=carriage, turns=self._turns)
         try:
-            async with asyncio.timeout(self._timing.hello):
+            async with asyncio.timeout(timing.hello):
                 await link.greeted()
         except (asyncio.IncompleteReadError, WireError, OSError) as error:
             link.abandon()
@@ -327,11 +353,11 @@ class Links:
             raise
         self._keep(link)
 
-    async def _exchange_hellos(self, target: Target, connection: socket.socket, mine: Hello) -> Hello:
+    async def _exchange_hellos(self, target: Target, connection: socket.socket, mine: Hello, *, within: float) -> Hello:
         key = target.handle.key
         self._nonces_dialled.add(mine.nonce)
         try:
-            async with asyncio.timeout(self._timing.hello):
+            async with asyncio.timeout(within):
                 await asyncio.get_running_loop().sock_sendall(connection, mine.sealed(key, answers=None))
                 return open_hello(key, await receive_hello(connection), answers=mine.nonce)
         except NoHello:

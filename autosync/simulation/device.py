@@ -323,7 +323,7 @@ class Device:
             tree=current.tree if current else None,
             base=current.base if current else Base(commit=None, branch=None),
             version=shared.version if shared else Version(),
-            addresses=(),
+            candidates=(),
             certificate=b"",
             on_hub=command.on_hub,
             inline=pack,

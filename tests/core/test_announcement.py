@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autosync.core.announcement import MAX_ENCODED, ReplayGuard, decode, encode, fits
+from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, SnapshotId, TreeId, Version
 
@@ -24,7 +25,10 @@ PLAIN = Announcement(
     tree=TreeId("b" * 64),
     base=Base(commit=CommitId("c" * 40), branch="refs/heads/main"),
     version=Version.of({DeviceId("laptop-0a1b2c3d"): 3, DeviceId("desktop-00000000"): 9}),
-    addresses=("192.168.1.5:4711", "[fe80::1]:4711"),
+    candidates=(
+        *on_lan(["192.168.1.5:4711", "[fe80::1]:4711"]),
+        Candidate(kind=CandidateKind.SSH, address="ann@box.example.org:2222/4711"),
+    ),
     certificate=b"\x30\x82cert",
     on_hub=True,
     inline=b"PACK\0\0\0\2",
@@ -56,7 +60,24 @@ announcements = st.builds(
         branch=st.none() | st.binary(max_size=40).map(branch_name),
     ),
     version=st.dictionaries(devices, st.integers(1, 2**63 - 1), max_size=5).map(Version.of),
-    addresses=st.lists(st.sampled_from(["10.0.0.1:1", "[::1]:65535", "box.example.org:4711"]), max_size=4).map(tuple),
+    candidates=st.lists(
+        st.builds(
+            Candidate,
+            kind=st.sampled_from([CandidateKind.LAN, CandidateKind.PUBLIC]),
+            address=st.sampled_from(["10.0.0.1:1", "[::1]:65535", "box.example.org:4711"]),
+        )
+        | st.builds(
+            Candidate,
+            kind=st.just(CandidateKind.SSH),
+            address=st.from_regex(r"[a-z]{1,8}@[a-z]{1,8}(:22)?/[1-9][0-9]{0,3}", fullmatch=True),
+        )
+        | st.builds(
+            Candidate,
+            kind=st.just(CandidateKind.XMPP),
+            address=st.from_regex(r"[a-zä]{1,8}@[a-z]{1,8}/[a-z0-9]{1,8}", fullmatch=True),
+        ),
+        max_size=4,
+    ).map(tuple),
     certificate=st.binary(max_size=600),
     on_hub=st.booleans(),
     remote=st.none() | st.from_regex(r"[\w:/@. -]{0,60}", fullmatch=True),
@@ -137,7 +158,8 @@ def test_unknown_keys_are_ignored() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"v": 2}, "format 2 is not known here; this is format 1"),
+        ({"v": 1}, "format 1 is not known here; this is format 2"),
+        ({"v": 3}, "format 3 is not known here; this is format 2"),
         ({"v": True}, "format is not a number"),
         ({"v": "1"}, "format is not a number"),
         ({"remote": 5}, "remote is not a text"),
@@ -175,11 +197,14 @@ def test_unknown_keys_are_ignored() -> None:
         ({"version": {"a/b": 1}}, "device 'a/b' is no device id"),
         ({"version": {"a-00000000": "1"}}, "version is not a number"),
         ({"version": {f"a-{n:08x}": 1 for n in range(600)}}, "version is too large"),
-        ({"addresses": "10.0.0.1:1"}, "addresses are not a list"),
-        ({"addresses": [1]}, "address is not a text"),
-        ({"addresses": ["10.0.0.1"]}, "addresses are too many or not host:port"),
-        ({"addresses": ["10.0.0.1:1\n"]}, "addresses are too many or not host:port"),
-        ({"addresses": ["10.0.0.1:1"] * 99}, "addresses are not a list of at most 32"),
+        ({"candidates": "10.0.0.1:1"}, "candidates are not a list"),
+        ({"candidates": [1]}, "a candidate is not a pair of texts"),
+        ({"candidates": [["lan"]]}, "a candidate is not a pair of texts"),
+        ({"candidates": [["lan", 1]]}, "a candidate is not a pair of texts"),
+        ({"candidates": [["lan", "10.0.0.1"]]}, "lan '10.0.0.1' is no address of its kind"),
+        ({"candidates": [["public", "10.0.0.1:1\n"]]}, "is no address of its kind"),
+        ({"candidates": [["ssh", "-oProxyCommand=x@box/1"]]}, "ssh '-oProxyCommand=x@box/1' is no address"),
+        ({"candidates": [["lan", "10.0.0.1:1"]] * 99}, "candidates are not a list of at most 32"),
         ({"on_hub": 1}, "on-hub is neither true nor false"),
         ({"sent_at": None}, "sent-at is not a number"),
         ({"certificate": 10**6}, "certificate is not a number from 0 to 4096"),
@@ -249,3 +274,13 @@ def test_a_version_fits_by_its_devices_and_its_bytes() -> None:
     assert not fits(few.bump(DeviceId("another")), share=0.5)
     long = Version.of({DeviceId(f"{n:03}" + "ü" * 100): 1 for n in range(50)})
     assert not fits(long, share=1.0)
+
+
+def test_a_kind_of_candidate_of_a_later_release_is_passed_over() -> None:
+    later = with_header(candidates=[["pigeon", "coop 7"], ["lan", "10.0.0.1:1"]])
+    assert decode(later).candidates == on_lan(["10.0.0.1:1"])
+
+
+def test_too_many_candidates_are_not_announced() -> None:
+    with pytest.raises(ValueError, match="candidates are not a list of at most 32"):
+        encode(replace(PLAIN, candidates=on_lan(f"10.0.0.{n}:1" for n in range(33))))

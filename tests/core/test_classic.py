@@ -46,7 +46,7 @@ def said(
         tree=None,
         base=Base(commit=None, branch=None),
         version=Version.of({device: count, ME: mine}),
-        addresses=(),
+        candidates=(),
         certificate=b"",
         remote=remote,
     )

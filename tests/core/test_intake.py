@@ -26,7 +26,7 @@ def heard(device: str, seq: int, *, count: int = 1, inline: bytes = b"") -> Anno
         tree=TreeId("tree"),
         base=NOWHERE,
         version=Version.of({DeviceId(device): count}),
-        addresses=(),
+        candidates=(),
         certificate=b"",
         inline=inline,
     )
@@ -127,3 +127,11 @@ def test_the_peer_that_goes_is_one_whose_word_was_never_good() -> None:
     assert len(peers.all()) == MAX_DEVICES
     assert "honest" in {p.device for p in peers.all()}
     assert "ghost 0" not in {p.device for p in peers.all()}
+
+
+def test_what_is_old_can_be_told_without_taking_it() -> None:
+    laptop = DeviceId("laptop")
+    intake = Intake({laptop: 3})
+    assert [intake.is_news(laptop, seq) for seq in (2, 3, 4, 4)] == [False, False, True, True]
+    assert intake.is_news(DeviceId("never-heard-of"), 0)
+    assert intake.last() == {laptop: 3}

@@ -54,7 +54,7 @@ def announcement(theirs: Snapshot, *, seq: int = 1, inline: bytes = b"pack", on_
             tree=theirs.tree,
             base=theirs.base,
             version=theirs.version,
-            addresses=(),
+            candidates=(),
             certificate=b"",
             inline=inline,
             on_hub=on_hub,

@@ -64,7 +64,7 @@ def test_a_fetch_that_finds_no_room_is_told_even_if_another_source_is_asked_next
         tree=theirs.tree,
         base=theirs.base,
         version=theirs.version,
-        addresses=(),
+        candidates=(),
         certificate=b"",
         inline=b"pack",
     )

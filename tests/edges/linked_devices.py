@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from autosync.core.candidates import on_lan
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import Missing
 from autosync.link import Links, Timing, load_or_create_identity
@@ -43,10 +44,10 @@ def serving(pack: bytes) -> Answer:
 class Workspace:
     """A workspace that keeps what is announced to it and serves what it is told to."""
 
-    def __init__(self, name: str, key: WorkspaceKey = KEY) -> None:
+    def __init__(self, name: str, key: WorkspaceKey = KEY, *, device: DeviceId | None = None) -> None:
         self.key = key
         self.name = name
-        self.device = DeviceId(f"{name}-00000000")
+        self.device = device or DeviceId(f"{name}-00000000")
         self.heard: asyncio.Queue[tuple[DeviceId, bytes]] = asyncio.Queue()
         self.answers: dict[SnapshotId, Answer] = {}
 
@@ -63,9 +64,10 @@ class Device:
     """One device with one workspace."""
 
     def __init__(self, state: Path, name: str, key: WorkspaceKey, listen: tuple[str, int], timing: Timing) -> None:
-        self.workspace = Workspace(name, key)
+        identity = load_or_create_identity(str(state / name))
+        self.workspace = Workspace(name, key, device=identity.device_id(name))
         self._last_heard: dict[DeviceId, bytes] = {}
-        self.links = Links(load_or_create_identity(str(state / name)), listen=listen, timing=timing)
+        self.links = Links(identity, listen=listen, timing=timing)
 
     @property
     def id(self) -> DeviceId:
@@ -89,7 +91,7 @@ class Device:
                     return peer.partition("-")[0], sealed.decode()
 
     def knows(self, other: Device, *addresses: str) -> None:
-        self.links.learn(self.workspace.key.id, other.id, addresses or (other.address,))
+        self.links.learn(self.workspace.key.id, other.id, on_lan(addresses or (other.address,)))
 
     def linked_with(self) -> list[str]:
         return sorted(p.name for p in self.links.peers(self.workspace.key.id) if p.connected)
@@ -164,10 +166,10 @@ class Child:
     It serves any snapshot with as many blocks as ``have`` names, for ever without one.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str, port: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, name: str, port: int, device: DeviceId) -> None:
         self.process = process
         self.name = name
-        self.id = DeviceId(f"{name}-00000000")
+        self.id = device
         self.address = f"127.0.0.1:{port}"
 
     async def hears(self) -> tuple[str, str]:
@@ -199,8 +201,8 @@ async def child(state: Path, name: str, *peers: str, says: str = "here I am") ->
     try:
         assert process.stdout is not None
         async with asyncio.timeout(20):
-            port = int(await process.stdout.readline())
-        yield Child(process, name, port)
+            port, device = json.loads(await process.stdout.readline())
+        yield Child(process, name, port, device)
     finally:
         if process.returncode is None:
             process.kill()
@@ -216,9 +218,9 @@ async def _be_child(settings: dict[str, Any]) -> None:
 
     async with running(Path(settings["state"]), settings["name"]) as device:
         device.workspace.answers = _Everything(answer)
-        print(device.links.port, flush=True)
+        print(json.dumps([device.links.port, device.id]), flush=True)
         device.say(settings["says"])
-        device.links.learn(None, None, settings["peers"])
+        device.links.learn(None, None, on_lan(settings["peers"]))
         while True:
             peer, sealed = await device.workspace.heard.get()
             print(json.dumps([peer.partition("-")[0], sealed.decode()]), flush=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from autosync.core.candidates import on_lan
 from autosync.errors import ConfigError, Unreachable
 from autosync.link import Timing, wire
 from autosync.link.wire import Kind
@@ -74,7 +75,7 @@ async def test_simultaneous_dials_end_in_one_link(tmp_path: Path, addresses: str
     for n in range(15):
         async with running(tmp_path, f"a{n}") as one, running(tmp_path, f"b{n}") as other:
             more = ("127.0.0.1:1", "127.0.0.2:9") if addresses != "both" else ()
-            one.links.learn(None, None, [other.address])
+            one.links.learn(None, None, on_lan([other.address]))
             one.knows(other, *more, other.address)
             other.knows(one, *more, one.address)
             one.say("one")
@@ -144,7 +145,7 @@ async def test_it_never_links_with_itself(tmp_path: Path) -> None:
     async with running(tmp_path, "laptop", listen=("", 0)) as laptop, relay(laptop.address) as between:
         # The same list of peers on every device is the natural thing to configure.
         own = [f"{host}:{laptop.links.port}" for host in ("127.0.0.1", "127.0.0.3", "localhost")] + [between.address]
-        laptop.links.learn(None, None, own)
+        laptop.links.learn(None, None, on_lan(own))
         problems = {f"{address}: that is this device itself" for address in own}
         await eventually(lambda: {p.problem for p in laptop.links.peers(KEY.id)} == problems)
         assert laptop.linked_with() == []
@@ -153,7 +154,7 @@ async def test_it_never_links_with_itself(tmp_path: Path) -> None:
 
 async def test_a_copied_state_directory_is_told(tmp_path: Path) -> None:
     async with running(tmp_path, "laptop") as laptop, running(tmp_path, "laptop") as copy:
-        copy.links.learn(None, None, [laptop.address])
+        copy.links.learn(None, None, on_lan([laptop.address]))
         await eventually(lambda: laptop.links.dropped["copied state-dir"])
         assert laptop.linked_with() == copy.linked_with() == []
 
@@ -163,7 +164,7 @@ async def test_all_interfaces_take_both_families(tmp_path: Path) -> None:
         assert laptop.links.addresses()[-1] == laptop.address
         for host in ("[::1]", "127.0.0.1", "localhost"):
             async with running(tmp_path, "desktop") as desktop:
-                desktop.links.learn(None, None, [f"{host}:{laptop.links.port}"])
+                desktop.links.learn(None, None, on_lan([f"{host}:{laptop.links.port}"]))
                 laptop.say("hello")
                 assert await desktop.hears() == ("laptop", "hello")
 
@@ -190,13 +191,13 @@ async def test_a_removed_workspace_has_no_links(tmp_path: Path) -> None:
 
 async def test_workspaces_do_not_mix(tmp_path: Path) -> None:
     async with running(tmp_path, "laptop") as laptop, running(tmp_path, "desktop") as desktop:
-        secrets = Workspace("laptop", OTHER_KEY)
+        secrets = Workspace("laptop", OTHER_KEY, device=laptop.id)
         laptop.links.add(secrets)
-        laptop.links.learn(None, None, [desktop.address])
+        laptop.links.learn(None, None, on_lan([desktop.address]))
         laptop.say("notes")
         laptop.links.broadcast(OTHER_KEY.id, b"secrets")
         assert await desktop.hears() == ("laptop", "notes")
-        theirs = Workspace("desktop", OTHER_KEY)
+        theirs = Workspace("desktop", OTHER_KEY, device=desktop.id)
         desktop.links.add(theirs)
         async with asyncio.timeout(10):
             assert await theirs.heard.get() == (laptop.id, b"secrets")
@@ -227,7 +228,7 @@ async def test_a_peer_killed_in_the_middle_of_a_fetch_and_back(tmp_path: Path) -
             server.send_signal(signal.SIGKILL)
             with pytest.raises(Unreachable, match=r"^server: (closed the connection|Connection reset by peer)"):
                 await fetching
-        with pytest.raises(Unreachable, match=r"^server-00000000 is not linked"):
+        with pytest.raises(Unreachable, match=r"^server-[a-z2-7]{26} is not linked"):
             await laptop.fetch(server.id, WANTED, io.BytesIO())
         async with child(tmp_path, "server", laptop.address, says="back again") as server:
             assert await laptop.hears() == ("server", "back again")

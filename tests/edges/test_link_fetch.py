@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import pytest
 
+from autosync.core.candidates import on_lan
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import Missing, Refused, Unreachable, Unsafe
 from autosync.link import Timing, wire
@@ -99,7 +100,7 @@ async def test_a_fetch_from_who_is_not_there_fails_at_once(tmp_path: Path) -> No
         nobody = DeviceId("desktop-00000000")
         with pytest.raises(Unreachable, match=r"^desktop-00000000 is not linked: no address of it answers"):
             await laptop.fetch(nobody, WANTED, io.BytesIO())
-        laptop.links.learn(KEY.id, nobody, ["127.0.0.1:9"])
+        laptop.links.learn(KEY.id, nobody, on_lan(["127.0.0.1:9"]))
         with pytest.raises(Unreachable, match=r"^desktop-00000000 is not linked: 127.0.0.1:9: Connection refused"):
             await laptop.fetch(nobody, WANTED, io.BytesIO())
 
@@ -110,7 +111,7 @@ async def test_a_peer_that_does_not_answer_delays_only_the_first_fetch(tmp_path:
         async with running(tmp_path, "laptop", timing=Timing(hello=0.3)) as laptop:
             nobody = DeviceId("desktop-00000000")
             address = f"127.0.0.1:{silent.getsockname()[1]}"
-            laptop.links.learn(KEY.id, nobody, [address])
+            laptop.links.learn(KEY.id, nobody, on_lan([address]))
             with pytest.raises(Unreachable):
                 await laptop.fetch(nobody, WANTED, io.BytesIO())
             await eventually(lambda: laptop.links.peers(KEY.id)[0].problem == f"{address}: no answer in time")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autosync.core.model import DeviceId
+from autosync.core.candidates import on_lan
 from autosync.errors import Unreachable
 from autosync.link import Timing, load_or_create_identity, wire
 from autosync.link.hello import HelloRefused, open_hello, secure
@@ -85,7 +85,7 @@ async def test_a_recorded_hello_is_worth_nothing(tmp_path: Path) -> None:
         relay(laptop.address) as between,
         running(tmp_path, "desktop") as desktop,
     ):
-        desktop.links.learn(KEY.id, None, [between.address])
+        desktop.links.learn(KEY.id, None, on_lan([between.address]))
         await eventually(laptop.linked_with)
         recorded = between.first_hello()
         assert await _answer_to(laptop.address, recorded) == b""
@@ -102,8 +102,8 @@ async def test_a_recorded_hello_is_worth_nothing(tmp_path: Path) -> None:
 
 async def test_the_wrong_key_never_links(tmp_path: Path) -> None:
     async with running(tmp_path, "laptop") as laptop, running(tmp_path, "eve", key=OTHER_KEY) as eve:
-        eve.links.learn(None, None, [laptop.address])
-        laptop.links.learn(None, None, [eve.address])
+        eve.links.learn(None, None, on_lan([laptop.address]))
+        laptop.links.learn(None, None, on_lan([eve.address]))
         await eventually(lambda: laptop.links.dropped["stranger"] and eve.links.dropped["stranger"])
         problem = f"{laptop.address}: it does not know this workspace, or its key is another one"
         await eventually(lambda: [p.problem for p in eve.links.peers(OTHER_KEY.id)] == [problem])
@@ -141,7 +141,7 @@ async def test_a_man_in_the_middle_gets_no_link(tmp_path: Path, towards: str) ->
         async with server, running(tmp_path, "desktop") as desktop:
             desktop.say("secret")
             laptop.say("secret")
-            desktop.links.learn(KEY.id, None, [f"127.0.0.1:{server.sockets[0].getsockname()[1]}"])
+            desktop.links.learn(KEY.id, None, on_lan([f"127.0.0.1:{server.sockets[0].getsockname()[1]}"]))
             async with asyncio.timeout(10):
                 assert await met.get() in ("b''", "SSLError", "SSLCertVerificationError", "ConnectionResetError")
             assert laptop.linked_with() == desktop.linked_with() == []
@@ -154,7 +154,7 @@ async def test_a_member_cannot_use_the_certificate_of_another(tmp_path: Path) ->
     desktop = load_or_create_identity(str(tmp_path / "desktop"))
     mallory = load_or_create_identity(str(tmp_path / "mallory"))
     async with running(tmp_path, "laptop") as laptop:
-        connection, theirs = await say_hello(laptop, hello_of("desktop-00000000", desktop.certificate_der))
+        connection, theirs = await say_hello(laptop, hello_of(desktop.device_id("desktop"), desktop.certificate_der))
         with contextlib.suppress(OSError):
             reader, writer = await secure(connection, mallory, theirs, dialled=True, timing=QUICK)
             assert await rest_of(reader) == b""
@@ -217,7 +217,8 @@ async def test_what_a_member_sends_breaks_at_most_his_link(tmp_path: Path, sent:
 async def test_data_beyond_the_window_ends_the_link(tmp_path: Path) -> None:
     async with running(tmp_path, "laptop") as laptop, member(laptop, tmp_path) as (reader, writer):
         gate = threading.Event()
-        fetching = asyncio.create_task(laptop.fetch(DeviceId("mallory-00000000"), WANTED, Sink(gate)))
+        mallory = load_or_create_identity(str(tmp_path / "mallory")).device_id("mallory")
+        fetching = asyncio.create_task(laptop.fetch(mallory, WANTED, Sink(gate)))
         while (await wire.read_frame(reader))[0] != Kind.FETCH:
             pass
         for _ in range(2 * WINDOW // len(BLOCK)):

@@ -91,7 +91,7 @@ def news() -> ev.Announced:
         tree=TreeId("7" * 40),
         base=Base(commit=None, branch=None),
         version=Version.of({DESKTOP: 1}),
-        addresses=(),
+        candidates=(),
         certificate=b"",
     )
     return ev.Announced(announcement=said, lane="lan", live=True)

@@ -23,6 +23,7 @@ from autosync.channels.xmpp_inbox import Inbox
 from autosync.channels.xmpp_node import EVENT
 from autosync.config import PathConfig, load, with_overrides
 from autosync.core.announcement import decode, encode
+from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.copies import conflict_name, ordinary_name, parse_conflict_name
 from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, RelPath, SnapshotId, TreeId, Version, WorkspaceId
@@ -44,7 +45,10 @@ ANNOUNCEMENT = Announcement(
     tree=TreeId("b" * 40),
     base=Base(commit=CommitId("c" * 40), branch="refs/heads/main"),
     version=Version.of({LAPTOP: 3, DeviceId("desktop-00000000"): 9}),
-    addresses=("192.168.1.5:4711", "[fe80::1]:4711"),
+    candidates=(
+        *on_lan(["192.168.1.5:4711", "[fe80::1]:4711"]),
+        Candidate(kind=CandidateKind.SSH, address="ann@box.example.org:2222/4711"),
+    ),
     certificate=b"\x30\x82cert",
     on_hub=True,
     inline=b"PACK\0\0\0\2",

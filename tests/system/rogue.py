@@ -8,8 +8,12 @@ import hashlib
 import os
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from autosync.backends.git.objects import format_snapshot
 from autosync.backends.git.thin import Loose, Outgoing, encode
@@ -18,8 +22,10 @@ from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, SnapshotId, TreeId, Version
 from autosync.link import Timing, load_or_create_identity, wire
 from autosync.link.hello import Hello, open_hello, receive_hello, secure
+from autosync.link.identity import certify
 from autosync.link.wire import Kind, Outcome
 from autosync.sealing import WorkspaceKey
+from autosync.signing import device_id, sign
 
 FILE, EXECUTABLE, LINK, DIRECTORY = b"100644", b"100755", b"120000", b"40000"
 Tree = list[tuple[bytes, bytes, bytes]]
@@ -55,7 +61,7 @@ class Objects:
         time: int = 1_700_000_000,
     ) -> SnapshotId:
         """Return the id of a new snapshot."""
-        counters = tuple(sorted((DeviceId(d), n) for d, n in (version or {"mallory-66666666": 1}).items()))
+        counters = tuple(sorted((DeviceId(d), n) for d, n in (version or {"mallory-" + 26 * "6": 1}).items()))
         content = format_snapshot(
             tree=TreeId(tree.hex()),
             base=Base(commit=None if base is None else CommitId(base), branch=branch),
@@ -73,37 +79,63 @@ class Objects:
         return packed
 
 
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What one needs to speak as a device."""
+
+    device: DeviceId
+    key: ec.EllipticCurvePrivateKey
+    certificate_der: bytes
+
+    @classmethod
+    def of_ghost(cls, name: str = "ghost") -> Voice:
+        """Return a device that was made up this moment: anybody can make up keys."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return cls(device_id(name, key.public_key()), key, certify(key).public_bytes(Encoding.DER))
+
+    def called(self, name: str) -> Voice:
+        """Return another device with the same key."""
+        return replace(self, device=device_id(name, self.key.public_key()))
+
+
 class Rogue:
     """One link to an agent.  ``packs`` is what it answers when it is asked for a snapshot, ``asked`` the questions."""
 
     def __init__(
-        self, key: WorkspaceKey, device: DeviceId, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, key: WorkspaceKey, voice: Voice, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.packs: dict[str, bytes] = {}
         self.asked: list[str] = []
-        self.device = device
+        self.device = voice.device
+        self.voice = voice
         self._key = key
         self._reader = reader
         self._writer = writer
         self._seq = 0
 
-    def sealed(self, **said: Any) -> bytes:
-        """Return an announcement with these fields, sound but for them."""
+    def sealed(self, *, by: Voice | None = None, **said: Any) -> bytes:
+        """Return an announcement with these fields, sound but for them; signed ``by`` another device than itself."""
         self._seq += 1
+        voice = by or self.voice
         fields: dict[str, Any] = {
-            "device": self.device,
+            "device": voice.device,
             "name": "mallory",
             "seq": self._seq,
             "state": "ok",
             "snapshot": None,
             "tree": None,
             "base": Base(commit=None, branch="refs/heads/main"),
-            "version": Version(((self.device, self._seq),)),
-            "addresses": (),
-            "certificate": b"",
+            "version": Version(((voice.device, self._seq),)),
+            "candidates": (),
+            "certificate": voice.certificate_der,
             **said,
         }
-        return self.sealed_bytes(encode_announcement(Announcement(**fields)))
+        return self.signed_and_sealed(encode_announcement(Announcement(**fields)), voice)
+
+    def signed_and_sealed(self, encoded: bytes, voice: Voice | None = None) -> bytes:
+        """Return these bytes as an announcement of a device."""
+        purpose = b"announcement in " + bytes.fromhex(self._key.id)
+        return self.sealed_bytes(encoded + sign((voice or self.voice).key, encoded, purpose=purpose))
 
     def sealed_bytes(self, content: bytes) -> bytes:
         return self._key.seal(content, context=b"announcement")
@@ -144,9 +176,9 @@ class Rogue:
 async def rogue(key: WorkspaceKey, port: int, place: Path, name: str = "mallory") -> AsyncIterator[Rogue]:
     """A rogue that is linked with the agent at ``port``."""
     identity = load_or_create_identity(str(place / name))
-    device = DeviceId(f"{name}-66666666")
+    voice = Voice(identity.device_id(name), identity.key, identity.certificate_der)
     mine = Hello(
-        device=device,
+        device=voice.device,
         name=name,
         certificate_der=identity.certificate_der,
         instance=os.urandom(8),
@@ -159,7 +191,7 @@ async def rogue(key: WorkspaceKey, port: int, place: Path, name: str = "mallory"
     theirs = open_hello(key, await receive_hello(connection), answers=mine.nonce)
     reader, writer = await secure(connection, identity, theirs, dialled=True, timing=Timing())
     assert (await wire.read_frame(reader))[0] == Kind.READY
-    member = Rogue(key, device, reader, writer)
+    member = Rogue(key, voice, reader, writer)
     serving = asyncio.create_task(member.serve())
     try:
         yield member

@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 
 from autosync.channels.discovery import GROUP
-from autosync.core.model import DeviceId, SnapshotId, Version
+from autosync.core.announcement import encode
+from autosync.core.candidates import on_lan
+from autosync.core.events import Announcement
+from autosync.core.model import Base, DeviceId, SnapshotId, Version
 from autosync.link import load_or_create_identity
 from autosync.link.hello import Hello
 from autosync.sealing import WorkspaceKey, create_key, load_key
+from autosync.signing import sign
+from tests import figures
 from tests.system.fleet import Device, Fleet, entries, pair, until
-from tests.system.rogue import DIRECTORY, FILE, LINK, Objects, Rogue, Tree, below, bomb, rogue
+from tests.system.rogue import DIRECTORY, FILE, LINK, Objects, Rogue, Tree, Voice, below, bomb, rogue
 
 FILES = {"a.txt": "one\n", "b/c.txt": "two\n"}
 
@@ -101,7 +106,7 @@ def test_a_stranger_gets_not_one_byte(fleet: Fleet, key: WorkspaceKey) -> None:
         assert answer_to(laptop, said) == b""
     identity = load_or_create_identity(str(fleet.place / "eve"))
     hello = Hello(
-        device=DeviceId("eve-00000000"),
+        device=identity.device_id("eve"),
         name="eve",
         certificate_der=identity.certificate_der,
         instance=bytes(8),
@@ -231,14 +236,82 @@ async def test_huge_versions_do_not_stop_anybody_from_counting_on(fleet: Fleet, 
         snapshot=SnapshotId("e" * 40),
         version=Version.of({DeviceId(own["laptop"]): most, DeviceId(own["desktop"]): most, mallory.device: most}),
     )
-    # And as the laptop itself: no number would be left for it to speak with.
-    await mallory.say(device=DeviceId(own["laptop"]), name="laptop", seq=most)
     await eventually(lambda: any(p["device"] == "mallory" for p in laptop.status()["peers"]))
     for number in range(3):
         laptop.write("a.txt", f"edit {number}\n")
         await eventually(lambda n=number: desktop.read("a.txt") == f"edit {n}\n", why=lambda: laptop.log[-3000:])
     await asyncio.to_thread(laptop.end)
     await asyncio.to_thread(laptop.start)  # reads back what it has recorded
+
+
+async def test_nobody_speaks_in_the_name_of_another_device(fleet: Fleet, mallory: Rogue) -> None:
+    """With the highest number there is, a device that was believed to have said it could never speak again."""
+    laptop, desktop = fleet.devices
+    most = 2**63 - 1
+    own = {p["device"]: DeviceId(p["id"]) for d in fleet.devices for p in d.status()["peers"]}
+    encoded = encode(
+        Announcement(
+            device=own["desktop"],
+            name="desktop",
+            seq=most,
+            state="stopped",
+            snapshot=None,
+            tree=None,
+            base=Base(commit=None, branch=None),
+            version=Version(),
+            candidates=(),
+            certificate=mallory.voice.certificate_der,
+        )
+    )
+    header = int.from_bytes(encoded[:4], "big")
+    first_format = encoded[:4] + encoded[4 : 4 + header].replace(b'"v":2', b'"v":1') + encoded[4 + header :]
+    forgeries = [
+        mallory.sealed(device=own["desktop"], name="desktop", seq=most),
+        mallory.sealed(device=own["laptop"], name="laptop", seq=most),
+        mallory.sealed(device=own["desktop"], certificate=b"", seq=most),
+        mallory.sealed(device=own["desktop"], certificate=b"\x30\x82nonsense", seq=most),
+        mallory.sealed_bytes(encoded + bytes(64)),  # signed by nobody
+        mallory.sealed(device=own["desktop"], certificate=certificate_of(desktop), seq=most),
+        mallory.sealed(seq=most, certificate=certificate_of(desktop)),
+    ]
+    downgrades = [
+        mallory.sealed_bytes(first_format),
+        mallory.signed_and_sealed(first_format),
+        mallory.sealed_bytes(encoded),
+    ]
+    await mallory.send(*forgeries, *downgrades)
+    expected = {"forged": len(forgeries), "malformed": len(downgrades)}
+    await eventually(lambda: laptop.status()["dropped"] == expected, why=lambda: laptop.status()["dropped"])
+    figures.record("bad inputs refused", len(forgeries) + len(downgrades))
+    # A word of the desktop's from another workspace that it shares with mallory.
+    elsewhere = sign(mallory.voice.key, encoded, purpose=b"announcement in " + bytes(16))
+    await mallory.send(mallory.sealed_bytes(encoded + elsewhere))
+    desktop.write("a.txt", "said by the desktop itself\n")
+    await eventually(lambda: laptop.read("a.txt") == "said by the desktop itself\n", why=lambda: laptop.log[-3000:])
+    laptop.write("a.txt", "and by the laptop\n")
+    await eventually(lambda: desktop.read("a.txt") == "and by the laptop\n", why=lambda: laptop.log[-3000:])
+
+
+def certificate_of(device: Device) -> bytes:
+    """Return what a device shows to everybody who links with it."""
+    return load_or_create_identity(str(device.state)).certificate_der
+
+
+def test_a_hello_in_the_name_of_another_device_is_refused(fleet: Fleet, key: WorkspaceKey) -> None:
+    laptop = fleet.devices[0]
+    desktop = next(DeviceId(p["id"]) for p in laptop.status()["peers"])
+    eve = load_or_create_identity(str(fleet.place / "eve"))
+    for certificate in (eve.certificate_der, b"", b"\x30\x82nonsense"):
+        hello = Hello(
+            device=desktop,
+            name="desktop",
+            certificate_der=certificate,
+            instance=bytes(8),
+            number=1,
+            nonce=os.urandom(16),
+        )
+        assert answer_to(laptop, hello.sealed(key, answers=None)) == b""
+    assert lan_dropped(laptop)["impostor"] == 3
 
 
 async def test_addresses_of_strangers_are_dialled_now_and_then_only(fleet: Fleet, mallory: Rogue) -> None:
@@ -256,12 +329,9 @@ async def test_addresses_of_strangers_are_dialled_now_and_then_only(fleet: Fleet
         number = 0
         while time.monotonic() - began < 4:
             number += 1
-            same = [mallory.sealed(addresses=(f"127.0.0.1:{target}",))]
-            turned = [mallory.sealed(addresses=(f"127.0.{number % 250}.1:{target}", f"127.0.0.1:{target}"))]
-            others = [
-                mallory.sealed(device=DeviceId(f"ghost-{number:04x}{n:04x}"), addresses=(f"127.0.0.1:{target}",))
-                for n in range(8)
-            ]
+            same = [mallory.sealed(candidates=on_lan([f"127.0.0.1:{target}"]))]
+            turned = [mallory.sealed(candidates=on_lan([f"127.0.{number % 250}.1:{target}", f"127.0.0.1:{target}"]))]
+            others = [mallory.sealed(by=Voice.of_ghost(), candidates=on_lan([f"127.0.0.1:{target}"])) for _ in range(8)]
             await mallory.send(*same, *turned, *others)
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.5)
@@ -275,6 +345,7 @@ async def test_ten_thousand_announcements_a_second_cost_neither_memory_nor_the_o
     laptop, desktop = fleet.devices
     before = laptop.ask("status")["agent"]["rss"]
     stop = asyncio.Event()
+    ghost = Voice.of_ghost()
 
     async def flood() -> int:
         said = 0
@@ -282,9 +353,8 @@ async def test_ten_thousand_announcements_a_second_cost_neither_memory_nor_the_o
             await mallory.send(
                 *(
                     mallory.sealed(
-                        device=DeviceId(f"ghost-{said + n:08x}"),
+                        by=ghost.called(f"ghost-{said + n:08x}"),
                         snapshot=SnapshotId(f"{said + n:040x}"),
-                        version=Version.of({DeviceId(f"ghost-{said + n:08x}"): 1}),
                         inline=os.urandom(2000),
                     )
                     for n in range(100)
@@ -374,7 +444,7 @@ async def test_hostile_headers_are_refused_whole(fleet: Fleet, mallory: Rogue) -
         {"base": "d" * 40},
         {"time": 10**12},
         {"version": {"../../x": 1}},
-        {"version": {"mallory-66666666": 2**53}},
+        {"version": {"mallory-" + 26 * "6": 2**53}},
         {"version": {f"ghost-{n:08x}": 1 for n in range(1000)}},
         {"device": "x" * 5000},
         {"device": "\x1b]0;pwned\x07"},
