@@ -132,7 +132,9 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def tune(connection: socket.socket) -> None:
-    """Set what every connection between agents needs."""
+    """Set what every TCP connection between agents needs; pipes of other kinds are left as they are."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # Bytes that wait in the kernel cannot be overtaken: with little unsent there, an
     # announcement does not queue behind megabytes of a fetch (tcp(7), TCP_NOTSENT_LOWAT).
@@ -141,7 +143,9 @@ def tune(connection: socket.socket) -> None:
 
 
 def remote(connection: socket.socket) -> str:
-    """Return the other end's ``host:port``."""
+    """Return the other end's ``host:port``; empty for what is no TCP connection."""
+    if connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return ""
     host, port = connection.getpeername()[:2]
     return join(str(host).removeprefix("::ffff:"), port)
 

@@ -12,17 +12,15 @@ from typing import BinaryIO
 
 from autosync.core.model import SnapshotId
 from autosync.link.addresses import explain
+from autosync.link.carriage import Carriage
 from autosync.link.fetching import Fetches
 from autosync.link.hello import Hello
 from autosync.link.serving import Serving
 from autosync.link.wire import Kind, WireError, frame, read_frame
-from autosync.link.workspace import Timing, WorkspaceHandle
+from autosync.link.workspace import WorkspaceHandle
 from autosync.sealing import MAX_SEALED
 
 log = logging.getLogger(__name__)
-
-_UNSENT = 64 * 1024
-"""Bytes that may wait in this process to be sent before data has to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +46,7 @@ class Link:
         origin: Origin,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         *,
-        timing: Timing,
+        carriage: Carriage,
         turns: asyncio.Semaphore,
     ) -> None:
         self.handle = handle
@@ -58,11 +56,17 @@ class Link:
         self.rtt_ms: float | None = None
         self.misbehaved = False
         self._reader, self._writer = streams
-        self._writer.transport.set_write_buffer_limits(high=_UNSENT)
-        self._timing = timing
+        self._writer.transport.set_write_buffer_limits(high=carriage.unsent)
+        self._timing = timing = carriage.timing
         self._fetches = Fetches(self._send, peer=peer.name, stall=timing.stall)
         self._serving = Serving(
-            handle, peer.device, send=self._send, room=self._writer.drain, turns=turns, stall=timing.stall
+            handle,
+            peer.device,
+            send=self._send,
+            room=self._writer.drain,
+            turns=turns,
+            stall=timing.stall,
+            chunk=carriage.chunk,
         )
         self._newest: bytes | None = None
         self._news = asyncio.Event()

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from autosync.link.addresses import remote, tune
+from autosync.link.carriage import Carriage
 from autosync.link.hello import HelloRefused
 
 log = logging.getLogger(__name__)
@@ -23,16 +24,17 @@ _REST = 0.5
 Member = TypeVar("Member")
 Identify = Callable[[socket.socket], Awaitable[Member]]
 """Reads who is there, and writes nothing.  Raises :class:`HelloRefused`."""
-Admit = Callable[[socket.socket, str, Member], Awaitable[None]]
+Admit = Callable[[socket.socket, str, Carriage, Member], Awaitable[None]]
 """Goes on with a member of a workspace; owns the socket."""
 
 
 class Listener(Generic[Member]):
     """Takes connections from ``listening`` until it is stopped.
 
-    ``dropped`` counts those that lead nowhere by reason.  A stranger has ``patience``
-    seconds, gets no byte, and cannot keep others out: a real peer says its hello within a
-    round trip, so the connection that has been silent for longest is the one to end.
+    ``carriage`` is what they are good for.  ``dropped`` counts those that lead nowhere by
+    reason.  A stranger has the time of a hello, gets no byte, and cannot keep others out: a
+    real peer says its hello within a round trip, so the connection that has been silent for
+    longest is the one to end.
     """
 
     def __init__(
@@ -42,13 +44,13 @@ class Listener(Generic[Member]):
         identify: Identify[Member],
         admit: Admit[Member],
         dropped: Counter[str],
-        patience: float,
+        carriage: Carriage,
     ) -> None:
         self._listening = listening
         self._identify = identify
         self._admit = admit
         self._dropped = dropped
-        self._patience = patience
+        self._carriage = carriage
         self._unknown: OrderedDict[asyncio.Task[None], socket.socket] = OrderedDict()
         self._members: set[asyncio.Task[None]] = set()
         self._resting: asyncio.TimerHandle | None = None
@@ -83,20 +85,27 @@ class Listener(Generic[Member]):
                 self._resting = loop.call_later(_REST, self._listen)
             return
         connection.setblocking(False)
+        self.take(connection, "", self._carriage)
+
+    def take(self, connection: socket.socket, address: str, carriage: Carriage) -> None:
+        """Find out who is at the other end of ``connection``, a non-blocking one, and admit a member.
+
+        An empty ``address`` is that of the TCP connection it then must be.
+        """
         if len(self._unknown) >= MAX_UNKNOWN:
             oldest = next(iter(self._unknown))
             self._unknown.move_to_end(oldest)  # it needs a moment to end, and not to be ended twice
             oldest.cancel()
             self._count("flood")
-        task = asyncio.create_task(self._take(connection))
+        task = asyncio.create_task(self._identified(connection, address, carriage))
         self._unknown[task] = connection
         task.add_done_callback(self._over)
 
-    async def _take(self, connection: socket.socket) -> None:
+    async def _identified(self, connection: socket.socket, address: str, carriage: Carriage) -> None:
         try:
             tune(connection)
-            address = remote(connection)
-            async with asyncio.timeout(self._patience):
+            address = address or remote(connection)
+            async with asyncio.timeout(carriage.timing.hello):
                 member = await self._identify(connection)
         except HelloRefused as refused:
             self._count(refused.reason)
@@ -109,7 +118,7 @@ class Listener(Generic[Member]):
         del self._unknown[task]
         self._members.add(task)
         try:
-            await self._admit(connection, address, member)
+            await self._admit(connection, address, carriage, member)
         except HelloRefused as refused:
             self._count(refused.reason)
         except OSError as error:

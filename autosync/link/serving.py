@@ -14,7 +14,7 @@ from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, TransientError, Unreachable
 from autosync.link import wire
 from autosync.link.wire import CHUNK, Outcome, WireError
-from autosync.link.workspace import WorkspaceHandle
+from autosync.link.workspace import AnswersByPeer, WorkspaceHandle
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ class Serving:
 
     ``send`` puts a frame on the link, ``room`` waits until little is left to be sent;
     ``turns`` is shared by all links of the device, ``stall`` is
-    how many seconds a peer may take none of an answer.
+    how many seconds a peer may take none of an answer, ``chunk`` how many bytes of it go
+    into one frame.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Serving:
         room: Callable[[], Awaitable[None]],
         turns: asyncio.Semaphore,
         stall: float,
+        chunk: int = CHUNK,
     ) -> None:
         self._handle = handle
         self._peer = peer
@@ -67,6 +69,7 @@ class Serving:
         self._room = room
         self._turns = turns
         self._stall = stall
+        self._chunk = chunk
         self._answers: dict[int, tuple[asyncio.Task[None], _Credit]] = {}
 
     def asked(self, payload: bytes) -> None:
@@ -124,14 +127,14 @@ class Serving:
         """Send what the workspace writes into a pipe; a cancelled one finds its pipe broken."""
         read_end, write_end = os.pipe()
         source, out = open(read_end, "rb", buffering=0), open(write_end, "wb")  # noqa: ASYNC230, SIM115
-        written = _in_thread(lambda: _write(self._handle, want, have, out))
+        written = _in_thread(lambda: _write(self._handle, self._peer, want, have, out))
         reader = asyncio.StreamReader(limit=CHUNK)
         transport: asyncio.ReadTransport | None = None
         try:
             transport, _ = await asyncio.get_running_loop().connect_read_pipe(
                 lambda: asyncio.StreamReaderProtocol(reader), source
             )
-            while content := await reader.read(CHUNK):
+            while content := await reader.read(self._chunk):
                 async with asyncio.timeout(self._stall):
                     await credit.take(len(content))
                     await self._room()
@@ -146,9 +149,12 @@ class Serving:
                 transport.close()
 
 
-def _write(handle: WorkspaceHandle, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
+def _write(handle: WorkspaceHandle, peer: DeviceId, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
     with out:
-        handle.serve(want, have, out)
+        if isinstance(handle, AnswersByPeer):
+            handle.serve_peer(peer, want, have, out)
+        else:
+            handle.serve(want, have, out)
 
 
 def _in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
