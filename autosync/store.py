@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import re
-import secrets
 import stat
 import tempfile
 import time
@@ -21,6 +20,7 @@ import msgspec
 from autosync.causes import shortage_of
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import StateError
+from autosync.link.identity import DamagedIdentity, create_identity, load_or_create_identity
 from autosync.pidlock import Held, PidLock
 
 log = logging.getLogger(__name__)
@@ -138,22 +138,38 @@ class StateDirectory:
             ) from None
 
     def device(self, name: str) -> DeviceId:
-        """Return this device's id, made from ``name`` at the first call.
+        """Return this device's id, made from ``name`` and a new key at the first call.
 
-        It stays when the device is renamed.  A copy of the directory (a restored backup, a
-        cloned machine) gets an id of its own: two devices counting under one id would lose
-        changes.
+        The key is the one of :func:`autosync.link.load_or_create_identity`.  The id stays when the
+        device is renamed.  A copy of the directory (a restored backup, a cloned machine) gets a
+        key and an id of its own: two devices counting under one id would lose changes.  So does
+        a device whose key is lost, or is not the one that its id names.
         """
         path = os.path.join(self.path, "device.json")
-        content = self._read(path)
-        if content is not None:
-            known = self._decode(path, content, _DeviceFile, set_aside=True)
-            if known.inode == os.stat(path).st_ino:
-                return DeviceId(known.id)
-            log.warning("%s is a copy: this device gets a new id", path)
-        device = DeviceId(f"{_slug(name)}-{secrets.token_hex(4)}")
+        known = self._known_device(path)
+        if known is not None:
+            return known
+        # The key first: an id without its key is made anew at the next start, and nobody has heard of it.
+        device = create_identity(self.path).device_id(_slug(name))
         _write(path, lambda inode: msgspec.json.encode(_DeviceFile(schema=SCHEMA, id=device, inode=inode)))
         return device
+
+    def _known_device(self, path: str) -> DeviceId | None:
+        """Return the id that this device has and can prove, ``None`` if a new one is needed."""
+        content = self._read(path)
+        if content is None:
+            return None
+        known = self._decode(path, content, _DeviceFile, set_aside=True)
+        if known.inode != os.stat(path).st_ino:
+            log.warning("%s is a copy: this device gets a new id", path)
+            return None
+        try:
+            if load_or_create_identity(self.path).is_of(DeviceId(known.id)):
+                return DeviceId(known.id)
+        except DamagedIdentity as damaged:
+            log.warning("%s", damaged.title)
+        log.warning("%s: the key of %s is not here: this device gets a new id", self.path, known.id)
+        return None
 
     def forget_device(self) -> None:
         """Let the next call of :meth:`device` make a new id: what was counted under this one is not known any more."""

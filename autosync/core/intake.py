@@ -31,6 +31,10 @@ class Intake:
         self._pace = Allowance(rate=RATE, burst=BURST)
         self._newcomers = Allowance(rate=NEWCOMERS, burst=FIRST_NEWCOMERS)
 
+    def is_news(self, device: DeviceId, seq: int) -> bool:
+        """Return whether :meth:`take` may take it; the guard remembers nothing."""
+        return self._guard.is_news(device, seq)
+
     def take(self, event: Announced, now: float) -> str:
         """Take an announcement; return why it is dropped, empty if it is not."""
         said = event.announcement

@@ -18,6 +18,7 @@ from autosync.link.identity import Identity
 from autosync.link.wire import MAX_FRAME
 from autosync.link.workspace import Timing
 from autosync.sealing import SealBroken, WorkspaceKey
+from autosync.signing import Forged, key_of
 
 MAX_HELLO = 4096
 """Bytes of a sealed hello."""
@@ -96,8 +97,12 @@ def open_hello(key: WorkspaceKey, sealed: bytes, *, answers: bytes | None) -> He
             and len(hello.instance) == INSTANCE_BYTES
             and len(hello.nonce) == NONCE_BYTES
         )
+        if sound:
+            key_of(hello.device, hello.certificate_der)
     except SealBroken:
         raise HelloRefused("stranger") from None
+    except Forged:
+        raise HelloRefused("impostor") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error):
         sound = False
     if not sound:

@@ -6,7 +6,8 @@ import contextlib
 import datetime
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -15,62 +16,96 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
+from autosync.core.model import DeviceId
+from autosync.durable import sync_directory
 from autosync.errors import StateError
+from autosync.signing import device_id, fingerprint, is_of, sign
 
 FILE_NAME = "identity.pem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """``certificate_der`` is for everyone; the file at ``path`` (PEM: private key, then
-    certificate) never leaves the device."""
+    """``certificate_der`` is for everyone; ``key`` and the file at ``path`` (PEM: private key,
+    then certificate) never leave the device."""
 
     certificate_der: bytes
     path: str
+    key: ec.EllipticCurvePrivateKey = field(repr=False, compare=False)
+
+    def device_id(self, slug: str) -> DeviceId:
+        """Return the id of the device that this is, called ``slug``."""
+        return device_id(slug, self.key.public_key())
+
+    def is_of(self, device: DeviceId) -> bool:
+        """Return whether this is what ``device`` proves with that it is the one."""
+        return is_of(device, self.key.public_key())
+
+    def sign(self, message: bytes, *, purpose: bytes) -> bytes:
+        """As :func:`autosync.signing.sign`, with this device's key."""
+        return sign(self.key, message, purpose=purpose)
+
+
+class DamagedIdentity(StateError):
+    """The file of the identity is there, but holds none."""
 
 
 def load_or_create_identity(directory: str) -> Identity:
     """Return the identity kept in ``directory``, which is made if it does not exist.
 
-    Raises :class:`StateError` if the file cannot be used.
+    Raises :class:`StateError` if the file cannot be used, of which :class:`DamagedIdentity` is one.
     """
     path = os.path.join(directory, FILE_NAME)
-    try:
-        if not os.path.lexists(path):
-            _create(directory, path)
-        with open(path, "rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            pem = file.read(65536)
-    except OSError as error:
-        raise StateError(
-            f"{path} cannot be used: {error.strerror}", hint="Check the rights and the free space of the state-dir."
-        ) from None
+    return _load(path) if os.path.lexists(path) else create_identity(directory)
+
+
+def create_identity(directory: str) -> Identity:
+    """Return a new identity, kept in ``directory`` in the place of one that was there.  Raises :class:`StateError`."""
+    path = os.path.join(directory, FILE_NAME)
+    with _explained(path):
+        _create(directory, path)
+    return _load(path)
+
+
+def _load(path: str) -> Identity:
+    with _explained(path), open(path, "rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        pem = file.read(65536)
     if mode & 0o077:
         raise StateError(
             f"{path} is open to other users of this machine (mode {mode:04o})", hint=f"Run: chmod 600 {path}"
         )
-    return Identity(certificate_der=_certificate_in(pem, path), path=path)
-
-
-def _certificate_in(pem: bytes, path: str) -> bytes:
     try:
         key = load_pem_private_key(pem, password=None)
         certificate = x509.load_pem_x509_certificate(pem)
+        theirs = certificate.public_key()
     except (ValueError, TypeError):
-        matches = False
-    else:
-        spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        matches = key.public_key().public_bytes(*spki) == certificate.public_key().public_bytes(*spki)
-    if not matches:
+        raise _damaged(path) from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(theirs, ec.EllipticCurvePublicKey):
+        raise _damaged(path)
+    if fingerprint(key.public_key()) != fingerprint(theirs):
+        raise _damaged(path)
+    return Identity(certificate_der=certificate.public_bytes(Encoding.DER), path=path, key=key)
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
         raise StateError(
-            f"{path} is damaged: it does not hold a private key and its certificate",
-            hint="Delete it and start again: a new one is made, and the peers take it without more ado.",
-        )
-    return certificate.public_bytes(Encoding.DER)
+            f"{path} cannot be used: {error.strerror}", hint="Check the rights and the free space of the state-dir."
+        ) from None
+
+
+def _damaged(path: str) -> DamagedIdentity:
+    return DamagedIdentity(
+        f"{path} is damaged: it does not hold a private key and its certificate",
+        hint="The next `autosync run` makes a new one: this device is then known to the others under a new id.",
+    )
 
 
 def _create(directory: str, path: str) -> None:
@@ -84,13 +119,20 @@ def _create(directory: str, path: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(unfinished, path)
+    sync_directory(os.fsencode(directory))
 
 
 def _new_pem() -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private + certify(key).public_bytes(Encoding.PEM)
+
+
+def certify(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """Return the certificate that a device with this key shows."""
     # The name is the same on every device: what peers trust is the very certificate.
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "autosync")])
-    certificate = (
+    return (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -103,4 +145,3 @@ def _new_pem() -> bytes:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)

@@ -43,7 +43,7 @@ async def member(
     """A link, to say on it whatever one likes."""
     identity = load_or_create_identity(str(state / name))
     mine = Hello(
-        device=DeviceId(f"{name}-00000000"),
+        device=identity.device_id(name),
         name=name,
         certificate_der=identity.certificate_der,
         instance=instance,

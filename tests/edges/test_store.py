@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import StateError
+from autosync.link.identity import create_identity, load_or_create_identity
 from autosync.store import StateDirectory, WorkspaceState
 
 WORKSPACE = WorkspaceId("0123456789abcdef" * 2)
@@ -91,7 +93,7 @@ def test_a_file_of_a_newer_version_is_refused_and_stays(state: StateDirectory) -
 
 def test_a_device_keeps_its_id_when_it_is_renamed(state: StateDirectory) -> None:
     device = state.device("Jörgs Läptop")
-    assert re.fullmatch(r"Jorgs-Laptop-[0-9a-f]{8}", device)
+    assert re.fullmatch(r"Jorgs-Laptop-[a-z2-7]{26}", device)
     assert StateDirectory(state.path).device("desktop") == device
 
 
@@ -109,6 +111,37 @@ def test_a_copied_state_directory_is_another_device(state: StateDirectory, tmp_p
     assert copy.device("laptop") != device
     assert copy.device("laptop") == copy.device("laptop")
     assert state.device("laptop") == device
+    assert load_or_create_identity(state.path).is_of(device)
+    assert load_or_create_identity(copy.path).is_of(copy.device("laptop"))
+
+
+def test_an_id_is_what_its_key_says(state: StateDirectory) -> None:
+    device = state.device("laptop")
+    assert load_or_create_identity(state.path).device_id("laptop") == device
+
+
+@pytest.mark.parametrize("lost", ["key", "half a key", "key of another", "id", "id of an earlier build", "forgotten"])
+def test_a_device_that_cannot_prove_its_id_gets_a_new_one(state: StateDirectory, tmp_path: Path, lost: str) -> None:
+    device = state.device("laptop")
+    key, id_file = Path(state.path, "identity.pem"), Path(state.path, "device.json")
+    if lost == "key":
+        key.unlink()
+    elif lost == "half a key":
+        key.write_bytes(key.read_bytes()[:100])
+    elif lost == "key of another":
+        shutil.copy(create_identity(str(tmp_path / "other")).path, key)
+    elif lost == "id":
+        id_file.unlink()
+    elif lost == "forgotten":
+        state.forget_device()
+    else:
+        with id_file.open("r+") as file:  # in place: it is not a copy
+            text = json.dumps({"schema": 1, "id": "laptop-0a1b2c3d", "inode": id_file.stat().st_ino})
+            file.truncate(file.write(text))
+    again = state.device("laptop")
+    assert again != device
+    assert state.device("laptop") == again
+    assert load_or_create_identity(state.path).is_of(again)
 
 
 def test_a_corrupt_device_file_is_moved_aside(state: StateDirectory) -> None:

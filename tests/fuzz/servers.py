@@ -14,7 +14,7 @@ from typing import Any
 from autosync.control import ControlServer
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError
-from autosync.link import Links, Timing, load_or_create_identity, wire
+from autosync.link import Identity, Links, Timing, load_or_create_identity, wire
 from autosync.link.connection import Link, Origin
 from autosync.link.hello import Hello
 from autosync.link.wire import Kind, frame
@@ -26,6 +26,7 @@ PATIENCE = 10.0
 TIMING = Timing(hello=5.0, ping=60.0, patience=60.0, stall=5.0)
 REASONS = {
     *("stranger", "malformed hello", "hello of another format", "replay", "flood", "copied state-dir"),
+    "impostor",
     "other certificate than in its hello",
 }
 
@@ -137,16 +138,15 @@ def _framed(sealed: bytes) -> bytes:
 
 
 def _hello_seeds() -> Sequence[bytes]:
-    certificate = load_or_create_identity(str(scratch())).certificate_der
-    body = _body(certificate)
+    body = _body(load_or_create_identity(str(scratch())))
     return [body, body.replace(b'"v":1', b'"v":2'), body.replace(b'"number":1', b'"number":-1'), b"\0\x05hello"]
 
 
-def _body(certificate: bytes) -> bytes:
+def _body(identity: Identity) -> bytes:
     hello = Hello(
-        device=DeviceId("desktop-00000000"),
+        device=identity.device_id("desktop"),
         name="desktop",
-        certificate_der=certificate,
+        certificate_der=identity.certificate_der,
         instance=bytes(8),
         number=1,
         nonce=bytes(16),
