@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.sealing import WorkspaceKey
@@ -36,6 +36,14 @@ class WorkspaceHandle(Protocol):
 
         ``out`` is a pipe; writing raises :class:`BrokenPipeError` once nobody wants the rest.
         """
+
+
+@runtime_checkable
+class AnswersByPeer(Protocol):
+    """A workspace whose answers depend on who asks; asked instead of :meth:`WorkspaceHandle.serve`."""
+
+    def serve_peer(self, peer: DeviceId, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
+        """As :meth:`WorkspaceHandle.serve`, for the device that has proved to be ``peer``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
