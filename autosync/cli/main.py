@@ -34,6 +34,9 @@ SECTIONS = {
         "resolve": "autosync.cli.conflicts:resolve",
         "release": "autosync.cli.explain:release",
     },
+    "Server": {
+        "reflector": "autosync.cli.reflector:reflector",
+    },
     "Try it": {
         "demo": "autosync.cli.demo.command:demo",
         "torture": "autosync.cli.torture:torture",

@@ -1,0 +1,27 @@
+"""The reflector: one TCP port that passes sealed announcements on and keeps the last of each device.
+
+It needs Python's standard library alone and knows no key: what it passes on is sealed.  It
+speaks SparkleShare's "fanout" protocol with three requests more.  Everything is a line of
+visible ASCII and spaces that ends with a newline.
+
+======================================  =====================================================
+A client says                           and the server
+======================================  =====================================================
+(connects)                              says ``debug!connected...``
+``subscribe ID``                        sends ``ID!MESSAGE`` for every announcement from now on
+``unsubscribe ID``                      sends no more of them, ``follow`` included
+``announce ID MESSAGE``                 passes ``ID!MESSAGE`` on, to the sender too; keeps nothing
+``ping``                                says the seconds since 1970
+``follow TAG``                          as ``subscribe``, and for longer lines; first sends every
+                                        kept ``TAG!SLOT PAYLOAD``, then ``TAG!end``
+``keep TAG SLOT PAYLOAD``               keeps the payload in place of the slot's last one and
+                                        passes ``TAG!SLOT PAYLOAD`` on, not to the sender
+``drop TAG SLOT``                       keeps nothing in that slot any more
+======================================  =====================================================
+
+What the server refuses it answers with ``debug!refused REASON``; SparkleShare passes over all
+that begins with ``debug!``.  An id, tag or slot is up to 128 visible characters without ``!``.  A
+payload is base64.  Who only subscribes gets no line of more than 4096 bytes, which is what
+SparkleShare reads at once; and every line is sent by itself, since of a read it uses the first
+line only.  Unlike the fanout server of 2012 this one does not subscribe everybody to ``all``.
+"""

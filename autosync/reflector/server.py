@@ -1,0 +1,383 @@
+"""The reflector's loop: who is connected, who hears what, and who goes too far."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import selectors
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from autosync.errors import AutosyncError
+from autosync.reflector import protocol
+from autosync.reflector.client import Client
+from autosync.reflector.keeping import Keeper
+from autosync.reflector.limits import Limits
+from autosync.reflector.protocol import GREETING, MAX_FANOUT_LINE, Malformed, Request, Verb
+
+log = logging.getLogger(__name__)
+
+_PIECE = 64 * 1024
+_SWEEP = 5.0
+"""Seconds between looks at who is slow, silent or stuck."""
+_ACCEPT_AGAIN = 1.0
+"""Seconds after a lack of file descriptors."""
+_BUFFER = 256 * 1024
+"""Bytes that the kernel may hold for one client in each direction."""
+
+
+class Reflector:
+    """One listening port.  Raises :class:`AutosyncError` if it cannot be had.
+
+    :meth:`serve` runs until :meth:`stop`, which any thread or signal handler may call.
+    ``counts`` says what happened so far, and why clients were dropped.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        limits: Limits | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.counts: Counter[str] = Counter()
+        self._clock = clock
+        self._listener = _listen(host, port)
+        self.port: int = self._listener.getsockname()[1]
+        self._keeper = Keeper(self.limits)
+        self._clients: dict[socket.socket, Client] = {}
+        self._origins: Counter[str] = Counter()
+        self._names: dict[bytes, dict[Client, bool]] = {}
+        self._subscriptions = 0
+        self._waiting = 0
+        self._unread = 0
+        self._resting: set[Client] = set()
+        self._ending = False
+        self._called, self._caller = socket.socketpair()
+        self._accept_at: float | None = None
+        self._selector = selectors.DefaultSelector()
+        for wanted in (self._listener, self._called):
+            wanted.setblocking(False)
+            self._selector.register(wanted, selectors.EVENT_READ)
+        self._caller.setblocking(False)
+
+    # -- life --------------------------------------------------------------------------------
+    def serve(self) -> None:
+        """Serve until :meth:`stop`."""
+        sweep_at = self._clock() + _SWEEP
+        try:
+            while not self._ending:
+                times = [sweep_at, *(c.resume_at for c in self._resting if c.resume_at is not None)]
+                times += [] if self._accept_at is None else [self._accept_at]
+                for key, events in self._selector.select(max(0.0, min(times) - self._clock())):
+                    self._look_at(key.fileobj, events)
+                now = self._clock()
+                self._go_on(now)
+                if now >= sweep_at:
+                    self._sweep(now)
+                    sweep_at = now + _SWEEP
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """Let :meth:`serve` end."""
+        self._ending = True
+        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
+            self._caller.send(b"\0")
+
+    def close(self) -> None:
+        """Close every connection and the port; harmless when repeated."""
+        for client in list(self._clients.values()):
+            self._forget(client, "stopped")
+        for open_one in (self._listener, self._called, self._caller):
+            open_one.close()
+        self._selector.close()
+
+    def report(self) -> str:
+        """Return a line that says what is going on; no id, no address."""
+        counts = ", ".join(f"{what} {number}" for what, number in sorted(self.counts.items()))
+        return (
+            f"clients {len(self._clients)}, subscriptions {self._subscriptions}, kept {len(self._keeper)} "
+            f"({self._keeper.size} bytes), unsent {self._waiting} bytes; so far: {counts or 'nothing'}"
+        )
+
+    def _look_at(self, ready: object, events: int) -> None:
+        if ready is self._listener:
+            self._accept()
+        elif ready is self._called:
+            with contextlib.suppress(BlockingIOError):
+                self._called.recv(4096)
+        elif (client := self._clients.get(ready)) is not None:  # type: ignore[call-overload]  # a key of any other kind is not in it
+            if events & selectors.EVENT_WRITE:
+                self._write(client)
+            if events & selectors.EVENT_READ and client.connection in self._clients:
+                self._read(client)
+
+    # -- connections ---------------------------------------------------------------------------
+    def _accept(self) -> None:
+        try:
+            connection, address = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no file descriptor is left: not asked again at once, which would spin
+            log.warning("no connection can be taken now: %s", error.strerror)
+            self._selector.unregister(self._listener)
+            self._accept_at = self._clock() + _ACCEPT_AGAIN
+            return
+        origin = _origin(address[0])
+        self.counts["connections"] += 1
+        limits = self.limits
+        if len(self._clients) >= limits.clients or self._origins[origin] >= limits.clients_per_address:
+            self.counts["turned away"] += 1
+            with contextlib.suppress(OSError):
+                connection.setblocking(False)
+                connection.send(b"debug!busy\n")
+            connection.close()
+            return
+        _prepare(connection)
+        client = Client(connection, origin, limits, self._keeper, self._clock())
+        self._clients[connection] = client
+        self._origins[origin] += 1
+        self._selector.register(connection, selectors.EVENT_READ)
+        client.events = selectors.EVENT_READ
+        client.say(GREETING)
+        self._waiting += len(GREETING)
+        self._write(client)
+
+    def _forget(self, client: Client, reason: str) -> None:
+        if self._clients.pop(client.connection, None) is None:
+            return
+        self.counts[f"ended: {reason}"] += 1
+        self._origins[client.origin] -= 1
+        if not self._origins[client.origin]:
+            del self._origins[client.origin]
+        for name in list(client.names):
+            self._unsubscribe(client, name)
+        self._waiting -= client.waiting
+        self._unread -= client.splitter.held
+        self._resting.discard(client)
+        if client.events:
+            self._selector.unregister(client.connection)
+        client.connection.close()
+
+    def _select(self, client: Client) -> None:
+        """Have the selector look for what the client can do next."""
+        reads = 0 if client in self._resting else selectors.EVENT_READ
+        events = reads | (selectors.EVENT_WRITE if client.wants_to_write else 0)
+        if events == client.events:
+            return
+        if not events:
+            self._selector.unregister(client.connection)
+        elif not client.events:
+            self._selector.register(client.connection, events)
+        else:
+            self._selector.modify(client.connection, events)
+        client.events = events
+
+    # -- reading -------------------------------------------------------------------------------
+    def _read(self, client: Client) -> None:
+        try:
+            piece = client.connection.recv(_PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._forget(client, "broken")
+            return
+        if not piece:
+            self._forget(client, "closed")
+            return
+        now = self._clock()
+        client.heard_at = now
+        before = client.splitter.held
+        try:
+            lines = client.splitter.feed(piece)
+        except Malformed:
+            self._unread -= before
+            self._refuse(client, "a line that is too long")
+            self._forget(client, "too long a line")
+            return
+        self._unread += client.splitter.held - before
+        if lines or client.line_began is None:
+            client.line_began = now if client.splitter.held else None
+        for line in lines:
+            self._take(client, line, now)
+            if client.connection not in self._clients:
+                return
+        if wait := client.spend(len(piece), len(lines), now):
+            self.counts["slowed down"] += 1
+            client.resume_at = now + wait
+            self._resting.add(client)
+        self._select(client)
+        while self._unread > self.limits.unread_in_all:
+            begun = (c for c in self._clients.values() if c.splitter.held)
+            self._forget(min(begun, key=lambda c: c.line_began or 0.0), "slow line")
+
+    def _take(self, client: Client, line: bytes, now: float) -> None:
+        try:
+            request = protocol.parse(line)
+        except Malformed as malformed:
+            self.counts["refused"] += 1
+            client.garbage += 1
+            self._refuse(client, str(malformed))
+            if client.garbage > self.limits.garbage:
+                self._forget(client, "garbage")
+            return
+        self.counts[request.verb.value.decode()] += 1
+        match request.verb:
+            case Verb.PING:
+                self._say(client, b"%d\n" % time.time())
+            case Verb.SUBSCRIBE | Verb.FOLLOW:
+                self._subscribe(client, request)
+            case Verb.UNSUBSCRIBE:
+                self._unsubscribe(client, request.name)
+            case Verb.ANNOUNCE:
+                line = protocol.announced(request.name, request.payload)
+                for hearer in list(self._names.get(request.name, ())):
+                    self._say(hearer, line)
+            case Verb.KEEP:
+                self._keep(client, request, now)
+            case Verb.DROP:
+                self._keeper.drop(request.name, request.slot)
+
+    def _keep(self, client: Client, request: Request, now: float) -> None:
+        tag, slot = request.name, request.slot
+        line = protocol.kept(tag, slot, request.payload)
+        self._keeper.keep(tag, slot, line, now)
+        for hearer, follows in list(self._names.get(tag, {}).items()):
+            if hearer is not client and (follows or len(line) <= MAX_FANOUT_LINE):
+                self._say(hearer, line, slot=(tag, slot))
+
+    def _subscribe(self, client: Client, request: Request) -> None:
+        name, follows = request.name, request.verb is Verb.FOLLOW
+        if name not in client.names:
+            limits = self.limits
+            if len(client.names) >= limits.subscriptions or self._subscriptions >= limits.subscriptions_in_all:
+                self.counts["refused"] += 1
+                self._refuse(client, "too many subscriptions")
+                return
+            self._subscriptions += 1
+        client.names[name] = follows or client.names.get(name, False)
+        self._names.setdefault(name, {})[client] = client.names[name]
+        if follows:
+            client.catch_up(name)
+            self._write(client)
+
+    def _unsubscribe(self, client: Client, name: bytes) -> None:
+        if client.names.pop(name, None) is None:
+            return
+        self._subscriptions -= 1
+        hearers = self._names[name]
+        del hearers[client]
+        if not hearers:
+            del self._names[name]
+
+    # -- writing -------------------------------------------------------------------------------
+    def _refuse(self, client: Client, reason: str) -> None:
+        self._say(client, protocol.refused(reason))
+
+    def _say(self, client: Client, line: bytes, *, slot: tuple[bytes, bytes] | None = None) -> None:
+        if client.connection not in self._clients:
+            return
+        before = client.waiting
+        client.say(line, slot=slot)
+        self._waiting += client.waiting - before
+        # Its earlier lines are waiting for the kernel: so does this one.
+        if not client.events & selectors.EVENT_WRITE:
+            self._write(client)
+        if client.waiting > self.limits.unsent:
+            self._forget(client, "slow")
+        while self._waiting > self.limits.unsent_in_all:
+            self._forget(max(self._clients.values(), key=lambda c: c.waiting), "slow")
+
+    def _write(self, client: Client) -> None:
+        before = client.waiting
+        broken = False
+        try:
+            client.write(self._clock())
+        except OSError:
+            broken = True
+        self._waiting += client.waiting - before
+        if broken:
+            self._forget(client, "broken")
+        else:
+            self._select(client)
+
+    # -- time ----------------------------------------------------------------------------------
+    def _go_on(self, now: float) -> None:
+        """Take up again what had to wait."""
+        for client in [c for c in self._resting if c.resume_at is not None and c.resume_at <= now]:
+            self._resting.discard(client)
+            self._select(client)
+        if self._accept_at is not None and self._accept_at <= now:
+            self._accept_at = None
+            self._selector.register(self._listener, selectors.EVENT_READ)
+
+    def _sweep(self, now: float) -> None:
+        """Drop who holds a place and does nothing with it."""
+        for client, reason in list(self._idlers(now)):
+            self._forget(client, reason)
+        self._keeper.expire(now)
+
+    def _idlers(self, now: float) -> Iterator[tuple[Client, str]]:
+        limits = self.limits
+        for client in self._clients.values():
+            if client.stuck_since is not None and now - client.stuck_since > limits.stuck:
+                yield client, "stuck"
+            elif client in self._resting:
+                continue
+            elif client.line_began is not None and now - client.line_began > limits.line_within:
+                yield client, "slow line"
+            elif not client.names and now - client.heard_at > limits.aimless:
+                yield client, "aimless"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    shown = f"{host or '*'}:{port}"
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True)
+        family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((address[0], port), family=family, backlog=1024)
+    except socket.gaierror as error:
+        hint = "Name an address of this machine, or * for all."
+        raise AutosyncError(f"Cannot listen on {shown}: {error.strerror}", hint=hint) from None
+    except OSError as error:
+        hint = (
+            f"Choose another address or port; `ss -tlnp` shows who listens where. A port below 1024 is root's ({port})."
+        )
+        raise AutosyncError(f"Cannot listen on {shown}: {_reason(error)}", hint=hint) from None
+
+
+def _reason(error: OSError) -> str:
+    # create_server adds the address to the text that the kernel has for the error.
+    return (error.strerror or str(error)).partition(" (while")[0]
+
+
+def _origin(address: str) -> str:
+    """Return what connections are counted by: an IPv4 address, or the /64 of an IPv6 one, which one host may own."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if parsed.version == 6:
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def _prepare(connection: socket.socket) -> None:
+    """Let each line leave at once, bound what the kernel holds, and find out who is gone (tcp(7))."""
+    connection.setblocking(False)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, 60),
+        (socket.TCP_KEEPINTVL, 15),
+        (socket.TCP_KEEPCNT, 4),
+        (socket.TCP_USER_TIMEOUT, 60_000),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
