@@ -19,9 +19,9 @@ from slixmpp.util.stringprep_profiles import StringPrepError
 
 from autosync.channels import xmpp_causes as causes
 from autosync.channels.xmpp_client import Trust, XmppClient
-from autosync.channels.xmpp_element import MAX_SEALED, Item, is_name
+from autosync.channels.xmpp_element import MAX_SEALED, NAMESPACE, Item, is_name
 from autosync.channels.xmpp_inbox import Inbox
-from autosync.channels.xmpp_session import Session, XmppTiming
+from autosync.channels.xmpp_session import Party, Session, XmppTiming
 from autosync.core.backoff import Backoff
 from autosync.errors import AutosyncError, ConfigError, Refused, TransientError, Unreachable
 from autosync.ports import ChannelListener, ChannelStatus
@@ -30,6 +30,7 @@ __all__ = ["LANE", "XmppChannel", "XmppSettings", "XmppTiming"]
 
 LANE = "xmpp"
 _EXAMPLE = "Write it like me@example.org."
+_SERVICE_EXAMPLE = "Write it like pubsub.example.org."
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ class XmppSettings:
     in a thread of its own; it may block, and raise :class:`AutosyncError`.  With ``ca_file``
     only what that PEM file holds is trusted.  ``members`` are the bare JIDs of other
     accounts: each account keeps its announcements in a node of its own, lets the others
-    read it, and listens to theirs.
+    read it, and listens to theirs.  With ``service``, the JID of a pubsub service, all of them use
+    one node there instead; ``node`` tells it from those of other teams on that service.
     """
 
     jid: str
@@ -52,22 +54,40 @@ class XmppSettings:
     port: int | None = None
     ca_file: str | None = None
     members: tuple[str, ...] = ()
+    service: str | None = None
+    node: str | None = None
 
 
 class XmppChannel:
     """A :class:`autosync.ports.Channel` through one XMPP account.
 
-    Raises :class:`ConfigError` for a JID that is none.
+    ``wanted`` says of a workspace's tag whether this device has it: what is said of others is let go
+    before anything is done with it.  Raises :class:`ConfigError` for a JID that is none.
     """
 
-    def __init__(self, settings: XmppSettings, listener: ChannelListener, *, timing: XmppTiming | None = None) -> None:
+    def __init__(
+        self,
+        settings: XmppSettings,
+        listener: ChannelListener,
+        *,
+        timing: XmppTiming | None = None,
+        wanted: Callable[[str], bool] = lambda _tag: True,
+    ) -> None:
         self._settings = settings
         self._listener = listener
         self._timing = timing or XmppTiming()
         account = _parse(settings.jid, "xmpp.jid")
         self._jid = account if account.resource else _parse(f"{account.bare}/{settings.device}", "device")
-        self._members = sorted({_parse(member, "xmpp.members").bare for member in settings.members} - {account.bare})
-        self._inbox = Inbox({account.bare, *self._members}, deliver=self._deliver, node_deleted=self._node_deleted)
+        members = {_parse(member, "xmpp.members").bare for member in settings.members} - {account.bare}
+        self._members = sorted(members)
+        self._party = Party(
+            base=NAMESPACE if settings.node is None else f"{NAMESPACE}@{settings.node}",
+            members=tuple(self._members),
+            service=None if settings.service is None else _parse_service(settings.service),
+        )
+        self._inbox = Inbox(
+            self._party.bases(account.bare), deliver=self._deliver, node_deleted=self._node_deleted, wanted=wanted
+        )
         self._supervisor: asyncio.Task[None] | None = None
         self._client: XmppClient | None = None
         self._session: Session | None = None
@@ -120,6 +140,8 @@ class XmppChannel:
         detail = self._detail
         if self._state == "online" and self._session is not None and self._session.unheard:
             detail += f" Not (yet) allowed to listen to {', '.join(sorted(self._session.unheard))}."
+        if self._state == "online" and self._session is not None and self._session.crowded:
+            detail += " Its nodes are full: who was silent for longest is forgotten there."
         return ChannelStatus(kind=LANE, state=self._state, detail=detail, dropped=dict(self._inbox.dropped))
 
     # -- connecting --------------------------------------------------------------------------
@@ -138,7 +160,7 @@ class XmppChannel:
                 await self._close_client(unless_resumable=True)
                 if clock() - began > timing.stable:
                     backoff.reset()
-                soon = passes or isinstance(cause, causes.Untrusted)
+                soon = passes or isinstance(cause, (causes.Untrusted, causes.NotAdmitted))
                 if not soon:
                     await asyncio.sleep(timing.refused_retry)  # whatever the networks do: it did answer
                 elif await self._nudge_within(backoff.next(random.random())):  # noqa: S311
@@ -172,7 +194,7 @@ class XmppChannel:
         settings, timing = self._settings, self._timing
         await client.log_in(password, host=settings.host, port=settings.port, within=timing.login_timeout)
         self._password = None
-        self._session = Session(client, self._inbox, members=self._members, timing=timing)
+        self._session = Session(client, self._inbox, party=self._party, timing=timing)
         try:
             await self._session.run(self._caught_up)
         finally:
@@ -258,3 +280,16 @@ def _parse(text: str, key: str) -> JID:
     if not (jid.user and jid.domain):
         raise ConfigError(f"{key}: {text!r} is no XMPP address", hint=_EXAMPLE)
     return jid
+
+
+def _parse_service(text: str) -> str:
+    """Return ``text`` as the JID of a service: a domain, or an account that is one."""
+    try:
+        jid = JID(text)
+    except InvalidJID as error:
+        raise ConfigError(
+            f"xmpp.service: {text!r} cannot be an XMPP address ({error})", hint=_SERVICE_EXAMPLE
+        ) from error
+    if not jid.domain or jid.resource:
+        raise ConfigError(f"xmpp.service: {text!r} is no address of a service", hint=_SERVICE_EXAMPLE)
+    return jid.bare

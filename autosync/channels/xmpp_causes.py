@@ -20,6 +20,10 @@ class Untrusted(AutosyncError):
     """The server could not prove that it is the account's server."""
 
 
+class NotAdmitted(AutosyncError):
+    """A pubsub service does not let this account take part; somebody may change that at any time."""
+
+
 def no_connection(server: str, errors: Sequence[object], *, ca_file: str | None) -> AutosyncError:
     """Return why no address of ``server`` (``name`` or ``name:port``) could be connected to.
 
@@ -172,6 +176,30 @@ def no_own_node(jid: str, server: str, error: IqError) -> AutosyncError:
         f"The XMPP server offers no personal eventing (PEP, XEP-0163) for {jid} ({_said(error)})",
         hint="Ask its administrator to enable it (Prosody: module pep; ejabberd: mod_pubsub with the plugin pep), "
         "or use another account.",
+    )
+
+
+def no_service_node(service: str, jid: str, server: str, error: IqError) -> AutosyncError:
+    """Return why the node of the pubsub service ``service`` cannot be used by ``jid``."""
+    if passing := _for_now(server, error):
+        return passing
+    if error.condition == "item-not-found":
+        return NotAdmitted(
+            f"The service {service} has no node for announcements yet, and {jid} may not make it",
+            hint="Start autosync with an account that may, and that lists this one under xmpp.members. Its server's "
+            f'administrator allows it so: Prosody: admins = {{ "{jid}" }} below Component "{service}" "pubsub"; '
+            "ejabberd: access_createnode in mod_pubsub.",
+        )
+    if error.condition in ("forbidden", "not-allowed", "not-authorized"):
+        return NotAdmitted(
+            f"The node for announcements on {service} is not open to {jid} ({_said(error)})",
+            hint=f"Whoever made it lists {jid} under xmpp.members and starts autosync anew. If it is another team's, "
+            "give yours a name of its own: xmpp.node.",
+        )
+    return NotAdmitted(
+        f"There is no pubsub service (XEP-0060) at {service} ({_said(error)})",
+        hint=f'Check xmpp.service. The server\'s administrator adds it so: Prosody: Component "{service}" "pubsub"; '
+        "ejabberd: mod_pubsub with the plugin flat.",
     )
 
 

@@ -7,8 +7,9 @@ import binascii
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-NAMESPACE = "https://autosync.dev/ns/announcement/1"
-"""Names the element and the node; the version comes last and changes with the format."""
+NAMESPACE = "urn:uuid:8f8cb09c-a82e-48f2-84b3-108bf27d1fac#autosync-announcement-1"
+"""Names the element and begins the name of every node; the version comes last and changes with
+the format.  A UUID (RFC 9562) is unique without a domain that somebody would have to keep."""
 
 PUBSUB = "http://jabber.org/protocol/pubsub"
 OWNER = f"{PUBSUB}#owner"
@@ -53,6 +54,12 @@ def write_item(item: Item) -> ET.Element:
     element = ET.Element(_TAG, {"workspace": item.workspace_tag})
     element.text = base64.b64encode(item.sealed).decode("ascii")
     return element
+
+
+def tag_of(element: ET.Element) -> str:
+    """Return the tag of the workspace that a received ``<item/>`` speaks of, empty if it names none."""
+    payload = element.find(_TAG)
+    return "" if payload is None else payload.get("workspace", "")
 
 
 def read_item(element: ET.Element) -> Item:

@@ -1,22 +1,38 @@
-"""The PEP node of one account: a private place for the last word of every device (XEP-0060, XEP-0163)."""
+"""One pubsub node: a private place for the last word of every device (XEP-0060, XEP-0163)."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from slixmpp.exceptions import IqError
 
 from autosync.channels.xmpp_client import XmppClient
-from autosync.channels.xmpp_element import EVENT, NAMESPACE, OWNER, PUBSUB, Item, write_item
+from autosync.channels.xmpp_element import EVENT, OWNER, PUBSUB, Item, write_item
+from autosync.channels.xmpp_places import CAPACITY
 
 _FORM = "jabber:x:data"
 
-# The items of all devices and workspaces of an account; Prosody allows no more on a node.
-_MAX_ITEMS = "256"
 _PRIVATE = {"access_model": "whitelist", "persist_items": "true"}
-_WANTED = {**_PRIVATE, "max_items": _MAX_ITEMS, "send_last_published_item": "never", "notify_delete": "true"}
+_WANTED = {
+    **_PRIVATE,
+    "max_items": str(CAPACITY),
+    "publish_model": "publishers",
+    "send_last_published_item": "never",
+    "notify_delete": "true",
+}
+
+# How a server says that somebody else has the say over a node.
+_NOT_OURS = ("forbidden", "not-allowed")
+
+
+class Role(Enum):
+    """What other accounts may do with a node, as an affiliation (XEP-0060, section 4.1)."""
+
+    READER = "member"
+    WRITER = "publisher"
 
 
 class NodeNotPrivate(Exception):
@@ -28,38 +44,50 @@ class NodeNotPrivate(Exception):
 
 
 class Node:
-    """The node of the account ``owner`` (a bare JID), seen through a connected client.
+    """The node ``name`` of ``owner`` (an account's bare JID, or a service), seen through a connected client.
 
-    Every method raises slixmpp's ``IqError`` when the server refuses, and ``IqTimeout``
-    after ``timeout`` seconds.
+    ``role`` is what admitted accounts get.  Every method raises slixmpp's ``IqError`` when the
+    server refuses, and ``IqTimeout`` after ``timeout`` seconds.
     """
 
-    def __init__(self, client: XmppClient, owner: str, *, timeout: float) -> None:
+    def __init__(self, client: XmppClient, owner: str, name: str, *, role: Role, timeout: float) -> None:
         self.owner = owner
+        self.name = name
         self._client = client
+        self._role = role
         self._timeout = timeout
 
     async def ensure(self, members: Iterable[str]) -> None:
-        """Bring our own node into being: private, persistent, readable by ``members``.
+        """Bring a node of our own into being: private, persistent, open to ``members``.
 
         Members are only ever added: another device of the account may know of one that
         this device does not.  Raises :class:`NodeNotPrivate`.
         """
         try:
             await self._set(
-                _query(PUBSUB, _ours(PUBSUB, "create"), _with_form(PUBSUB, "configure", _WANTED, "node_config"))
+                _query(PUBSUB, self._this(PUBSUB, "create"), _with_form(PUBSUB, "configure", _WANTED, "node_config"))
             )
         except IqError as error:
             if error.condition != "conflict":
                 raise
         config = await self._config()
         if not _is_private(config):
-            await self._set(_query(OWNER, _ours(OWNER, "configure", _form(_WANTED, "node_config"))))
+            await self._set(_query(OWNER, self._this(OWNER, "configure", _form(_WANTED, "node_config"))))
             config = await self._config()
             if not _is_private(config):
                 raise NodeNotPrivate(config.get("access_model", ""))
-        if missing := sorted(set(members) - await self._readers()):
+        if missing := sorted(set(members) - await self._admitted()):
             await self._admit(missing)
+
+    async def ensure_if_allowed(self, members: Iterable[str]) -> IqError | None:
+        """As :meth:`ensure`; return the refusal if another account has the say over the node."""
+        try:
+            await self.ensure(members)
+        except IqError as error:
+            if error.condition not in _NOT_OURS:
+                raise
+            return error
+        return None
 
     async def publish(self, item: Item) -> None:
         """Replace the item of ``item.slot``; fails if the node is not private any more."""
@@ -67,7 +95,7 @@ class Node:
         entry.append(write_item(item))
         # ejabberd refuses any other option.
         options = _with_form(PUBSUB, "publish-options", _PRIVATE, "publish-options")
-        await self._set(_query(PUBSUB, _ours(PUBSUB, "publish", entry), options))
+        await self._set(_query(PUBSUB, self._this(PUBSUB, "publish", entry), options))
 
     async def subscribe(self) -> None:
         """Have every new item sent to this very connection.
@@ -75,33 +103,35 @@ class Node:
         The full JID is subscribed, so that neither presence nor its priority matters to
         who is told; repeating it is harmless.
         """
-        await self._set(_query(PUBSUB, _ours(PUBSUB, "subscribe", jid=self._client.boundjid.full)))
+        await self._set(_query(PUBSUB, self._this(PUBSUB, "subscribe", jid=self._client.boundjid.full)))
 
     async def items(self) -> Sequence[ET.Element]:
         """Return every ``<item/>`` of the node."""
-        answer = await self._get(_query(PUBSUB, _ours(PUBSUB, "items")))
+        answer = await self._get(_query(PUBSUB, self._this(PUBSUB, "items")))
         return answer.findall(f"{{{PUBSUB}}}pubsub/{{{PUBSUB}}}items/{{{PUBSUB}}}item")
 
     async def _config(self) -> Mapping[str, str]:
-        answer = await self._get(_query(OWNER, _ours(OWNER, "configure")))
+        answer = await self._get(_query(OWNER, self._this(OWNER, "configure")))
         return {
             field.get("var", "").removeprefix("pubsub#"): field.findtext(f"{{{_FORM}}}value", "")
             for field in answer.iter(f"{{{_FORM}}}field")
         }
 
-    async def _readers(self) -> set[str]:
-        answer = await self._get(_query(OWNER, _ours(OWNER, "affiliations")))
+    async def _admitted(self) -> set[str]:
+        enough = ("owner", "publisher") if self._role is Role.WRITER else ("owner", "publisher", "member")
+        answer = await self._get(_query(OWNER, self._this(OWNER, "affiliations")))
         return {
             entry.get("jid", "")
             for entry in answer.iter(f"{{{OWNER}}}affiliation")
-            if entry.get("affiliation") not in ("none", "outcast")
+            if entry.get("affiliation") in enough
         }
 
     async def _admit(self, members: Iterable[str]) -> None:
         entries = [
-            ET.Element(f"{{{OWNER}}}affiliation", {"jid": member, "affiliation": "member"}) for member in members
+            ET.Element(f"{{{OWNER}}}affiliation", {"jid": member, "affiliation": self._role.value})
+            for member in members
         ]
-        await self._set(_query(OWNER, _ours(OWNER, "affiliations", *entries)))
+        await self._set(_query(OWNER, self._this(OWNER, "affiliations", *entries)))
 
     async def _get(self, query: ET.Element) -> ET.Element:
         return await self._client.ask(self.owner, "get", query, within=self._timeout)
@@ -109,21 +139,33 @@ class Node:
     async def _set(self, query: ET.Element) -> None:
         await self._client.ask(self.owner, "set", query, within=self._timeout)
 
+    def _this(self, namespace: str, name: str, *children: ET.Element, **attributes: str) -> ET.Element:
+        """Return an element that speaks of this node."""
+        element = ET.Element(f"{{{namespace}}}{name}", {"node": self.name, **attributes})
+        element.extend(children)
+        return element
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What a node tells its subscribers: new items, or that it was ``deleted``."""
+    """What the node ``node`` tells its subscribers: new items, or that it was ``deleted``."""
 
+    node: str
     items: Sequence[ET.Element] = ()
     deleted: bool = False
 
 
 def read_event(message: ET.Element) -> Event | None:
-    """Return what a message tells about a node of ours, ``None`` if it tells nothing."""
-    if message.find(f"{{{EVENT}}}event/{{{EVENT}}}delete[@node='{NAMESPACE}']") is not None:
-        return Event(deleted=True)
-    items = message.findall(f"{{{EVENT}}}event/{{{EVENT}}}items[@node='{NAMESPACE}']/{{{EVENT}}}item")
-    return Event(items=items) if items else None
+    """Return what a message tells about a node, ``None`` if it tells nothing."""
+    event = message.find(f"{{{EVENT}}}event")
+    if event is None:
+        return None
+    items = event.find(f"{{{EVENT}}}items")
+    if items is not None:
+        found = items.findall(f"{{{EVENT}}}item")
+        return Event(node=items.get("node", ""), items=found) if found else None
+    deletion = event.find(f"{{{EVENT}}}delete")
+    return None if deletion is None else Event(node=deletion.get("node", ""), deleted=True)
 
 
 def _is_private(config: Mapping[str, str]) -> bool:
@@ -134,13 +176,6 @@ def _query(namespace: str, *children: ET.Element) -> ET.Element:
     query = ET.Element(f"{{{namespace}}}pubsub")
     query.extend(children)
     return query
-
-
-def _ours(namespace: str, name: str, *children: ET.Element, **attributes: str) -> ET.Element:
-    """Return an element that speaks of our node."""
-    element = ET.Element(f"{{{namespace}}}{name}", {"node": NAMESPACE, **attributes})
-    element.extend(children)
-    return element
 
 
 def _with_form(namespace: str, name: str, fields: Mapping[str, str], kind: str) -> ET.Element:

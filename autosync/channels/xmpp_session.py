@@ -6,20 +6,21 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from slixmpp.exceptions import IqError, IqTimeout, XMPPError
 
 from autosync.channels import xmpp_causes as causes
-from autosync.channels.outbox import Outbox
 from autosync.channels.xmpp_client import XmppClient
 from autosync.channels.xmpp_element import Item
 from autosync.channels.xmpp_inbox import Inbox
-from autosync.channels.xmpp_node import Node, NodeNotPrivate
+from autosync.channels.xmpp_node import NodeNotPrivate, Role
+from autosync.channels.xmpp_publisher import Publisher
+from autosync.channels.xmpp_series import Series
 from autosync.core.backoff import Backoff
-from autosync.errors import Unreachable
+from autosync.errors import AutosyncError, Unreachable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,25 +40,45 @@ class XmppTiming:
     member_patience: float = 5  # how long other accounts may hold up the catch-up
     member_retry_base: float = 5
     member_retry_cap: float = 300
+    spread: float = 2  # over this time devices spread what all of them would do in the same moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """Who takes part: ``members`` are the bare JIDs of the other accounts.
+
+    With ``service`` all of them use the node ``base`` of that pubsub service, else each has its
+    own, and listens to those of the others.
+    """
+
+    base: str
+    members: tuple[str, ...] = ()
+    service: str | None = None
+
+    def bases(self, account: str) -> Mapping[str, str]:
+        """Return whose nodes count for ``account``, and how their names begin."""
+        owners = [self.service] if self.service else [account, *self.members]
+        return dict.fromkeys(owners, self.base)
 
 
 class Session:
-    """The use of a logged-in client: our node, everybody's nodes, the keepalive.
+    """The use of a logged-in client: the nodes of all who take part, and the keepalive.
 
-    ``members`` are the bare JIDs of the other accounts.  ``unheard`` are those among them
-    whose server does not (yet) let us listen.
+    ``unheard`` are those whose server does not (yet) let us listen.
     """
 
-    def __init__(self, client: XmppClient, inbox: Inbox, *, members: Iterable[str], timing: XmppTiming) -> None:
+    def __init__(self, client: XmppClient, inbox: Inbox, *, party: Party, timing: XmppTiming) -> None:
         self.unheard: set[str] = set()
         self._client = client
         self._server = client.server_name
         self._inbox = inbox
+        self._party = party
         self._timing = timing
-        self._own = self._node(client.boundjid.bare)
-        self._others = [self._node(member) for member in members]
+        self._own = self._series(party.service or client.boundjid.bare, makes=None if party.service else True)
+        self._others = [] if party.service else [self._series(member, makes=False) for member in party.members]
+        self._by_owner = {series.owner: series for series in (self._own, *self._others)}
+        self._publisher = Publisher(self._own, self._explain)
         self._doubted = asyncio.Event()
-        self._outbox: Outbox[Item] = Outbox(lambda _, item: self._send(item))
 
     async def run(self, caught_up: Callable[[], None]) -> NoReturn:
         """Serve until the session ends, and raise why it did.
@@ -65,6 +86,7 @@ class Session:
         ``caught_up`` is called once, when everybody's last word has been delivered and
         :meth:`publish` works.
         """
+        self._inbox.noted = lambda owner, node, slot: self._by_owner[owner].note(node, slot)
         work = [
             asyncio.create_task(self._take_part(caught_up), name="xmpp nodes"),
             asyncio.create_task(self._keep_alive(), name="xmpp keepalive"),
@@ -80,17 +102,25 @@ class Session:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
-            await self._outbox.fail_all(
+            await self._publisher.fail_all(
                 Unreachable(f"The connection to {self._server} ended", hint="It is sent again after reconnecting.")
             )
 
     async def publish(self, item: Item) -> None:
         """Return once the server has taken ``item`` or a newer one of its slot."""
-        await self._outbox.put(item.slot, item)
+        if self._inbox.recall(item.workspace_tag):  # a workspace that has just been joined
+            for series in self._by_owner.values():
+                series.look_again()
+        await self._publisher.put(item)
 
     def doubt(self) -> None:
         """Find out at once whether the server still answers."""
         self._doubted.set()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there is no room for all that is said."""
+        return self._own.places.exhausted
 
     # -- nodes ---------------------------------------------------------------------------------
 
@@ -99,60 +129,74 @@ class Session:
         self._client.send_presence(ppriority=-1)
         self._inbox.forget()
         try:
-            await self._own.ensure(node.owner for node in self._others)
-            await self._listen(self._own)
-        except NodeNotPrivate as error:
-            self._client.give_up(causes.node_not_private(self._own.owner, error.access))
-            return
-        except IqTimeout:
-            self._client.give_up(causes.silent(self._server, self._timing.iq_timeout))
-            return
-        except IqError as error:
-            self._client.give_up(causes.no_own_node(self._own.owner, self._server, error))
-            return
+            await self._own.catch_up()
+        except (NodeNotPrivate, XMPPError) as error:
+            if not self._own.heard:
+                self._client.give_up(self._hopeless(error))
+                return
         async with asyncio.TaskGroup() as followers:
-            attempts = [asyncio.Event() for _ in self._others]
-            for node, tried in zip(self._others, attempts, strict=True):
-                followers.create_task(self._follow(node, tried))
+            attempts = [asyncio.Event() for _ in self._by_owner]
+            for series, tried in zip(self._by_owner.values(), attempts, strict=True):
+                followers.create_task(self._follow(series, tried))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.member_patience):
                     for tried in attempts:
                         await tried.wait()
             caught_up()
 
-    async def _follow(self, node: Node, tried: asyncio.Event) -> None:
-        """Listen to another account as soon as it lets us; ``tried`` is set after the first attempt."""
+    async def _follow(self, series: Series, tried: asyncio.Event) -> NoReturn:
+        """Listen to ``series`` as soon as it lets us; ``tried`` is set after the first attempt."""
         backoff = Backoff(self._timing.member_retry_base, self._timing.member_retry_cap)
-        self.unheard.add(node.owner)
         while True:
             try:
-                await self._listen(node)
-            except XMPPError:
+                await series.catch_up()
+            except (NodeNotPrivate, XMPPError):
+                if not series.heard:
+                    self.unheard.add(series.owner)
                 tried.set()
-            else:
-                self.unheard.discard(node.owner)
-                tried.set()
-                return
-            await asyncio.sleep(backoff.next(random.random()))  # noqa: S311
+                await asyncio.sleep(backoff.next(random.random()))  # noqa: S311
+                continue
+            self.unheard.discard(series.owner)
+            tried.set()
+            backoff.reset()
+            if series is self._own:
+                self._publisher.repeat_lost()
+            await series.due.wait()
 
-    async def _listen(self, node: Node) -> None:
-        # In this order nothing can be published unheard in between.
-        await node.subscribe()
-        self._inbox.take(node.owner, await node.items())
+    def _series(self, owner: str, *, makes: bool | None) -> Series:
+        return Series(
+            self._client,
+            self._inbox,
+            owner,
+            self._party.base,
+            makes=makes,
+            role=Role.WRITER if self._party.service else Role.READER,
+            members=self._party.members,
+            timeout=self._timing.iq_timeout,
+            spread=self._timing.spread,
+        )
 
-    def _node(self, owner: str) -> Node:
-        return Node(self._client, owner, timeout=self._timing.iq_timeout)
+    def _hopeless(self, error: NodeNotPrivate | XMPPError) -> AutosyncError:
+        """Return why there is no node to use."""
+        owner, account = self._own.owner, self._client.boundjid.bare
+        if isinstance(error, NodeNotPrivate):
+            return causes.node_not_private(owner, error.access)
+        if not isinstance(error, IqError):
+            return causes.silent(self._server, self._timing.iq_timeout)
+        if self._party.service:
+            return causes.no_service_node(owner, account, self._server, error)
+        return causes.no_own_node(owner, self._server, error)
 
-    async def _send(self, item: Item) -> None:
+    async def _explain(self, send: Callable[[], Awaitable[None]]) -> None:
         try:
             try:
-                await self._own.publish(item)
+                await send()
             except IqError as error:
-                if error.condition != "conflict":
+                if error.condition not in ("conflict", "precondition-not-met"):
                     raise
                 # Somebody opened the node to others, and the server told them nothing yet.
-                await self._own.ensure(node.owner for node in self._others)
-                await self._own.publish(item)
+                await self._own.close_again()
+                await send()
         except NodeNotPrivate as error:
             raise causes.node_not_private(self._own.owner, error.access) from error
         except IqTimeout:
@@ -179,10 +223,10 @@ class Session:
             doubted = self._doubted.is_set() or _now() - before > 1.5 * tick
             self._doubted.clear()
             # A publish proves as much, and a ping behind one that the server throttles comes too late.
-            if doubted or (_now() - pinged >= self._timing.keepalive and not self._outbox.busy):
+            if doubted or (_now() - pinged >= self._timing.keepalive and not self._publisher.busy):
                 pinged = _now()
                 patience = self._timing.ping_timeout
-                if doubted and not self._outbox.busy:
+                if doubted and not self._publisher.busy:
                     patience = min(patience, self._timing.doubt)
                 try:
                     await self._client.ping(within=patience)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,11 @@ def test_the_limit_is_exact(size: int, fits: bool) -> None:
             read_item(element)
 
 
+def make_inbox(deliver: Callable[[Item], None], wanted: Callable[[str], bool] = lambda _tag: True) -> Inbox:
+    """Return an inbox of one account."""
+    return Inbox({"me@example.org": NAMESPACE}, deliver=deliver, node_deleted=unexpected, wanted=wanted)
+
+
 @given(st.text(max_size=300))
 def test_names_never_break_a_stream(text: str) -> None:
     assert is_name(text) == (1 <= len(text) <= 256 and text.isascii() and text.isprintable() and " " not in text)
@@ -71,7 +77,7 @@ def test_names_never_break_a_stream(text: str) -> None:
 
 def test_inbox_knows_repetitions_until_it_forgets() -> None:
     delivered: list[Item] = []
-    inbox = Inbox(["me@example.org"], deliver=delivered.append, node_deleted=unexpected)
+    inbox = make_inbox(delivered.append)
     first, second = (Item(slot="slot", workspace_tag="tag", sealed=sealed) for sealed in (b"1", b"2"))
     for item in (first, first, second, first):
         inbox.take_event(as_event("me@example.org", item))
@@ -83,14 +89,49 @@ def test_inbox_knows_repetitions_until_it_forgets() -> None:
 
 @pytest.mark.parametrize("sender", ["you@example.org", "me@example.org/laptop", "", "ME@example.org"])
 def test_inbox_trusts_only_the_account_itself(sender: str) -> None:
-    inbox = Inbox(["me@example.org"], deliver=unexpected, node_deleted=unexpected)
+    inbox = make_inbox(unexpected)
     inbox.take_event(as_event(sender, Item(slot="slot", workspace_tag="tag", sealed=b"1")))
     assert inbox.dropped == {"forged": 1}
 
 
 def test_inbox_ignores_other_nodes() -> None:
-    inbox = Inbox(["me@example.org"], deliver=unexpected, node_deleted=unexpected)
+    inbox = make_inbox(unexpected)
     message = as_event("you@example.org", Item(slot="slot", workspace_tag="tag", sealed=b"1"))
     message[0][0].set("node", "urn:xmpp:avatar:data")
     inbox.take_event(message)
     assert inbox.dropped == {}
+
+
+@pytest.mark.parametrize("name", ["/0", "/1", "/02", "/33", "/x", "/", "@team", "x"])
+def test_inbox_ignores_nodes_that_are_none_of_the_series(name: str) -> None:
+    inbox = make_inbox(unexpected)
+    message = as_event("me@example.org", Item(slot="slot", workspace_tag="tag", sealed=b"1"))
+    message[0][0].set("node", NAMESPACE + name)
+    inbox.take_event(message)
+    assert inbox.dropped == {}
+
+
+def test_inbox_tells_in_which_node_a_slot_is() -> None:
+    delivered: list[Item] = []
+    noted: list[tuple[str, int, str]] = []
+    inbox = make_inbox(delivered.append)
+    inbox.noted = lambda *place: noted.append(place)
+    item = Item(slot="slot", workspace_tag="tag", sealed=b"1")
+    message = as_event("me@example.org", item)
+    message[0][0].set("node", NAMESPACE + "/32")
+    inbox.take_event(message)
+    assert (delivered, noted) == ([item], [("me@example.org", 31, "slot")])
+
+
+def test_inbox_lets_go_what_nobody_here_wants_and_knows_that_it_did() -> None:
+    delivered: list[Item] = []
+    inbox = make_inbox(delivered.append, wanted=lambda tag: tag == "ours")
+    ours, other = (Item(slot="slot", workspace_tag=tag, sealed=b"1") for tag in ("ours", "other"))
+    broken = as_event("me@example.org", other)
+    broken[0][0][0][0].text = "no base64!"
+    inbox.take_event(broken)
+    inbox.take_event(as_event("me@example.org", ours, other))
+    assert (delivered, inbox.dropped) == ([ours], {})
+    assert inbox.recall("other")
+    assert not inbox.recall("other")
+    assert not inbox.recall("ours")

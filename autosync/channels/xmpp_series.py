@@ -1,0 +1,122 @@
+"""The nodes of one owner: listened to, and followed by another one as they fill up."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+from autosync.channels.xmpp_client import XmppClient
+from autosync.channels.xmpp_element import Item
+from autosync.channels.xmpp_inbox import Inbox, node_name
+from autosync.channels.xmpp_node import Node, Role
+from autosync.channels.xmpp_places import Places
+
+
+class Series:
+    """The nodes that ``owner``, an account or a service, keeps under the name ``base``.
+
+    ``makes`` says whether this device makes nodes: True for its own account, ``None`` where it
+    does if it may.  They are open to ``members``.  Requests take at most ``timeout`` seconds;
+    who has to look again at a node where something was displaced does so within ``spread``.
+    """
+
+    def __init__(
+        self,
+        client: XmppClient,
+        inbox: Inbox,
+        owner: str,
+        base: str,
+        *,
+        makes: bool | None,
+        role: Role = Role.READER,
+        members: Iterable[str] = (),
+        timeout: float,
+        spread: float,
+    ) -> None:
+        self.owner = owner
+        self.places = Places()
+        self.due = asyncio.Event()
+        """Set when :meth:`catch_up` has something to do."""
+        self.admission = asyncio.Lock()
+        """Held by who adds a new slot: the next one then knows of it."""
+        self._client = client
+        self._inbox = inbox
+        self._base = base
+        self._makes = makes
+        self._role = role
+        self._members = tuple(members)
+        self._timeout = timeout
+        self._spread = spread
+        self._looking = asyncio.Lock()
+        self._nodes: list[Node] = []
+        self._stale: set[int] = set()
+        self._doubted: set[int] = set()
+
+    @property
+    def heard(self) -> bool:
+        """Whether this device listens here."""
+        return self.places.looked_at > 0
+
+    async def catch_up(self) -> None:
+        """Pass on what is in the nodes that were not looked at yet, and listen to them.
+
+        Stops at the first node that cannot be used: raises slixmpp's ``IqError`` or
+        ``IqTimeout``, or :class:`autosync.channels.xmpp_node.NodeNotPrivate`.
+        """
+        async with self._looking:
+            self.due.clear()
+            while self._stale:
+                await self._look(min(self._stale))
+            while self.places.wants_next:
+                await self._open(self.places.looked_at)
+
+    async def publish(self, item: Item, number: int) -> None:
+        """Replace the item of ``item.slot`` in the node ``number``; raises slixmpp's errors."""
+        await self._nodes[number].publish(item)
+        self.note(number, item.slot)
+
+    async def close_again(self) -> None:
+        """Make every node private that somebody has opened to others.  Raises as :meth:`catch_up`."""
+        for node in self._nodes:
+            await self._ensure(node)
+
+    def note(self, number: int, slot: str) -> None:
+        """Take note of what was published in a node."""
+        if self.places.note(number, slot) and number not in self._doubted:
+            # Only the server knows what it let go; not all devices ask it in the same moment.
+            self._doubted.add(number)
+            asyncio.get_running_loop().call_later(self._spread * random.random(), self._outdate, number)  # noqa: S311
+        if self.places.wants_next:
+            self.due.set()
+
+    def look_again(self) -> None:
+        """Have everything passed on once more."""
+        for number in range(self.places.looked_at):
+            self._outdate(number)
+
+    def _outdate(self, number: int) -> None:
+        self._doubted.discard(number)
+        self._stale.add(number)
+        self.due.set()
+
+    async def _open(self, number: int) -> None:
+        node = Node(self._client, self.owner, node_name(self._base, number), role=self._role, timeout=self._timeout)
+        await self._ensure(node)
+        # In this order nothing can be published unheard in between.
+        await node.subscribe()
+        if number == len(self._nodes):
+            self._nodes.append(node)
+        await self._look(number)
+
+    async def _ensure(self, node: Node) -> None:
+        if self._makes:
+            await node.ensure(self._members)
+        elif self._makes is None:
+            await node.ensure_if_allowed(self._members)
+
+    async def _look(self, number: int) -> None:
+        self._stale.discard(number)
+        items = await self._nodes[number].items()
+        self.places.looked(number, (element.get("id", "") for element in items))
+        self._inbox.take(self.owner, items)
