@@ -10,6 +10,7 @@ import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -20,7 +21,7 @@ from autosync.causes import shortage_of
 from autosync.channels.lan import LanChannel
 from autosync.channels.xmpp import XmppChannel, XmppSettings
 from autosync.classicworkspace import ClassicWorkspace, open_classic
-from autosync.config import Config, PathConfig, Vcs, XmppConfig, fetch_password, with_overrides
+from autosync.config import Config, PathConfig, Vcs, XmppConfig, fetch_password, load, with_overrides
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
 from autosync.core.candidates import Candidate, on_lan
@@ -28,7 +29,11 @@ from autosync.core.commands import Announce
 from autosync.core.events import Announcement, AnnouncementsAsked
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unreachable
+from autosync.introductions import introductions
+from autosync.inviting import Inviting
 from autosync.link import Links, load_or_create_identity
+from autosync.ports import Channel
+from autosync.reloading import CHANNELS, compare
 from autosync.runner import Runner
 from autosync.store import StateDirectory
 from autosync.workspace import LOOK_EVERY, PastLost, Workspace, WorkspaceOpener, was_here
@@ -53,16 +58,22 @@ class Agent:
         identity = load_or_create_identity(config.state_dir)
         self._network = ThreadPoolExecutor(NETWORK_THREADS, thread_name_prefix="network")
         self._links = Links(identity, listen=config.listen or ("", 0))
-        self._broadcaster = Broadcaster(
-            device=self._device, name=config.device, identity=identity, states=self._states
-        )
+        self._broadcaster = Broadcaster(device=self._device, name=config.device, identity=identity, states=self._states)
         self._broadcaster.candidates = self._candidates
         self._broadcaster.learned = self._learn
         self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
         self._absent: dict[str, AutosyncError] = {}
         """Paths that are waited for, and why they cannot be opened."""
+        self._inviting = Inviting(lambda: self.config, self._broadcaster, self._links, self.happened)
+        self._reloading = asyncio.Lock()
         self._answers = Answers(
-            config, self._broadcaster, self._links, self.workspaces, classics=self.classics, absent=self._absent
+            lambda: self.config,
+            self._broadcaster,
+            self._links,
+            self.workspaces,
+            classics=self.classics,
+            absent=self._absent,
+            inviting=self._inviting,
         )
 
     # -- life --------------------------------------------------------------------------------
@@ -84,6 +95,9 @@ class Agent:
             for workspace in self.kept():
                 await self._start_workspace(workspace, stack)
             await self._start_channels(stack)
+            stack.push_async_callback(self._inviting.invitations.stop)
+            self._learn_introductions()
+            self._answers.reload = partial(self._reload, stack)
             control = ControlServer(os.path.join(self.config.state_dir, SOCKET_NAME), self._answers.answer)
             await control.start()
             stack.push_async_callback(control.stop)
@@ -147,10 +161,56 @@ class Agent:
             self._links.add(_Served(self, workspace))
         workspace.runner.post(AnnouncementsAsked())
 
+    async def _reload(self, stack: AsyncExitStack) -> dict[str, Any]:
+        """Read the configuration again and take up what is new in it; return what was done and what needs a restart.
+
+        Raises :class:`AutosyncError` for a configuration that cannot be used; then everything goes on as it was.
+        """
+        async with self._reloading:
+            reading = partial(load, self.config.source, os.environ, on_disk=True, awaited=was_here)
+            wanted = await asyncio.get_running_loop().run_in_executor(self._network, reading)
+            changes = compare(self.config, wanted)
+            for key in changes.started:
+                self.config = replace(self.config, **{key: getattr(wanted, key)})
+                await self._start_channel(self._new_channel(key), stack)
+            added, failed = [], []
+            for path in changes.added:
+                try:
+                    await self._take_up(path, stack)
+                except (AutosyncError, PastLost) as error:
+                    title, hint = _words(error)
+                    failed.append({"path": path.path, "title": title, "hint": hint})
+                else:
+                    self.config = replace(self.config, paths=(*self.config.paths, path))
+                    added.append({"path": path.path, "workspace": path.workspace})
+                    log.info("%s is kept from now on: %s", path.workspace, path.path)
+            self._learn_introductions()
+            return {
+                "added": added,
+                "started": list(changes.started),
+                "failed": failed,
+                "restart": list(changes.restart),
+                "kept": [workspace.config.path for workspace in self.kept()],
+            }
+
+    def _learn_introductions(self) -> None:
+        """Try to reach those by whose invitation this device has joined."""
+        if self.config.listen is not None:
+            for known in introductions(self.config.state_dir):
+                self._links.learn(known.workspace, known.device, known.candidates)
+
+    def _new_channel(self, key: str) -> Channel:
+        """Return the channel that the ``key`` of the configuration asks for."""
+        assert key == "xmpp" and self.config.xmpp is not None, key  # noqa: S101  # of our own table
+        return XmppChannel(xmpp_settings(self.config.xmpp, self.config), self._broadcaster)
+
+    async def _start_channel(self, channel: Channel, stack: AsyncExitStack) -> None:
+        self._broadcaster.channels.append(channel)
+        await channel.start()
+        stack.push_async_callback(channel.stop)
+
     async def _start_channels(self, stack: AsyncExitStack) -> None:
-        channels: list[LanChannel | XmppChannel] = []
-        if self.config.xmpp is not None:
-            channels.append(XmppChannel(xmpp_settings(self.config.xmpp, self.config), self._broadcaster))
+        channels = [self._new_channel(key) for key in CHANNELS if getattr(self.config, key, None) is not None]
         if self.config.listen is not None:
             for workspace in self.kept():
                 self._links.add(_Served(self, workspace))
@@ -160,9 +220,7 @@ class Agent:
                 LanChannel(self._links, self._broadcaster, peers=self.config.peers, discovery=self.config.discovery)
             )
         for channel in channels:
-            self._broadcaster.channels.append(channel)
-            await channel.start()
-            stack.push_async_callback(channel.stop)
+            await self._start_channel(channel, stack)
 
     async def _start_workspace(self, workspace: Workspace | ClassicWorkspace, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
@@ -221,6 +279,13 @@ class _Served:
 def _may_come(error: AutosyncError) -> bool:
     """Return whether a working copy that cannot be opened may come: its disk may not be mounted, or full."""
     return isinstance(error, TransientError | NotAWorkingCopy)
+
+
+def _words(error: AutosyncError | PastLost) -> tuple[str, str]:
+    """Return what is told of a path that was not taken up."""
+    if isinstance(error, AutosyncError):
+        return error.title, error.hint
+    return f"{error}: the history of this device is lost or an older one", "Start the agent again: it gets a new id."
 
 
 def xmpp_settings(xmpp: XmppConfig, config: Config) -> XmppSettings:

@@ -18,8 +18,9 @@ from autosync.classicworkspace import ClassicWorkspace
 from autosync.config import Config, PathConfig
 from autosync.conflictanswers import list_conflicts, resolve_conflict
 from autosync.core import events as ev
-from autosync.errors import AutosyncError
+from autosync.errors import AutosyncError, TransientError
 from autosync.explaining import Explaining
+from autosync.inviting import Inviting
 from autosync.link import Links
 from autosync.report import absent_status, agent_status, is_reachable, tidied, workspace_status
 from autosync.workspace import Workspace
@@ -34,21 +35,25 @@ class Answers:
     """The commands of the control socket.
 
     ``workspaces``, ``classics`` (those that are kept by commands) and ``absent``, the paths
-    that are waited for, may change after construction.
+    that are waited for, may change after construction, and so may what ``config`` returns.  ``reload`` is
+    set once the agent is up.
     """
 
     def __init__(
         self,
-        config: Config,
+        config: Callable[[], Config],
         broadcaster: Broadcaster,
         links: Links,
         workspaces: Sequence[Workspace],
         *,
         classics: Sequence[ClassicWorkspace],
         absent: Mapping[str, AutosyncError],
+        inviting: Inviting,
     ) -> None:
         self._config = config
         self._absent = absent
+        self._inviting = inviting
+        self.reload: Callable[[], Awaitable[dict[str, Any]]] = _not_yet
         self._broadcaster = broadcaster
         self._links = links
         self._workspaces = workspaces
@@ -79,6 +84,9 @@ class Answers:
             "resolve": lambda arguments: resolve_conflict(self._chosen(arguments), arguments),
             "explain": self._explaining.explain,
             "release": self._explaining.release,
+            "invite": self._invite,
+            "uninvite": self._inviting.cancel,
+            "reload": self._reload,
         }
         answer = answers.get(command)
         if answer is None:
@@ -100,7 +108,7 @@ class Answers:
 
     async def _status(self, _arguments: dict[str, Any]) -> dict[str, Any]:
         status = agent_status(
-            device=self._config.device,
+            device=self._config().device,
             started_at=self._started_at,
             channels=[c.status() for c in self._broadcaster.channels],
         )
@@ -120,8 +128,21 @@ class Answers:
         status["workspaces"] += [
             classic_status(w, now=now, linked=self._linked(w), watch=asdict(w.watcher.status())) for w in self._classics
         ]
+        status["invitations"] = self._inviting.listed()
         status["workspaces"] += [absent_status(p, self._absent[p.path]) for p in self._missing(None)]
         return status
+
+    async def _invite(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        if self._chosen_classics(arguments) and not self._chosen(arguments):
+            raise AutosyncError(
+                "A working copy that is kept by commands cannot be joined by an invitation",
+                hint="Its commands are this device's own: configure them there too (docs/command-backend.md).",
+            )
+        return await self._inviting.invite(self._chosen(arguments), arguments)
+
+    async def _reload(self, _arguments: dict[str, Any]) -> dict[str, Any]:
+        # Whoever asked may go: what was begun is finished.
+        return await asyncio.shield(asyncio.ensure_future(self.reload()))
 
     async def _sync(self, arguments: dict[str, Any]) -> dict[str, Any]:
         chosen = self._chosen(arguments)
@@ -230,7 +251,8 @@ class Answers:
             if isinstance(path, str) and path in self._absent:
                 raise self._absent[path]
             raise AutosyncError(
-                f"The running agent does not keep {path}", hint="Restart the agent after adding a path to its config."
+                f"The running agent does not keep {path}",
+                hint="If it was added to the configuration: `autosync reload`",
             )
         return chosen
 
@@ -239,11 +261,15 @@ class Answers:
 
     def _missing(self, path: object) -> list[PathConfig]:
         """Return the working copies that are waited for, of all or of the one at ``path``."""
-        return [p for p in self._config.paths if p.path in self._absent and path in (None, p.path)]
+        return [p for p in self._config().paths if p.path in self._absent and path in (None, p.path)]
 
     def _linked(self, workspace: Workspace | ClassicWorkspace) -> dict[str, str]:
         peers = self._links.peers(workspace.member.key.id)
         return {p.device: p.address for p in peers if p.connected and p.device is not None}
+
+
+async def _not_yet() -> dict[str, Any]:
+    raise TransientError("The agent is starting", hint="Try again in a moment.")
 
 
 def _number(arguments: dict[str, Any], name: str, default: float) -> float:

@@ -1,0 +1,168 @@
+"""The joiner's side of an invitation: finds the inviter and fetches what is granted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator, Sequence
+from typing import BinaryIO, cast
+
+from autosync.channels.lan import LanChannel
+from autosync.core.model import DeviceId, SnapshotId
+from autosync.errors import AutosyncError, Missing, Refused, TransientError, Unreachable, Unsafe
+from autosync.invitation.grant import KEY, MAX_BYTES, OFFER, Offer, decode_key, decode_offer
+from autosync.invitation.line import InvitationLine
+from autosync.link import Identity, Links, PeerStatus
+
+PATIENCE = 30.0
+"""Seconds in which the inviter has to be found."""
+_LOOK_EVERY = 0.05
+_GRANTED_WITHIN = 60.0
+_TRIES = 5
+_CLOSED = "does not know this workspace"
+"""What :class:`Links` says of a device that answers, but not to this key."""
+
+
+class Closed(AutosyncError):
+    """The inviter is there, and the invitation is not open."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This invitation is not open (any more)",
+            hint="It has expired, was cancelled, or the inviting agent was started again. Make a new one there: "
+            "`autosync invite`",
+        )
+
+
+class _Guest:
+    """The invitation's workspace on the side that has nothing in it."""
+
+    def __init__(self, line: InvitationLine, device: DeviceId, name: str) -> None:
+        self.key = line.key
+        self.device = device
+        self.name = name
+
+    def announced(self, sealed: bytes, peer: DeviceId) -> None:
+        """Nothing is announced here."""
+
+    def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:  # noqa: ARG002
+        raise Missing("Nothing is served here", hint="")
+
+
+class _Silent:
+    """Hears what the LAN channel tells, of which nothing matters here."""
+
+    def sealed_received(self, workspace_tag: str, sealed: bytes, lane: str) -> None: ...
+    def channel_ready(self, lane: str) -> None: ...
+    def catch_up_done(self, lane: str) -> None: ...
+
+
+class _Bounded(io.BytesIO):
+    """Takes what may be granted and no more."""
+
+    def write(self, content: object) -> int:
+        view = memoryview(cast(bytes, content))
+        if self.tell() + view.nbytes > MAX_BYTES:
+            raise Unsafe("The inviter sends more than a grant can be", hint="Do not trust that device.")
+        return super().write(view)
+
+
+class Arrival:
+    """A link to the inviter."""
+
+    def __init__(self, links: Links, line: InvitationLine, inviter: PeerStatus) -> None:
+        assert inviter.device is not None  # noqa: S101  (it is linked)
+        self.device = inviter.device
+        self.name = inviter.name
+        self.address = inviter.address
+        self._links = links
+        self._line = line
+
+    async def offer(self) -> Offer:
+        """Return what is offered.
+
+        Raises :class:`Refused` (expired, used up), :class:`Unsafe`, :class:`Unreachable`.
+        """
+        offer = decode_offer(await self._fetch(OFFER))
+        if offer.device != self.device:
+            raise Unsafe("The inviter speaks in the name of another device", hint="Do not trust it.")
+        return offer
+
+    async def key_text(self) -> str:
+        """Return the content of the workspace's key file; from here on the invitation counts as used."""
+        return decode_key(await self._fetch(KEY))
+
+    async def _fetch(self, want: SnapshotId) -> bytes:
+        """Return what the inviter answers; a link that is cut meanwhile is made again."""
+        for attempt in range(_TRIES):
+            sink = _Bounded()
+            try:
+                async with asyncio.timeout(_GRANTED_WITHIN):
+                    await self._links.fetch(self._line.key.id, self.device, want, (), sink)
+                return sink.getvalue()
+            except Refused as refused:
+                raise Refused(
+                    f"{self.name} does not let this device in: {refused.title.rpartition(': ')[2]}",
+                    hint="Ask for a new invitation: `autosync invite` there.",
+                ) from None
+            except TransientError:
+                if attempt == _TRIES - 1:
+                    raise
+                await asyncio.sleep(0.2 * 2**attempt)
+            except TimeoutError:
+                raise Unreachable(f"{self.name} does not answer", hint="Try again.") from None
+        raise AssertionError("the last attempt returns or raises")
+
+
+@contextlib.asynccontextmanager
+async def reached(
+    line: InvitationLine,
+    identity: Identity,
+    *,
+    device: DeviceId,
+    name: str,
+    host: str,
+    discovery: bool,
+    patience: float = PATIENCE,
+) -> AsyncIterator[Arrival]:
+    """Find the inviter by the line's addresses, or on the local network, and keep the link for the while.
+
+    ``device`` and ``name`` are this device's, ``host`` is where it listens (empty: all interfaces).  Raises
+    :class:`Closed` or :class:`Unreachable`.
+    """
+    links = Links(identity, listen=(host, 0))
+    guest = _Guest(line, device, name)
+    channel = LanChannel(links, _Silent(), discovery=discovery)
+    await links.start()
+    try:
+        links.add(guest)
+        links.learn(guest.key.id, None, line.candidates)
+        await channel.start()
+        yield Arrival(links, line, await _inviter(links, line, patience))
+    finally:
+        await channel.stop()
+        await links.stop()
+
+
+async def _inviter(links: Links, line: InvitationLine, patience: float) -> PeerStatus:
+    """Return the link to who has made the line; nobody else who knows it will do."""
+    problems: list[str] = []
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            while True:
+                known = links.peers(line.key.id)
+                for peer in known:
+                    if peer.connected and peer.device is not None and line.names(peer.device):
+                        return peer
+                problems = [peer.problem for peer in known if peer.problem]
+                tried = [peer for peer in known if not peer.connected]
+                if tried and len(problems) == len(tried) and any(_CLOSED in problem for problem in problems):
+                    raise Closed
+                await asyncio.sleep(_LOOK_EVERY)
+    places = ", ".join(c.address for c in line.candidates) or "the local network"
+    raise Unreachable(
+        f"The inviting device is not reached at {places}" + (f" ({'; '.join(problems[:3])})" if problems else ""),
+        hint="Both devices must be able to reach each other now: the same network, or `listen:` with a port that is "
+        "forwarded and `public-address:` there. Is the agent still running on the other one?",
+    )

@@ -1,0 +1,242 @@
+"""What an invitation grants, as bytes: first everything but the key, to be checked, then the key."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from autosync.core.announcement import is_device_id
+from autosync.core.candidates import Candidate, CandidateKind
+from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
+from autosync.errors import Unsafe
+from autosync.invitation.hubs import MAX_URL, is_remote_name
+
+OFFER = SnapshotId("0ffe4" * 8)
+"""What a joiner asks for first: :func:`encode_offer`."""
+KEY = SnapshotId("6e7" * 13 + "0")
+"""What he asks for once he has found that he can use the offer: :func:`encode_key`."""
+MAX_BYTES = 64 * 1024
+MAX_KEY_TEXT = 16 * 1024
+MAX_MEMBERS = 200
+MAX_WAYS = 16
+_FORMAT = 1
+_NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
+_JID = re.compile(r"[^@/\s\"'\\]{1,255}@[A-Za-z0-9.-]{1,253}")
+_SERVICE = re.compile(r"(?:[^@/\s\"'\\]{1,255}@)?[A-Za-z0-9.-]{1,253}")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:.]{2,45}")
+_PLACE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
+_KINDS = {kind.value: kind for kind in CandidateKind}
+PLACES = ("reflector", "fanout")
+"""Keys of the configuration that are one ``host:port`` and may be handed on."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hub:
+    """The inviter's hub: ``name`` is its remote's, empty where the configuration holds the URL itself."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class XmppOffer:
+    """The inviter's XMPP account, without its password."""
+
+    jid: str
+    host: str | None = None
+    port: int | None = None
+    service: str | None = None
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Everything that a device needs to take part in a workspace, but its key.
+
+    ``workspace`` is its name, ``id`` what its key must turn out to be of, ``vcs`` ``git`` or ``hg``,
+    ``device`` and ``device_name`` the inviter.  ``places`` are keys of the configuration
+    (:data:`PLACES`) with their value.
+    """
+
+    workspace: str
+    id: WorkspaceId
+    vcs: str
+    device: DeviceId
+    device_name: str
+    candidates: tuple[Candidate, ...] = ()
+    hub: Hub | None = None
+    xmpp: XmppOffer | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
+
+
+def encode_offer(offer: Offer) -> bytes:
+    """Return an offer as :func:`decode_offer` reads it."""
+    hub, xmpp = offer.hub, offer.xmpp
+    body = {
+        "v": _FORMAT,
+        "workspace": offer.workspace,
+        "id": offer.id,
+        "vcs": offer.vcs,
+        "device": offer.device,
+        "device-name": offer.device_name,
+        "candidates": [[c.kind.value, c.address] for c in offer.candidates[:MAX_WAYS]],
+        "hub": None if hub is None else {"name": hub.name, "url": hub.url},
+        "xmpp": None
+        if xmpp is None
+        else {
+            "jid": xmpp.jid,
+            "host": xmpp.host,
+            "port": xmpp.port,
+            "service": xmpp.service,
+            "members": list(xmpp.members[:MAX_MEMBERS]),
+        },
+        "places": dict(offer.places),
+    }
+    return json.dumps(body, separators=(",", ":")).encode("ascii")
+
+
+def decode_offer(encoded: bytes) -> Offer:
+    """Return the offer.
+
+    Raises :class:`Unsafe` unless each part of it is of a form that can do no harm in a
+    configuration, a path or an argument.  What is not known is passed over.
+    """
+    return _Fields.of(encoded).read(_offer)
+
+
+def encode_key(text: str) -> bytes:
+    """Return the content of a key file as :func:`decode_key` reads it."""
+    return json.dumps({"v": _FORMAT, "key": text}).encode("ascii")
+
+
+def decode_key(encoded: bytes) -> str:
+    """Return the content of the key file.  Raises :class:`Unsafe`."""
+    text = _Fields.of(encoded).read(lambda fields: fields.text("key", most=MAX_KEY_TEXT, lines=True))
+    if not text.isascii():
+        raise _unsafe("key")
+    return text
+
+
+def _offer(fields: _Fields) -> Offer:
+    device = DeviceId(fields.text("device"))
+    if not is_device_id(device):
+        raise _unsafe("device")
+    return Offer(
+        # Becomes part of file names.
+        workspace=fields.shaped("workspace", _NAME, but=".."),
+        id=WorkspaceId(fields.shaped("id", re.compile(r"[0-9a-f]{32}"))),
+        vcs=fields.shaped("vcs", re.compile(r"git|hg")),
+        device=device,
+        device_name=fields.text("device-name", most=128),
+        candidates=_candidates(fields),
+        hub=fields.optional("hub", _hub),
+        xmpp=fields.optional("xmpp", _xmpp),
+        places=fields.optional("places", _places) or {},
+    )
+
+
+def _candidates(fields: _Fields) -> tuple[Candidate, ...]:
+    found = []
+    for pair in fields.list("candidates", most=MAX_WAYS):
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise _unsafe("candidates")
+        if pair[0] in _KINDS:
+            candidate = Candidate(kind=_KINDS[pair[0]], address=pair[1])
+            if candidate.problem():
+                raise _unsafe("candidates")
+            found.append(candidate)
+    return tuple(found)
+
+
+def _hub(fields: _Fields) -> Hub:
+    """Return the hub; whether its URL may be used, :func:`autosync.invitation.hubs.problem_with` tells."""
+    name = fields.text("name", least=0, most=64)
+    if name and not is_remote_name(name):
+        raise _unsafe("hub.name")
+    return Hub(name=name, url=fields.text("url", most=MAX_URL))
+
+
+def _xmpp(fields: _Fields) -> XmppOffer:
+    members = fields.list("members", most=MAX_MEMBERS)
+    if not all(isinstance(m, str) and m.isprintable() and _JID.fullmatch(m) for m in members):
+        raise _unsafe("xmpp.members")
+    port = fields.get("port")
+    if port is not None and (type(port) is not int or not 0 < port < 65536):
+        raise _unsafe("xmpp.port")
+    return XmppOffer(
+        jid=fields.shaped("jid", _JID),
+        host=None if fields.get("host") is None else fields.shaped("host", _HOST),
+        port=port,
+        service=None if fields.get("service") is None else fields.shaped("service", _SERVICE),
+        members=tuple(str(m) for m in members),
+    )
+
+
+def _places(fields: _Fields) -> Mapping[str, str]:
+    return {key: fields.shaped(key, _PLACE) for key in PLACES if fields.get(key) is not None}
+
+
+class _Fields:
+    """A JSON object, read with suspicion."""
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self._fields = fields
+
+    @classmethod
+    def of(cls, encoded: bytes) -> _Fields:
+        """Return the object that was encoded.  Raises :class:`Unsafe`."""
+        try:
+            body = json.loads(encoded) if len(encoded) <= MAX_BYTES else None
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, dict):
+            raise _unsafe("form")
+        if body.get("v") != _FORMAT:
+            raise Unsafe("The inviter runs a newer autosync", hint="Install the same version on both devices.")
+        return cls(body)
+
+    def read(self, read: Callable[[_Fields], T]) -> T:
+        return read(self)
+
+    def get(self, name: str) -> object:
+        return self._fields.get(name)
+
+    def text(self, name: str, *, least: int = 1, most: int = 255, lines: bool = False) -> str:
+        value = self._fields.get(name)
+        if not isinstance(value, str) or not least <= len(value) <= most:
+            raise _unsafe(name)
+        if not (value.replace("\n", "") if lines else value).isprintable():
+            raise _unsafe(name)
+        return value
+
+    def shaped(self, name: str, shape: re.Pattern[str], *, but: str = "\0") -> str:
+        value = self.text(name)
+        if not shape.fullmatch(value) or but in value:
+            raise _unsafe(name)
+        return value
+
+    def list(self, name: str, *, most: int) -> list[object]:
+        value = self._fields.get(name)
+        if not isinstance(value, list) or len(value) > most:
+            raise _unsafe(name)
+        return value
+
+    def optional(self, name: str, read: Callable[[_Fields], T]) -> T | None:
+        value = self._fields.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise _unsafe(name)
+        return read(_Fields(value))
+
+
+def _unsafe(what: str) -> Unsafe:
+    return Unsafe(
+        f"What the inviter grants cannot be used: its {what} is not what it must be",
+        hint="Nothing was changed here. Update autosync on both devices; if that does not help, do not trust it.",
+    )
