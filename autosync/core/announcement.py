@@ -30,6 +30,7 @@ _LENGTH = struct.Struct(">I")
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DEVICE = re.compile(r"\w[\w .+-]{0,127}")
 _STATE = re.compile(r"[a-z][a-z -]{0,31}")
+_STORE = re.compile(r"(?:[0-9a-f]{32})?")
 _KINDS = {kind.value: kind for kind in CandidateKind}
 
 
@@ -56,6 +57,7 @@ def encode(announcement: Announcement) -> bytes:
             "on-hub": announcement.on_hub,
             "sent-at": announcement.sent_at_ms,
             **({} if announcement.remote is None else {"remote": announcement.remote}),
+            **({"store": announcement.store} if announcement.store else {}),
             "certificate": len(announcement.certificate),
             "inline": len(announcement.inline),
         },
@@ -105,6 +107,7 @@ def decode(encoded: bytes) -> Announcement:
         inline=encoded[middle:],
         on_hub=header.flag("on-hub"),
         remote=header.optional_text("remote"),
+        store=header.optional_text("store") or "",
         sent_at_ms=header.count("sent-at", _MOST),
     )
     _check(announcement)
@@ -205,14 +208,16 @@ def _check(announcement: Announcement) -> None:
         raise ValueError("remote is too long or not printable")
     if len(said.version.counters) > MAX_DEVICES or said.version != Version.of(dict(said.version.counters)):
         raise ValueError("version is too large or not in canonical form")
-    _check_candidates(said.candidates)
+    _check_ways(said.candidates, said.store)
     for what, number in (("seq", said.seq), ("sent-at", said.sent_at_ms), *said.version.counters):
         _count(number, what, _MOST)
     if len(said.certificate) > MAX_CERTIFICATE or len(said.inline) > MAX_INLINE:
         raise ValueError("certificate or inline pack is too large")
 
 
-def _check_candidates(candidates: tuple[Candidate, ...]) -> None:
+def _check_ways(candidates: tuple[Candidate, ...], store: str) -> None:
+    if not _STORE.fullmatch(store):
+        raise ValueError("store is not a tag of 32 hex digits")
     if len(candidates) > MAX_CANDIDATES:
         raise ValueError(f"candidates are not a list of at most {MAX_CANDIDATES}")
     for candidate in candidates:

@@ -11,6 +11,7 @@ from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId
 class SourceKind(Enum):
     """Where a snapshot can be had; in the order in which they are tried."""
 
+    STORE = "store"
     INLINE = "inline"
     PEER = "peer"
     HUB = "hub"
@@ -20,8 +21,9 @@ class SourceKind(Enum):
 class Source:
     """One place to get a snapshot from.
 
-    ``device`` is whose announcement (``INLINE``), listener (``PEER``) or hub ref
-    (``HUB``) it is; ``pack`` the inline pack; ``lane`` what carried the announcement.
+    ``STORE`` is the private store, when the other device keeps its snapshots in the same
+    one.  ``device`` is whose announcement (``STORE``, ``INLINE``), listener (``PEER``) or
+    hub ref (``HUB``) it is; ``pack`` the inline pack; ``lane`` what carried the announcement.
     """
 
     kind: SourceKind
@@ -32,6 +34,8 @@ class Source:
     def __str__(self) -> str:
         if self.kind is SourceKind.INLINE:
             return f"inline over {self.lane}"
+        if self.kind is SourceKind.STORE:
+            return "the store in common"
         return f"{self.kind.value} {self.device}"
 
 

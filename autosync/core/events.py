@@ -83,7 +83,8 @@ class Announcement:
     presents on all of them.  ``inline`` is a pack that
     completes the snapshot for whoever has its base, or empty.  ``on_hub`` tells
     that the hub has the snapshot.  ``state`` is the device's phase in one word.
-    ``remote`` is set by a device whose backend is commands: where it pushes to (empty: it
+    ``store`` is the same of all devices that keep their snapshots in one directory (32 hex
+    digits; empty: of none).  ``remote`` is set by a device whose backend is commands: where it pushes to (empty: it
     does not tell); ``version`` then counts the pushes of each device, and there is no snapshot.
     """
 
@@ -100,6 +101,7 @@ class Announcement:
     on_hub: bool = False
     inline: bytes = b""
     remote: str | None = None
+    store: str = ""
     sent_at_ms: int = 0
     """Sender's wall clock in ms, shown by the demo and never used to decide."""
 
@@ -113,6 +115,15 @@ class Announced:
     """What carried it: ``xmpp``, ``lan``."""
     live: bool = True
     """Said just now; else it is a last word that was kept, and its device may be gone."""
+    same_store: bool = False
+    """Whether that device keeps its snapshots where this one does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeersRanked:
+    """The devices that are linked with this one, in the order in which they are to be asked: the nearest first."""
+
+    order: tuple[DeviceId, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +153,8 @@ class SnapshotTaken:
 class SnapshotFetched:
     """A fetch ended: ``snapshot`` is here, complete, or ``None`` and ``reason`` says why.
 
-    ``hint`` says what to do if it is this machine that did not allow it.
+    ``hint`` says what to do if it is this machine that did not allow it.  ``busy_for`` is
+    set if the source has it but serves others first: seconds after which to ask again.
     """
 
     wanted: SnapshotId
@@ -150,6 +162,7 @@ class SnapshotFetched:
     snapshot: Snapshot | None
     reason: str = ""
     hint: str = ""
+    busy_for: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +286,7 @@ Event = (
     | RootReturned
     | ShortageNoticed
     | Announced
+    | PeersRanked
     | AnnouncementsAsked
     | SnapshotTaken
     | SnapshotFetched

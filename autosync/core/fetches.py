@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from autosync.core.commands import Command, Fetch, Source
-from autosync.core.events import SnapshotFetched
+from autosync.core.events import AncestorMissing, SnapshotFetched
 from autosync.core.integration import Integration
 from autosync.core.model import SnapshotId
 from autosync.core.retry import FAILED_MOST
@@ -18,6 +18,9 @@ class _Fetching:
     wanted: SnapshotId
     left: list[Source] = field(default_factory=list)
     for_ancestor_of: SnapshotId | None = None
+    asked: Source = field(init=False)
+    busy_until: float = 0.0
+    """When the first of those who have it but served others may serve us; 0 if none was busy."""
 
 
 class Fetches:
@@ -27,6 +30,8 @@ class Fetches:
         self._peers = peers
         self._integration = integration
         self._fetching: _Fetching | None = None
+        self._ancestor_at = 0.0
+        """When those may have time who have what a merge needs; 0 if they do."""
 
     @property
     def under_way(self) -> bool:
@@ -40,13 +45,17 @@ class Fetches:
 
     def times(self, news: Sequence[Peer]) -> list[float]:
         """Return when the snapshots of ``news``, which are not here, are to be tried again."""
-        return [] if self.under_way else [p.retry_at for p in news if p.retry_at]
+        if self.under_way:
+            return []
+        return [moment for moment in (self._ancestor_at, *(p.retry_at for p in news)) if moment]
 
     def commands(self, news: Sequence[Peer], now: float) -> list[Command]:
         """Return the fetch that is due: what a merge needs before the snapshots of ``news``."""
         if self.under_way:
             return []
-        if (missing := self._integration.missing) is not None:
+        if now >= self._ancestor_at:
+            self._ancestor_at = 0.0
+        if (missing := self._integration.missing) is not None and not self._ancestor_at:
             sources = self._peers.direct(missing.theirs)
             if self._integration.ancestor_asked(sources=bool(sources)) is None:
                 return []
@@ -61,15 +70,32 @@ class Fetches:
         fetching, self._fetching = self._fetching, None
         if event.snapshot is not None:
             self._peers.fetched(event.snapshot)
-        elif fetching is not None and fetching.left:
-            return self._next(fetching)
-        elif fetching is not None and fetching.for_ancestor_of is not None:
-            self._integration.ancestor_not_found(fetching.wanted)
         elif fetching is not None:
+            if event.busy_for:
+                self._was_busy(fetching, now + event.busy_for)
+            if fetching.left:
+                return self._next(fetching)
+            self._none_had_it(fetching, event, now)
+        return []
+
+    def _was_busy(self, fetching: _Fetching, until: float) -> None:
+        fetching.busy_until = min(fetching.busy_until, until) if fetching.busy_until else until
+        self._peers.busy(fetching.asked.device, until)
+
+    def _none_had_it(self, fetching: _Fetching, event: SnapshotFetched, now: float) -> None:
+        if fetching.for_ancestor_of is not None and fetching.busy_until:
+            self._ancestor_at = fetching.busy_until
+            missing = AncestorMissing(theirs=fetching.for_ancestor_of, ancestor=fetching.wanted)
+            self._integration.ancestor_missing(missing)
+        elif fetching.for_ancestor_of is not None:
+            self._integration.ancestor_not_found(fetching.wanted)
+        elif fetching.busy_until:
+            self._peers.postponed(fetching.wanted, fetching.busy_until)
+        else:
             most = FAILED_MOST if event.hint else RETRY_MOST
             self._peers.failed(event.wanted, event.reason, now, most=most)
-        return []
 
     def _next(self, fetching: _Fetching) -> list[Command]:
         self._fetching = fetching
-        return [Fetch(wanted=fetching.wanted, source=fetching.left.pop(0))]
+        fetching.asked = fetching.left.pop(0)
+        return [Fetch(wanted=fetching.wanted, source=fetching.asked)]

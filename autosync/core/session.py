@@ -214,6 +214,10 @@ class Session:
         title = news_of_held(before, event.held)
         return [Tell(title=title, hint=HELD_HINT)] if title else []
 
+    def _ranked(self, event: ev.PeersRanked, _now: float) -> list[Command]:
+        self.peers.ranked(event.order)
+        return []
+
     def _fetched(self, event: ev.SnapshotFetched, now: float) -> list[Command]:
         tell = self._halts.short_of("fetch", event.reason, event.hint)
         return tell + self._fetches.ended(event, now)
@@ -343,6 +347,7 @@ class Session:
         ev.RootReturned: _root_returned,
         ev.ShortageNoticed: _shortage_noticed,
         ev.Announced: _got_announcement,
+        ev.PeersRanked: _ranked,
         ev.AnnouncementsAsked: _asked,
         ev.HubChanged: _hub_changed,
         ev.SnapshotTaken: _snapshot_taken,

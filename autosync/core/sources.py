@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autosync.core.announcement import MAX_DEVICES
@@ -44,6 +45,10 @@ class Peer:
     """Whether the device itself has said something, now or in words that were kept."""
     seen: float = 0.0
     """When it last said something itself; 0 if only words that were kept are known."""
+    same_store: bool = False
+    """Whether it keeps its snapshots where this device does."""
+    busy_until: float = 0.0
+    """When it may have finished serving others; 0 if it was never busy."""
     pack: bytes = b""
     lane: str = ""
     on_hub: bool = False
@@ -64,6 +69,8 @@ class Peers:
         self._peers: dict[DeviceId, Peer] = {}
         self._on_hub: dict[DeviceId, Peer] = {}
         """What the hub lists and no announcement has told of: it may be older or newer."""
+        self._places: dict[DeviceId, int] = {}
+        """Of the linked devices in the order in which they are asked."""
 
     def all(self) -> tuple[Peer, ...]:
         """Return the peers by name."""
@@ -79,6 +86,7 @@ class Peers:
         peer = self._peers.get(said.device) or self._met(said)
         peer.name, peer.state, peer.heard = said.name, "ok" if said.state == HELLO else said.state, True
         peer.seen = now if event.live else peer.seen
+        peer.same_store = event.same_store
         peer.tree, peer.base = said.tree, said.base
         if said.snapshot != peer.snapshot or peer.version is None:
             peer.snapshot, peer.here = said.snapshot, peer.here if said.snapshot == peer.snapshot else None
@@ -127,6 +135,26 @@ class Peers:
                 peer.reason = reason
                 peer.retry_at = now + wait_after(peer.failures - 1, RETRY_FIRST, most)
 
+    def busy(self, device: DeviceId, until: float) -> None:
+        """Take note that ``device`` serves others first: others that have the same are asked before it."""
+        for peer in self._known():
+            if peer.device == device:
+                peer.busy_until = until
+
+    def postponed(self, wanted: SnapshotId, until: float) -> None:
+        """Take note that all who have ``wanted`` are busy; no failure, and whoever has it next is asked at once."""
+        for peer in self._known():
+            if peer.snapshot == wanted:
+                peer.retry_at = until
+
+    def ranked(self, order: Sequence[DeviceId]) -> None:
+        """Take note of the order in which the linked devices are to be asked."""
+        self._places = {device: place for place, device in enumerate(order)}
+
+    def share_store(self) -> bool:
+        """Return whether all devices that were heard of keep their snapshots where this one does."""
+        return bool(self._peers) and all(peer.same_store for peer in self._peers.values())
+
     def highest(self, device: DeviceId) -> int:
         """Return the greatest counter of ``device`` in any peer's version."""
         counts = (p.version.count(device) for p in self._known() if p.version)
@@ -146,14 +174,18 @@ class Peers:
         return frozenset(p.base.commit for p in self._peers.values() if p.base and p.base.commit)
 
     def sources(self, wanted: SnapshotId) -> list[Source]:
-        """Return the places to get ``wanted`` from: inline, then peers, then the hub."""
-        holders = [p for p in self._known() if p.snapshot == wanted]
+        """Return the places to get ``wanted`` from: what is here in a sense, then peers, then the hub."""
+        holders = sorted((p for p in self._known() if p.snapshot == wanted), key=self._distance)
+        store = [Source(kind=SourceKind.STORE, device=p.device) for p in holders if p.same_store][:1]
         inline = [Source(kind=SourceKind.INLINE, device=p.device, pack=p.pack, lane=p.lane) for p in holders if p.pack][
             :1
         ]
         direct = [Source(kind=SourceKind.PEER, device=p.device) for p in holders if p.heard]
         hub = [Source(kind=SourceKind.HUB, device=p.device) for p in holders if p.on_hub]
-        return inline + direct + hub[:1]
+        return store + inline + direct + hub[:1]
+
+    def _distance(self, peer: Peer) -> tuple[float, int, DeviceId]:
+        return peer.busy_until, self._places.get(peer.device, len(self._places)), peer.device
 
     def makers(self, snapshot: Snapshot) -> list[Peer]:
         """Return the peers that made ``snapshot`` and can be expected to act: they said something, but not good-bye."""
@@ -162,7 +194,7 @@ class Peers:
 
     def direct(self, first: SnapshotId) -> list[Source]:
         """Return every peer that was heard of, those at ``first`` first."""
-        heard = sorted((p for p in self._known() if p.heard), key=lambda p: (p.snapshot != first, p.device))
+        heard = sorted((p for p in self._known() if p.heard), key=lambda p: (p.snapshot != first, self._distance(p)))
         return [Source(kind=SourceKind.PEER, device=p.device) for p in heard]
 
     def refused(self, theirs: SnapshotId, ours: SnapshotId, reason: str, hint: str) -> None:

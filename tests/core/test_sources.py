@@ -1,0 +1,150 @@
+"""Where a snapshot is asked for first, and what becomes of it when those who have it are busy."""
+
+from __future__ import annotations
+
+from autosync.core.candidates import Candidate
+from autosync.core.commands import Command, Fetch, Source, SourceKind
+from autosync.core.events import AncestorMissing, Announced, Announcement, PeersRanked, SnapshotFetched
+from autosync.core.fetches import Fetches
+from autosync.core.integration import Integration
+from autosync.core.model import Base, DeviceId, SnapshotId, TreeId, Version
+from autosync.core.session import Session
+from autosync.core.settings import SessionSettings
+from autosync.core.sources import Peers
+
+WANTED = SnapshotId("wanted")
+NEAR, FAR, OTHER = DeviceId("near"), DeviceId("far"), DeviceId("another")
+NO_WAYS: tuple[Candidate, ...] = ()
+
+
+def heard(device: DeviceId, *, same_store: bool = False, inline: bytes = b"", on_hub: bool = False) -> Announced:
+    said = Announcement(
+        device=device,
+        name=device,
+        seq=1,
+        state="ok",
+        snapshot=WANTED,
+        tree=TreeId("t"),
+        base=Base(commit=None, branch=None),
+        version=Version.of({device: 1}),
+        candidates=NO_WAYS,
+        certificate=b"",
+        inline=inline,
+        on_hub=on_hub,
+    )
+    return Announced(announcement=said, lane="lan", same_store=same_store)
+
+
+def peers_at_wanted(*devices: DeviceId) -> Peers:
+    peers = Peers()
+    for device in devices:
+        peers.announced(heard(device), 0.0)
+    return peers
+
+
+def asked(peers: Peers) -> list[DeviceId]:
+    return [source.device for source in peers.sources(WANTED)]
+
+
+def source_of(commands: list[Command]) -> Source:
+    (fetch,) = commands
+    assert isinstance(fetch, Fetch)
+    return fetch.source
+
+
+def busy(seconds: float) -> SnapshotFetched:
+    return SnapshotFetched(wanted=WANTED, source="", snapshot=None, reason="serves others first", busy_for=seconds)
+
+
+FAILED = SnapshotFetched(wanted=WANTED, source="", snapshot=None, reason="gone")
+
+
+def test_the_nearest_is_asked_first_and_who_is_not_linked_last() -> None:
+    peers = peers_at_wanted(FAR, NEAR, OTHER)
+    assert asked(peers) == [OTHER, FAR, NEAR]
+    peers.ranked((NEAR, FAR))
+    assert asked(peers) == [NEAR, FAR, OTHER]
+    assert [source.device for source in peers.direct(WANTED)] == [NEAR, FAR, OTHER]
+
+
+def test_a_session_learns_who_is_near() -> None:
+    session = Session(SessionSettings(device=DeviceId("me"), name="me"))
+    session.handle(heard(FAR), 0.0)
+    session.handle(heard(NEAR), 0.0)
+    assert session.handle(PeersRanked(order=(NEAR, FAR)), 0.0) == []
+    assert asked(session.peers) == [NEAR, FAR]
+
+
+def test_what_is_in_the_store_in_common_is_fetched_from_nobody() -> None:
+    peers = Peers()
+    peers.announced(heard(FAR, inline=b"pack", on_hub=True), 0.0)
+    peers.announced(heard(NEAR, same_store=True), 0.0)
+    sources = peers.sources(WANTED)
+    kinds = [SourceKind.STORE, SourceKind.INLINE, SourceKind.PEER, SourceKind.PEER, SourceKind.HUB]
+    assert [source.kind for source in sources] == kinds
+    assert [str(source) for source in sources[:2]] == ["the store in common", "inline over lan"]
+    assert sources[0].device == NEAR
+
+
+def test_no_content_is_announced_if_all_have_it_at_hand() -> None:
+    peers = Peers()
+    assert not peers.share_store()
+    peers.announced(heard(NEAR, same_store=True), 0.0)
+    assert peers.share_store()
+    peers.announced(heard(FAR), 0.0)
+    assert not peers.share_store()
+
+
+def test_who_is_busy_is_asked_after_the_others_and_again_in_time() -> None:
+    peers = peers_at_wanted(NEAR, FAR)
+    peers.ranked((NEAR, FAR))
+    fetches = Fetches(peers, Integration())
+    news = list(peers.all())
+    assert source_of(fetches.commands(news, 1.0)).device == NEAR
+    assert source_of(fetches.ended(busy(3.0), 1.0)).device == FAR
+    assert fetches.ended(busy(2.0), 1.5) == []
+    assert [(p.device, p.failures, p.misses, p.reason) for p in news] == [(FAR, 0, 0, ""), (NEAR, 0, 0, "")]
+    assert fetches.commands(news, 2.0) == []
+    assert set(fetches.times(news)) == {3.5}
+    assert source_of(fetches.commands(news, 3.5)).device == FAR
+
+
+def test_a_failure_beside_a_busy_source_is_no_reason_to_wait_longer() -> None:
+    peers = peers_at_wanted(NEAR, FAR)
+    peers.ranked((NEAR, FAR))
+    fetches = Fetches(peers, Integration())
+    news = list(peers.all())
+    fetches.commands(news, 1.0)
+    fetches.ended(busy(2.0), 1.0)
+    assert fetches.ended(FAILED, 1.1) == []
+    assert {p.retry_at for p in news} == {3.0}
+
+
+def test_whoever_has_it_next_is_asked_at_once() -> None:
+    peers = peers_at_wanted(NEAR)
+    fetches = Fetches(peers, Integration())
+    fetches.commands(list(peers.all()), 1.0)
+    fetches.ended(busy(5.0), 1.0)
+    peers.announced(heard(OTHER), 1.2)
+    assert source_of(fetches.commands(list(peers.all()), 1.2)).device == OTHER
+    # The one that was busy comes after it, however near it is.
+    peers.ranked((NEAR, OTHER))
+    assert asked(peers) == [OTHER, NEAR]
+    assert source_of(fetches.ended(FAILED, 1.3)).device == NEAR
+
+
+def test_a_merge_waits_for_a_state_that_a_busy_device_has() -> None:
+    peers = peers_at_wanted(NEAR)
+    integration = Integration()
+    fetches = Fetches(peers, integration)
+    missing = AncestorMissing(theirs=WANTED, ancestor=SnapshotId("between"))
+    integration.ancestor_missing(missing)
+    assert source_of(fetches.commands([], 1.0)).device == NEAR
+    assert fetches.for_ancestor
+    assert fetches.ended(busy(2.0), 1.0) == []
+    assert fetches.commands([], 2.9) == []
+    assert integration.missing == missing
+    assert fetches.times([]) == [3.0]
+    assert source_of(fetches.commands([], 3.0)).device == NEAR
+    assert fetches.ended(FAILED, 3.1) == []
+    assert integration.missing is None
