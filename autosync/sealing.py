@@ -68,6 +68,21 @@ class WorkspaceKey:
         """Return whether ``sealed`` names this key; only :meth:`open` tells if that is true."""
         return sealed.startswith(self._prefix)
 
+    def hide(self, sealed: bytes, salt: bytes) -> bytes:
+        """Return a sealed message whose key id was replaced by what none but holders of the key recognise.
+
+        Two with different salts have nothing in common that would tell of one workspace.
+        """
+        return self._disguise(salt) + sealed[_PREFIX_BYTES:]
+
+    def unhide(self, hidden: bytes, salt: bytes) -> bytes | None:
+        """Return what :meth:`hide` hid, ``None`` if that was not done with this key and ``salt``."""
+        disguise = self._disguise(salt)
+        return self._prefix + hidden[len(disguise) :] if hidden.startswith(disguise) else None
+
+    def _disguise(self, salt: bytes) -> bytes:
+        return hmac.digest(self._slot_key, b"hidden " + salt, "sha256")[:8]
+
     def seal(self, plaintext: bytes, *, context: bytes) -> bytes:
         """Return version, key id, nonce and ciphertext of ``plaintext``.
 
