@@ -17,7 +17,7 @@ from autosync.core.commands import Announce
 from autosync.core.events import Announced, Announcement, AnnouncementsAsked, Event
 from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
-from autosync.errors import AutosyncError
+from autosync.errors import AutosyncError, TooLarge
 from autosync.link import Identity
 from autosync.ports import Channel
 from autosync.runner import Runner
@@ -155,6 +155,8 @@ class Broadcaster:
                 await asyncio.gather(*farewells)
 
     async def _publish(self, member: Membership, said: Announcement) -> None:
+        # Without its content it counts as said before: who hears both takes the content too.
+        bare = self._next_seq(member) if said.inline else 0
         said = replace(said, seq=self._next_seq(member), sent_at_ms=int(time.time() * 1000))
         member.last = said
         try:
@@ -162,15 +164,27 @@ class Broadcaster:
         except ValueError as unspeakable:
             log.error("%s: this state cannot be announced: %s", member.runner.workspace, unspeakable)
             return
-        slot = member.key.slot(self.device)
         results = await asyncio.gather(
-            *(channel.publish(slot, member.key.tag, sealed) for channel in self.channels), return_exceptions=True
+            *(self._publish_on(channel, member, said, sealed, bare) for channel in self.channels),
+            return_exceptions=True,
         )
         for result in results:
             if isinstance(result, AutosyncError):
                 log.info("%s: not announced: %s", member.runner.workspace, result.title)
             elif isinstance(result, BaseException):
                 log.error("%s: not announced", member.runner.workspace, exc_info=result)
+
+    async def _publish_on(
+        self, channel: Channel, member: Membership, said: Announcement, sealed: bytes, bare: int
+    ) -> None:
+        slot = member.key.slot(self.device)
+        try:
+            await channel.publish(slot, member.key.tag, sealed)
+        except TooLarge:
+            if not said.inline:
+                raise
+            shorter = self._seal(member, replace(said, seq=bare, inline=b""))
+            await channel.publish(slot, member.key.tag, shorter)
 
     def _seal(self, member: Membership, said: Announcement) -> bytes:
         try:

@@ -60,6 +60,10 @@ class Refused(AutosyncError):
     """The other side answered and said no (authentication, permission)."""
 
 
+class TooLarge(AutosyncError):
+    """A message is larger than what would carry it takes."""
+
+
 class Unsafe(AutosyncError):
     """Input from a peer that would write outside the working copy or into its metadata."""
 

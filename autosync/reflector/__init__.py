@@ -16,7 +16,6 @@ A client says                           and the server
                                         kept ``TAG!SLOT PAYLOAD``, then ``TAG!end``
 ``keep TAG SLOT PAYLOAD``               keeps the payload in place of the slot's last one and
                                         passes ``TAG!SLOT PAYLOAD`` on, not to the sender
-``drop TAG SLOT``                       keeps nothing in that slot any more
 ======================================  =====================================================
 
 What the server refuses it answers with ``debug!refused REASON``; SparkleShare passes over all

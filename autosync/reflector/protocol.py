@@ -29,7 +29,6 @@ class Verb(Enum):
     PING = b"ping"
     FOLLOW = b"follow"
     KEEP = b"keep"
-    DROP = b"drop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +65,11 @@ def parse(line: bytes) -> Request:
         raise Malformed("no name, or one that is too long")
     if verb is Verb.ANNOUNCE:
         return Request(verb=verb, name=name, payload=_message(name, rest))
-    slot, _, payload = rest.partition(b" ")
-    if verb in (Verb.KEEP, Verb.DROP):
+    if verb is Verb.KEEP:
+        slot, _, payload = rest.partition(b" ")
         if not is_name(slot):
             raise Malformed("no slot, or one that is too long")
-        if (verb is Verb.KEEP) != bool(payload) or (payload and not _PAYLOAD.fullmatch(payload)):
+        if not _PAYLOAD.fullmatch(payload):
             raise Malformed("the payload is not base64")
         return Request(verb=verb, name=name, slot=slot, payload=payload)
     return Request(verb=verb, name=name)

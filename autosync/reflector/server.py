@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import logging
 import selectors
@@ -241,8 +242,6 @@ class Reflector:
                     self._say(hearer, line)
             case Verb.KEEP:
                 self._keep(client, request, now)
-            case Verb.DROP:
-                self._keeper.drop(request.name, request.slot)
 
     def _keep(self, client: Client, request: Request, now: float) -> None:
         tag, slot = request.name, request.slot
@@ -347,9 +346,9 @@ def _listen(host: str, port: int) -> socket.socket:
         hint = "Name an address of this machine, or * for all."
         raise AutosyncError(f"Cannot listen on {shown}: {error.strerror}", hint=hint) from None
     except OSError as error:
-        hint = (
-            f"Choose another address or port; `ss -tlnp` shows who listens where. A port below 1024 is root's ({port})."
-        )
+        hint = "Choose another address or port; `ss -tlnp` shows who listens where."
+        if error.errno == errno.EACCES:
+            hint = "A port below 1024 is root's: choose a higher one."
         raise AutosyncError(f"Cannot listen on {shown}: {_reason(error)}", hint=hint) from None
 
 
