@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
-import os
 import secrets
-import stat
+from dataclasses import replace
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -16,10 +13,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.errors import ConfigError
+from autosync.keyfile import KEY_BYTES, KeyText, make_key, parse, read_key
 
 MAX_SEALED = 64 * 1024
 """Bytes of the largest sealed message."""
-KEY_BYTES = 32
 _VERSION = b"\x01"
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
@@ -38,14 +35,22 @@ class WorkspaceKey:
 
     All that is derived from the 32 secret bytes (RFC 5869, HKDF-SHA256, one ``info`` for
     each purpose) tells nothing of them, nor of each other.
+
+    ``id`` names the workspace and outlives the key: ``workspace`` is given for a key that took
+    the place of another, for the ``epoch``-th time.  ``tag`` and slots are this key's own.
     """
 
-    __slots__ = ("_aead", "_prefix", "_slot_key", "id")
+    __slots__ = ("_aead", "_prefix", "_slot_key", "_workspace", "epoch", "id", "retired", "tag")
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, *, workspace: WorkspaceId | None = None, epoch: int = 0) -> None:
         if len(raw) != KEY_BYTES:
             raise ValueError(f"a workspace key has {KEY_BYTES} bytes, not {len(raw)}")
-        self.id = WorkspaceId(_derive(raw, b"workspace id", 16).hex())
+        self.tag = _derive(raw, b"workspace id", 16).hex()
+        """What channels call the workspace."""
+        self.id = workspace or WorkspaceId(self.tag)
+        self.epoch = epoch
+        self.retired = False
+        self._workspace = bytes.fromhex(self.id)
         # The key id in front lets a receiver with several keys (other workspaces, the one
         # before a rotation) choose without trying each.
         self._prefix = _VERSION + _derive(raw, b"key id", _KEY_ID_BYTES)
@@ -55,10 +60,16 @@ class WorkspaceKey:
     def __repr__(self) -> str:
         return f"<WorkspaceKey of {self.id}>"
 
-    @property
-    def tag(self) -> str:
-        """What channels call the workspace."""
-        return self.id
+    def retire(self) -> WorkspaceKey:
+        """Return this key for the time after it was replaced: links know it as a workspace of its own."""
+        if self.retired:
+            return self
+        old = object.__new__(WorkspaceKey)
+        for name in WorkspaceKey.__slots__:
+            setattr(old, name, getattr(self, name))
+        old.retired = True
+        old.id = WorkspaceId(hmac.digest(self._slot_key, b"retired", "sha256")[:16].hex())
+        return old
 
     def slot(self, device: DeviceId) -> str:
         """Return what channels call a device of this workspace: 32 hex digits that hide its name."""
@@ -112,7 +123,7 @@ class WorkspaceKey:
 
     def _bound(self, context: bytes) -> bytes:
         """Return the associated data; all but the context has a fixed length, so it is unambiguous."""
-        return self._prefix + bytes.fromhex(self.id) + context
+        return self._prefix + self._workspace + context
 
 
 def _derive(raw: bytes, purpose: bytes, length: int) -> bytes:
@@ -120,31 +131,16 @@ def _derive(raw: bytes, purpose: bytes, length: int) -> bytes:
 
 
 def load_key(path: str) -> WorkspaceKey:
-    """Return the key whose base64 the file ``path`` holds.
+    """Return the key that the file ``path`` holds now.
 
     Raises :class:`ConfigError` if it is absent, not a key, or not the user's secret.
     """
-    copy = "Copy the file from another of your devices, byte for byte, and keep it at mode 0600."
-    try:
-        # Not blocking: a FIFO in its place must not hang the agent.
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
-            text = file.read(4096) if stat.S_ISREG(status.st_mode) else b""
-    except FileNotFoundError:
-        raise ConfigError(f"key-file {path} does not exist", hint=copy) from None
-    except OSError as error:
-        raise ConfigError(f"key-file {path} cannot be read: {error.strerror}", hint=copy) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"key-file {path} is not a file", hint=copy)
-    if status.st_mode & 0o077:
-        raise ConfigError(
-            f"key-file {path} is open to other users of this machine (mode {stat.S_IMODE(status.st_mode):04o})",
-            hint=f"Run: chmod 600 {path}",
-        )
-    try:
-        return WorkspaceKey(base64.b64decode(text.strip(), validate=True))
-    except (binascii.Error, ValueError):
-        raise ConfigError(f"key-file {path} does not hold the base64 of {KEY_BYTES} bytes", hint=copy) from None
+    return key_in(read_key(path))
+
+
+def key_in(text: KeyText) -> WorkspaceKey:
+    """Return the key that a key file holds."""
+    return WorkspaceKey(text.raw, workspace=None if text.id is None else WorkspaceId(text.id), epoch=text.epoch)
 
 
 def create_key(path: str) -> WorkspaceKey:
@@ -153,24 +149,27 @@ def create_key(path: str) -> WorkspaceKey:
     Raises :class:`ConfigError` if the file exists or cannot be written.
     """
     raw = secrets.token_bytes(KEY_BYTES)
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            try:
-                file.write(base64.b64encode(raw) + b"\n")
-                file.flush()
-                os.fsync(fd)
-            except OSError:
-                os.unlink(path)
-                raise
-    except FileExistsError:
-        raise ConfigError(
-            f"key-file {path} exists already",
-            hint="To join the workspace it belongs to, use it as it is; for a new one name another file.",
-        ) from None
-    except OSError as error:
-        raise ConfigError(
-            f"key-file {path} cannot be written: {error.strerror}", hint="Name a place that you may write to."
-        ) from None
+    make_key(path, KeyText(raw=raw))
     return WorkspaceKey(raw)
+
+
+def key_text(path: str) -> str:
+    """Return what a new device of the workspace needs to be given: a key file without the keys of before.
+
+    Raises :class:`ConfigError` as :func:`load_key` does.
+    """
+    return replace(read_key(path), previous=()).render().decode("ascii")
+
+
+def write_key(path: str, text: str) -> WorkspaceKey:
+    """Write what :func:`key_text` returned elsewhere to the new file ``path`` and return the key.
+
+    Raises :class:`ConfigError` if it is no key, or if the file exists or cannot be written.
+    """
+    try:
+        key = parse(text.encode("ascii"))
+    except ValueError as error:
+        reason = "is not text" if isinstance(error, UnicodeError) else str(error)
+        raise ConfigError(f"The key that was handed over {reason}", hint="Ask for it once more.") from None
+    make_key(path, key)
+    return key_in(key)

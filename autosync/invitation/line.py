@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError
+from autosync.keyfile import KEY_BYTES
 from autosync.link.addresses import join, split
-from autosync.sealing import KEY_BYTES, WorkspaceKey
+from autosync.sealing import WorkspaceKey
 from autosync.signing import FINGERPRINT_BYTES
 
 PREFIX = "autosync1-"
