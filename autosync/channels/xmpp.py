@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from autosync.channels import xmpp_causes as causes
 from autosync.channels.xmpp_client import Trust, XmppClient
 from autosync.channels.xmpp_element import MAX_SEALED, NAMESPACE, Item, is_name
 from autosync.channels.xmpp_inbox import Inbox
+from autosync.channels.xmpp_relay import Accept, Relay
 from autosync.channels.xmpp_session import Party, Session, XmppTiming
 from autosync.core.backoff import Backoff
 from autosync.errors import AutosyncError, ConfigError, Refused, TransientError, Unreachable
@@ -90,6 +92,9 @@ class XmppChannel:
         )
         self._supervisor: asyncio.Task[None] | None = None
         self._client: XmppClient | None = None
+        self._relay: Relay | None = None
+        self.accept: Accept | None = None
+        """Takes the bytestreams that members open; without it there are none."""
         self._session: Session | None = None
         self._password: str | None = None
         self._nudged = asyncio.Event()
@@ -143,6 +148,21 @@ class XmppChannel:
         if self._state == "online" and self._session is not None and self._session.crowded:
             detail += " Its nodes are full: who was silent for longest is forgotten there."
         return ChannelStatus(kind=LANE, state=self._state, detail=detail, dropped=dict(self._inbox.dropped))
+
+    # -- bytestreams -------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str | None:
+        """The full JID at which members can open a bytestream to this device now."""
+        if self._relay is None or self._client is None or self._state != "online":
+            return None
+        return str(self._client.boundjid.full)
+
+    async def connect(self, address: str) -> socket.socket:
+        """Return one end of a bytestream to the device with the full JID ``address``.  Raises :class:`OSError`."""
+        if self._relay is None or self._state != "online":
+            raise OSError(f"not connected to {self._jid.domain}")
+        return await self._relay.open(address)
 
     # -- connecting --------------------------------------------------------------------------
 
@@ -209,12 +229,18 @@ class XmppChannel:
                 f"The file {ca_file} (xmpp.ca-file) cannot be used: {error.strerror or error}",
                 hint="It must be a readable PEM file with the certificate of the server or of its authority.",
             ) from error
-        return XmppClient(self._jid, trust, event_received=self._inbox.take_event)
+        client = XmppClient(self._jid, trust, event_received=self._inbox.take_event)
+        if self.accept is not None:
+            self._relay = Relay(client, accounts={self._jid.bare, *self._members}, accept=self.accept)
+        return client
 
     async def _close_client(self, *, unless_resumable: bool = False) -> None:
         client = self._client
         if client is not None and not (unless_resumable and client.resumable):
             self._client = None
+            if self._relay is not None:
+                await self._relay.stop()
+                self._relay = None
             await client.close(within=0.4)
 
     async def _ask_password(self) -> str:

@@ -151,11 +151,18 @@ class XmppClient(ClientXMPP):
 
         Raises slixmpp's ``IqError`` if it is an error, ``IqTimeout`` after ``within`` seconds.
         """
-        request = self.make_iq(ito=to, itype=kind)
-        request.append(query)
-        answer = await request.send(timeout=within)  # type: ignore[no-untyped-call]  # untyped in slixmpp 1.17
+        answer = await self.request(to, kind, query, within=within)
         xml: ET.Element = answer.xml
         return xml
+
+    def request(
+        self, to: str, kind: Literal["get", "set"], query: ET.Element, *, within: float
+    ) -> asyncio.Future[StanzaBase]:
+        """Send an IQ at once and return what will be the answer to it, or the errors of :meth:`ask`."""
+        request = self.make_iq(ito=to, itype=kind)
+        request.append(query)
+        answer: asyncio.Future[StanzaBase] = request.send(timeout=within)  # type: ignore[no-untyped-call]  # untyped in slixmpp 1.17
+        return answer
 
     async def ping(self, *, within: float) -> None:
         """Return once the server has answered (XEP-0199).  Raises slixmpp's ``IqTimeout``."""
