@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,14 +12,14 @@ from typing import Any
 
 from autosync.activities import Activity
 from autosync.broadcast import Broadcaster
-from autosync.config import Config, PathConfig
+from autosync.config import Config
 from autosync.errors import AutosyncError
 from autosync.invitation import Invitation, Invitations, Offer, XmppOffer
-from autosync.invitation.grant import MAX_KEY_TEXT, PLACES
+from autosync.invitation.grant import PLACES
 from autosync.invitation.hubof import hub_of
 from autosync.invitation.opened import Visitor
 from autosync.link import Links
-from autosync.sealing import load_key
+from autosync.sealing import key_text
 from autosync.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ class Inviting:
         await asyncio.get_running_loop().run_in_executor(None, offer)  # asks git or hg; fails here, not at the visitor
         invitation, line = self.invitations.open(
             offer,
-            partial(_key_text, workspace.config),
+            partial(key_text, workspace.config.key_file),
             self._broadcaster.candidates(),
             seconds=math.ceil(seconds),
             once=arguments.get("once") is True,
@@ -157,10 +156,3 @@ def _shown(invitation: Invitation) -> dict[str, Any]:
         "joined": visitors(invitation.joined),
         "refused": visitors(invitation.refused),
     }
-
-
-def _key_text(path: PathConfig) -> str:
-    """Return what stands in the key file, as it is now.  Raises :class:`AutosyncError`."""
-    load_key(path.key_file)
-    with open(os.open(path.key_file, os.O_RDONLY | os.O_CLOEXEC), encoding="ascii") as file:
-        return file.read(MAX_KEY_TEXT)

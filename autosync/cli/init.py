@@ -6,30 +6,27 @@ import contextlib
 import os
 import re
 import shlex
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import click
 
 from autosync.backends.opening import MARKS
+from autosync.cli.adding import key_place, read_configuration, write_configuration
 from autosync.cli.invocation import Invocation, pass_invocation
+from autosync.cli.reload import reload_if_running, told
 from autosync.cli.repositories import Folder, folder, is_ambiguous, store_folder
 from autosync.cli.table import plain
 from autosync.config import (
     Addition,
     Mode,
     Vcs,
-    absolute,
     add_path,
-    candidates,
     check_nesting,
     inside,
     is_name,
-    locate,
     parse,
 )
-from autosync.errors import AutosyncError, ConfigError
+from autosync.errors import AutosyncError
 from autosync.sealing import create_key, load_key
 from autosync.vocabulary import vocabulary
 
@@ -49,9 +46,10 @@ class _Plan:
 
 @click.command(
     short_help="Keep a folder in sync.",
-    epilog="Example: autosync init ~/notes --workspace notes --remote origin. On a second device, with the key "
-    "file copied from the first: autosync init ~/notes --workspace notes --key-file ~/notes.key. On a server that "
-    "keeps them for the others: autosync init ~/notes.store --workspace notes --key-file ~/notes.key --mode store",
+    epilog="Example: autosync init ~/notes --workspace notes --remote origin. Other devices come by `autosync invite` "
+    "here and `autosync join` there, or with a copy of the key file: autosync init ~/notes --workspace notes "
+    "--key-file ~/notes.key. On a server that keeps them for the others: autosync init ~/notes.store --workspace "
+    "notes --key-file ~/notes.key --mode store",
 )
 @click.argument("path", default=".", type=click.Path())
 @click.option("--workspace", metavar="NAME", help="Name of the workspace. Default: the folder's name.")
@@ -87,7 +85,8 @@ def init(
     """Keep the folder PATH in sync: add it to the configuration.
 
     A folder that is no repository yet becomes a git repository, or with --vcs hg a Mercurial one. The
-    configuration file is made if there is none; what stands in it stays as it is.
+    configuration file is made if there is none; what stands in it stays as it is. An agent that runs takes the
+    folder up at once.
     """
     plan = _prepare(
         invocation,
@@ -121,8 +120,8 @@ def _prepare(
     if not is_name(name):
         hint = "Give one with --workspace: at most 64 letters, digits, spaces, and . _ - inside."
         raise AutosyncError(f'"{name}" cannot be the name of a workspace', hint=hint)
-    source, text = _configuration(invocation)
-    key = _key_place(source, name, key_file)
+    source, text = read_configuration(invocation)
+    key = key_place(source, name, key_file)
     find = store_folder if mode is Mode.STORE else folder
     found = find(root, vcs, parse(text, source, os.environ).hg)
     remotes = found.remotes()
@@ -145,29 +144,6 @@ def _prepare(
         is_new_key=is_new_key,
         remotes=remotes or (),
     )
-
-
-def _configuration(invocation: Invocation) -> tuple[str, str]:
-    """Return where the configuration is or will be, and its text."""
-    places = candidates(invocation.config_option, os.environ)
-    try:
-        source = locate(invocation.config_option, os.environ)
-    except ConfigError:
-        return places[0], ""
-    try:
-        with open(source, encoding="utf-8", newline="") as file:
-            return source, file.read()
-    except UnicodeDecodeError:
-        raise ConfigError(f"{source}: is not UTF-8 text", hint="Save the file as UTF-8 text.") from None
-
-
-def _key_place(source: str, name: str, key_file: str | None) -> str:
-    if key_file is not None:
-        return absolute(key_file, os.environ, os.getcwd())
-    directory = os.path.dirname(source)
-    if os.path.basename(source) == ".autosync":
-        directory = absolute("~/.config/autosync", os.environ, "/")
-    return os.path.join(directory, f"{name.replace(' ', '-')}.key")
 
 
 def _is_new_key(key: str, root: str, *, named: bool) -> bool:
@@ -199,38 +175,8 @@ def _perform(plan: _Plan) -> None:
         if plan.is_new_key:
             create_key(plan.addition.key_file)
             undo.callback(os.unlink, plan.addition.key_file)
-        _write(plan.source, plan.text)
+        write_configuration(plan.source, plan.text)
         undo.pop_all()
-
-
-def _write(source: str, text: str) -> None:
-    """Replace the configuration file atomically; a symlink to it stays one, its mode stays."""
-    target = os.path.realpath(source)
-    directory = os.path.dirname(target)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    with _named(target):
-        fd, temporary = tempfile.mkstemp(dir=directory, prefix=".autosync-")  # mode 0600
-        try:
-            with open(fd, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                if os.path.exists(target):
-                    os.fchmod(fd, os.stat(target).st_mode & 0o7777)
-                file.flush()
-                os.fsync(fd)
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-
-
-@contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be written: {error.strerror}", hint="Check its rights and free space."
-        ) from None
 
 
 def _tell(invocation: Invocation, plan: _Plan) -> None:
@@ -252,17 +198,23 @@ def _tell(invocation: Invocation, plan: _Plan) -> None:
             f"To reach devices that are not online together, set `remote: {plan.remotes[0]}` there. Who may read "
             "that remote can then read what you have not committed yet."
         )
-    lines += ["", "Next:", f"  {invocation.command('check')}    tells whether all is well"]
-    lines.append(f"  {invocation.command('run')}      starts the agent; restart it if it runs already")
+    taken_up = _taken_up(invocation, plan)
+    lines += [*taken_up, "", "Next:", f"  {invocation.command('check')}    tells whether all is well"]
+    if not taken_up:
+        lines.append(f"  {invocation.command('run')}      starts the agent")
     if plan.is_new_key:
-        name = shlex.quote(added.workspace)
-        there = shlex.quote(os.path.basename(key))
-        lines += [
-            "",
-            "On the second device:",
-            f"  scp -p THIS-DEVICE:{shlex.quote(key)} .",
-            f"  autosync init FOLDER --workspace {name} --key-file {there}",
-            "  autosync run",
-        ]
+        lines.append(
+            f"  {invocation.command(f'invite {shlex.quote(added.workspace)}')}    prints a line; on the second "
+            "device: autosync join LINE"
+        )
     for line in lines:
         click.echo(plain(line))
+
+
+def _taken_up(invocation: Invocation, plan: _Plan) -> list[str]:
+    """Return what the running agent says to the new entry; nothing if there is no agent."""
+    try:
+        answer = reload_if_running(parse(plan.text, plan.source, os.environ).state_dir)
+    except AutosyncError as error:
+        return [f"The agent that runs has not taken it up: {error.title}", f"  {invocation.reword(error.hint)}"]
+    return [] if answer is None else told(invocation, answer)

@@ -17,6 +17,8 @@ from autosync.errors import AutosyncError
 SECTIONS = {
     "Core": {
         "init": "autosync.cli.init:init",
+        "invite": "autosync.cli.invite:invite",
+        "join": "autosync.cli.join:join",
         "import-config": "autosync.cli.import_config:import_config",
         "run": "autosync.cli.run:run",
         "sync": "autosync.cli.steering:sync",
@@ -29,6 +31,7 @@ SECTIONS = {
     },
     "Control": {
         "gc": "autosync.cli.gc:gc",
+        "reload": "autosync.cli.reload:reload",
         "pause": "autosync.cli.steering:pause",
         "resume": "autosync.cli.steering:resume",
         "resolve": "autosync.cli.conflicts:resolve",

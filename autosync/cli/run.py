@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import click
 
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.table import plain
+from autosync.config import Config
 
 
 class PlainFormatter(logging.Formatter):
@@ -28,6 +31,11 @@ def run(invocation: Invocation) -> int:
     It watches the working copies of the configuration and exchanges their changes with the
     other devices. Ctrl-C or SIGTERM ends it within two seconds; nothing is lost by that.
     """
+    return run_here(invocation)
+
+
+def run_here(invocation: Invocation, beside: Callable[[Config], Awaitable[None]] | None = None) -> int:
+    """Run the agent in this process until it is interrupted, and ``beside`` it something that talks to it."""
     from autosync.agent import run_agent  # noqa: PLC0415  (imports the network libraries)
     from autosync.workspace import was_here  # noqa: PLC0415
 
@@ -37,4 +45,15 @@ def run(invocation: Invocation) -> int:
     logging.basicConfig(level=logging.DEBUG if invocation.verbose else config.log_level, handlers=[handler])
     # An XMPP library's every stanza is not what --verbose asks for, and holds the login.
     logging.getLogger("slixmpp").setLevel(logging.WARNING)
-    return asyncio.run(run_agent(config))
+    return asyncio.run(_run(run_agent(config), None if beside is None else beside(config)))
+
+
+async def _run(agent: Coroutine[Any, Any, int], beside: Awaitable[None] | None) -> int:
+    if beside is None:
+        return await agent
+    talking = asyncio.ensure_future(beside)
+    try:
+        return await agent
+    finally:
+        talking.cancel()
+        await asyncio.gather(talking, return_exceptions=True)

@@ -77,6 +77,35 @@ def _adds_one(edited: str, before: Config, source: str, environ: Mapping[str, st
     return len(after.paths) == len(before.paths) + 1 and replace(after, paths=after.paths[:-1]) == before
 
 
+def add_settings(text: str, settings: Mapping[str, str], source: str, environ: Mapping[str, str]) -> str:
+    """Return ``text`` with ``settings``, texts by top-level key, in front of everything else that is no comment.
+
+    None of the keys may be there yet.  Raises :class:`ConfigError` if the file is written in a way that
+    cannot be added to; then the hint holds the lines to add by hand.
+    """
+    if not settings:
+        return text
+    lines = [f"{key}: {as_scalar(value)}" for key, value in settings.items()]
+    newline = "\r\n" if "\r\n" in text else "\n"
+    root = compose(text, source)
+    if root is None:
+        return _append(text or _HEADER, lines, newline)
+    at = root.start_mark.index
+    edited = text[:at] + newline.join(lines) + newline + text[at:]
+    try:
+        names = [str(name.value) for name, _ in getattr(compose(edited, source), "value", ())]
+        parse(edited, source, environ)
+    except (ConfigError, ValueError, TypeError):
+        names = []
+    if not isinstance(root, yaml.MappingNode) or root.flow_style or names[: len(settings)] != list(settings):
+        shown = "\n".join(lines)
+        raise ConfigError(
+            f"{source}: is written in a way that autosync does not add to by itself; nothing was changed",
+            hint=f"Add these lines to it and run this command again:\n{shown}",
+        )
+    return edited
+
+
 def _insert(text: str, addition: Addition, root: yaml.Node | None) -> str | None:
     newline = "\r\n" if "\r\n" in text else "\n"
     if root is None:

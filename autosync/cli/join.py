@@ -1,0 +1,181 @@
+"""``autosync join``: makes this device a member of a workspace by the line that ``autosync invite`` printed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from autosync.cli.adding import read_configuration
+from autosync.cli.failures import FAILED, OK
+from autosync.cli.firstsync import Progress, first_sync
+from autosync.cli.invocation import Invocation, pass_invocation
+from autosync.cli.joining import Plan, next_steps, perform, prepare
+from autosync.cli.reload import reload_if_running, told
+from autosync.cli.run import run_here
+from autosync.cli.table import plain
+from autosync.config import Config, parse
+from autosync.errors import AutosyncError
+from autosync.invitation import InvitationLine, reached, read_line
+
+_LONGEST = 4096
+
+
+@click.command(
+    epilog="Example: autosync join autosync1-ab3d… ~/notes. Without the line it is asked for; - reads it from standard "
+    "input: wl-paste | autosync join - ~/notes",
+    short_help="Take part in a workspace, by a line from `invite`.",
+)
+@click.argument("line", required=False)
+@click.argument("path", required=False, type=click.Path())
+@click.option("--workspace", metavar="NAME", help="What the workspace is called here. Default: as there.")
+@click.option("--key-file", metavar="FILE", type=click.Path(), help="Where its key is written. No file is replaced.")
+@click.option("--no-run", is_flag=True, help="Do not start the agent if none is running.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result for programs.")
+@pass_invocation
+def join(
+    invocation: Invocation,
+    line: str | None,
+    path: str | None,
+    *,
+    workspace: str | None,
+    key_file: str | None,
+    no_run: bool,
+    as_json: bool,
+) -> int:
+    """Join the workspace of the invitation LINE, and keep the folder PATH in sync with it.
+
+    PATH is made if it is not there (default: the workspace's name, in the current folder). A folder with files, or
+    a checkout, is adopted: what is in it is merged with what the others have, nothing is deleted, and where both
+    differ both are kept. An agent that runs takes it up at once; else it is started here.
+
+    Other users of this machine can see the arguments of a command. The line is soon worthless, but with `--once`
+    somebody could be quicker than you: leave it out and paste it when asked, or give - and pipe it in.
+    """
+    said = read_line(_line(line))
+    tell = Progress(quiet=as_json)
+    plan = asyncio.run(_join(invocation, said, tell, path=path, workspace=workspace, key_file=key_file))
+    for text in next_steps(invocation, plan):
+        tell.say(plain(text))
+    answer = reload_if_running(plan.state_dir)
+    if answer is not None:
+        return _with_running_agent(invocation, plan, answer, tell, as_json=as_json)
+    if no_run:
+        _finish(invocation, plan, {"state": "not started"}, as_json=as_json)
+        tell.say(f"\nNext: {invocation.command('run')}   starts the agent, which brings the files")
+        return OK
+
+    async def beside(config: Config) -> None:
+        result = await asyncio.to_thread(first_sync, config.state_dir, plan.addition.path, tell)
+        _finish(invocation, plan, result, as_json=as_json)
+        tell.say(f"{_outcome(result)} The agent runs here until Ctrl-C. {_later(invocation)}")
+
+    tell.say("Starting the agent; Ctrl-C ends it.")
+    return run_here(invocation, beside)
+
+
+async def _join(
+    invocation: Invocation,
+    line: InvitationLine,
+    tell: Progress,
+    *,
+    path: str | None,
+    workspace: str | None,
+    key_file: str | None,
+) -> Plan:
+    """Fetch what is granted and join; return what was done."""
+    from autosync.link import load_or_create_identity  # noqa: PLC0415  (imports the cryptography)
+    from autosync.store import StateDirectory  # noqa: PLC0415
+
+    source, text = read_configuration(invocation)
+    config = parse(text, source, os.environ)
+    invocation.state_dir = config.state_dir
+    if config.listen is None:
+        raise AutosyncError(
+            "An invitation is fetched over a direct connection, and those are off here (`listen: none`)",
+            hint="Remove that key, or copy the key file by hand (docs/joining.md).",
+        )
+    device = StateDirectory(config.state_dir).device(config.device)
+    if line.names(device):
+        raise AutosyncError(
+            "This invitation was made on this very device", hint="Run `autosync join` on the one that is to join."
+        )
+    identity = load_or_create_identity(config.state_dir)
+    tell.say("Looking for the inviting device …", passing=True)
+    async with reached(
+        line, identity, device=device, name=config.device, host=config.listen[0], discovery=config.discovery
+    ) as inviter:
+        offer = await inviter.offer()
+        tell.say(f"{plain(inviter.name)} ({inviter.address}) invites to {plain(offer.workspace)}.")
+        plan = prepare(invocation, offer, path=path, workspace=workspace, key_file=key_file)
+        key_text = await inviter.key_text()
+        # In this thread and without a break: Ctrl-C comes before or after it, or undoes it.
+        perform(plan, key_text)
+    return plan
+
+
+def _line(given: str | None) -> str:
+    if given == "-":
+        return sys.stdin.read(_LONGEST)
+    if given is None:
+        return str(click.prompt("Paste the line of the invitation", hide_input=True, prompt_suffix=" (not shown): "))
+    return given
+
+
+def _with_running_agent(
+    invocation: Invocation, plan: Plan, answer: dict[str, Any], tell: Progress, *, as_json: bool
+) -> int:
+    for text in told(invocation, answer):
+        tell.say(plain(text))
+    root = plan.addition.path
+    if root not in answer["kept"]:
+        failed = next((f for f in answer["failed"] if f["path"] == root), None)
+        raise AutosyncError(
+            f"The agent that runs has not taken up {root}" + (f": {failed['title']}" if failed else ""),
+            hint=failed["hint"] if failed else "It has another configuration: start it again with this one.",
+        )
+    result = first_sync(plan.state_dir, root, tell)
+    _finish(invocation, plan, result, as_json=as_json)
+    tell.say(f"{_outcome(result)} {_later(invocation)}")
+    return FAILED if result["state"] == "halted" else OK
+
+
+def _outcome(result: dict[str, Any]) -> str:
+    match result["state"]:
+        case "in sync":
+            conflicts = int(result["conflicts"])
+            also = f" {conflicts} files are there in two versions: `autosync conflicts`." if conflicts else ""
+            return f"In sync.{also}"
+        case "halted":
+            return f"Halted: {plain(result['title'])}. {plain(result['hint'])} Nothing was lost."
+        case _:
+            return "No device was reached yet; the agent goes on trying."
+
+
+def _later(invocation: Invocation) -> str:
+    return f"{invocation.command('status')} shows how it goes on."
+
+
+def _finish(invocation: Invocation, plan: Plan, result: dict[str, Any], *, as_json: bool) -> None:
+    """Print the result for programs."""
+    if not as_json:
+        return
+    added = plan.addition
+    shown = {
+        "workspace": added.workspace,
+        "path": added.path,
+        "vcs": plan.folder.vcs.value,
+        "key-file": added.key_file,
+        "remote": added.remote,
+        "config": plan.source,
+        "inviter": plan.offer.device_name,
+        "new-repository": plan.is_new_repository,
+        "notes": [invocation.reword(note) for note in plan.notes],
+        **result,
+    }
+    click.echo(json.dumps(shown, indent=2))
+    sys.stdout.flush()

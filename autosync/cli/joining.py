@@ -1,0 +1,265 @@
+"""What ``autosync join`` does to this device: found out first, done all or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from dataclasses import dataclass, field
+
+from autosync.backends.opening import repository_around
+from autosync.cli.adding import key_place, read_configuration, write_configuration
+from autosync.cli.invocation import Invocation
+from autosync.cli.remotes import add_remote, url_of
+from autosync.cli.repositories import Folder, folder, is_ambiguous
+from autosync.config import Addition, Config, Vcs, add_path, add_settings, check_nesting, inside, is_name, parse
+from autosync.errors import AutosyncError, ConfigError
+from autosync.introductions import Introduction, introduce
+from autosync.invitation import Hub, Offer
+from autosync.invitation.hubs import problem_with, without_credentials
+from autosync.keyfile import parse as parse_key
+from autosync.sealing import key_in, load_key, write_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that `join` found out before it changes anything.
+
+    ``notes`` are sentences about what is not done as on the inviter, and why.
+    """
+
+    offer: Offer
+    addition: Addition
+    source: str
+    text: str
+    state_dir: str
+    folder: Folder
+    is_new_repository: bool
+    is_new_key: bool
+    had_files: bool
+    hub: Hub | None = None
+    adds_remote: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+
+def prepare(
+    invocation: Invocation, offer: Offer, *, path: str | None, workspace: str | None, key_file: str | None
+) -> Plan:
+    """Find out whether and how this device can join; nothing is changed.  Raises :class:`AutosyncError`."""
+    source, text = read_configuration(invocation)
+    config = parse(text, source, os.environ)
+    _refuse_known(config, offer)
+    name = workspace or offer.workspace
+    if not is_name(name):
+        hint = "Give another one with --workspace: at most 64 letters, digits, spaces, and . _ - inside."
+        raise AutosyncError(f'"{name}" cannot be the name of a workspace', hint=hint)
+    root = os.path.realpath(path if path is not None else name)
+    key = key_place(source, name, key_file)
+    is_new_key = _is_new_key(key, root, offer)
+    found, is_new = _folder(root, Vcs(offer.vcs), config)
+    hub, adds_remote, notes = _hub(offer, root, config, is_new_repository=is_new)
+    addition = Addition(
+        path=root,
+        workspace=name,
+        key_file=key,
+        remote=None if hub is None else hub.name or hub.url,
+        backend=found.vcs if is_ambiguous(root) else None,
+    )
+    new_places, differing = _places(config, offer)
+    edited = add_settings(_added(text, addition, source), new_places, source, os.environ)
+    check_nesting(parse(edited, source, os.environ))
+    return Plan(
+        offer=offer,
+        addition=addition,
+        source=source,
+        text=edited,
+        state_dir=config.state_dir,
+        folder=found,
+        is_new_repository=is_new,
+        is_new_key=is_new_key,
+        had_files=os.path.isdir(root) and any(n not in (".git", ".hg") for n in os.listdir(root)),
+        hub=hub,
+        adds_remote=adds_remote,
+        notes=(*notes, *differing, *_about_xmpp(config, offer)),
+    )
+
+
+def perform(plan: Plan, key_text: str) -> None:
+    """Make folder, repository, key, remote and entry, or none of them."""
+    root, key = plan.addition.path, plan.addition.key_file
+    try:
+        granted = key_in(parse_key(key_text.encode("ascii"))).id
+    except ValueError:
+        granted = None
+    if granted != plan.offer.id:
+        raise AutosyncError(
+            "The inviter has granted something else than the key of the workspace that it offered",
+            hint="Nothing was changed here. Do not trust that device.",
+        )
+    with contextlib.ExitStack() as undo:
+        _make_folder(root, undo)
+        if plan.is_new_repository:
+            undo.callback(plan.folder.unmake)
+            plan.folder.make()
+        if plan.adds_remote and plan.hub is not None:
+            undo.callback(add_remote(root, plan.folder.vcs, plan.hub))
+        if plan.is_new_key:
+            write_key(key, key_text)
+            undo.callback(os.unlink, key)
+        introduce(
+            plan.state_dir,
+            Introduction(workspace=plan.offer.id, device=plan.offer.device, candidates=plan.offer.candidates),
+        )
+        write_configuration(plan.source, plan.text)
+        undo.pop_all()
+
+
+def _make_folder(root: str, undo: contextlib.ExitStack) -> None:
+    missing = []
+    at = root
+    while not os.path.isdir(at):
+        missing.append(at)
+        at = os.path.dirname(at)
+    for directory in reversed(missing):
+        try:
+            os.mkdir(directory)
+        except OSError as error:
+            raise AutosyncError(
+                f"{directory} cannot be made: {error.strerror}", hint="Choose a place that you may write to."
+            ) from None
+        undo.callback(_remove_empty, directory)
+
+
+def _remove_empty(directory: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
+
+
+def _refuse_known(config: Config, offer: Offer) -> None:
+    for path in config.paths:
+        with contextlib.suppress(ConfigError):
+            if load_key(path.key_file).id == offer.id:
+                raise AutosyncError(
+                    f"This device has joined that workspace already: {path.path}",
+                    hint="Nothing is to be done; `autosync status` shows it.",
+                )
+
+
+def _added(text: str, addition: Addition, source: str) -> str:
+    try:
+        return add_path(text, addition, source, os.environ)
+    except ConfigError as error:
+        if "workspace" in error.title and "is there already" in error.title:
+            hint = "That is another one of the same name. Join with a name for this device: --workspace NAME"
+            raise ConfigError(error.title, hint=hint) from None
+        raise
+
+
+def _is_new_key(key: str, root: str, offer: Offer) -> bool:
+    if inside(os.path.realpath(key), root):
+        hint = "Name a place outside with --key-file: inside, it could end up in a commit."
+        raise AutosyncError(f"The key file {key} would lie in the working copy", hint=hint)
+    if not os.path.lexists(key):
+        return True
+    with contextlib.suppress(ConfigError):
+        if load_key(key).id == offer.id:
+            return False
+    raise AutosyncError(
+        f"There is a key file {key} already, of another workspace",
+        hint="It is left as it is. Name another place: --key-file FILE, or another name: --workspace NAME",
+    )
+
+
+def _folder(root: str, vcs: Vcs, config: Config) -> tuple[Folder, bool]:
+    """Return the folder ``root``, and whether it is to become a repository."""
+    if vcs is Vcs.GIT and shutil.which("git") is None:
+        raise AutosyncError("git is not installed, or not on PATH", hint="On Debian: apt-get install git")
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise AutosyncError(f"{root} is not a directory", hint="Name a folder, or one that does not exist yet.")
+    if not os.path.isdir(root):
+        around = repository_around(root)
+        if around is not None:
+            raise AutosyncError(
+                f"{root} lies inside the working copy {around}", hint="Choose a place outside: autosync join LINE PATH"
+            )
+        return folder(root, vcs, config.hg), True
+    try:
+        found = folder(root, vcs, config.hg)
+    except AutosyncError as error:
+        if not error.title.startswith("--vcs"):
+            raise
+        raise AutosyncError(
+            error.title.removeprefix("--vcs: "), hint=f"The workspace is kept with {vcs.value}: choose another folder."
+        ) from None
+    return found, found.remotes() is None
+
+
+def _hub(
+    offer: Offer, root: str, config: Config, *, is_new_repository: bool
+) -> tuple[Hub | None, bool, tuple[str, ...]]:
+    """Return the hub that is to be used, whether the repository gets a remote for it, and what is to be told."""
+    hub, vcs = offer.hub, Vcs(offer.vcs)
+    if hub is None:
+        return None, False, ()
+    known = None if is_new_repository or not hub.name else url_of(root, vcs, hub.name, config.hg)
+    if known is not None and without_credentials(known) == hub.url:
+        return hub, False, ()
+    problem = problem_with(hub.url, vcs.value)
+    if problem:
+        advice = "To use it nevertheless, add it as a remote and set `remote:`."
+        return None, False, (f"The inviter's hub {hub.url} is not used here: {problem}. {advice}",)
+    if known is not None:
+        stays = f"The remote {hub.name} of this repository stays {without_credentials(known)}"
+        note = f"{stays}; the inviter's hub {hub.url} is used by its address."
+        return Hub(name="", url=hub.url), False, (note,)
+    return hub, bool(hub.name), ()
+
+
+def _places(config: Config, offer: Offer) -> tuple[dict[str, str], list[str]]:
+    """Return the channel settings that are to be added, and what is told of those that differ."""
+    new: dict[str, str] = {}
+    differing = []
+    for key, place in offer.places.items():
+        here = getattr(config, key, None)
+        if here is None and key in Config.__slots__:
+            new[key] = place
+        elif here is not None and here != place:
+            differing.append(f"`{key}` stays {here}; the inviter has {place}.")
+    return new, differing
+
+
+def _about_xmpp(config: Config, offer: Offer) -> list[str]:
+    """Return what has to be done by hand for XMPP: it needs a password, which is never handed on."""
+    theirs, ours = offer.xmpp, config.xmpp
+    if theirs is None:
+        return []
+    if ours is not None:
+        if theirs.jid == ours.jid or theirs.jid in ours.members:
+            return []
+        return [
+            f"The inviter's XMPP account is {theirs.jid}, this device's is {ours.jid}: to hear each other, each has "
+            "to have the other's account under `xmpp.members`."
+        ]
+    keys = [f"jid: {theirs.jid}", "password-command: [pass, show, xmpp]"]
+    keys += [f"host: {theirs.host}"] * (theirs.host is not None) + [f"port: {theirs.port}"] * (theirs.port is not None)
+    keys += [f"service: {theirs.service}"] * (theirs.service is not None)
+    keys += [f"members: [{', '.join(theirs.members)}]"] * bool(theirs.members)
+    return [
+        "The inviter also uses XMPP, for which this device needs a password. Until you add this to the configuration, "
+        "changes travel straight between the devices (`keyring: true` in place of the command asks the keyring; "
+        f"then `autosync reload`): xmpp: {{{', '.join(keys)}}}"
+    ]
+
+
+def next_steps(invocation: Invocation, plan: Plan) -> list[str]:
+    """Return in lines what is where now."""
+    added = plan.addition
+    lines = [
+        f'{added.path} is now a working copy of the workspace "{added.workspace}".',
+        f"  key:    {added.key_file}",
+        f"  hub:    {added.remote or 'none: changes travel straight between your devices'}",
+        f"  config: {plan.source}",
+    ]
+    if plan.had_files:
+        lines.append("  Its files are merged with those of the others; where both differ, both are kept.")
+    return [*lines, *(invocation.reword(note) for note in plan.notes)]
