@@ -18,9 +18,12 @@ from autosync.activities import Activity
 from autosync.answers import Answers
 from autosync.broadcast import FAREWELL, Broadcaster, Membership
 from autosync.causes import shortage_of
+from autosync.channels.fanout import FanoutChannel
 from autosync.channels.lan import LanChannel
+from autosync.channels.reflector import ReflectorChannel
 from autosync.channels.xmpp import XmppChannel, XmppSettings
 from autosync.classicworkspace import ClassicWorkspace, open_classic
+from autosync.commitnews import CommitNews
 from autosync.config import Config, PathConfig, Vcs, XmppConfig, fetch_password, load, with_overrides
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
@@ -33,6 +36,7 @@ from autosync.introductions import introductions
 from autosync.inviting import Inviting
 from autosync.link import Links, load_or_create_identity
 from autosync.ports import Channel
+from autosync.reflector.address import parse_address
 from autosync.reloading import CHANNELS, compare
 from autosync.runner import Runner
 from autosync.store import StateDirectory
@@ -65,6 +69,7 @@ class Agent:
         self._absent: dict[str, AutosyncError] = {}
         """Paths that are waited for, and why they cannot be opened."""
         self._inviting = Inviting(lambda: self.config, self._broadcaster, self._links, self.happened)
+        self._commit_news = CommitNews(self.workspaces)
         self._reloading = asyncio.Lock()
         self._answers = Answers(
             lambda: self.config,
@@ -95,6 +100,9 @@ class Agent:
             for workspace in self.kept():
                 await self._start_workspace(workspace, stack)
             await self._start_channels(stack)
+            pushes = asyncio.create_task(self._commit_news.watch_pushes(), name="pushes")
+            stack.callback(self._commit_news.stop)
+            stack.callback(pushes.cancel)
             stack.push_async_callback(self._inviting.invitations.stop)
             self._learn_introductions()
             self._answers.reload = partial(self._reload, stack)
@@ -201,6 +209,13 @@ class Agent:
 
     def _new_channel(self, key: str) -> Channel:
         """Return the channel that the ``key`` of the configuration asks for."""
+        if key in ("reflector", "fanout"):
+            address = parse_address(getattr(self.config, key))
+            channel = (ReflectorChannel if key == "reflector" else FanoutChannel)(
+                address, self._broadcaster, tags=lambda: self._broadcaster.members, commits=self._commit_news
+            )
+            self._commit_news.tellers.append(channel)
+            return channel
         assert key == "xmpp" and self.config.xmpp is not None, key  # noqa: S101  # of our own table
         return XmppChannel(xmpp_settings(self.config.xmpp, self.config), self._broadcaster)
 

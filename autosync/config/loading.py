@@ -38,6 +38,8 @@ _NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _HUB_PREFIX = re.compile(r"refs(/[A-Za-z0-9][A-Za-z0-9_-]*)+")
 _CLASSIC = re.compile(r"(?:\s*[#;].*\n|\s*\n)*\[autosync\]\s*\n")
 _BARE_JID = re.compile(r"[^@/\s]+@[^@/\s]+")
+_SERVICE_JID = re.compile(r"([^@/\s]+@)?[^@/\s]+")
+_NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 
 def candidates(option: str | None, environ: Mapping[str, str]) -> list[str]:
@@ -123,6 +125,8 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
         peers=section.get("peers", lambda v: tuple(_peer(peer) for peer in v.list()), ()),
         discovery=section.get("discovery", Value.flag, True),
         xmpp=section.get("xmpp", lambda v: _xmpp(v.section(), environ, here), None),
+        reflector=section.get("reflector", _server, None),
+        fanout=section.get("fanout", _server, None),
         log_level=section.get("log-level", _log_level, "INFO"),
         hg=hg,
         paths=section.get("paths", lambda v: tuple(_path(p.section(), environ, here, hg) for p in v.list()), ()),
@@ -209,6 +213,13 @@ def _peer(value: Value) -> str:
     return value.text()
 
 
+def _server(value: Value) -> str:
+    host, port = _split_address(value)
+    if not host or not port:
+        raise value.error("must name a host and its port", "Write it like this: reflector.example.org:1986")
+    return value.text()
+
+
 def _log_level(value: Value) -> str:
     if value.text() not in _LEVELS:
         raise value.error(f"must be one of: {', '.join(_LEVELS)}", "Write one of these words.")
@@ -232,14 +243,34 @@ def _xmpp(section: Section, environ: Mapping[str, str], here: str) -> XmppConfig
         port=section.get("port", lambda v: v.integer(least=1, most=65535), None),
         ca_file=section.get("ca-file", lambda v: absolute(v.text(), environ, here), None),
         members=section.get("members", _members, ()),
+        service=section.get("service", _service, None),
+        node=section.get("node", _node, None),
     )
     section.finish()
+    if config.node is not None and config.service is None:
+        hint = "Name the pubsub service too, like this: service: pubsub.example.org"
+        raise section.value.error("`node` is the name of a node on a `service`, and there is none", hint)
     ways = [config.password is not None, config.password_command is not None, config.keyring]
     if sum(ways) != 1:
         problem = "there is no password" if not any(ways) else "there is more than one way to the password"
         hint = "Give exactly one of `password-command`, `keyring: true` and `password`."
         raise section.value.error(problem, hint)
     return config
+
+
+def _service(value: Value) -> str:
+    jid = value.text()
+    if not _SERVICE_JID.fullmatch(jid):
+        raise value.error("is no address of a pubsub service", "Write it like this: pubsub.example.org")
+    return jid
+
+
+def _node(value: Value) -> str:
+    name = value.text()
+    if not _NODE.fullmatch(name):
+        hint = "Use at most 64 letters, digits, and . _ - inside; others on the server may be able to see it."
+        raise value.error("cannot name a node", hint)
+    return name
 
 
 def _members(value: Value) -> tuple[str, ...]:

@@ -51,7 +51,8 @@ class XmppConfig:
     """The XMPP account.  Exactly one of ``password``, ``password_command``, ``keyring`` is set.
 
     ``host`` and ``port`` are ``None`` when DNS is to tell (RFC 6120, section 3.2).
-    ``members`` are the bare JIDs of other accounts that take part.
+    ``members`` are the bare JIDs of other accounts that take part.  ``service`` is the JID of a
+    pubsub service on which all of them use one node; ``node`` tells it from other teams' there.
     """
 
     jid: str
@@ -62,6 +63,8 @@ class XmppConfig:
     port: int | None = None
     ca_file: str | None = None
     members: tuple[str, ...] = ()
+    service: str | None = None
+    node: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,7 @@ class Config:
 
     ``listen`` is (host, port); the empty host is all interfaces, port 0 a free one; ``None``
     is no direct connection at all, neither taken nor made.
+    ``reflector`` and ``fanout`` are ``host:port``.
     ``log_level`` is a name of the module :mod:`logging`.  ``hg`` is what each path has that names no other.
     """
 
@@ -114,6 +118,8 @@ class Config:
     peers: tuple[str, ...] = ()
     discovery: bool = True
     xmpp: XmppConfig | None = None
+    reflector: str | None = None
+    fanout: str | None = None
     log_level: str = "INFO"
     hg: tuple[str, ...] | None = None
     paths: tuple[PathConfig, ...] = ()

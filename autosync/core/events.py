@@ -7,7 +7,7 @@ from enum import Enum
 
 from autosync.core.brakes import Held
 from autosync.core.candidates import Candidate
-from autosync.core.model import Base, CommitId, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.plan import Conflict
 
 
@@ -244,12 +244,10 @@ class BranchSettled:
     """``commits: auto``: the branch was committed, merged or pushed; the state is now ``current``.
 
     ``behind`` tells that the hub or a peer moved on meanwhile: once more, soon.
-    ``pushed`` is the commit that the hub's branch is at since this turn.
     """
 
     current: Snapshot
     behind: bool = False
-    pushed: CommitId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
