@@ -217,7 +217,8 @@ class Agent:
             self._commit_news.tellers.append(channel)
             return channel
         assert key == "xmpp" and self.config.xmpp is not None, key  # noqa: S101  # of our own table
-        return XmppChannel(xmpp_settings(self.config.xmpp, self.config), self._broadcaster)
+        settings = xmpp_settings(self.config.xmpp, self.config)
+        return XmppChannel(settings, self._broadcaster, wanted=lambda tag: tag in self._broadcaster.members)
 
     async def _start_channel(self, channel: Channel, stack: AsyncExitStack) -> None:
         self._broadcaster.channels.append(channel)
@@ -312,6 +313,8 @@ def xmpp_settings(xmpp: XmppConfig, config: Config) -> XmppSettings:
         port=xmpp.port,
         ca_file=xmpp.ca_file,
         members=xmpp.members,
+        service=xmpp.service,
+        node=xmpp.node,
         device=config.device,
     )
 

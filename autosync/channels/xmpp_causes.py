@@ -15,6 +15,8 @@ _NOT_YET_VALID = 9
 _EXPIRED = 10
 _WRONG_HOST = 62
 
+_PUBSUB_ERRORS = "http://jabber.org/protocol/pubsub#errors"
+
 
 class Untrusted(AutosyncError):
     """The server could not prove that it is the account's server."""
@@ -190,7 +192,9 @@ def no_service_node(service: str, jid: str, server: str, error: IqError) -> Auto
             f'administrator allows it so: Prosody: admins = {{ "{jid}" }} below Component "{service}" "pubsub"; '
             "ejabberd: access_createnode in mod_pubsub.",
         )
-    if error.condition in ("forbidden", "not-allowed", "not-authorized"):
+    # Also a server that does not reach other servers says not-allowed: then nothing speaks of pubsub.
+    of_pubsub = error.iq.xml.find(f".//{{{_PUBSUB_ERRORS}}}*") is not None
+    if error.condition == "forbidden" or (error.condition == "not-allowed" and of_pubsub):
         return NotAdmitted(
             f"The node for announcements on {service} is not open to {jid} ({_said(error)})",
             hint=f"Whoever made it lists {jid} under xmpp.members and starts autosync anew. If it is another team's, "

@@ -22,6 +22,9 @@ from autosync.channels.xmpp_series import Series
 from autosync.core.backoff import Backoff
 from autosync.errors import AutosyncError, Unreachable
 
+# How a server says that a node is not what publishing asked for.
+_OPENED = ("conflict", "precondition-not-met")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class XmppTiming:
@@ -192,7 +195,7 @@ class Session:
             try:
                 await send()
             except IqError as error:
-                if error.condition not in ("conflict", "precondition-not-met"):
+                if error.condition not in _OPENED:
                     raise
                 # Somebody opened the node to others, and the server told them nothing yet.
                 await self._own.close_again()
@@ -204,6 +207,8 @@ class Session:
             self._client.give_up(silent)
             raise silent from None
         except IqError as error:
+            if error.condition in _OPENED:  # on a service it is for another account to mend
+                raise causes.node_not_private(self._own.owner, "") from error
             raise causes.item_refused(self._server, error) from error
 
     # -- keepalive -------------------------------------------------------------------------------

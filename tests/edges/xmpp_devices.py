@@ -22,6 +22,7 @@ QUICK = XmppTiming(
     refused_retry=0.3,
     member_retry_base=0.1,
     member_retry_cap=0.2,
+    spread=0.1,
 )
 
 
@@ -107,6 +108,9 @@ def make_device(
     timing: XmppTiming = QUICK,
     domain: str = DOMAIN,
     host: str | None = "127.0.0.1",
+    service: str | None = None,
+    node: str | None = None,
+    wanted: Callable[[str], bool] = lambda _tag: True,
 ) -> Device:
     """Return a device that is not yet started."""
     settings = XmppSettings(
@@ -117,9 +121,11 @@ def make_device(
         port=port,
         ca_file=ca_file,
         members=tuple(f"{member}@{domain}" for member in members),
+        service=service,
+        node=node,
     )
     heard = Recorder()
-    return Device(XmppChannel(settings, heard, timing=timing), heard)
+    return Device(XmppChannel(settings, heard, timing=timing, wanted=wanted), heard)
 
 
 async def _print_what_is_heard(account: str, port: int, ca_file: str) -> None:

@@ -27,6 +27,7 @@ from tests.ports import free_ports
 
 DOMAIN = "localhost"
 PASSWORD = "correct horse"
+SERVICE = f"pubsub.{DOMAIN}"
 
 _PATIENCE = 30.0  # seconds a server may take for anything
 
@@ -69,14 +70,27 @@ class XmppServer(ABC):
     """A server process that keeps its port and its accounts over restarts.
 
     ``accounts`` are names; every password is :data:`PASSWORD`.  ``host`` and ``days`` are
-    the certificate's.  ``pep`` says whether the server offers personal eventing.  Started
-    by root it runs as *nobody*.  Use it in a ``with`` statement: nothing survives that.
+    the certificate's.  ``pep`` says whether the server offers personal eventing.  ``makers`` are
+    the accounts that may make nodes on the pubsub service :data:`SERVICE`, all by default.
+    ``limited`` switches on the rate limits that the server is shipped with, and ``sessions`` is how
+    many an account may have where that is limited.  Started by root it runs as *nobody*.  Use it in
+    a ``with`` statement: nothing survives that.
     """
 
     name: str
     program: str
 
-    def __init__(self, accounts: Sequence[str], *, host: str = DOMAIN, days: int = 30, pep: bool = True) -> None:
+    def __init__(
+        self,
+        accounts: Sequence[str],
+        *,
+        host: str = DOMAIN,
+        days: int = 30,
+        pep: bool = True,
+        makers: Sequence[str] | None = None,
+        limited: bool = False,
+        sessions: int = 10,
+    ) -> None:
         if shutil.which(self.program) is None:
             raise RuntimeError(f"{self.program} is not installed: apt install prosody ejabberd")
         # Not below pytest's own directory, which only its owner may enter.
@@ -84,6 +98,9 @@ class XmppServer(ABC):
         self.port = free_port()
         self.accounts = tuple(accounts)
         self.pep = pep
+        self.makers = self.accounts if makers is None else tuple(makers)
+        self.limited = limited
+        self.sessions = sessions
         (self.root / "data").mkdir()
         self.ca_file = str(write_certificate(self.root, host=host, days=days))
         self._process: subprocess.Popen[bytes] | None = None
@@ -224,13 +241,16 @@ c2s_direct_tls_ports = {{}}
 s2s_ports = {{}}
 http_ports = {{}}
 https_ports = {{}}
-modules_enabled = {{ "disco"; "roster"; "saslauth"; "tls"; "smacks"; "ping"; "posix"; {pep} }}
+modules_enabled = {{ "disco"; "roster"; "saslauth"; "tls"; "smacks"; "ping"; "posix"; {modules} }}
 modules_disabled = {{ "s2s"; "offline" }}
 c2s_require_encryption = true
 authentication = "internal_hashed"
 storage = "internal"
 ssl = {{ key = "{root}/key.pem"; certificate = "{root}/cert.pem" }}
+{limits}
 VirtualHost "{domain}"
+Component "{service}" "pubsub"
+    admins = {{ {admins} }}
 """
 
 
@@ -243,7 +263,15 @@ class Prosody(XmppServer):
     def configure(self) -> None:
         """Write the configuration; a file with a plain password is an account, hashed at its first login."""
         (self.root / "prosody.cfg.lua").write_text(
-            _PROSODY.format(root=self.root, port=self.port, domain=DOMAIN, pep='"pep"' if self.pep else "")
+            _PROSODY.format(
+                root=self.root,
+                port=self.port,
+                domain=DOMAIN,
+                service=SERVICE,
+                modules=("" if not self.pep else '"pep";') + ("" if not self.limited else '"limits";'),
+                limits='limits = { c2s = { rate = "10kb/s" } }' if self.limited else "",
+                admins=", ".join(f'"{maker}@{DOMAIN}"' for maker in self.makers),
+            )
         )
         accounts = self.root / "data" / DOMAIN / "accounts"
         accounts.mkdir(parents=True)
@@ -265,12 +293,14 @@ listen:
     module: ejabberd_c2s
     max_stanza_size: 262144
     starttls_required: true
+    {limits}
 auth_method: internal
 auth_password_format: scram
 disable_sasl_mechanisms: ["digest-md5", "X-OAUTH2"]
-acl: {{local: {{user_regexp: ""}}}}
-access_rules: {{local: {{allow: local}}}}
-shaper_rules: {{max_user_sessions: 10}}
+acl: {{local: {{user_regexp: ""}}, maker: {{user: [{makers}]}}}}
+access_rules: {{local: {{allow: local}}, makers: {{allow: maker}}}}
+shaper: {{normal: {{rate: 3000, burst_size: 20000}}}}
+shaper_rules: {{max_user_sessions: {sessions}, c2s_shaper: {{normal: all}}}}
 modules:
   mod_disco: {{}}
   mod_ping: {{}}
@@ -281,7 +311,7 @@ modules:
 
 _EJABBERD_PEP = """
   mod_caps: {}
-  mod_pubsub: {access_createnode: local, plugins: [flat, pep]}
+  mod_pubsub: {access_createnode: makers, plugins: [flat, pep]}
 """
 
 
@@ -294,7 +324,15 @@ class Ejabberd(XmppServer):
     def configure(self) -> None:
         """Write the configuration; accounts are registered at each start."""
         (self.root / "ejabberd.yml").write_text(
-            _EJABBERD.format(root=self.root, port=self.port, domain=DOMAIN, pep=_EJABBERD_PEP if self.pep else "")
+            _EJABBERD.format(
+                root=self.root,
+                port=self.port,
+                domain=DOMAIN,
+                pep=_EJABBERD_PEP if self.pep else "",
+                limits="shaper: c2s_shaper" if self.limited else "",
+                makers=", ".join(self.makers),
+                sessions=self.sessions,
+            )
         )
         (self.root / "log").mkdir()
 
