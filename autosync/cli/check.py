@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import click
 
+from autosync.cli.channelcheck import check_servers
 from autosync.cli.checkup import check_configuration, check_device, check_path, check_xmpp
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.finding import Finding, Level
@@ -22,7 +23,7 @@ _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @pass_invocation
 def check(invocation: Invocation, *, as_json: bool) -> int:
-    """Check the configuration, the working copies, their hubs, the XMPP login and the system's limits.
+    """Check the configuration, the working copies, their hubs, the channels and the system's limits.
 
     Nothing of yours is changed. Each line says ok, warn or fail; the exit code is 1 if anything failed.
     """
@@ -50,6 +51,7 @@ def _findings(invocation: Invocation) -> Iterator[Finding]:
         yield from check_path(config, path)
     if config.xmpp is not None:
         yield check_xmpp(config, config.xmpp)
+    yield from check_servers(config)
 
 
 def _failed(findings: list[Finding]) -> bool:

@@ -60,7 +60,7 @@ def check_device(config: Config) -> Iterator[Finding]:
 
 def _check_port(config: Config) -> Finding:
     if config.listen is None:
-        return Finding(Level.OK, "listen", "none: changes travel over XMPP and the hub only")
+        return Finding(Level.OK, "listen", "none: changes travel over the other channels and the hub only")
     host, port = config.listen
     shown = f"{host or 'all interfaces'}, port {port or 'any'}"
     try:

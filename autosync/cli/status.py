@@ -58,6 +58,7 @@ def _without_agent(config: Config) -> dict[str, Any]:
         "device": config.device,
         "agent": None,
         "channel": None,
+        "channels": [],
         "workspaces": [
             {"name": p.workspace, "path": p.path, "phase": "stopped", "pending": 0, **unknown, "peers": []}
             for p in config.paths
@@ -66,7 +67,7 @@ def _without_agent(config: Config) -> dict[str, Any]:
 
 
 def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> list[str]:
-    lines = [_headline(answer), ""]
+    lines = [_headline(answer), *_channels(answer["channels"]), ""]
     lines += table(_HEADS, [_row(w, now) for w in answer["workspaces"]]) if answer["workspaces"] else ["No paths."]
     peers = [
         (w["name"], p["device"], _peer_state(w, p), _since(p["seen"], now), p.get("problem") or "")
@@ -116,15 +117,24 @@ def _left_out(workspace: dict[str, Any]) -> list[str]:
 
 
 def _headline(answer: dict[str, Any]) -> str:
-    agent, channel = answer["agent"], answer["channel"]
+    agent, channels = answer["agent"], answer["channels"]
     if agent is None:
         return f"{plain(answer['device'])}: no agent"
     size = "memory unknown" if agent["rss"] is None else f"{agent['rss'] / 1024**2:.0f} MB"
     line = f"{plain(answer['device'])}: agent {agent['pid']}, up {age(agent['uptime'])}, {size}"
-    if channel is None:
-        return line
-    line += f"; channel {plain(channel['kind'])} {plain(channel['state'])}"
-    return f"{line}: {plain(channel['detail'])}" if channel.get("detail") else line
+    if not channels:
+        return f"{line}; no channel: changes travel over the hub, now and then"
+    return f"{line}; {_channel(channels[0])}" if len(channels) == 1 else line
+
+
+def _channels(channels: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each of several channels; a single one is in the first line."""
+    return [f"  {_channel(channel)}" for channel in channels] if len(channels) > 1 else []
+
+
+def _channel(channel: dict[str, Any]) -> str:
+    words = f"channel {plain(channel['kind'])} {plain(channel['state'])}"
+    return f"{words}: {plain(channel['detail'])}" if channel.get("detail") else words
 
 
 def _row(workspace: dict[str, Any], now: datetime) -> tuple[object, ...]:
