@@ -271,6 +271,7 @@ def test_status_without_an_agent_as_json(home: Home) -> None:
         "device": "laptop",
         "agent": None,
         "channel": None,
+        "channels": [],
         "workspaces": [
             {
                 "name": "notes",
