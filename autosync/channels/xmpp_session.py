@@ -128,8 +128,10 @@ class Session:
     # -- nodes ---------------------------------------------------------------------------------
 
     async def _take_part(self, caught_up: Callable[[], None]) -> None:
-        # A negative priority: chat messages to this account are not for us (RFC 6121, section 4.7.2.3).
-        self._client.send_presence(ppriority=-1)
+        if self._party.service is None:
+            # Without presence ejabberd tells nothing of what happens in an account.  The priority is negative:
+            # chat messages to this account are not for us (RFC 6121, section 4.7.2.3).
+            self._client.send_presence(ppriority=-1)
         self._inbox.forget()
         try:
             await self._own.catch_up()
