@@ -48,6 +48,10 @@ class Unreachable(TransientError):
     """A hub, peer or server does not answer."""
 
 
+class Occupied(TransientError):
+    """A peer has what was asked for, but serves others first: somebody else may have it by now."""
+
+
 class Missing(TransientError):
     """An object that was asked for is not (yet) at that source."""
 

@@ -26,8 +26,12 @@ class CandidateKind(Enum):
     XMPP = "xmpp"
     """A bytestream between two XMPP clients: the full JID."""
 
+    @property
+    def rank(self) -> int:
+        """Its place among all kinds; the nearest has 0."""
+        return list(CandidateKind).index(self)
 
-_RANKS = {kind: rank for rank, kind in enumerate(CandidateKind)}
+
 _DIRECT = re.compile(rf"{_HOST}:({_PORT})")
 _SHAPES = {
     CandidateKind.LAN: _DIRECT,
@@ -54,11 +58,6 @@ class Candidate:
         if match is None or not all(0 < int(port) < 65536 for port in match.groups() if port is not None):
             return f"{self.kind.value} {self.address[:60]!r} is no address of its kind"
         return ""
-
-    @property
-    def rank(self) -> int:
-        """The place of its kind among all kinds; the nearest has 0."""
-        return _RANKS[self.kind]
 
 
 def on_lan(addresses: Iterable[str]) -> tuple[Candidate, ...]:

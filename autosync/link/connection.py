@@ -6,16 +6,20 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import SnapshotId
 from autosync.link.addresses import explain
 from autosync.link.carriage import Carriage
 from autosync.link.fetching import Fetches
 from autosync.link.hello import Hello
+from autosync.link.prefix import NOTHING, Prefix
 from autosync.link.serving import Serving
+from autosync.link.traffic import Traffic
+from autosync.link.transfers import Transfer
 from autosync.link.wire import Kind, WireError, frame, read_frame
 from autosync.link.workspace import WorkspaceHandle
 from autosync.sealing import MAX_SEALED
@@ -27,13 +31,20 @@ log = logging.getLogger(__name__)
 class Origin:
     """Which of the two sides dialled, when, and at what address.
 
-    ``instance`` is the peer's, ``number`` the dialling side's count.
+    ``instance`` is the peer's, ``number`` the dialling side's count; of what ``kind`` the
+    way is says the dialling side.
     """
 
     dialled: bool
     address: str
     instance: bytes
     number: int
+    kind: CandidateKind = CandidateKind.LAN
+
+    @property
+    def candidate(self) -> Candidate:
+        """The way that this side has taken, or that the other one came on."""
+        return Candidate(kind=self.kind, address=self.address)
 
 
 class Link:
@@ -47,7 +58,8 @@ class Link:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         *,
         carriage: Carriage,
-        turns: asyncio.Semaphore,
+        traffic: Traffic,
+        measured: Callable[[], None] = lambda: None,
     ) -> None:
         self.handle = handle
         self.device = peer.device
@@ -58,15 +70,21 @@ class Link:
         self._reader, self._writer = streams
         self._writer.transport.set_write_buffer_limits(high=carriage.unsent)
         self._timing = timing = carriage.timing
-        self._fetches = Fetches(self._send, peer=peer.name, stall=timing.stall)
+        self._traffic = traffic
+        self._measured = measured
+        self._retired = ""
+        self._fetches = Fetches(
+            self._send, peer=peer.name, stall=timing.stall, download=traffic.download, idle=self._rest
+        )
         self._serving = Serving(
             handle,
             peer.device,
             send=self._send,
             room=self._writer.drain,
-            turns=turns,
+            traffic=traffic,
             stall=timing.stall,
             chunk=carriage.chunk,
+            idle=self._rest,
         )
         self._newest: bytes | None = None
         self._news = asyncio.Event()
@@ -80,15 +98,15 @@ class Link:
         """Return whether this link, and not ``other`` to the same peer, is the one to keep.
 
         Both sides come to the same answer: a peer that was started again has no old
-        links; of links dialled by both, those of the smaller device id count; of links
-        dialled by one, the last.
+        links; of links on ways of two kinds the one on the nearer way counts; of links dialled
+        by both, those of the smaller device id; of links dialled by one, the last.
         """
         if self.origin.instance != other.origin.instance:
             return True
         return self._rank() > other._rank()
 
-    def _rank(self) -> tuple[bool, int]:
-        return self.origin.dialled == (self.handle.device < self.device), self.origin.number
+    def _rank(self) -> tuple[int, bool, int]:
+        return -self.origin.kind.rank, self.origin.dialled == (self.handle.device < self.device), self.origin.number
 
     def greet(self) -> None:
         """Tell the dialling side that the link is up."""
@@ -105,9 +123,23 @@ class Link:
         self._newest = sealed
         self._news.set()
 
-    async def fetch(self, want: SnapshotId, have: Sequence[str], sink: BinaryIO) -> None:
-        """As :meth:`autosync.link.fetching.Fetches.fetch`."""
-        await self._fetches.fetch(want, have, sink)
+    async def fetch(
+        self, want: SnapshotId, have: Sequence[str], sink: BinaryIO, *, begun: Prefix = NOTHING
+    ) -> Transfer:
+        """As :meth:`autosync.link.fetching.Fetches.fetch`; return what it came to."""
+        workspace, transfers = self.handle.key.id, self._traffic.transfers
+        with transfers.incoming(workspace, self.device, want, skipped=begun.size) as transfer:
+            await self._fetches.fetch(want, have, sink, begun=begun, moved=transfer.add)
+        return transfer
+
+    def retire(self, reason: str) -> None:
+        """Close as soon as nothing is being fetched on this link; the peer does the same."""
+        self._retired = reason
+        self._rest()
+
+    def _rest(self) -> None:
+        if self._retired and not self._fetches.under_way and not self._serving.under_way:
+            self.close(self._retired)
 
     def doubt(self) -> None:
         """Find out now whether the peer is still there, with less patience than without a cause for doubt."""
@@ -183,6 +215,7 @@ class Link:
                 token, sent_at = self._pinged
                 if payload == token:
                     self.rtt_ms = (asyncio.get_running_loop().time() - sent_at) * 1000
+                    self._measured()
 
     async def _keep_announcing(self) -> None:
         with contextlib.suppress(OSError):  # then the link has ended, as `run` finds out too

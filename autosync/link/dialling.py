@@ -46,6 +46,9 @@ class Target:
     backoff: Backoff
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     attempt_over: asyncio.Event = field(default_factory=asyncio.Event)
+    better: Backoff
+    """Of the attempts at ways that are nearer than that of the link."""
+    better_at: float = 0.0
     problem: str = ""
     """Why the last attempt at these candidates failed; empty before it ended."""
 
@@ -66,9 +69,12 @@ Connect = Callable[[str], Awaitable[socket.socket]]
 class Dialler:
     """One task for each target: dial, wait while linked, back off, again."""
 
-    def __init__(self, greet: Greet, is_linked: Callable[[Target], bool], *, timing: Timing) -> None:
+    def __init__(
+        self, greet: Greet, kind_of_link: Callable[[Target], CandidateKind | None], *, timing: Timing, ways: Ways
+    ) -> None:
         self._greet = greet
-        self._is_linked = is_linked
+        self._kind_of_link = kind_of_link
+        self._ways = ways
         self._timing = timing
         self.connectors: dict[CandidateKind, Connect] = {CandidateKind.LAN: _connect, CandidateKind.PUBLIC: _connect}
         """How to connect, by kind; candidates of other kinds are passed over."""
@@ -110,6 +116,7 @@ class Dialler:
             target.problem = ""
         if news or heard:
             target.backoff.reset()
+            target.better_at = 0.0
             target.woken.set()
 
     def wake(self, workspace: WorkspaceId, device: DeviceId) -> None:
@@ -124,6 +131,8 @@ class Dialler:
             target.backoff.reset()
             target.woken.set()
 
+            target.better.reset()
+            target.better_at = 0.0
     async def stop(self, handle: WorkspaceHandle | None = None) -> None:
         """Forget the targets of one workspace, or all."""
         gone = [t for t in self._targets if handle is None or t.handle is handle]
@@ -138,20 +147,30 @@ class Dialler:
             oldest = next((t for t in known if not t.configured and not self._is_linked(t)), known[0])
             self._targets.pop(oldest).cancel()
         backoff = Backoff(self._timing.retry_first, self._timing.retry_most)
-        target = Target(handle=handle, device=device, candidates=candidates, configured=device is None, backoff=backoff)
+        target = Target(
+            handle=handle,
+            device=device,
+            candidates=candidates,
+            configured=device is None,
+            backoff=backoff,
+            better=Backoff(self._timing.better, self._timing.better_most),
+        )
         self._targets[target] = asyncio.create_task(self._keep(target), name=f"dial {target.describe()}")
 
     async def _keep(self, target: Target) -> None:
         clock = asyncio.get_running_loop().time
+    def _is_linked(self, target: Target) -> bool:
+        return self._kind_of_link(target) is not None
+
         while True:
             target.woken.clear()
             if not self._is_linked(target):
                 await self._try(target)
             linked_at = clock()
-            while self._is_linked(target):
+            target.better_at = linked_at + target.better.next(random.random())  # noqa: S311 - guards nothing
+            while (kind := self._kind_of_link(target)) is not None:
                 target.problem = ""
-                await target.woken.wait()
-                target.woken.clear()
+                await self._wait_or_improve(target, kind)
             if clock() - linked_at > self._timing.settled:
                 target.backoff.reset()
             with contextlib.suppress(TimeoutError):
@@ -160,7 +179,19 @@ class Dialler:
 
     async def _try(self, target: Target) -> None:
         try:
-            await self._dial(target)
+    async def _wait_or_improve(self, target: Target, kind: CandidateKind) -> None:
+        """Return when something is new, or after an attempt to link on a way nearer than one of ``kind``."""
+        nearer = [c for c in target.candidates if c.kind.rank < kind.rank]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(target.better_at if nearer else None):
+                await target.woken.wait()
+                target.woken.clear()
+                return
+        target.better_at = asyncio.get_running_loop().time() + target.better.next(random.random())  # noqa: S311
+        with contextlib.suppress(Unlinked):
+            await self._dial(target, nearer)
+
+            await self._dial(target, target.candidates)
             problem = ""
         except Unlinked as error:
             problem = str(error)
@@ -174,13 +205,14 @@ class Dialler:
         target.attempt_over.set()
         target.attempt_over.clear()
 
-    async def _dial(self, target: Target) -> None:
+    async def _dial(self, target: Target, candidates: Iterable[Candidate]) -> None:
         """Try the candidates, each a moment after the one before, until one leads to a link.
 
-        Raises :class:`Unlinked` with what every one of them came to.
+        The nearest kind comes first, and of one kind what worked last (RFC 8305, 4).  Raises
+        :class:`Unlinked` with what every one of them came to.
         """
         problems: dict[str, None] = {}
-        waiting = list(target.candidates)
+        waiting = self._ways.sorted(target.device, candidates)
         turn = asyncio.Lock()
         attempts: set[asyncio.Task[None]] = set()
         try:
@@ -210,19 +242,22 @@ class Dialler:
             await self._allowed()
         try:
             async with asyncio.timeout(self.carriages[candidate.kind].timing.hello):
+        connection: socket.socket | None = None
                 connection = await self.connectors[candidate.kind](candidate.address)
             # One hello at a time: the peer keeps the newest of several links, which would
             # be the one that is given up here.
             with contextlib.ExitStack() as unless_greeted:
                 unless_greeted.callback(connection.close)
                 async with turn:
-                    if self._is_linked(target):
+                    linked = self._kind_of_link(target)
+                    if linked is not None and linked.rank <= candidate.kind.rank:
                         return
                     unless_greeted.pop_all()
                     await self._greet(target, candidate, connection)
         except OSError as error:
             raise Unlinked(f"{candidate.address}: {explain(error)}") from None
         except Unlinked as error:
+            self._ways.failed(target.device, candidate, explain(error))
             raise Unlinked(f"{candidate.address}: {error}") from None
         target.candidates = tuple(dict.fromkeys((candidate, *target.candidates)))
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from autosync.core.model import SnapshotId
-from autosync.errors import Missing, Refused, Unreachable
+from autosync.errors import Missing, Occupied, Refused, Unreachable
 from autosync.link import wire
-from autosync.link.wire import WINDOW, Outcome, WireError
+from autosync.link.flow import Flow
+from autosync.link.prefix import NOTHING, Prefix
+from autosync.link.wire import CHUNK, WINDOW, Outcome, WireError
 
 _HINT = "It is tried again; other sources are used meanwhile."
 
@@ -19,13 +21,17 @@ class NothingCame(Unreachable):
     """The link ended before the first byte of an answer was written: asking on another link is safe."""
 
 
+class OtherAnswer(Unreachable):
+    """The answer does not go on from the part that is here: it is to be asked for from the beginning."""
+
+
 class _Inbox:
     """What has arrived of one fetch and is not written yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: int) -> None:
         self.chunks: list[bytes] = []
         self.written = 0
-        self.granted = WINDOW
+        self.granted = window
         self.end: tuple[Outcome, str] | None = None
         self.lost = False
         self.news = asyncio.Event()
@@ -34,41 +40,74 @@ class _Inbox:
 class Fetches:
     """All fetches that this side has asked for on one link.
 
-    ``send`` puts a frame on the link, ``peer`` is what messages call the other side.
+    ``send`` puts a frame on the link, ``peer`` is what messages call the other side;
+    ``download`` is shared by all links of the device.  ``idle`` is called whenever the last
+    fetch has ended.
     """
 
-    def __init__(self, send: Callable[[bytes], None], *, peer: str, stall: float) -> None:
+    def __init__(
+        self,
+        send: Callable[[bytes], None],
+        *,
+        peer: str,
+        stall: float,
+        download: Flow | None = None,
+        idle: Callable[[], None] = lambda: None,
+    ) -> None:
         self._send = send
         self._peer = peer
         self._stall = stall
+        self._download = download or Flow()
+        self._window = self._download.portion(WINDOW, CHUNK)
+        self._idle = idle
         self._numbers = itertools.count(1)
         self._inboxes: dict[int, _Inbox] = {}
         self._lost: str | None = None
 
-    async def fetch(self, want: SnapshotId, have: Sequence[str], sink: BinaryIO) -> None:
-        """Write to ``sink`` what the peer answers.
+    @property
+    def under_way(self) -> bool:
+        """Whether something is being fetched."""
+        return bool(self._inboxes)
+
+    async def fetch(
+        self,
+        want: SnapshotId,
+        have: Sequence[str],
+        sink: BinaryIO,
+        *,
+        begun: Prefix = NOTHING,
+        moved: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Write to ``sink`` what the peer answers, without the ``begun`` part; ``moved`` is told of each piece.
 
         At most :data:`~autosync.link.wire.WINDOW` bytes wait in memory.  Raises
-        :class:`Missing`, :class:`Refused`, :class:`Unreachable`, or what writing raises.
+        :class:`Missing`, :class:`Refused`, :class:`Occupied`, :class:`Unreachable` (of which
+        :class:`OtherAnswer` is one), or what writing raises.
         """
         if self._lost is not None:
             raise NothingCame(f"{self._peer}: {self._lost}", hint=_HINT)
         request = next(self._numbers)
-        inbox = self._inboxes[request] = _Inbox()
-        self._send(wire.fetch(request, want, have))
-        self._send(wire.credit(request, WINDOW))
+        inbox = self._inboxes[request] = _Inbox(self._window)
+        self._send(wire.fetch(request, want, have, begun))
+        self._send(wire.credit(request, self._window))
         try:
-            outcome, reason = await self._drain(request, inbox, sink)
+            outcome, reason = await self._drain(request, inbox, sink, moved)
         except BaseException:
             self._send(wire.cancel(request))
             raise
         finally:
             del self._inboxes[request]
+            if not self._inboxes:
+                self._idle()
         match outcome:
             case Outcome.MISSING:
                 raise Missing(f"{self._peer} does not have snapshot {want[:12]}", hint="It is looked for elsewhere.")
             case Outcome.REFUSED:
                 raise Refused(f"{self._peer} refuses snapshot {want[:12]}: {reason}", hint="Look at its `status`.")
+            case Outcome.BUSY:
+                raise Occupied(f"{self._peer}: {reason}", hint="It is asked again soon, and others before it.")
+            case Outcome.OTHER_BYTES:
+                raise OtherAnswer(f"{self._peer}: {reason}", hint=_HINT)
             case Outcome.FAILED if inbox.lost and not inbox.written:
                 raise NothingCame(f"{self._peer}: {reason}", hint=_HINT)
             case Outcome.FAILED:
@@ -102,7 +141,9 @@ class Fetches:
                 inbox.end, inbox.lost = (Outcome.FAILED, reason), True
                 inbox.news.set()
 
-    async def _drain(self, request: int, inbox: _Inbox, sink: BinaryIO) -> tuple[Outcome, str]:
+    async def _drain(
+        self, request: int, inbox: _Inbox, sink: BinaryIO, moved: Callable[[int], None]
+    ) -> tuple[Outcome, str]:
         while True:
             try:
                 async with asyncio.timeout(self._stall):
@@ -116,6 +157,9 @@ class Fetches:
                 count = sum(map(len, chunks))
                 inbox.granted += count
                 inbox.written += count
+                moved(count)
+                if inbox.end is None:
+                    await self._download.pass_on(count)
                 self._send(wire.credit(request, count))
             if inbox.end is not None and not inbox.chunks:
                 return inbox.end

@@ -13,6 +13,7 @@ import struct
 from dataclasses import dataclass
 
 from autosync.core.announcement import is_device_id
+from autosync.core.candidates import CandidateKind
 from autosync.core.model import DeviceId
 from autosync.link.identity import Identity
 from autosync.link.wire import MAX_FRAME
@@ -50,7 +51,8 @@ class Hello:
     """How a device presents itself.
 
     ``instance`` is drawn when the agent starts, ``number`` counts the connections it
-    dials; together they tell which of two links is the newer one.
+    dials; together they tell which of two links is the newer one.  ``kind`` is that of the way
+    on which it dials.
     """
 
     device: DeviceId
@@ -59,6 +61,7 @@ class Hello:
     instance: bytes
     number: int
     nonce: bytes
+    kind: CandidateKind = CandidateKind.LAN
 
     def sealed(self, key: WorkspaceKey, *, answers: bytes | None) -> bytes:
         """Return it length-prefixed and sealed, bound to the nonce of the hello it ``answers``."""
@@ -70,6 +73,7 @@ class Hello:
             "instance": self.instance.hex(),
             "number": self.number,
             "nonce": self.nonce.hex(),
+            "kind": self.kind.value,
         }
         sealed = key.seal(json.dumps(body, separators=(",", ":")).encode("ascii"), context=_context(answers))
         return _LENGTH.pack(len(sealed)) + sealed
@@ -88,6 +92,7 @@ def open_hello(key: WorkspaceKey, sealed: bytes, *, answers: bytes | None) -> He
             instance=bytes.fromhex(body["instance"]),
             number=body["number"],
             nonce=bytes.fromhex(body["nonce"]),
+            kind=CandidateKind(body["kind"]),
         )
         sound = (
             is_device_id(hello.device)

@@ -9,7 +9,8 @@ import logging
 import os
 import socket
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import BinaryIO
 
@@ -34,9 +35,11 @@ from autosync.link.hello import (
 )
 from autosync.link.identity import Identity
 from autosync.link.listening import Listener
-from autosync.link.serving import MAX_AT_ONCE
+from autosync.link.prefix import NOTHING, Prefix
+from autosync.link.traffic import Traffic
+from autosync.link.ways import Ways
 from autosync.link.wire import WireError
-from autosync.link.workspace import PeerStatus, Timing, WorkspaceHandle
+from autosync.link.workspace import PeerStatus, Timing, WayStatus, WorkspaceHandle
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +55,19 @@ class Links:
     """Listens at ``listen`` (host, port; empty host: all interfaces, port 0: a free one) and dials.
 
     There is one link for each workspace and peer.  ``dropped`` counts by reason what
-    came in and was no peer.
+    came in and was no peer.  ``traffic`` says how fast it may be, ``ways`` remembers how the
+    peers were reached before.
     """
 
-    def __init__(self, identity: Identity, *, listen: tuple[str, int] = ("", 0), timing: Timing | None = None) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        listen: tuple[str, int] = ("", 0),
+        timing: Timing | None = None,
+        traffic: Traffic | None = None,
+        ways: Ways | None = None,
+    ) -> None:
         self.dropped: Counter[str] = Counter()
         self.instance = os.urandom(INSTANCE_BYTES)
         self.port = 0
@@ -71,12 +83,17 @@ class Links:
         self._carrying: set[asyncio.Task[None]] = set()
         self._last_said: dict[WorkspaceId, bytes] = {}
         self._everywhere: dict[Candidate, None] = {}
-        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+        self.traffic = traffic or Traffic()
+        self.ways = ways or Ways()
+        self.ranked: Callable[[WorkspaceId, tuple[DeviceId, ...]], None] = lambda _workspace, _order: None
+        """Told whenever the linked peers of a workspace are to be asked in another order."""
+        self._orders: dict[WorkspaceId, tuple[DeviceId, ...]] = {}
+        self._retired: set[Link] = set()
         self._numbers = itertools.count(1)
         self._nonces_seen: OrderedDict[bytes, None] = OrderedDict()
         self._nonces_dialled: set[bytes] = set()
         self._nonces_met: set[bytes] = set()
-        self._dialler = Dialler(self._greet, self._is_linked, timing=self._timing)
+        self._dialler = Dialler(self._greet, self._kind_of_link, timing=self._timing, ways=self.ways)
         self._listener: Listener[_Caller] | None = None
 
     async def start(self) -> None:
@@ -107,7 +124,7 @@ class Links:
             await self._listener.stop()
             self._listener = None
         self.port = 0
-        for link in self._links.values():
+        for link in (*self._links.values(), *self._retired):
             link.close("this device was stopped")
         if self._carrying:
             _, slow = await asyncio.wait(self._carrying, timeout=_STOPPING)
@@ -152,7 +169,8 @@ class Links:
         del self._handles[handle.key.id]
         self._last_said.pop(handle.key.id, None)
         await self._dialler.stop(handle)
-        for link in self._linked(handle.key.id):
+        self._orders.pop(handle.key.id, None)
+        for link in (*self._linked(handle.key.id), *(r for r in self._retired if r.handle is handle)):
             link.close("the workspace was removed")
 
     def handles(self) -> tuple[WorkspaceHandle, ...]:
@@ -194,21 +212,35 @@ class Links:
             link.announce(sealed)
 
     async def fetch(
-        self, workspace: WorkspaceId, device: DeviceId, want: SnapshotId, have: Sequence[str], sink: BinaryIO
+        self,
+        workspace: WorkspaceId,
+        device: DeviceId,
+        want: SnapshotId,
+        have: Sequence[str],
+        sink: BinaryIO,
+        *,
+        begun: Prefix = NOTHING,
     ) -> None:
-        """Write to ``sink`` what ``device`` answers.
+        """Write to ``sink`` what ``device`` answers, without the ``begun`` part of it.
 
-        Raises :class:`~autosync.errors.Missing`, :class:`~autosync.errors.Refused` or
-        :class:`Unreachable`; then ``sink`` may hold a part.
+        Raises :class:`~autosync.errors.Missing`, :class:`~autosync.errors.Refused`,
+        :class:`~autosync.errors.Occupied` or :class:`Unreachable` (of which
+        :class:`~autosync.link.fetching.OtherAnswer` is one); then ``sink`` may hold a part.
         """
         while True:
             link = await self._link_to(workspace, device)
             try:
-                return await link.fetch(want, have, sink)
+                transfer = await link.fetch(want, have, sink, begun=begun)
             except NothingCame:
                 # Of two links that were dialled at one moment one is given up.
                 if self._links.get((workspace, device)) in (None, link):
                     raise
+            else:
+                self.ways.moved(
+                    device, link.origin.candidate, transfer, asyncio.get_running_loop().time() - transfer.began
+                )
+                self._rank(workspace)
+                return
 
     def peers(self, workspace: WorkspaceId) -> list[PeerStatus]:
         """Return what is known of the ways to all peers, linked ones first."""
@@ -219,19 +251,25 @@ class Links:
                 address=link.origin.address,
                 connected=True,
                 rtt_ms=link.rtt_ms,
+                kind=link.origin.kind.value,
+                dialled=link.origin.dialled,
+                ways=self._ways_to(workspace, link.device, link.origin.candidate),
             )
             for link in self._linked(workspace)
         }
         for target in self._dialler.targets(workspace):
             if target.device != target.handle.device:
+                first = self.ways.sorted(target.device, target.candidates)[0]
                 status = PeerStatus(
                     device=target.device,
                     name=target.name,
-                    address=target.candidates[0].address,
+                    address=first.address,
                     connected=False,
                     problem=target.problem,
+                    kind=first.kind.value,
+                    ways=self.ways.status(target.device, target.candidates),
                 )
-                found.setdefault(target.device or target.candidates[0].address, status)
+                found.setdefault(target.device or first.address, status)
         return list(found.values())
 
     def linked_devices(self) -> int:
@@ -259,10 +297,29 @@ class Links:
     def _linked(self, workspace: WorkspaceId) -> list[Link]:
         return [link for (of, _), link in self._links.items() if of == workspace]
 
-    def _is_linked(self, target: Target) -> bool:
-        return target.device is not None and (target.handle.key.id, target.device) in self._links
+    def _kind_of_link(self, target: Target) -> CandidateKind | None:
+        link = None if target.device is None else self._links.get((target.handle.key.id, target.device))
+        return None if link is None else link.origin.kind
 
-    def _hello(self, handle: WorkspaceHandle, number: int) -> Hello:
+    def _ways_to(self, workspace: WorkspaceId, device: DeviceId, used: Candidate) -> tuple[WayStatus, ...]:
+        target = self._dialler.target(workspace, device)
+        candidates = target.candidates if target is not None else ()
+        return self.ways.status(device, dict.fromkeys((used, *candidates)))
+
+    def _rank(self, workspace: WorkspaceId) -> None:
+        """Tell the order of the linked peers if it is another one now."""
+        links = self._linked(workspace)
+        for link in links:
+            self.ways.measured(link.device, link.origin.candidate, link.rtt_ms)
+        order = tuple(
+            link.device
+            for link in sorted(links, key=lambda link: self.ways.distance(link.device, link.origin.candidate))
+        )
+        if order != self._orders.get(workspace, ()):
+            self._orders[workspace] = order
+            self.ranked(workspace, order)
+
+    def _hello(self, handle: WorkspaceHandle, number: int, kind: CandidateKind = CandidateKind.LAN) -> Hello:
         return Hello(
             device=handle.device,
             name=handle.name,
@@ -270,6 +327,7 @@ class Links:
             instance=self.instance,
             number=number,
             nonce=os.urandom(NONCE_BYTES),
+            kind=kind,
         )
 
     async def _identify(self, connection: socket.socket) -> _Caller:
@@ -314,8 +372,8 @@ class Links:
             connection.close()
             raise
         streams = await secure(connection, self._identity, peer, dialled=False, timing=timing)
-        origin = Origin(dialled=False, address=address, instance=peer.instance, number=peer.number)
-        link = Link(handle, peer, origin, streams, carriage=carriage, turns=self._turns)
+        origin = Origin(dialled=False, address=address, instance=peer.instance, number=peer.number, kind=peer.kind)
+        link = self._link(handle, peer, origin, streams, carriage)
         link.greet()
         self._keep(link)
 
@@ -324,7 +382,7 @@ class Links:
         handle, number = target.handle, next(self._numbers)
         carriage = self._dialler.carriages[candidate.kind]
         timing = carriage.timing
-        mine = self._hello(handle, number)
+        mine = self._hello(handle, number, candidate.kind)
         try:
             peer = await self._exchange_hellos(target, connection, mine, within=timing.hello)
         except BaseException:
@@ -332,7 +390,11 @@ class Links:
             raise
         target.device, target.name = peer.device, peer.name
         known = self._links.get((handle.key.id, peer.device))
-        if known is not None and known.origin.instance == peer.instance:
+        if (
+            known is not None
+            and known.origin.instance == peer.instance
+            and known.origin.kind.rank <= candidate.kind.rank
+        ):
             connection.close()
             known.doubt()
             return
@@ -340,8 +402,10 @@ class Links:
             streams = await secure(connection, self._identity, peer, dialled=True, timing=timing)
         except HelloRefused as refused:
             raise Unlinked(refused.reason) from None
-        origin = Origin(dialled=True, address=candidate.address, instance=peer.instance, number=number)
-        link = Link(handle, peer, origin, streams, carriage=carriage, turns=self._turns)
+        origin = Origin(
+            dialled=True, address=candidate.address, instance=peer.instance, number=number, kind=candidate.kind
+        )
+        link = self._link(handle, peer, origin, streams, carriage)
         try:
             async with asyncio.timeout(timing.hello):
                 await link.greeted()
@@ -370,6 +434,17 @@ class Links:
             self._nonces_dialled.discard(mine.nonce)
             self._nonces_met.discard(mine.nonce)
 
+    def _link(
+        self,
+        handle: WorkspaceHandle,
+        peer: Hello,
+        origin: Origin,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        carriage: Carriage,
+    ) -> Link:
+        measured = partial(self._rank, handle.key.id)
+        return Link(handle, peer, origin, streams, carriage=carriage, traffic=self.traffic, measured=measured)
+
     def _keep(self, link: Link) -> None:
         """Let a new link carry, unless the one that is there is the one to keep."""
         handle, way = link.handle, (link.handle.key.id, link.device)
@@ -382,23 +457,37 @@ class Links:
         else:
             self._links[way] = link
             if old is not None:
-                old.close("there is a newer link")
+                self._replace(old, link)
+            if link.origin.dialled:
+                self.ways.used(link.device, link.origin.candidate)
             if handle.key.id in self._last_said:
                 link.announce(self._last_said[handle.key.id])
             log.info("%s: linked with %s at %s", handle.name, link.device, link.origin.address)
             self._dialler.wake(*way)
+            self._rank(handle.key.id)
         task = asyncio.create_task(self._carry(link), name=f"link {link.device}")
         self._carrying.add(task)
         task.add_done_callback(self._carrying.discard)
+
+    def _replace(self, old: Link, link: Link) -> None:
+        """Let go of a link for another one, without a gap if both lead to the same agent."""
+        reason = "there is a newer link"
+        if old.origin.instance == link.origin.instance:
+            self._retired.add(old)
+            old.retire(reason)
+        else:
+            old.close(reason)
 
     async def _carry(self, link: Link) -> None:
         way = (link.handle.key.id, link.device)
         try:
             reason = await link.run()
         finally:
+            self._retired.discard(link)
             if self._links.get(way) is link:
                 del self._links[way]
                 self._dialler.wake(*way)
+                self._rank(link.handle.key.id)
         if link.misbehaved:
             self.dropped["broken frame"] += 1
         log.info("%s: link to %s ended: %s", link.handle.name, link.device, reason)

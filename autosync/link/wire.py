@@ -7,9 +7,11 @@ import json
 import re
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 
 from autosync.core.model import SnapshotId
+from autosync.link.prefix import NOTHING, Prefix
 
 CHUNK = 64 * 1024
 """Bytes of a fetched pack in one frame."""
@@ -37,7 +39,8 @@ class Kind(IntEnum):
     ANNOUNCE = 1
     """A sealed announcement."""
     FETCH = 2
-    """Request number, then JSON ``{"want": id, "have": [id, …]}``."""
+    """Request number, then JSON ``{"want": id, "have": [id, …]}``; of an answer that is there in
+    part also ``"from"``, the bytes that are there, and ``"sha256"``, theirs in hex."""
     DATA = 3
     """Request number, then at most :data:`CHUNK` bytes of the answer."""
     END = 4
@@ -60,6 +63,10 @@ class Outcome(IntEnum):
     REFUSED = 2
     FAILED = 3
     """May go better another time; also for outcomes of a later release."""
+    BUSY = 4
+    """It is there, but others are served first."""
+    OTHER_BYTES = 5
+    """The answer does not begin with what the fetching side has of it."""
 
 
 def frame(kind: Kind, payload: bytes = b"") -> bytes:
@@ -79,19 +86,31 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return kind, await reader.readexactly(length)
 
 
-def fetch(request: int, want: SnapshotId, have: Sequence[str]) -> bytes:
+def fetch(request: int, want: SnapshotId, have: Sequence[str], begun: Prefix = NOTHING) -> bytes:
     """Return a FETCH frame."""
-    wish = json.dumps({"want": want, "have": list(have[:MAX_HAVE])}, separators=(",", ":"))
+    fields = {"want": want, "have": list(have[:MAX_HAVE])}
+    part = {"from": begun.size, "sha256": begun.sha256.hex()} if begun.size else {}
+    wish = json.dumps(fields | part, separators=(",", ":"))
     return frame(Kind.FETCH, _NUMBER.pack(request) + wish.encode("ascii"))
 
 
-def parse_fetch(payload: bytes) -> tuple[int, SnapshotId, tuple[str, ...]]:
-    """Return request number, wanted snapshot and what the other side has.  Raises :class:`WireError`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a FETCH frame asks for."""
+
+    want: SnapshotId
+    have: tuple[str, ...]
+    begun: Prefix = NOTHING
+
+
+def parse_fetch(payload: bytes) -> tuple[int, Wish]:
+    """Return request number and what is asked for.  Raises :class:`WireError`."""
     request, rest = split_number(payload)
     try:
         wish = json.loads(rest.decode("utf-8"))
         want, have = wish["want"], wish["have"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        size, sha256 = wish.get("from", 0), bytes.fromhex(wish.get("sha256", ""))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WireError(f"a fetch that cannot be read ({type(error).__name__})") from None
     if not isinstance(have, list) or len(have) > MAX_HAVE:
         raise WireError(f"a fetch whose haves are no list of at most {MAX_HAVE}")
@@ -99,7 +118,10 @@ def parse_fetch(payload: bytes) -> tuple[int, SnapshotId, tuple[str, ...]]:
     for oid in (want, *have):
         if not isinstance(oid, str) or not _OBJECT_ID.fullmatch(oid):
             raise WireError("a fetch with something that is no id")
-    return request, SnapshotId(want), tuple(have)
+    if type(size) is not int or not 0 <= size < 2**63 or len(sha256) != (32 if size else 0):
+        raise WireError("a fetch that goes on with something that is no part")
+    begun = Prefix(size=size, sha256=sha256) if size else NOTHING
+    return request, Wish(want=SnapshotId(want), have=tuple(have), begun=begun)
 
 
 def chunk(request: int, content: bytes) -> bytes:

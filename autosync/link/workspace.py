@@ -47,11 +47,30 @@ class AnswersByPeer(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeerStatus:
-    """What is known of the way to a peer.
+class WayStatus:
+    """What is known of one way to a peer.
 
-    ``device`` is ``None`` for a configured address that has not answered yet; ``rtt_ms``
-    is the last measured round trip; ``problem`` says why the last attempt failed.
+    ``rtt_ms`` and ``throughput`` (bytes per second) are as last measured, the times in
+    seconds since the epoch; ``problem`` says why the last attempt failed, if none has
+    succeeded since.
+    """
+
+    kind: str
+    address: str
+    rtt_ms: float | None = None
+    throughput: float | None = None
+    used_at: float | None = None
+    failed_at: float | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStatus:
+    """What is known of a peer and the ways to it.
+
+    ``device`` is ``None`` for a configured address that has not answered yet; ``address`` and
+    ``kind`` are those of the link, or of the way to be tried first; ``rtt_ms`` is the last
+    measured round trip; ``problem`` says why the last attempt failed.
     """
 
     device: DeviceId | None
@@ -60,6 +79,11 @@ class PeerStatus:
     connected: bool
     rtt_ms: float | None = None
     problem: str = ""
+    kind: str = ""
+    dialled: bool = False
+    """Whether this device made the link, and so chose the way."""
+    ways: tuple[WayStatus, ...] = ()
+    """All that are known, in the order in which they are tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,5 +104,8 @@ class Timing:
     """Between attempts at the addresses of one peer (RFC 8305, "Happy Eyeballs", 5)."""
     retry_first: float = 0.25
     retry_most: float = 30.0
+    better: float = 30.0
+    """Before a nearer way than that of a link is tried, the first time; then more and more rarely."""
+    better_most: float = 600.0
     settled: float = 10.0
     """A link that lived shorter counts as a failed attempt."""

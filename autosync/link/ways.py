@@ -1,0 +1,145 @@
+"""Remembers how the ways to other devices have been, from one run of the agent to the next."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from autosync.core.candidates import Candidate, CandidateKind
+from autosync.core.model import DeviceId
+from autosync.link.transfers import Transfer
+from autosync.link.workspace import WayStatus
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "ways.json"
+MAX_DEVICES = 256
+MAX_WAYS = 16
+"""Ways to one device that are remembered."""
+MAX_FILE = 4 << 20
+"""Bytes of a file that can be one of ours."""
+WORTH_MEASURING = 256 * 1024
+"""Bytes of a transfer whose rate says something of the way."""
+_PROBLEM = 200
+"""Characters kept of why an attempt failed."""
+_USUAL = {CandidateKind.LAN: 50e6, CandidateKind.PUBLIC: 5e6, CandidateKind.SSH: 5e6, CandidateKind.XMPP: 20e3}
+"""Bytes per second that a way is taken for as long as nothing came over it."""
+_TYPICAL = 1e6
+"""Bytes of the fetch for which ways are compared."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Way:
+    """As :class:`~autosync.link.workspace.WayStatus`."""
+
+    kind: str
+    address: str
+    rtt_ms: float | None = None
+    throughput: float | None = None
+    used_at: float | None = None
+    failed_at: float | None = None
+    problem: str = ""
+
+
+class Ways:
+    """The ways to all devices; ``path`` is the file that keeps them, if any.
+
+    What that holds is a hint: a damaged file is as good as none.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        self._path = path
+        self._changed = False
+        self._ways: dict[str, dict[Candidate, Way]] = {}
+        if path is not None:
+            self._load(path)
+
+    def sorted(self, device: DeviceId | None, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """Return ``candidates`` in the order in which they are to be tried: by kind, then what worked last."""
+        known = self._ways.get(device or "", {})
+        used = {candidate: way.used_at or 0.0 for candidate, way in known.items()}
+        return sorted(candidates, key=lambda c: (c.kind.rank, -used.get(c, 0.0)))
+
+    def distance(self, device: DeviceId, candidate: Candidate) -> int:
+        """Return how far a device is on a linked way: about the binary logarithm of what a fetch takes, in ms."""
+        way = self._ways.get(device, {}).get(candidate)
+        rate = (way.throughput if way else None) or _USUAL[candidate.kind]
+        rtt = (way.rtt_ms if way else None) or 1.0
+        return round(math.log2(max(1.0, rtt + 1000 * _TYPICAL / rate)))
+
+    def used(self, device: DeviceId, candidate: Candidate) -> None:
+        """Take note that an attempt has led to a link."""
+        way = self._way(device, candidate)
+        way.used_at, way.failed_at, way.problem = time.time(), None, ""
+
+    def failed(self, device: DeviceId | None, candidate: Candidate, problem: str) -> None:
+        """Take note of why an attempt has led to none."""
+        if device is not None:
+            way = self._way(device, candidate)
+            way.failed_at, way.problem = time.time(), problem[:_PROBLEM]
+
+    def measured(self, device: DeviceId, candidate: Candidate, rtt_ms: float | None) -> None:
+        """Take note of a round trip: the last few count."""
+        if rtt_ms is not None:
+            way = self._way(device, candidate)
+            way.rtt_ms = rtt_ms if way.rtt_ms is None else (3 * way.rtt_ms + rtt_ms) / 4
+
+    def moved(self, device: DeviceId, candidate: Candidate, transfer: Transfer, took: float) -> None:
+        """Take note of a transfer that came in, ``took`` seconds long: small ones say nothing of the way."""
+        if transfer.moved >= WORTH_MEASURING and took > 0:
+            self._way(device, candidate).throughput = transfer.moved / took
+
+    def status(self, device: DeviceId | None, candidates: Iterable[Candidate]) -> tuple[WayStatus, ...]:
+        """Return what is known of ``candidates``, in the order in which they are tried."""
+        known = self._ways.get(device or "", {})
+        found = [
+            (c, known.get(c) or Way(kind=c.kind.value, address=c.address)) for c in self.sorted(device, candidates)
+        ]
+        return tuple(WayStatus(**{name: getattr(way, name) for name in _FIELDS}) for _, way in found)
+
+    def save(self) -> None:
+        """Write what has changed; that it cannot be written is told in the log alone, for nothing hangs on it."""
+        if self._path is None or not self._changed:
+            return
+        unfinished = f"{self._path}.new"
+        kept = {device: list(ways.values()) for device, ways in self._ways.items()}
+        try:
+            with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(msgspec.json.encode(kept))
+            os.replace(unfinished, self._path)
+            self._changed = False
+        except OSError as error:
+            log.info("the ways to other devices were not written down: %s", error.strerror)
+
+    def _way(self, device: DeviceId, candidate: Candidate) -> Way:
+        self._changed = True
+        ways = self._ways.pop(device, {})
+        self._ways[device] = ways  # at the end: a dict remembers the order
+        way = ways.pop(candidate, None) or Way(kind=candidate.kind.value, address=candidate.address)
+        ways[candidate] = way
+        if len(ways) > MAX_WAYS:
+            del ways[next(iter(ways))]
+        if len(self._ways) > MAX_DEVICES:
+            del self._ways[next(iter(self._ways))]
+        return way
+
+    def _load(self, path: str) -> None:
+        with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):
+            if os.path.getsize(path) > MAX_FILE:
+                return
+            with open(path, "rb") as file:
+                kept = msgspec.json.decode(file.read(MAX_FILE), type=dict[str, list[Way]])
+            for device, ways in kept.items():
+                for way in ways[:MAX_WAYS]:
+                    candidate = Candidate(kind=CandidateKind(way.kind), address=way.address)
+                    self._ways.setdefault(device, {})[candidate] = way
+
+
+_FIELDS = ("kind", "address", "rtt_ms", "throughput", "used_at", "failed_at", "problem")
