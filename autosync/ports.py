@@ -150,6 +150,9 @@ class Backend(Protocol):
         Raises :class:`TransientError` if it changes while it is read.
         """
 
+    def standings(self, paths: Sequence[RelPath]) -> Mapping[RelPath, Standing]:
+        """Return what stands at many paths, as :meth:`standing`, but those that change while they are read."""
+
     # -- snapshots in the private store ------------------------------------------------
     def record(
         self, *, tree: TreeId, base: Base, version: Version, parents: tuple[SnapshotId, ...], device: str, time: int

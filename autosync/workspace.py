@@ -239,7 +239,9 @@ def session_settings(path: PathConfig, device: DeviceId, name: str) -> SessionSe
 def _make_tree(backend: Backend) -> WorkingTree | NoFiles:
     if isinstance(backend, Shelf):
         return NoFiles()
-    return WorkingTree(backend.root, backend.metadata, standing=backend.standing, stage=backend.stage)
+    return WorkingTree(
+        backend.root, backend.metadata, standing=backend.standing, standings=backend.standings, stage=backend.stage
+    )
 
 
 def _make_watcher(path: PathConfig, backend: Backend, runner: Runner, foothold: Foothold) -> TreeWatcher:

@@ -7,15 +7,15 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from time import sleep, time_ns
-from typing import cast
+from typing import NamedTuple, cast
 
 from autosync.apply.content import Preparer, Stage, inherit, permissions
 from autosync.apply.editors import demand_closed
 from autosync.apply.limbo import Limbo
+from autosync.apply.looks import Looks
 from autosync.apply.obstacle import APPEARED, CHANGED, Obstacle, obstacle_of
 from autosync.apply.parents import Parents, remove_empty
-from autosync.apply.signature import Signature, signature_at, signature_of
+from autosync.apply.signature import Signature, signature_of
 from autosync.apply.swap import Swapper, kept_file
 from autosync.core.copies import parse_conflict_name
 from autosync.core.model import Entry, Kind, RelPath, parent_directories
@@ -24,11 +24,6 @@ from autosync.ports import Applied, Operation, Standing
 
 CHUNK = 512
 """Files whose new content is prepared at a time."""
-
-_FRESH_NS = 12_000_000
-"""ns; two writes within one tick of the kernel's clock (at most 10 ms) can leave one mtime,
-so a file is looked at once more when it is older than that."""
-_LOOKS = 4
 
 _RULES = frozenset({b".gitattributes", b".hgeol"})
 """Files that decide what a checkout writes for others; so they have to be there first."""
@@ -40,6 +35,14 @@ _UNVERSIONED = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "de
 """What may stand at a path and is not for any version control."""
 
 
+class _Slot(NamedTuple):
+    """A slot of the limbo, the permission bits that a new file gets by default, and what it holds."""
+
+    name: bytes
+    default: int
+    placed: Signature | None
+
+
 class Application:
     """One application of operations to the directories that ``parents`` opens."""
 
@@ -47,13 +50,13 @@ class Application:
         self,
         limbo: Limbo,
         swapper: Swapper,
-        standing: Callable[[RelPath], Standing],
+        looks: Looks,
         stage: Stage,
         parents: Parents,
     ) -> None:
         self._limbo = limbo
         self._swapper = swapper
-        self._look = standing
+        self._looks = looks
         self._preparer = Preparer(stage)
         self._parents = parents
         self._done: dict[RelPath, Entry | None] = {}
@@ -117,7 +120,7 @@ class Application:
         for original in {writes[path] for o in copies if (path := _original(o)) is not None and path in writes}:
             try:
                 with self._parents.opened(original.path) as (parent, name):
-                    standing = self._settled(original.path, parent, name)
+                    standing = self._looks.settled(original.path, parent, name)
                     if standing.entry != original.new:
                         self._demand(original.expected, standing)
                         demand_closed(parent, name)
@@ -141,8 +144,11 @@ class Application:
     def _in_batch(self, chunk: Sequence[Operation], perform: Callable[[Sequence[Operation], bytes], None]) -> None:
         try:
             if self._stopped is None:
-                with self._limbo.batch() as batch:
-                    perform(chunk, batch)
+                try:
+                    with self._limbo.batch() as batch:
+                        perform(chunk, batch)
+                finally:
+                    self._looks.forget()
                 return
         except OSError as error:
             self._stopped = obstacle_of(error)
@@ -154,6 +160,7 @@ class Application:
 
     def _remove_all(self, chunk: Sequence[Operation], batch: bytes) -> None:
         self._limbo.intend(batch, chunk)
+        self._looks.ahead([operation.path for operation in chunk])
         for index, operation in enumerate(chunk):
             self._attempt(operation, partial(self._remove, slot=b"%s/%d" % (batch, index)))
 
@@ -162,12 +169,14 @@ class Application:
         default = _default_mode(directory)
         entries = [(o.path, o.new) for o in chunk if o.new is not None]
         failed = self._preparer.prepare(entries, directory)
-        self._limbo.intend(batch, chunk)
+        held = self._limbo.intend(batch, chunk)
+        self._looks.ahead([operation.path for operation in chunk])
         for index, operation in enumerate(chunk):
             if index in failed:
                 self._refuse(operation, failed[index])
                 continue
-            self._attempt(operation, partial(self._write, slot=b"%s/%d" % (batch, index), default=default))
+            slot = _Slot(b"%s/%d" % (batch, index), default, held[index])
+            self._attempt(operation, partial(self._write, slot=slot))
 
     def _attempt(self, operation: Operation, perform: Callable[[Operation], None]) -> None:
         """Perform one operation and file it under done or refused."""
@@ -197,7 +206,7 @@ class Application:
     def _remove(self, operation: Operation, slot: bytes) -> None:
         try:
             with self._parents.opened(operation.path) as (parent, name):
-                standing = self._settled(operation.path, parent, name)
+                standing = self._looks.settled(operation.path, parent, name)
                 if standing.entry is None or standing.signature is None:
                     return
                 self._demand(operation.expected, standing)
@@ -212,7 +221,7 @@ class Application:
     def _move(self, operation: Operation) -> None:
         source = cast(RelPath, operation.source)
         with self._parents.opened(source) as (old_parent, old_name):
-            standing = self._settled(source, old_parent, old_name)
+            standing = self._looks.settled(source, old_parent, old_name)
             self._demand(operation.new, standing)
             demand_closed(old_parent, old_name)
             with self._parents.opened(operation.path, create=True) as (parent, name):
@@ -254,7 +263,7 @@ class Application:
     def _change_mode(self, operation: Operation) -> None:
         new = cast(Entry, operation.new)
         with self._parents.opened(operation.path) as (parent, name):
-            standing = self._settled(operation.path, parent, name)
+            standing = self._looks.settled(operation.path, parent, name)
             if standing.entry == new:
                 return
             self._demand(operation.expected, standing)
@@ -276,24 +285,26 @@ class Application:
         except (OSError, Obstacle):
             return False
 
-    def _write(self, operation: Operation, slot: bytes, default: int) -> None:
+    def _write(self, operation: Operation, slot: _Slot) -> None:
         new = cast(Entry, operation.new)
         with self._parents.opened(operation.path, create=True) as (parent, name):
-            standing = self._settled(operation.path, parent, name)
+            standing = self._looks.settled(operation.path, parent, name)
             if standing.entry == new:
                 return
             self._demand(operation.expected, standing)
-            staged = os.path.join(self._limbo.directory, slot)
+            staged = self._limbo.directory + b"/" + slot.name
             signature = standing.signature if standing.entry is not None else None
             if signature is not None:
                 demand_closed(parent, name)
             inherit(staged, b"/proc/self/fd/%d/%s" % (parent, name) if signature is not None else None, parent)
-            if new.kind is not Kind.SYMLINK:
-                os.chmod(staged, permissions(new.kind, signature[3] if signature else None, default))
+            mode = permissions(new.kind, signature[3] if signature else None, slot.default)
+            if new.kind is not Kind.SYMLINK and (slot.placed is None or stat.S_IMODE(slot.placed[3]) != mode):
+                os.chmod(staged, mode)
             if signature is None:
-                self._into_free_name(lambda: self._swapper.create(slot, parent, name), parent, name)
+                self._into_free_name(lambda: self._swapper.create(slot.name, parent, name), parent, name)
             else:
-                self._swapper.replace(kept_file(slot, operation.path, standing.entry, signature), new, parent, name)
+                kept = kept_file(slot.name, operation.path, standing.entry, signature)
+                self._swapper.replace(kept, new, parent, name)
 
     @staticmethod
     def _into_free_name(perform: Callable[[], None], parent: int, name: bytes) -> None:
@@ -315,22 +326,6 @@ class Application:
     def _demand(expected: Entry | None, standing: Standing) -> None:
         if standing.entry != expected:
             raise Obstacle(CHANGED)
-
-    def _settled(self, path: RelPath, parent: int, name: bytes) -> Standing:
-        """Return what stands at ``path``, old enough for a later write to show in its time."""
-        for _ in range(_LOOKS):
-            standing = self._look(path)
-            if standing.signature is None or standing.entry is None:
-                return standing
-            age = time_ns() - standing.signature[2]
-            if not 0 <= age < _FRESH_NS:
-                break
-            sleep((_FRESH_NS - age) / 1e9)
-        else:
-            raise Obstacle("it is being written to")
-        if signature_at(parent, name) != standing.signature:
-            raise Obstacle(CHANGED)
-        return standing
 
 
 def _is_nested(entry: Entry | None) -> bool:

@@ -82,9 +82,8 @@ def inherit(staged: bytes, old: bytes | None, parent: int) -> None:
     if it were created there.  What we may not set is left out.
     """
     with contextlib.suppress(OSError):
-        above = os.fstat(parent)
-        found = os.lstat(old) if old is not None else None
-        group = found.st_gid if found is not None else above.st_gid if above.st_mode & stat.S_ISGID else None
+        found = os.lstat(old) if old is not None else os.fstat(parent)
+        group = found.st_gid if old is not None or found.st_mode & stat.S_ISGID else None
         if group is not None and group != os.lstat(staged).st_gid:
             os.chown(staged, -1, group, follow_symlinks=False)
     if old is None:

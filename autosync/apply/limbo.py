@@ -71,6 +71,7 @@ class Limbo:
         self._quiet = quiet
         self.descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._next = 0
+        self._journal: tuple[bytes, int] | None = None  # of the batch that is under way, and its descriptor
         self._kept: dict[bytes, dict[bytes, Kept]] = {}  # batch -> slot -> file
         try:
             for batch in os.listdir(directory):
@@ -92,14 +93,17 @@ class Limbo:
         try:
             yield name
         finally:
+            if self._journal is not None:
+                os.close(self._journal[1])
+                self._journal = None
             self._clear(name)
 
-    def intend(self, batch: bytes, operations: Sequence[Operation]) -> None:
+    def intend(self, batch: bytes, operations: Sequence[Operation]) -> Sequence[Signature | None]:
         """Write down what the slots of a new batch are for, in order; on return it survives a power cut.
 
-        Call it when the new content is there.
+        Call it when the new content is there.  Returns the signature of what each slot holds.
         """
-        slots = []
+        slots, held = [], []
         for number, operation in enumerate(operations):
             slot = b"%s/%d" % (batch, number)
             placed = signature_at(self.descriptor, slot)
@@ -107,20 +111,27 @@ class Limbo:
                 slot=slot, path=operation.path, entry=operation.expected, was=NEVER, placed=placed, seen=NEVER, since=0
             )
             slots.append(_plain(intended))
+            held.append(placed)
         directory = os.path.join(self.directory, batch)
         journal = os.path.join(directory, _JOURNAL)
         file = os.open(journal + b".new", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _append(file, {"slots": slots})
             os.fsync(file)
-        finally:
+            os.rename(journal + b".new", journal)  # a journal that is there begins with a whole line
+            sync_directory(directory)
+            sync_directory(self.directory)
+        except BaseException:
             os.close(file)
-        os.rename(journal + b".new", journal)  # a journal that is there begins with a whole line
-        sync_directory(directory)
-        sync_directory(self.directory)
+            raise
+        self._journal = batch, file  # for the notes that follow
+        return held
 
     def note(self, kept: Kept) -> None:
         """Write down what is going to happen to a slot."""
+        if self._journal is not None and self._journal[0] == _batch(kept.slot):
+            _append(self._journal[1], _plain(kept))
+            return
         journal = os.path.join(self.directory, _batch(kept.slot), _JOURNAL)
         file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -10,6 +10,7 @@ from autosync.apply.application import Application
 from autosync.apply.claim import claim
 from autosync.apply.content import Stage
 from autosync.apply.limbo import QUIET, Limbo
+from autosync.apply.looks import Looks, Standings
 from autosync.apply.obstacle import obstacle_of
 from autosync.apply.parents import Parents
 from autosync.apply.rename import Renames, probe
@@ -25,7 +26,7 @@ from autosync.ports import Applied, Operation, Standing
 class WorkingTree:
     """The files below ``root``; implements :class:`autosync.ports.Tree`.
 
-    ``metadata`` is a private directory on the same file system.  ``standing`` and ``stage``
+    ``metadata`` is a private directory on the same file system.  ``standing``, ``standings`` and ``stage``
     are those of the backend.  For one thread at a time, and for one object per working copy.
     """
 
@@ -36,6 +37,7 @@ class WorkingTree:
         *,
         standing: Callable[[RelPath], Standing],
         stage: Stage,
+        standings: Standings | None = None,
         renames: Renames | None = None,
         quiet: float = QUIET,
     ) -> None:
@@ -48,6 +50,7 @@ class WorkingTree:
         """
         self._root = root
         self._standing = standing
+        self._standings = standings
         self._stage = stage
         with contextlib.ExitStack() as opened:
             try:
@@ -81,7 +84,8 @@ class WorkingTree:
         """
         parents = Parents(self._root)
         try:
-            applied = Application(self._limbo, self._swapper, self._standing, self._stage, parents).run(operations)
+            looks = Looks(self._standing, self._standings)
+            applied = Application(self._limbo, self._swapper, looks, self._stage, parents).run(operations)
         finally:
             parents.close()
         above = {directory for path in applied.done for directory in parent_directories(path)}

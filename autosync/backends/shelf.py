@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from autosync.core.model import Base, CommitId, Entry, RelPath, Snapshot, TreeId, Version
 from autosync.core.operations import Operation
@@ -97,6 +97,10 @@ class Shelf:
         tree = self._current().tree
         found = {c.path: c.new for c in self.changes(self.splice(tree, {path: None}), tree)}
         return Standing(entry=found.get(path), signature=None)
+
+    def standings(self, paths: Sequence[RelPath]) -> Mapping[RelPath, Standing]:
+        """Return what the recorded state has at many paths."""
+        return {path: self.standing(path) for path in paths}
 
     # -- changing what is not there ----------------------------------------------------
     def check_landing(self, old: Base, new: Base) -> None:

@@ -29,7 +29,11 @@ class GitSite(DiskSite):
     def _open(self) -> None:
         self.backend = open_git(self.root, workspace=WORKSPACE, remote="origin")
         self.tree = WorkingTree(
-            self.root, self.backend.metadata, standing=self.backend.standing, stage=self.backend.stage
+            self.root,
+            self.backend.metadata,
+            standing=self.backend.standing,
+            standings=self.backend.standings,
+            stage=self.backend.stage,
         )
 
     def close(self) -> None:

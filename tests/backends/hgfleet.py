@@ -68,7 +68,11 @@ class HgSite(DiskSite):
     def _open(self) -> None:
         self.backend = open_hg(self.root, workspace=WORKSPACE, remote="default", hg=self.agent)
         self.tree = WorkingTree(
-            self.root, self.backend.metadata, standing=self.backend.standing, stage=self.backend.stage
+            self.root,
+            self.backend.metadata,
+            standing=self.backend.standing,
+            standings=self.backend.standings,
+            stage=self.backend.stage,
         )
 
     def close(self) -> None:

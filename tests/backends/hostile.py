@@ -51,7 +51,11 @@ class Victim:
         self.root = make_repository(place / "copy", FILES)
         self.backend = open_git(self.root, workspace=WORKSPACE, remote=None)
         self.tree = WorkingTree(
-            self.root, self.backend.metadata, standing=self.backend.standing, stage=self.backend.stage
+            self.root,
+            self.backend.metadata,
+            standing=self.backend.standing,
+            standings=self.backend.standings,
+            stage=self.backend.stage,
         )
         self.head = str(base_of(self.root).commit)
         self.recorded: dict[SnapshotId, Snapshot] = {}

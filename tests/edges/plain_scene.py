@@ -151,6 +151,7 @@ class _Copy:
             self._root,
             os.path.join(self._root, b".git/autosync"),
             standing=self._standing,
+            standings=lambda paths: {path: self._standing(path) for path in paths},
             stage=self._stage,
             renames=renames,
             quiet=0.0,

@@ -247,7 +247,12 @@ class Scene(ABC):
         backend = self.open(root, anew=anew)
         try:
             tree = WorkingTree(
-                backend.root, backend.metadata, standing=backend.standing, stage=backend.stage, quiet=0.0
+                backend.root,
+                backend.metadata,
+                standing=backend.standing,
+                standings=backend.standings,
+                stage=backend.stage,
+                quiet=0.0,
             )
         except AutosyncError:
             backend.close()

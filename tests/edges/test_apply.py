@@ -50,6 +50,7 @@ class Copy:
             os.fsencode(self.root),
             os.fsencode(self.metadata),
             standing=standing or self.standing,
+            standings=self.standings if standing is None else None,
             stage=stage or self.stage,
             renames=self.renames,
             quiet=self.quiet,
@@ -59,6 +60,13 @@ class Copy:
         self.tree.close()
         self.tree = self._open(standing, stage)
         return self.tree
+
+    def standings(self, paths: Sequence[RelPath]) -> dict[RelPath, Standing]:
+        found = {}
+        for path in paths:
+            with contextlib.suppress(TransientError):
+                found[path] = self.standing(path)
+        return found
 
     def standing(self, path: RelPath) -> Standing:
         full = os.path.join(os.fsencode(self.root), path)
@@ -307,6 +315,33 @@ def test_a_file_is_replaced_only_when_a_later_write_would_show_in_its_time(copy:
     tree = copy.restart(standing=standing)
     assert tree.apply([op("a", new, old)]).refused == {b"a": "it is being written to"}
     assert (copy.root / "a").read_bytes() == b"new"
+
+
+def test_what_changes_after_many_were_looked_at_together_is_left_alone(copy: Copy) -> None:
+    names = ["edited", "fresh", "gone", "made", "quiet"]
+    old = {name: copy.write(name, b"old") for name in names if name != "made"}
+    new = copy.entry(b"new")
+
+    class Meddled(Copy):
+        def standings(self, paths: Sequence[RelPath]) -> dict[RelPath, Standing]:
+            os.utime(self.root / "fresh")
+            found = super().standings(paths)
+            (self.root / "edited").write_bytes(b"mine")
+            (self.root / "gone").unlink()
+            (self.root / "made").write_bytes(b"mine")
+            return found
+
+    copy.tree.close()
+    meddled = Meddled(copy.root)
+    meddled.contents = copy.contents
+    done, refused = meddled.apply(*(op(name, old.get(name), new) for name in names))
+    assert done == {"fresh": new, "quiet": new}
+    changed, appeared = "it changed here meanwhile", "it appeared here meanwhile"
+    assert refused == {"edited": changed, "gone": changed, "made": appeared}
+    assert {name: (copy.root / name).read_bytes() for name in ("edited", "made")} == dict.fromkeys(
+        ("edited", "made"), b"mine"
+    )
+    meddled.tree.close()
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,9 @@ class Scene:
         git(root, "commit", "-q", "--allow-empty", "-m", "empty")
         self.backend: GitBackend = open_git(os.fsencode(root), workspace=WorkspaceId("ab" * 16), remote=None)
         backend = self.backend
-        self.tree = WorkingTree(backend.root, backend.metadata, standing=backend.standing, stage=backend.stage)
+        self.tree = WorkingTree(
+            backend.root, backend.metadata, standing=backend.standing, standings=backend.standings, stage=backend.stage
+        )
         self.performer = Performer(backend=backend, tree=self.tree, device=LAPTOP, name="laptop")
         self.performer.open()
         self.index = ConflictIndex(backend.changes)

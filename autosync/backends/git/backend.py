@@ -138,6 +138,10 @@ class GitBackend:
         """Return what stands at ``path``, its content kept for :meth:`record`."""
         return self._reader.standing(path)
 
+    def standings(self, paths: Sequence[RelPath]) -> Mapping[RelPath, Standing]:
+        """Return what stands at many paths, but those that change while they are read."""
+        return self._reader.standings(paths)
+
     # -- snapshots in the private store ------------------------------------------------
     def record(
         self, *, tree: TreeId, base: Base, version: Version, parents: tuple[SnapshotId, ...], device: str, time: int

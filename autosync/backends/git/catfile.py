@@ -44,6 +44,17 @@ class CatFile:
                 found = self._exchange(asked)
             yield from found
 
+    def headers_of_many(self, oids: Sequence[str]) -> dict[str, tuple[bytes, int]]:
+        """Return hex id -> kind and size in bytes of those objects that are here."""
+        found: dict[str, tuple[bytes, int]] = {}
+        for start in range(0, len(oids), _AT_ONCE):
+            asked = oids[start : start + _AT_ONCE]
+            with self._lock:
+                self._process.ask(b"".join(b"info %s\n" % oid.encode("ascii") for oid in asked))
+                headers = [self._parse(self._process.read_line()) for _ in asked]
+            found.update((oid, header) for oid, header in zip(asked, headers, strict=True) if header is not None)
+        return found
+
     def header(self, oid: str) -> tuple[bytes, int] | None:
         """Return kind and size in bytes, ``None`` if the object is missing."""
         with self._lock:

@@ -67,21 +67,33 @@ class Reader:
 
     def standing(self, path: RelPath) -> Standing:
         """Return what stands at ``path``; raises :class:`Torn` if it changes while it is read."""
-        with self._turn:
-            return self._standing(path)
-
-    def _standing(self, path: RelPath) -> Standing:
-        self._contents.refresh()
-        footing = self._footing(self._base(), self._last)
-        full = os.path.join(self._repo.root, path)
-        before = look(full) if Ground(self._repo.root, footing).reachable(path) else None
-        if before is None:
-            return Standing(entry=None, signature=None)
-        seen = self._contents.look([path], footing)
-        after = look(full)
-        if path in seen.torn or after is None or _signature(after) != _signature(before):
+        found = self.standings([path])
+        if path not in found:
             raise Torn(path)
-        return Standing(entry=seen.entries.get(path, footing.entry(path)), signature=_signature(after))
+        return found[path]
+
+    def standings(self, paths: Sequence[RelPath]) -> Mapping[RelPath, Standing]:
+        """Return what stands at ``paths``, but those that change while they are read."""
+        with self._turn:
+            self._contents.refresh()
+            footing = self._footing(self._base(), self._last)
+            footing.warm(paths)
+            ground = Ground(self._repo.root, footing)
+            before = {path: look(self._full(path)) if ground.reachable(path) else None for path in paths}
+            seen = self._contents.look([path for path, there in before.items() if there is not None], footing)
+            found: dict[RelPath, Standing] = {}
+            for path, there in before.items():
+                if there is None:
+                    found[path] = Standing(entry=None, signature=None)
+                    continue
+                after = look(self._full(path))
+                if path not in seen.torn and after is not None and _signature(after) == _signature(there):
+                    entry = seen.entries[path] if path in seen.entries else footing.entry(path)
+                    found[path] = Standing(entry=entry, signature=_signature(after))
+            return found
+
+    def _full(self, path: RelPath) -> bytes:
+        return self._repo.root + b"/" + path
 
     def read(self, paths: Collection[RelPath] | None, previous: Previous | None, hold: Hold = hold_nothing) -> Reading:
         """Return the working copy's state, reading only ``paths`` when ``previous`` allows.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from autosync.backends.git.attributes import Attributes
 from autosync.backends.git.objects import slot_of
 from autosync.backends.git.settings import FileSignature, SettingsWatch, file_signature
 from autosync.backends.git.store import Store
 from autosync.causes import error_said
-from autosync.core.model import Entry, Kind, RelPath, parent_directories
+from autosync.core.model import Entry, Kind, ObjectId, RelPath, parent_directories
 from autosync.errors import Missing, TransientError, Unsafe
 
 _BIG = 8 << 20
@@ -61,7 +61,9 @@ class Staging:
         files = [path for path, entry in entries if entry.kind in {Kind.FILE, Kind.EXECUTABLE}]
         self._refresh(files)
         conversions = self._attributes.conversions(files)
+        sizes = self._sizes(entry for path, entry in entries if path in conversions and not conversions[path].foreign)
         converted: list[int] = []
+        small: list[int] = []
         for index, (path, entry) in enumerate(entries):
             target = os.path.join(directory, b"%d" % index)
             if entry.kind is Kind.NESTED:
@@ -72,17 +74,20 @@ class Staging:
             conversion = conversions[path]
             if conversion.foreign:
                 converted.append(index)
-            elif (size := self._size(entry)) > _BIG:
-                if conversion.ident or conversion.writes_crlf:
-                    converted.append(index)
-                else:
-                    self._stream(entry, target)
+            elif sizes[entry.oid] <= _BIG:
+                small.append(index)
+            elif conversion.ident or conversion.writes_crlf:
+                converted.append(index)
             else:
-                content = self._store.blob(entry.oid)
-                if len(content) != size or conversion.changes_checkout(content):
+                self._stream(entry, target)
+        for some in _batches(small, lambda index: sizes[entries[index][1].oid]):
+            contents = self._store.blobs(entries[index][1].oid for index in some)
+            for index in some:
+                path, entry = entries[index]
+                if conversions[path].changes_checkout(contents[entry.oid]):
                     converted.append(index)
                 else:
-                    _write(target, content)
+                    _write(directory + b"/%d" % index, contents[entry.oid])
         if converted:
             self._convert([(index, *entries[index]) for index in converted], directory)
 
@@ -99,11 +104,14 @@ class Staging:
         if changed:
             self._attributes.forget()
 
-    def _size(self, entry: Entry) -> int:
-        header = self._store.header(entry.oid)
-        if header is None:
-            raise Missing(f"object {entry.oid} is not here", hint="It is asked for again from the other devices.")
-        return header[1]
+    def _sizes(self, entries: Iterable[Entry]) -> dict[ObjectId, int]:
+        """Return the bytes of each content as it is stored."""
+        wanted = {entry.oid for entry in entries}
+        headers = self._store.headers(wanted)
+        for oid in wanted:
+            if oid not in headers:
+                raise Missing(f"object {oid} is not here", hint="It is asked for again from the other devices.")
+        return {oid: headers[oid][1] for oid in wanted}
 
     def _write_link(self, entry: Entry, target: bytes) -> None:
         content = self._store.blob(entry.oid)
@@ -155,12 +163,28 @@ class Staging:
         try:
             os.rename(written, target)
         except FileNotFoundError:
-            if self._size(entry) >= _SMALL or not (pointer := self._store.blob(entry.oid)).startswith(_LFS_POINTER):
+            if self._sizes([entry])[entry.oid] >= _SMALL or not (pointer := self._store.blob(entry.oid)).startswith(
+                _LFS_POINTER
+            ):
                 raise TransientError(
                     f"the filter for {_show(path)} failed",
                     hint="Run `git check-attr filter` on it, and make that filter work here. It is tried again.",
                 ) from None
             _write(target, pointer)  # the pointer stands for the file, as after a clone without git-lfs
+
+
+def _batches(indexes: Sequence[int], size: Callable[[int], int]) -> Iterator[list[int]]:
+    """Yield the indexes in lists whose contents fit into memory together."""
+    some: list[int] = []
+    total = 0
+    for index in indexes:
+        some.append(index)
+        total += size(index)
+        if total > _BIG:
+            yield some
+            some, total = [], 0
+    if some:
+        yield some
 
 
 def _index_line(path: RelPath, entry: Entry) -> bytes:

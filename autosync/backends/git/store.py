@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 from autosync.backends.git.catfile import CatFile
+from autosync.backends.git.coprocess import Ended
 from autosync.backends.git.objects import Slot, commit_tree, format_tree, object_id, parse_snapshot, parse_tree
 from autosync.backends.git.pack import PackWriter, write_pack
 from autosync.backends.git.repository import Repository
@@ -98,6 +99,29 @@ class Store:
         if kept is not None:
             return kept[0], len(kept[1])
         return self._cat.header(self._checked(oid))
+
+    def headers(self, oids: Iterable[str]) -> dict[str, tuple[bytes, int]]:
+        """Return hex id -> kind and size in bytes of those objects that are here."""
+        wanted = {self._checked(oid) for oid in oids}
+        with self._lock:
+            found = {oid: (kept[0], len(kept[1])) for oid in wanted if (kept := self._pending.get(oid)) is not None}
+        try:
+            return found | self._cat.headers_of_many([oid for oid in wanted if oid not in found])
+        except Ended:  # killed since the last question: asked one by one it is started again
+            headers = {oid: self.header(oid) for oid in wanted}
+            return {oid: header for oid, header in headers.items() if header is not None}
+
+    def blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
+        """Return hex id -> content of files, as :meth:`blob` of each; they are all in memory then."""
+        wanted = {self._checked(oid) for oid in oids}
+        with self._lock:
+            waiting = [oid for oid in wanted if oid not in self._pending]
+        found: dict[str, bytes] = {}
+        with contextlib.suppress(Ended):  # as above
+            found.update(
+                (oid, content) for oid, kind, content in self._cat.contents_of_many(waiting) if kind == b"blob"
+            )
+        return found | {oid: self.blob(oid) for oid in wanted if oid not in found}
 
     def read(self, oid: str) -> tuple[bytes, bytes]:
         """Return kind and content of an object; raises :class:`Missing`."""

@@ -145,6 +145,10 @@ class MemoryWorkingCopy(Exchange):
         mode = {Kind.FILE: 0o100644, Kind.EXECUTABLE: 0o100755, Kind.SYMLINK: 0o120777, Kind.NESTED: 0o040755}
         return Standing(entry=entry, signature=(inode, len(self.files[path][1]), inode, mode[entry.kind]))
 
+    def standings(self, paths: Sequence[RelPath]) -> Mapping[RelPath, Standing]:
+        """Return what stands at many paths, but those that are being written."""
+        return {path: self.standing(path) for path in paths if path not in self.user.writing}
+
     def _known(self, tree: TreeId | None) -> set[RelPath]:
         """Return what is tracked or was synced in ``tree``: a later ignore rule does not delete it elsewhere."""
         return {*self.user.head_listing(), *self._kept.listing(tree)}

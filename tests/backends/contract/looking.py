@@ -297,6 +297,15 @@ class TestLooking:
         site.reopen()
         assert contents(site, snapshot.tree)[rel("d/new")] == (Kind.FILE, b"fresh\n")
 
+    def test_many_are_told_as_each_by_itself(self, fleet: Fleet) -> None:
+        site, _ = pair(fleet)
+        site.write("d/new", b"fresh\n")
+        site.write("a.txt", b"edited\n")
+        paths = [rel(path) for path in ("a.txt", "absent/deeper", "d", "d/b.txt", "d/new")]
+        together = site.backend.standings(paths)
+        assert together == {path: site.backend.standing(path) for path in paths}
+        assert [path for path in paths if together[path].entry is None] == [b"absent/deeper", b"d"]
+
     def test_a_rewritten_file_has_another_signature(self, fleet: Fleet) -> None:
         site, _ = pair(fleet)
         first = site.backend.standing(rel("a.txt"))
