@@ -1,0 +1,1 @@
+"""What every channel must do, and the servers that two of them speak to."""
