@@ -59,7 +59,7 @@ class Link:
         *,
         carriage: Carriage,
         traffic: Traffic,
-        measured: Callable[[], None] = lambda: None,
+        measured: Callable[[Link], None] = lambda _: None,
     ) -> None:
         self.handle = handle
         self.device = peer.device
@@ -215,7 +215,7 @@ class Link:
                 token, sent_at = self._pinged
                 if payload == token:
                     self.rtt_ms = (asyncio.get_running_loop().time() - sent_at) * 1000
-                    self._measured()
+                    self._measured(self)
 
     async def _keep_announcing(self) -> None:
         with contextlib.suppress(OSError):  # then the link has ended, as `run` finds out too

@@ -10,7 +10,6 @@ import os
 import socket
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import BinaryIO
 
@@ -236,9 +235,7 @@ class Links:
                 if self._links.get((workspace, device)) in (None, link):
                     raise
             else:
-                self.ways.moved(
-                    device, link.origin.candidate, transfer, asyncio.get_running_loop().time() - transfer.began
-                )
+                self.ways.moved(device, link.origin.candidate, transfer)
                 self._rank(workspace)
                 return
 
@@ -309,15 +306,16 @@ class Links:
     def _rank(self, workspace: WorkspaceId) -> None:
         """Tell the order of the linked peers if it is another one now."""
         links = self._linked(workspace)
-        for link in links:
-            self.ways.measured(link.device, link.origin.candidate, link.rtt_ms)
-        order = tuple(
-            link.device
-            for link in sorted(links, key=lambda link: self.ways.distance(link.device, link.origin.candidate))
-        )
+        near = sorted((self.ways.distance(link.device, link.origin.candidate), link.device) for link in links)
+        order = tuple(device for _, device in near)
         if order != self._orders.get(workspace, ()):
             self._orders[workspace] = order
             self.ranked(workspace, order)
+
+    def _measured(self, link: Link) -> None:
+        self.ways.measured(link.device, link.origin.candidate, link.rtt_ms)
+        if self._links.get((link.handle.key.id, link.device)) is link:
+            self._rank(link.handle.key.id)
 
     def _hello(self, handle: WorkspaceHandle, number: int, kind: CandidateKind = CandidateKind.LAN) -> Hello:
         return Hello(
@@ -442,8 +440,7 @@ class Links:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         carriage: Carriage,
     ) -> Link:
-        measured = partial(self._rank, handle.key.id)
-        return Link(handle, peer, origin, streams, carriage=carriage, traffic=self.traffic, measured=measured)
+        return Link(handle, peer, origin, streams, carriage=carriage, traffic=self.traffic, measured=self._measured)
 
     def _keep(self, link: Link) -> None:
         """Let a new link carry, unless the one that is there is the one to keep."""

@@ -28,6 +28,8 @@ class Transfer:
     began: float
     skipped: int = 0
     moved: int = 0
+    took: float | None = None
+    """Seconds, once it has ended."""
 
     def add(self, count: int) -> None:
         """Take note of ``count`` bytes more."""
@@ -77,4 +79,5 @@ class Transfers:
         try:
             yield transfer
         finally:
+            transfer.took = asyncio.get_running_loop().time() - transfer.began
             self._live.remove(transfer)

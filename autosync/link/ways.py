@@ -91,10 +91,10 @@ class Ways:
             way = self._way(device, candidate)
             way.rtt_ms = rtt_ms if way.rtt_ms is None else (3 * way.rtt_ms + rtt_ms) / 4
 
-    def moved(self, device: DeviceId, candidate: Candidate, transfer: Transfer, took: float) -> None:
-        """Take note of a transfer that came in, ``took`` seconds long: small ones say nothing of the way."""
-        if transfer.moved >= WORTH_MEASURING and took > 0:
-            self._way(device, candidate).throughput = transfer.moved / took
+    def moved(self, device: DeviceId, candidate: Candidate, transfer: Transfer) -> None:
+        """Take note of a transfer that has ended; small ones say nothing of the way."""
+        if transfer.moved >= WORTH_MEASURING and transfer.took:
+            self._way(device, candidate).throughput = transfer.moved / transfer.took
 
     def status(self, device: DeviceId | None, candidates: Iterable[Candidate]) -> tuple[WayStatus, ...]:
         """Return what is known of ``candidates``, in the order in which they are tried."""
