@@ -17,6 +17,8 @@ from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.link.addresses import MAX_ADDRESSES, explain, split, tune
 from autosync.link.carriage import Carriage
+from autosync.link.ssh import Tunnel
+from autosync.link.ways import Ways
 from autosync.link.workspace import Timing, WorkspaceHandle
 
 log = logging.getLogger(__name__)
@@ -44,11 +46,11 @@ class Target:
     configured: bool
     """Its one candidate was given by the user, whoever is there."""
     backoff: Backoff
-    woken: asyncio.Event = field(default_factory=asyncio.Event)
-    attempt_over: asyncio.Event = field(default_factory=asyncio.Event)
     better: Backoff
     """Of the attempts at ways that are nearer than that of the link."""
     better_at: float = 0.0
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    attempt_over: asyncio.Event = field(default_factory=asyncio.Event)
     problem: str = ""
     """Why the last attempt at these candidates failed; empty before it ended."""
 
@@ -114,9 +116,9 @@ class Dialler:
         target.candidates = tuple(dict.fromkeys((*sound, *target.candidates)))[:MAX_ADDRESSES]
         if news:
             target.problem = ""
+            target.better_at = 0.0
         if news or heard:
             target.backoff.reset()
-            target.better_at = 0.0
             target.woken.set()
 
     def wake(self, workspace: WorkspaceId, device: DeviceId) -> None:
@@ -129,10 +131,10 @@ class Dialler:
         """Try all again at once: what failed on the networks of before may work on these."""
         for target in self._targets:
             target.backoff.reset()
-            target.woken.set()
-
             target.better.reset()
             target.better_at = 0.0
+            target.woken.set()
+
     async def stop(self, handle: WorkspaceHandle | None = None) -> None:
         """Forget the targets of one workspace, or all."""
         gone = [t for t in self._targets if handle is None or t.handle is handle]
@@ -157,11 +159,11 @@ class Dialler:
         )
         self._targets[target] = asyncio.create_task(self._keep(target), name=f"dial {target.describe()}")
 
-    async def _keep(self, target: Target) -> None:
-        clock = asyncio.get_running_loop().time
     def _is_linked(self, target: Target) -> bool:
         return self._kind_of_link(target) is not None
 
+    async def _keep(self, target: Target) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
             target.woken.clear()
             if not self._is_linked(target):
@@ -177,8 +179,6 @@ class Dialler:
                 async with asyncio.timeout(target.backoff.next(random.random())):  # noqa: S311 - guards nothing
                     await target.woken.wait()
 
-    async def _try(self, target: Target) -> None:
-        try:
     async def _wait_or_improve(self, target: Target, kind: CandidateKind) -> None:
         """Return when something is new, or after an attempt to link on a way nearer than one of ``kind``."""
         nearer = [c for c in target.candidates if c.kind.rank < kind.rank]
@@ -191,6 +191,8 @@ class Dialler:
         with contextlib.suppress(Unlinked):
             await self._dial(target, nearer)
 
+    async def _try(self, target: Target) -> None:
+        try:
             await self._dial(target, target.candidates)
             problem = ""
         except Unlinked as error:
@@ -240,9 +242,9 @@ class Dialler:
     async def _attempt(self, target: Target, candidate: Candidate, turn: asyncio.Lock) -> None:
         if not target.configured:
             await self._allowed()
+        connection: socket.socket | None = None
         try:
             async with asyncio.timeout(self.carriages[candidate.kind].timing.hello):
-        connection: socket.socket | None = None
                 connection = await self.connectors[candidate.kind](candidate.address)
             # One hello at a time: the peer keeps the newest of several links, which would
             # be the one that is given up here.
@@ -255,10 +257,13 @@ class Dialler:
                     unless_greeted.pop_all()
                     await self._greet(target, candidate, connection)
         except OSError as error:
-            raise Unlinked(f"{candidate.address}: {explain(error)}") from None
+            why = _told(connection) or explain(error)
+            self._ways.failed(target.device, candidate, why)
+            raise Unlinked(f"{candidate.address}: {why}") from None
         except Unlinked as error:
-            self._ways.failed(target.device, candidate, explain(error))
-            raise Unlinked(f"{candidate.address}: {error}") from None
+            why = _told(connection) or str(error)
+            self._ways.failed(target.device, candidate, why)
+            raise Unlinked(f"{candidate.address}: {why}") from None
         target.candidates = tuple(dict.fromkeys((candidate, *target.candidates)))
 
     async def _allowed(self) -> None:
@@ -266,6 +271,11 @@ class Dialler:
         clock = asyncio.get_running_loop().time
         while not self._announced.take(clock()):  # noqa: ASYNC110  # nothing but time changes it
             await asyncio.sleep(self._announced.free_at(clock()) - clock())
+
+
+def _told(connection: socket.socket | None) -> str:
+    """Return what the program that carried a connection has said of its end."""
+    return connection.problem if isinstance(connection, Tunnel) else ""
 
 
 async def _connect(address: str) -> socket.socket:
