@@ -12,9 +12,10 @@ from slixmpp.exceptions import IqError
 from autosync.channels.xmpp_client import XmppClient
 from autosync.channels.xmpp_element import NAMESPACE, PUBSUB
 from autosync.channels.xmpp_places import AHEAD, CAPACITY, FULL
+from autosync.channels.xmpp_publisher import WINDOW
 from tests.edges.conftest import StartDevice
 from tests.edges.test_xmpp import ask, bare_client, element, item
-from tests.edges.xmpp_devices import Device
+from tests.edges.xmpp_devices import Device, eventually
 from tests.edges.xmpp_servers import DOMAIN, SERVICE, XmppServer
 
 WORD = f"<announcement xmlns='{NAMESPACE}' workspace='tag'>aGVsbG8=</announcement>"
@@ -102,3 +103,71 @@ async def test_what_a_full_node_lets_go_is_said_again(
     late = await start_device(account, "late", xmpp_server)
     await late.online()
     await late.heard.until(b"the first of all", *words)
+
+
+async def test_what_is_said_of_a_workspace_is_heard_from_joining_it_on(
+    xmpp_server: XmppServer, account: str, start_device: StartDevice
+) -> None:
+    workspaces: set[str] = set()
+    laptop = await start_device(account, "laptop", xmpp_server)
+    desktop = await start_device(account, "desktop", xmpp_server, wanted=workspaces.__contains__)
+    await laptop.online()
+    await desktop.online()
+    await laptop.say(b"of no interest yet", slot="1")
+    await laptop.heard.until(b"of no interest yet")
+    async with bare_client(xmpp_server, account) as client:
+        await client.ping(within=10)
+    assert desktop.heard.received == []
+    workspaces.add("tag")
+    await desktop.say(b"joined", slot="2")
+    await desktop.heard.until(b"of no interest yet")
+    assert desktop.channel.status().dropped == {}
+
+
+async def test_accounts_are_added_and_removed_while_the_others_go_on(
+    xmpp_server: XmppServer, account: str, other_account: str, start_device: StartDevice
+) -> None:
+    alone = await start_device(account, "laptop", xmpp_server)
+    await alone.online()
+    await alone.say(b"before", slot="1")
+    bob = await start_device(other_account, "pc", xmpp_server, members=(account,))
+    await bob.online()
+    assert bob.heard.received == []
+    await alone.channel.stop()
+    together = await start_device(account, "laptop", xmpp_server, members=(other_account,))
+    await together.online()
+    await bob.heard.until(b"before")
+    await bob.say(b"thanks", slot="2")
+    await together.heard.until(b"thanks")
+    await together.channel.stop()
+    alone_again = await start_device(account, "laptop", xmpp_server)
+    await alone_again.online()
+    assert alone_again.heard.received == [b"before"]
+    await bob.say(b"anyone?", slot="2")
+    # The server still brings what was subscribed once; it comes from nobody that this device knows.
+    await eventually(lambda: alone_again.channel.status().dropped == {"forged": 1})
+    assert alone_again.heard.received == [b"before"]
+
+
+async def test_a_frozen_server_gets_no_more_than_the_window(
+    xmpp_server: XmppServer, account: str, start_device: StartDevice
+) -> None:
+    laptop = await start_device(account, "laptop", xmpp_server)
+    desktop = await start_device(account, "desktop", xmpp_server)
+    await laptop.online()
+    await desktop.online()
+    for n in range(20):
+        await laptop.say(b"%d" % n, slot=f"{n}")
+    large = {n: b"%d " % n + bytes(8000) for n in range(20)}
+    xmpp_server.freeze()
+    try:
+        saying = [asyncio.create_task(laptop.say(b"outdated " + word, slot=f"{n}")) for n, word in large.items()]
+        saying += [asyncio.create_task(laptop.say(word, slot=f"{n}")) for n, word in large.items()]
+        await asyncio.wait(saying, timeout=0.1)
+    finally:
+        xmpp_server.thaw()
+    await asyncio.gather(*saying)
+    await desktop.heard.until(*large.values())
+    early = [word for word in desktop.heard.received if word.startswith(b"outdated")]
+    # What had left was the first or the newest of its slot; what waited here was only sent when it was the newest.
+    assert len(early) <= WINDOW // 8000
