@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from autosync.channels.discovery import GROUP, Discovery, Rhythm
+from autosync.channels.discovery import Discovery, Rhythm
 from autosync.core.candidates import on_lan
 from autosync.core.model import WorkspaceId
 from autosync.link import Links
@@ -31,14 +31,13 @@ class LanChannel:
         *,
         peers: Sequence[str] = (),
         discovery: bool = True,
-        group: tuple[str, int] = GROUP,
         rhythm: Rhythm | None = None,
     ) -> None:
         self._links = links
         self._listener = listener
         self._peers = tuple(peers)
         self._dropped: Counter[str] = Counter()
-        self._discovery = Discovery(links, self._dropped, group=group, rhythm=rhythm) if discovery else None
+        self._discovery = Discovery(links, self._dropped, rhythm=rhythm) if discovery else None
         self._said: set[str] = set()
         self._started = False
 
@@ -69,7 +68,7 @@ class LanChannel:
         if self._started:
             self._links.nudge()
             if self._discovery is not None:
-                self._discovery.speak_up()
+                self._discovery.nudge()
 
     def status(self) -> ChannelStatus:
         """As :meth:`autosync.ports.Channel.status`."""

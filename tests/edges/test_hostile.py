@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from autosync.channels.beacon import as_text
 from autosync.channels.discovery import Discovery
 from autosync.cli.failures import exit_code_of
 from autosync.cli.run import PlainFormatter
@@ -71,8 +72,8 @@ async def test_a_beacon_with_an_impossible_port_is_counted_and_nothing_else(tmp_
     links.add(Workspace("laptop"))
     dropped: Counter[str] = Counter()
     discovery = Discovery(links, dropped)
-    content = f'{{"device":"desktop-00000000","instance":"00","addresses":[],"port":{port}}}'
-    discovery._take(KEY.seal(content.encode(), context=b"beacon"), "127.0.0.1")
+    content = f'{{"device":"desktop-00000000","instance":"00","addresses":[],"local":[],"port":{port}}}'
+    discovery._take("label", as_text(KEY, "label", content.encode()))
     await links.stop()
     assert dropped == {"malformed beacon": 1}
     figures.record("bad inputs refused", 1)

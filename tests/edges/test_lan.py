@@ -1,4 +1,4 @@
-"""The LAN channel: devices that find each other by multicast on loopback, or by configured addresses."""
+"""The LAN channel: devices that find each other by multicast DNS, or by configured addresses."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ import contextlib
 import json
 import os
 import socket
-import struct
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from autosync.channels.discovery import GROUP, Rhythm
+from autosync.channels.beacon import as_text, label_of
+from autosync.channels.discovery import Rhythm
 from autosync.channels.lan import LanChannel
+from autosync.channels.mdns import PORT
 from autosync.link import Timing
 from autosync.ports import Channel
 from autosync.sealing import WorkspaceKey
+from tests import figures
 from tests.edges.linked_devices import KEY, LOOPBACK, OTHER_KEY, Device, Workspace, eventually, running
+from tests.edges.mdns_neighbours import answer, eavesdropper, overheard, pointer, question, shout, text_record, texts_in
+from tests.networks import ip, needs_network
 
-QUICK = Rhythm(first=(0.0, 0.05), interval=0.3, gap=0.02, check=0.05, heard=0.1)
-SELDOM = Rhythm(first=(0.0,), interval=3600, gap=0.02, check=0.05, heard=0.1)
-"""Says something once: what arrives later is an answer."""
+QUICK = Rhythm(first=0.1, check=0.05, echo=0.3, heard=0.1)
+SELDOM = Rhythm(first=3600, check=0.05, heard=0.1)
+"""Asks once: what is heard later was not asked for."""
+LABEL = "00" * 16
+"""Of a neighbour's service."""
 
 
 class Listener:
@@ -59,20 +65,10 @@ class Lan:
         return self.channel.status().dropped
 
 
-@pytest.fixture
-def group() -> Iterator[tuple[str, int]]:
-    """A multicast group that no other test uses."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    yield GROUP[0], port
-
-
 @contextlib.asynccontextmanager
 async def on_lan(
     state: Path,
     name: str,
-    group: tuple[str, int],
     *,
     key: WorkspaceKey = KEY,
     listen: tuple[str, int] = LOOPBACK,
@@ -83,7 +79,7 @@ async def on_lan(
     """A device with a LAN channel that was started."""
     async with running(state, name, key=key, listen=listen) as device:
         listener = Listener()
-        channel = LanChannel(device.links, listener, peers=peers, discovery=discovery, group=group, rhythm=rhythm)
+        channel = LanChannel(device.links, listener, peers=peers, discovery=discovery, rhythm=rhythm)
         await channel.start()
         try:
             yield Lan(device, channel, listener)
@@ -91,38 +87,12 @@ async def on_lan(
             await channel.stop()
 
 
-def shout(datagram: bytes, group: tuple[str, int]) -> None:
-    """Send a datagram to the group by the loopback interface."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        lo = struct.pack("=4s4si", bytes(4), socket.inet_aton("127.0.0.1"), socket.if_nametoindex("lo"))
-        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, lo)
-        sender.sendto(datagram, group)
-
-
-@contextlib.contextmanager
-def eavesdropper(group: tuple[str, int]) -> Iterator[socket.socket]:
-    """A socket that receives what is sent to the group by the loopback interface."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
-        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        receiver.bind(group)
-        lo = struct.pack("=4s4si", socket.inet_aton(group[0]), bytes(4), socket.if_nametoindex("lo"))
-        receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, lo)
-        receiver.setblocking(False)
-        yield receiver
-
-
-async def overheard(receiver: socket.socket) -> bytes:
-    """Return the next datagram."""
-    async with asyncio.timeout(10):
-        return await asyncio.get_running_loop().sock_recv(receiver, 4096)
-
-
-async def test_three_devices_find_each_other(tmp_path: Path, group: tuple[str, int]) -> None:
+@needs_network
+async def test_three_devices_find_each_other(tmp_path: Path) -> None:
     async with (
-        on_lan(tmp_path, "laptop", group) as laptop,
-        on_lan(tmp_path, "desktop", group) as desktop,
-        on_lan(tmp_path, "server", group) as server,
+        on_lan(tmp_path, "laptop") as laptop,
+        on_lan(tmp_path, "desktop") as desktop,
+        on_lan(tmp_path, "server") as server,
     ):
         await laptop.say("hello")
         assert await desktop.device.hears() == ("laptop", "hello")
@@ -137,122 +107,166 @@ async def test_three_devices_find_each_other(tmp_path: Path, group: tuple[str, i
             assert lan.listener.told == ["lan ready", "lan caught up"]
 
 
-async def test_all_interfaces_find_each_other_too(tmp_path: Path, group: tuple[str, int]) -> None:
+@needs_network
+async def test_all_interfaces_find_each_other_too(tmp_path: Path) -> None:
     async with (
-        on_lan(tmp_path, "laptop", group, listen=("", 0)) as laptop,
-        on_lan(tmp_path, "desktop", group) as desktop,
+        on_lan(tmp_path, "laptop", listen=("", 0)) as laptop,
+        on_lan(tmp_path, "desktop") as desktop,
     ):
         await laptop.say("hello")
         assert await desktop.device.hears() == ("laptop", "hello")
 
 
-async def test_a_new_device_is_answered_at_once(tmp_path: Path, group: tuple[str, int]) -> None:
-    """It learns of those that are there, though their next beacon is an hour away."""
-    async with on_lan(tmp_path, "laptop", group, rhythm=SELDOM) as laptop:
-        with eavesdropper(group) as ear:
-            shout(_beacon("newcomer-00000000"), group)
-            spoken: set[str] = set()
-            while laptop.device.id not in spoken:
-                spoken.add(json.loads(KEY.open(await overheard(ear), context=b"beacon"))["device"])
+@needs_network
+async def test_a_question_is_answered_at_once(tmp_path: Path) -> None:
+    """A newcomer learns of those that are there, though they ask for nothing for an hour."""
+    async with on_lan(tmp_path, "laptop", rhythm=SELDOM) as laptop:
+        await eventually(lambda: laptop.channel.status().detail == "0 devices linked")
+        with eavesdropper() as ear:
+            shout([question()])
+            told: dict[str, bytes] = {}
+            while not told:
+                told = texts_in(await overheard(ear))
+        assert list(told) == [label_of(KEY, laptop.device.links.instance)]
         assert laptop.dropped == {}
 
 
-async def test_a_device_that_comes_back_elsewhere_is_found_again(tmp_path: Path, group: tuple[str, int]) -> None:
-    async with on_lan(tmp_path, "laptop", group, rhythm=SELDOM) as laptop:
+@needs_network
+async def test_a_device_that_comes_back_elsewhere_is_found_again(tmp_path: Path) -> None:
+    async with on_lan(tmp_path, "laptop", rhythm=SELDOM) as laptop:
         await laptop.say("me")
         for n in range(3):
-            async with on_lan(tmp_path, "desktop", group, rhythm=SELDOM) as desktop:
+            async with on_lan(tmp_path, "desktop", rhythm=SELDOM) as desktop:
                 assert await desktop.device.hears() == ("laptop", "me")
                 await desktop.say(f"life {n}")
                 assert await laptop.device.hears() == ("desktop", f"life {n}")
             await eventually(lambda: laptop.channel.status().detail == "0 devices linked")
 
 
-async def test_configured_peers_need_no_multicast(tmp_path: Path, group: tuple[str, int]) -> None:
-    async with on_lan(tmp_path, "laptop", group, discovery=False) as laptop:
+@needs_network
+async def test_configured_peers_need_no_multicast(tmp_path: Path) -> None:
+    async with on_lan(tmp_path, "laptop", discovery=False) as laptop:
         peers = (laptop.device.address, "127.0.0.1:9")
-        async with on_lan(tmp_path, "desktop", group, discovery=False, peers=peers) as desktop:
+        async with on_lan(tmp_path, "desktop", discovery=False, peers=peers) as desktop:
             await desktop.say("hello")
             assert await laptop.device.hears() == ("desktop", "hello")
             assert laptop.channel.status().detail == "1 device linked"
             await eventually(lambda: _problems(desktop).get("127.0.0.1:9") == "127.0.0.1:9: Connection refused")
 
 
-async def test_a_configured_peer_is_tried_until_it_is_there(tmp_path: Path, group: tuple[str, int]) -> None:
+@needs_network
+async def test_a_configured_peer_is_tried_until_it_is_there(tmp_path: Path) -> None:
     with socket.socket() as reserved:
         reserved.bind(LOOPBACK)
         port = reserved.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    async with on_lan(tmp_path, "laptop", group, discovery=False, peers=(address,)) as laptop:
+    async with on_lan(tmp_path, "laptop", discovery=False, peers=(address,)) as laptop:
         await laptop.say("anybody?")
         await eventually(lambda: _problems(laptop) == {address: f"{address}: Connection refused"})
         for _ in range(2):
-            async with on_lan(tmp_path, "desktop", group, discovery=False, listen=("127.0.0.1", port)) as desktop:
+            async with on_lan(tmp_path, "desktop", discovery=False, listen=("127.0.0.1", port)) as desktop:
                 assert await desktop.device.hears() == ("laptop", "anybody?")
 
 
-async def test_other_workspaces_on_the_same_network_are_strangers(tmp_path: Path, group: tuple[str, int]) -> None:
+@needs_network
+async def test_other_workspaces_on_the_same_network_are_strangers(tmp_path: Path) -> None:
     async with (
-        on_lan(tmp_path, "laptop", group) as laptop,
-        on_lan(tmp_path, "neighbour", group, key=OTHER_KEY) as neighbour,
+        on_lan(tmp_path, "laptop") as laptop,
+        on_lan(tmp_path, "neighbour", key=OTHER_KEY) as neighbour,
     ):
         await eventually(lambda: laptop.dropped.get("stranger", 0) > 1 and neighbour.dropped.get("stranger", 0) > 1)
         assert laptop.device.linked_with() == neighbour.device.linked_with() == []
 
 
-async def test_a_beacon_tells_nothing_to_strangers(tmp_path: Path, group: tuple[str, int]) -> None:
-    with eavesdropper(group) as ear:
-        async with on_lan(tmp_path, "laptop", group) as laptop:
-            first, second = await overheard(ear), await overheard(ear)
-            port = laptop.device.links.port
-        for secret in (b"laptop", str(port).encode(), KEY.id.encode(), bytes.fromhex(KEY.id)):
-            assert secret not in first + second
-        assert first != second
+@needs_network
+async def test_what_is_said_tells_nothing_to_strangers(tmp_path: Path) -> None:
+    """Nor do two lives of one agent have anything in common, or two agents of one workspace."""
+    said: list[bytes] = []
+    with eavesdropper() as ear:
+        for name in ("laptop", "laptop", "desktop"):
+            async with on_lan(tmp_path, name, rhythm=SELDOM) as lan:
+                packet = b""
+                while not (told := texts_in(packet)):
+                    packet = await overheard(ear)
+                (text,) = told.values()
+                for secret in (
+                    *(b"laptop", b"desktop", b"127.0.0.1", socket.gethostname().encode(), str(os.getpid()).encode()),
+                    *(str(lan.device.links.port).encode(), lan.device.links.port.to_bytes(2, "big")),
+                    *(KEY.id.encode(), bytes.fromhex(KEY.id), KEY.seal(b"", context=b"")[1:5]),
+                ):
+                    assert secret not in packet
+                said.append(text)
+            with contextlib.suppress(BlockingIOError):
+                while ear.recv(9000):
+                    pass
+    pieces = [{text[at : at + 4] for at in range(6, len(text) - 4)} for text in said]
+    assert len(said) == 3
+    assert not pieces[0] & pieces[1] and not pieces[1] & pieces[2] and not pieces[0] & pieces[2]
 
 
-def _beacon(device: str, **fields: object) -> bytes:
-    body = {"device": device, "instance": "00" * 8, "addresses": [], "port": 0} | fields
-    return KEY.seal(json.dumps(body).encode(), context=b"beacon")
+def _beacon(device: str, label: str = LABEL, **fields: object) -> bytes:
+    body = {"device": device, "instance": "00" * 8, "addresses": [], "local": [], "port": 0} | fields
+    return as_text(KEY, label, json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(
-    ("datagram", "reason"),
+    ("text", "reason"),
     [
         (b"", "stranger"),
-        (os.urandom(1400), "stranger"),
-        (OTHER_KEY.seal(b"{}", context=b"beacon"), "stranger"),
-        (KEY.seal(b"{}", context=b"announcement"), "stranger"),
-        (KEY.seal(b"[" * 1000, context=b"beacon"), "malformed beacon"),
-        (KEY.seal(b"[]", context=b"beacon"), "malformed beacon"),
-        (KEY.seal(b"{}", context=b"beacon"), "malformed beacon"),
+        (b"\x00", "stranger"),
+        (b"\xff" * 1200, "stranger"),
+        (b"\x05hello", "stranger"),
+        (bytes([250]) + os.urandom(250), "stranger"),
+        ((b"\xff" + os.urandom(255)) * 33, "stranger"),
+        (as_text(OTHER_KEY, LABEL, b"{}"), "stranger"),
+        (as_text(KEY, "another", b"{}"), "stranger"),
+        (as_text(KEY, LABEL, b"{}")[:-1] + b"\0", "stranger"),
+        (as_text(KEY, LABEL, b"[" * 1000), "malformed beacon"),
+        (as_text(KEY, LABEL, b"[]"), "malformed beacon"),
+        (as_text(KEY, LABEL, b"{}"), "malformed beacon"),
         (_beacon("../etc", port=1), "malformed beacon"),
         (_beacon("eve-00000000", port=1, addresses=7), "malformed beacon"),
-        (_beacon("eve-00000000", port=0, instance=5), "malformed beacon"),
+        (_beacon("eve-00000000", port=70000), "malformed beacon"),
+        (_beacon("eve-00000000", instance=5), "malformed beacon"),
+        (_beacon("eve-00000000", addresses=["a:1"] * 9), "malformed beacon"),
+        (_beacon("laptop", port=1), "copied state-dir"),
     ],
-    ids=["empty", "noise", "key", "context", "nesting", "list", "nothing", "path", "addresses", "instance"],
+    ids=[
+        *("empty", "nothing", "pattern", "short", "noise", "huge", "key", "name", "changed"),
+        *("nesting", "list", "no fields", "path", "addresses", "port", "instance", "many", "copied"),
+    ],
 )
-async def test_a_beacon_that_is_none_is_counted(
-    tmp_path: Path, group: tuple[str, int], datagram: bytes, reason: str
-) -> None:
-    async with on_lan(tmp_path, "laptop", group) as laptop:
+@needs_network
+async def test_a_service_that_is_no_peers_is_counted(tmp_path: Path, text: bytes, reason: str) -> None:
+    async with on_lan(tmp_path, "laptop") as laptop:
+        if reason == "copied state-dir":
+            text = _beacon(laptop.device.id, port=1)
         async with asyncio.timeout(10):
             while reason not in laptop.dropped:
-                shout(datagram, group)
+                shout([answer(pointer(LABEL)), answer(text_record(LABEL, text))])
                 await asyncio.sleep(0.01)  # UDP, to a socket that may not have joined yet
         assert set(laptop.dropped) == {reason}
-        async with on_lan(tmp_path, "desktop", group) as desktop:
+        async with on_lan(tmp_path, "desktop") as desktop:
             await laptop.say("unharmed")
             assert await desktop.device.hears() == ("laptop", "unharmed")
+    figures.record("bad inputs refused", 1)
 
 
-async def test_a_beacon_of_a_copied_state_directory_is_counted(tmp_path: Path, group: tuple[str, int]) -> None:
-    async with on_lan(tmp_path, "laptop", group) as laptop, asyncio.timeout(10):
-        while "copied state-dir" not in laptop.dropped:
-            shout(_beacon(laptop.device.id, port=1), group)
-            await asyncio.sleep(0.01)  # UDP, to a socket that may not have joined yet
+@needs_network
+async def test_packets_that_are_no_dns_harm_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with on_lan(tmp_path, "laptop") as laptop:
+        whole = answer(pointer(LABEL), text_record(LABEL, os.urandom(200)))
+        broken = [whole[:n] for n in range(len(whole))] + [os.urandom(n * 7) for n in range(200)]
+        shout([*broken, b"\0\0\x84\0" + b"\xff" * 8 + b"\xc0\x0c" * 100, bytes(9000)])
+        async with on_lan(tmp_path, "desktop") as desktop:
+            await laptop.say("unharmed")
+            assert await desktop.device.hears() == ("laptop", "unharmed")
+    assert not [r for r in caplog.records if r.levelname in ("WARNING", "ERROR", "CRITICAL")]
+    figures.record("bad inputs refused", len(broken) + 2)
 
 
-async def test_repeated_beacons_do_not_make_it_dial_or_speak_much(tmp_path: Path, group: tuple[str, int]) -> None:
+@needs_network
+async def test_repeated_beacons_do_not_make_it_dial_much(tmp_path: Path) -> None:
     """Anybody on the network can send a recorded beacon again and again."""
     connected = 0
 
@@ -263,51 +277,93 @@ async def test_repeated_beacons_do_not_make_it_dial_or_speak_much(tmp_path: Path
 
     server = await asyncio.start_server(count, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    slow = Rhythm(first=(0.0,), interval=3600, gap=60, check=0.05, heard=60, rate=50)
-    async with server, on_lan(tmp_path, "laptop", group, rhythm=slow) as laptop:
+    slow = Rhythm(first=3600, check=0.05, heard=3600, rate=50)
+    async with server, on_lan(tmp_path, "laptop", rhythm=slow) as laptop:
         recorded = [
-            _beacon("eve-00000000", addresses=[f"127.0.0.1:{port}"], instance=os.urandom(8).hex()) for _ in range(20)
+            answer(text_record(label, _beacon("eve-00000000", label, addresses=[f"127.0.0.1:{port}"])))
+            for label in (f"{n:032x}" for n in range(200))
         ]
-        with eavesdropper(group) as ear:
-            for _ in range(20):
-                for beacon in recorded:
-                    shout(beacon, group)
-                await asyncio.sleep(0)
-            await eventually(lambda: laptop.dropped.get("flood", 0) > 100)
-            heard = []
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    heard.append(ear.recv(4096))
-        said = [b for b in heard if json.loads(KEY.open(b, context=b"beacon"))["device"] == laptop.device.id]
-        assert len(said) <= 1
+        while laptop.dropped.get("flood", 0) <= 100:
+            shout(recorded)
+            await asyncio.sleep(0.01)
         # The first beacon, and the back-off of an address that does not answer.
         assert connected < 40
 
 
-async def test_without_multicast_it_says_so_and_tries_again(tmp_path: Path, group: tuple[str, int]) -> None:
+@needs_network
+async def test_a_flood_is_not_listened_to(tmp_path: Path) -> None:
+    """Whatever it consists of, it costs nothing for a while, and what is known stays."""
+    rhythm = Rhythm(first=0.1, check=0.05, heard=0.1, flood=300, rest=0.3)
+    flooded = "no discovery: more than 300 records a second; it is tried again later"
+    async with on_lan(tmp_path, "laptop", rhythm=rhythm) as laptop, on_lan(tmp_path, "desktop") as desktop:
+        await eventually(lambda: laptop.device.linked_with() == ["desktop"])
+        packets = [
+            answer(*(text_record(f"{n}-{m}", os.urandom(50), type_="_ipp._tcp.local.") for m in range(10)))
+            for n in range(100)
+        ]
+        async with asyncio.timeout(20):
+            while flooded not in laptop.channel.status().detail:
+                shout(packets)
+                await asyncio.sleep(0.01)
+        await laptop.say("still here")
+        assert await desktop.device.hears() == ("laptop", "still here")
+        await eventually(lambda: laptop.channel.status().detail == "1 device linked")
+        async with on_lan(tmp_path, "server") as server:
+            await server.say("found")
+            assert await laptop.device.hears() == ("server", "found")
+
+
+@needs_network
+async def test_without_the_port_it_says_so_and_tries_again(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as selfish:
-        selfish.bind(("", group[1]))
+        selfish.bind(("", PORT))
         async with (
-            on_lan(tmp_path, "laptop", group) as laptop,
-            on_lan(tmp_path, "desktop", group, peers=(laptop.device.address,)) as desktop,
+            on_lan(tmp_path, "laptop") as laptop,
+            on_lan(tmp_path, "desktop", peers=(laptop.device.address,)) as desktop,
         ):
             await desktop.say("by its address")
             assert await laptop.device.hears() == ("desktop", "by its address")
             status = laptop.channel.status()
-            reason = f"no discovery: cannot listen to {group[0]}:{group[1]}: Address already in use"
+            reason = "no discovery: UDP port 5353 cannot be used: Address already in use"
             assert (status.state, status.detail) == ("online", f"1 device linked; {reason}")
 
             selfish.close()
             await eventually(lambda: laptop.channel.status().detail == "1 device linked")
-            async with on_lan(tmp_path, "server", group) as server:
+            async with on_lan(tmp_path, "server") as server:
                 await server.say("by multicast")
                 assert await laptop.device.hears() == ("server", "by multicast")
 
 
-async def test_a_workspace_that_is_added_later_is_found(tmp_path: Path, group: tuple[str, int]) -> None:
+@needs_network
+async def test_networks_come_and_go(tmp_path: Path) -> None:
+    """No interface at the start, then one, then another in its place."""
+    ip("link set lo down")
+    everywhere = ("", 0)
     async with (
-        on_lan(tmp_path, "laptop", group, rhythm=SELDOM) as laptop,
-        on_lan(tmp_path, "desktop", group, rhythm=SELDOM, key=OTHER_KEY) as desktop,
+        on_lan(tmp_path, "laptop", listen=everywhere) as laptop,
+        on_lan(tmp_path, "desktop", listen=everywhere) as desktop,
+    ):
+        nowhere = "0 devices linked; no discovery: no network interface takes part in multicast"
+        await eventually(lambda: laptop.channel.status().detail == nowhere)
+        for n in range(3):
+            name = f"lan{n}"
+            ip(f"link add {name} type bridge")
+            ip(f"link set {name} up")
+            ip(f"addr add 192.0.2.{n + 1}/24 dev {name}")
+            ip("link set lo up")
+            laptop.channel.nudge()
+            desktop.channel.nudge()
+            await laptop.say(f"network {n}")
+            assert await desktop.device.hears() == ("laptop", f"network {n}")
+            ip(f"link del {name}")
+        assert laptop.dropped == {}
+
+
+@needs_network
+async def test_a_workspace_that_is_added_later_is_found(tmp_path: Path) -> None:
+    async with (
+        on_lan(tmp_path, "laptop", rhythm=SELDOM) as laptop,
+        on_lan(tmp_path, "desktop", rhythm=SELDOM, key=OTHER_KEY) as desktop,
     ):
         more = Workspace("laptop", OTHER_KEY, device=laptop.device.id)
         laptop.device.links.add(more)
@@ -315,9 +371,10 @@ async def test_a_workspace_that_is_added_later_is_found(tmp_path: Path, group: t
         assert await desktop.device.hears() == ("laptop", "news")
 
 
-async def test_a_channel_whose_links_do_not_listen_is_offline(tmp_path: Path, group: tuple[str, int]) -> None:
+@needs_network
+async def test_a_channel_whose_links_do_not_listen_is_offline(tmp_path: Path) -> None:
     device = Device(tmp_path, "laptop", KEY, LOOPBACK, Timing())
-    channel: Channel = LanChannel(device.links, Listener(), group=group)
+    channel: Channel = LanChannel(device.links, Listener())
     assert channel.status().state == "offline"
     await device.links.start()
     assert channel.status().state == "offline"

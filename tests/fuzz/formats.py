@@ -17,6 +17,7 @@ import msgspec
 
 from autosync.apply.limbo import Limbo
 from autosync.apply.signature import signature_at
+from autosync.channels.beacon import as_text
 from autosync.channels.discovery import Discovery
 from autosync.channels.xmpp_element import NAMESPACE, Item, read_item, write_item
 from autosync.channels.xmpp_inbox import Inbox
@@ -202,8 +203,8 @@ async def _hear(content: bytes) -> bool:
     dropped: Counter[str] = Counter()
     discovery = Discovery(links, dropped)
     try:
-        discovery._take(KEY.seal(content, context=b"beacon"), "127.0.0.1")
-        discovery._take(content, "127.0.0.1")
+        discovery._take("label", as_text(KEY, "label", content))
+        discovery._take("label", content)
     finally:
         await links.stop()
     if unknown := dropped.keys() - {"stranger", "malformed beacon", "copied state-dir"}:
@@ -213,9 +214,9 @@ async def _hear(content: bytes) -> bool:
 
 def _beacon_seeds() -> Sequence[bytes]:
     return [
-        b'{"device":"desktop-00000000","instance":"00ff","addresses":["192.0.2.1:4711"],"port":%s}' % port
+        b'{"device":"desktop-00000000","instance":"00ff","addresses":["192.0.2.1:4711"],"local":[],"port":%s}' % port
         for port in (b"4711", b"0", b"Infinity", b"1e999")
-    ] + [b'{"device":"laptop-0a1b2c3d","instance":"00","addresses":[],"port":1}']
+    ] + [b'{"device":"laptop-0a1b2c3d","instance":"00","addresses":[],"local":["fe80::1"],"port":1}']
 
 
 def _xmpp(content: bytes) -> bool:

@@ -17,7 +17,7 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 _INSIDE = "AUTOSYNC_TESTS_MOUNT"
-_UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
+_UNSHARE = ("unshare", "--user", "--map-root-user")
 
 P = ParamSpec("P")
 
@@ -33,7 +33,7 @@ def needs_mounts(test: Callable[P, None]) -> Callable[P, None]:
         if _may_mount():
             test(*args, **kwargs)
         else:
-            _run_inside(os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0])
+            run_inside(os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0], "--mount")
 
     return run
 
@@ -44,17 +44,17 @@ def _may_mount() -> bool:
     return os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0
 
 
-def _run_inside(test: str) -> None:
-    """Run one test where we are root over our own files, user_namespaces(7)."""
-    if _INSIDE in os.environ or subprocess.run([*_UNSHARE, "true"], check=False).returncode:
+def run_inside(test: str, kind: str) -> None:
+    """Run one test where we are root over our own files and over a namespace of this kind, user_namespaces(7)."""
+    if _INSIDE in os.environ or subprocess.run([*_UNSHARE, kind, "true"], check=False).returncode:
         raise AssertionError(
-            "This test mounts a file system: run it as root, or allow user namespaces "
+            f"This test needs rights of root (unshare {kind}): run it as root, or allow user namespaces "
             "(sudo sysctl kernel.unprivileged_userns_clone=1; with AppArmor also "
             "kernel.apparmor_restrict_unprivileged_userns=0)"
         )
     with tempfile.TemporaryDirectory() as place:
         counted = Path(place, "figures")
-        command = [*_UNSHARE, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+        command = [*_UNSHARE, kind, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
         environment = {**os.environ, _INSIDE: "1", "AUTOSYNC_FIGURES": str(counted)}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from autosync.channels.discovery import GROUP
+from autosync.channels.beacon import as_text
 from autosync.core.announcement import encode
 from autosync.core.candidates import on_lan
 from autosync.core.events import Announcement
@@ -22,6 +22,8 @@ from autosync.link.hello import Hello
 from autosync.sealing import WorkspaceKey, create_key, load_key
 from autosync.signing import sign
 from tests import figures
+from tests.edges.mdns_neighbours import answer, pointer, shout, text_record
+from tests.networks import needs_network
 from tests.system.fleet import Device, Fleet, entries, pair, until
 from tests.system.rogue import DIRECTORY, FILE, LINK, Objects, Rogue, Tree, Voice, below, bomb, rogue
 
@@ -161,6 +163,7 @@ def test_a_device_with_another_key_stays_outside(fleet: Fleet) -> None:
     fleet.devices.remove(guest)
 
 
+@needs_network
 def test_forged_beacons_are_dropped_and_counted(tmp_path: Path) -> None:
     with Fleet(tmp_path / "fleet") as fleet:
         laptop, desktop = fleet.clone(fleet.seed(FILES, hub=False), "laptop", "desktop")
@@ -170,18 +173,15 @@ def test_forged_beacons_are_dropped_and_counted(tmp_path: Path) -> None:
         fleet.start()
         fleet.equal()  # they have found each other by their beacons alone
         key = load_key(str(fleet.key))
-        forged = bytearray(key.seal(b"{}", context=b"beacon"))
+        forged = bytearray(as_text(key, "forged", b"{}"))
         forged[-1] ^= 1
-        beacons = [b"", b"garbage" * 100, bytes(forged), *(key.seal(c, context=b"beacon") for c in MALFORMED_BEACONS)]
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
-            for beacon in beacons:
-                sender.sendto(beacon, GROUP)
-            until(lambda: lan_dropped(laptop).get("malformed beacon", 0) >= len(MALFORMED_BEACONS))
-            until(lambda: lan_dropped(laptop).get("stranger", 0) >= 3)
-            for _ in range(3000):
-                sender.sendto(b"flood", GROUP)
-        until(lambda: lan_dropped(laptop).get("flood", 0) > 0)
+        texts = {"empty": b"", "garbage": b"garbage" * 100, "forged": bytes(forged)}
+        texts |= {f"m{n}": as_text(key, f"m{n}", content) for n, content in enumerate(MALFORMED_BEACONS)}
+        shout([answer(pointer(label), text_record(label, text)) for label, text in texts.items()])
+        until(lambda: lan_dropped(laptop).get("malformed beacon", 0) >= len(MALFORMED_BEACONS))
+        until(lambda: lan_dropped(laptop).get("stranger", 0) >= 3)
+        flood = [answer(text_record(f"{n:x}", os.urandom(200))) for n in range(3000)]
+        until(lambda: shout(flood) or lan_dropped(laptop).get("flood", 0) > 0)
         laptop.write("a.txt", "as if nothing had been\n")
         until(lambda: desktop.read("a.txt") == "as if nothing had been\n", why=lambda: laptop.log)
         assert "Traceback" not in laptop.log
@@ -192,10 +192,10 @@ MALFORMED_BEACONS = (
     b"[]",
     b"\xff",
     b"[" * 1500,
-    b'{"device": "../x", "instance": "00", "addresses": [], "port": 0}',
-    b'{"device": "x-00000000", "instance": "zz", "addresses": [], "port": 0}',
-    b'{"device": "x-00000000", "instance": "00", "addresses": 7, "port": 0}',
-    b'{"device": "x-00000000", "instance": "00", "addresses": [], "port": "x"}',
+    b'{"device": "../x", "instance": "00", "addresses": [], "local": [], "port": 0}',
+    b'{"device": "x-00000000", "instance": "zz", "addresses": [], "local": [], "port": 0}',
+    b'{"device": "x-00000000", "instance": "00", "addresses": 7, "local": [], "port": 0}',
+    b'{"device": "x-00000000", "instance": "00", "addresses": [], "local": [], "port": "x"}',
 )
 
 
