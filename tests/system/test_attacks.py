@@ -191,7 +191,7 @@ MALFORMED_BEACONS = (
     b"{}",
     b"[]",
     b"\xff",
-    b"[" * 1500,
+    b"[" * 1000,
     b'{"device": "../x", "instance": "00", "addresses": [], "local": [], "port": 0}',
     b'{"device": "x-00000000", "instance": "zz", "addresses": [], "local": [], "port": 0}',
     b'{"device": "x-00000000", "instance": "00", "addresses": 7, "local": [], "port": 0}',
