@@ -27,12 +27,14 @@ from autosync.config.overrides import with_overrides
 from autosync.config.reading import Section, Value, compose
 from autosync.config.versioncontrol import read_hg
 from autosync.core.brakes import BrakeLimits
+from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.retention import Retention
 from autosync.core.temporary import DEFAULT_IGNORES
 from autosync.errors import ConfigError
 
 _NOTHING: tuple[str, ...] = ()
 _LEVELS = ("debug", "info", "warning", "error")
+_SSH = "ssh://"
 _ANYWHERE: tuple[str, int] | None = ("", 0)
 _NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _HUB_PREFIX = re.compile(r"refs(/[A-Za-z0-9][A-Za-z0-9_-]*)+")
@@ -117,12 +119,16 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
     section = Section(Value(root, source, ""))
     here = os.path.dirname(source)
     hg = section.get("hg", lambda v: _hg(v, environ, here), None)
+    peers: tuple[str, ...] = section.get("peers", lambda v: tuple(_peer(peer) for peer in v.list()), ())
     config = Config(
         source=source,
         device=section.get("device", _name, _default_device()),
         state_dir=section.get("state-dir", lambda v: absolute(v.text(), environ, here), _default_state_dir(environ)),
         listen=section.get("listen", _listen, _ANYWHERE),
-        peers=section.get("peers", lambda v: tuple(_peer(peer) for peer in v.list()), ()),
+        peers=tuple(peer for peer in peers if not peer.startswith(_SSH)),
+        ssh_peers=tuple(peer.removeprefix(_SSH) for peer in peers if peer.startswith(_SSH)),
+        ssh_address=section.get("ssh-address", _ssh_address, None),
+        ssh=section.get("ssh", Value.flag, True),
         discovery=section.get("discovery", Value.flag, True),
         xmpp=section.get("xmpp", lambda v: _xmpp(v.section(), environ, here), None),
         reflector=section.get("reflector", _server, None),
@@ -207,10 +213,25 @@ def _listen(value: Value) -> tuple[str, int] | None:
 
 
 def _peer(value: Value) -> str:
+    if value.text().startswith(_SSH):
+        if not _ssh_leads_to(value.text().removeprefix(_SSH)):
+            example = f"{_SSH}you@desktop.example.org/4711 (4711 is the port of its `listen`)"
+            raise value.error("is no address that ssh leads to", f"Write it like this: {example}")
+        return value.text()
     host, port = _split_address(value)
     if not host or not port:
         raise value.error("must name a host and its port", "Write it like this: desktop.example.org:4711")
     return value.text()
+
+
+def _ssh_address(value: Value) -> str:
+    if not _ssh_leads_to(f"{value.text()}/1"):
+        raise value.error("must be user@host or user@host:port", "Write it like this: you@desktop.example.org")
+    return value.text()
+
+
+def _ssh_leads_to(address: str) -> bool:
+    return not Candidate(kind=CandidateKind.SSH, address=address).problem() and "%" not in address
 
 
 def _server(value: Value) -> str:

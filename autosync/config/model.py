@@ -116,6 +116,12 @@ class Config:
     state_dir: str
     listen: tuple[str, int] | None = ("", 0)
     peers: tuple[str, ...] = ()
+    ssh_peers: tuple[str, ...] = ()
+    """Those that ssh leads to: ``user@host[:port]/agentport``."""
+    ssh_address: str | None = None
+    """How others log in here: ``user@host[:port]``."""
+    ssh: bool = True
+    """Whether the ``ssh_address`` that another device announces is used."""
     discovery: bool = True
     xmpp: XmppConfig | None = None
     reflector: str | None = None

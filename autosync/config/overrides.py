@@ -19,7 +19,8 @@ _LIMIT = 64 * 1024
 # commands, secrets, places, other refs, or commits and pushes in the user's name.
 _ALLOWED = ("settle", "max-wait", "commit-after", "ignore")
 _REFUSED = (
-    *("device", "state-dir", "listen", "peers", "discovery", "xmpp", "reflector", "fanout", "log-level", "hg", "paths"),
+    *("device", "state-dir", "listen", "peers", "ssh-address", "ssh", "discovery", "xmpp", "reflector", "fanout"),
+    *("log-level", "hg", "paths"),
     *("jid", "password", "password-command", "keyring", "host", "port", "ca-file", "members", "service", "node"),
     *("path", "workspace", "key-file", "remote", "backend", "commands", "mode", "commits", "inline-limit"),
     *("hub-prefix", "poll", "pull-lock", "rescan", "brakes", "history"),

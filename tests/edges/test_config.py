@@ -254,6 +254,12 @@ def test_an_empty_file_is_a_config_without_paths(text: str) -> None:
         ("peers: a:1", "/c, line 1: peers: must be a list, not text", "Write it like this: peers: [first, second]"),
         ("peers: [a]", "/c, line 1: peers[0]: must be an address with a port", "192.168.1.5:4711"),
         ("peers: [a:0]", "/c, line 1: peers[0]: must name a host and its port", "desktop.example.org:4711"),
+        ("peers: ['ssh://you@host']", "/c, line 1: peers[0]: is no address that ssh leads to", "ssh://you@desktop"),
+        ("peers: ['ssh://-o@host/1']", "/c, line 1: peers[0]: is no address that ssh leads to", "ssh://you@desktop"),
+        ("peers: ['ssh://you@%h/1']", "/c, line 1: peers[0]: is no address that ssh leads to", "ssh://you@desktop"),
+        ("ssh-address: host", "/c, line 1: ssh-address: must be user@host or user@host:port", "you@desktop"),
+        ("ssh-address: you@-v", "/c, line 1: ssh-address: must be user@host or user@host:port", "you@desktop"),
+        ("ssh: 22", "/c, line 1: ssh: must be true or false", "ssh: true"),
         ("peers: [fe80::1]", "/c, line 1: peers[0]: an IPv6 address needs brackets", "[fe80::1]:4711"),
         ("listen: a:70000", "/c, line 1: listen: the port must be a number from 0 to 65535", "192.168.1.5:4711"),
         ("discovery: maybe", "/c, line 1: discovery: must be true or false, not text", "discovery: true"),
@@ -687,3 +693,11 @@ def test_commands_that_cannot_be(written: str, problem: str, hint: str) -> None:
 def test_no_command_comes_with_the_content(key: str) -> None:
     with pytest.raises(ConfigError, match="is not allowed in this file, which travels with the working copy"):
         read_overrides(key, "/w/.autosync")
+
+
+def test_peers_that_ssh_leads_to_are_kept_apart() -> None:
+    text = "peers: ['a:1', 'ssh://you@b:2222/4711', 'ssh://you@[::1]/1']\nssh-address: me@here:2200\nssh: false\n"
+    config = parse(text, "/c", ENVIRON)
+    assert config.peers == ("a:1",)
+    assert config.ssh_peers == ("you@b:2222/4711", "you@[::1]/1")
+    assert (config.ssh_address, config.ssh) == ("me@here:2200", False)
