@@ -40,6 +40,7 @@ from autosync.reflector.address import parse_address
 from autosync.reloading import CHANNELS, compare
 from autosync.runner import Runner
 from autosync.store import StateDirectory
+from autosync.wakefulness import Wakefulness
 from autosync.workspace import LOOK_EVERY, PastLost, Workspace, WorkspaceOpener, was_here
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class Agent:
         self._broadcaster.candidates = self._candidates
         self._broadcaster.learned = self._learn
         self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
+        self._told: tuple[Candidate, ...] = ()
+        """The ways to this device, as it told them last."""
         self._absent: dict[str, AutosyncError] = {}
         """Paths that are waited for, and why they cannot be opened."""
         self._inviting = Inviting(lambda: self.config, self._broadcaster, self._links, self.happened)
@@ -100,6 +103,10 @@ class Agent:
             for workspace in self.kept():
                 await self._start_workspace(workspace, stack)
             await self._start_channels(stack)
+            self._told = self._candidates()
+            wakefulness = Wakefulness(self._woken)
+            wakefulness.start()
+            stack.callback(wakefulness.stop)
             pushes = asyncio.create_task(self._commit_news.watch_pushes(), name="pushes")
             stack.callback(self._commit_news.stop)
             stack.callback(pushes.cancel)
@@ -260,6 +267,17 @@ class Agent:
         if self.config.listen is None:
             raise Unreachable("Direct connections are off (`listen: none`)", hint="The hub serves as the source.")
         await self._links.fetch(self._broadcaster.member_of(runner).key.id, device, wanted, have, sink)
+
+    def _woken(self, why: str) -> None:
+        """Take nothing for what it was: neither connections, nor how this device can be reached."""
+        log.info("%s: are the others still there?", why)
+        for channel in self._broadcaster.channels:
+            channel.nudge()
+        candidates = self._candidates()
+        if candidates != self._told:
+            self._told = candidates
+            for workspace in self.kept():
+                workspace.runner.post(AnnouncementsAsked())
 
     def happened(self, activity: Activity) -> None:
         """Tell those who watch."""
