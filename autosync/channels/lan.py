@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from autosync.channels.discovery import Discovery, Rhythm
 from autosync.core.candidates import on_lan
 from autosync.core.model import WorkspaceId
+from autosync.errors import TooLarge
 from autosync.link import Links
 from autosync.ports import ChannelListener, ChannelStatus
+from autosync.sealing import MAX_SEALED
 
 KIND = "lan"
 
@@ -57,6 +59,11 @@ class LanChannel:
 
     async def publish(self, slot: str, workspace_tag: str, sealed: bytes) -> None:  # noqa: ARG002 - a link knows its peer
         """As :meth:`autosync.ports.Channel.publish`: now to linked peers, to others once they are linked."""
+        if len(sealed) > MAX_SEALED:
+            raise TooLarge(
+                f"An announcement of {len(sealed)} bytes is too large for a link, which carries {MAX_SEALED}",
+                hint="Announce it without its content; the others fetch that from this device or the hub.",
+            )
         self._links.broadcast(WorkspaceId(workspace_tag), sealed)
         if workspace_tag not in self._said:
             self._said.add(workspace_tag)
