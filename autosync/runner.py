@@ -238,6 +238,7 @@ class Runner:
         match command:
             case TakeSnapshot() | Integrate() | Commit() | SyncBranch() | MergeBranch():
                 if isinstance(command, TakeSnapshot) and command.paths is None:
+                    log.debug("%s: everything is looked at", self.workspace)
                     self.before_whole_look()
                 self._start(self._locally(command), "local")
             case Fetch():
