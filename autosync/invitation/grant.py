@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from autosync.core.announcement import is_device_id
 from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import Unsafe
@@ -23,6 +22,7 @@ MAX_KEY_TEXT = 16 * 1024
 MAX_MEMBERS = 200
 MAX_WAYS = 16
 _FORMAT = 1
+_DEVICE = re.compile(r"[A-Za-z0-9-]{1,60}-[a-z2-7]{26}")
 _NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _JID = re.compile(r"[^@/\s\"'\\]{1,255}@[A-Za-z0-9.-]{1,253}")
 _SERVICE = re.compile(r"(?:[^@/\s\"'\\]{1,255}@)?[A-Za-z0-9.-]{1,253}")
@@ -123,15 +123,12 @@ def decode_key(encoded: bytes) -> str:
 
 
 def _offer(fields: _Fields) -> Offer:
-    device = DeviceId(fields.text("device"))
-    if not is_device_id(device):
-        raise _unsafe("device")
     return Offer(
         # Becomes part of file names.
         workspace=fields.shaped("workspace", _NAME, but=".."),
         id=WorkspaceId(fields.shaped("id", re.compile(r"[0-9a-f]{32}"))),
         vcs=fields.shaped("vcs", re.compile(r"git|hg")),
-        device=device,
+        device=DeviceId(fields.shaped("device", _DEVICE)),
         device_name=fields.text("device-name", most=128),
         candidates=_candidates(fields),
         hub=fields.optional("hub", _hub),
