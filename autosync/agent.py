@@ -260,13 +260,13 @@ class Agent:
         """Seal an announcement and broadcast it over every channel."""
         await self._broadcaster.announce(runner, announce, pack)
 
-    async def fetch_from_peer(
-        self, runner: Runner, device: DeviceId, wanted: SnapshotId, have: Sequence[str], sink: BinaryIO
-    ) -> None:
-        """Write a pack from a peer to ``sink``."""
+    async def fetch_from_peer(self, runner: Runner, device: DeviceId, wish: Wish, sink: BinaryIO) -> None:
+        """Write what a peer answers to ``wish`` to ``sink``."""
         if self.config.listen is None:
             raise Unreachable("Direct connections are off (`listen: none`)", hint="The hub serves as the source.")
-        await self._links.fetch(self._broadcaster.member_of(runner).key.id, device, wanted, have, sink)
+        await self._links.fetch(
+            self._broadcaster.member_of(runner).key.id, device, wish.want, wish.have, sink, begun=wish.begun
+        )
 
     def _woken(self, why: str) -> None:
         """Take nothing for what it was: neither connections, nor how this device can be reached."""
@@ -299,7 +299,6 @@ class _Served:
     def __init__(self, agent: Agent, workspace: Workspace | ClassicWorkspace) -> None:
         self._agent = agent
         self._workspace = workspace
-        self.key = workspace.member.key
         self.device = agent._device
         self.name = agent.config.device
 

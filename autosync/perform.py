@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -28,12 +29,20 @@ from autosync.core.commands import (
 from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.nested import at_commit
 from autosync.core.operations import operations, pair_renames
-from autosync.errors import AutosyncError, Busy, Diverged, Shortage, TransientError
+from autosync.errors import AutosyncError, Busy, Diverged, Missing, Shortage, TransientError
 from autosync.history import History, Tidied
 from autosync.integrate import Integrator
 from autosync.ports import CURRENT, Applied, Backend, Reading, Tree
 
 log = logging.getLogger(__name__)
+
+
+HEAD_START = 0.05
+"""Seconds that a snapshot which came inline is left to be integrated before it is written:
+both would wait for the same disk."""
+
+Fetched = Callable[[ev.SnapshotFetched], None]
+"""Is told that a snapshot was fetched; called in the thread that did it."""
 
 
 class Performer:
@@ -65,6 +74,9 @@ class Performer:
         self._clock = clock
         self.unreadable: frozenset[RelPath] = frozenset()
         """The paths that could not be read at the last look, so that their changes stay here."""
+        self._step_ended = threading.Event()
+        self._stood: SnapshotId | None = None
+        """The state that was recorded in the step under way."""
         self._opened = False
         """Whether nothing has been read yet since an agent may have been killed here."""
         self._examined = False
@@ -139,6 +151,7 @@ class Performer:
         than that, or its number would be used once more for other content.
         """
         self.history.settle_on(snapshot.id)
+        self._stood = snapshot.id
         self._highest = max(self._highest, snapshot.version.count(self.device))
         self.keep(snapshot)
 
@@ -154,6 +167,13 @@ class Performer:
     # -- commands that touch the working copy ---------------------------------------------
     def local(self, command: LocalCommand) -> ev.Event:
         """Perform a command that touches the working copy."""
+        self._stood = None
+        try:
+            return self._step(command)
+        finally:
+            self._step_ended.set()
+
+    def _step(self, command: LocalCommand) -> ev.Event:
         try:
             with self.history.turns.together():
                 self._still_there()
@@ -290,30 +310,39 @@ class Performer:
     def _now_at(self, before: Snapshot | None, current: Snapshot) -> None:
         if before is not None and before.id == current.id:
             return
-        self.history.settle_on(current.id)
+        if current.id != self._stood:
+            self.history.settle_on(current.id)
         old, new = before.base.commit if before else None, current.base.commit
         if old and old != new and not (new and self.backend.is_ancestor(old, new)):
             self.backend.secure(old)
 
     # -- commands that talk to others ---------------------------------------------------------
-    def absorb(self, command: Fetch) -> ev.SnapshotFetched:
-        """Take in an inline pack."""
-        return self._fetched(command, lambda: self.backend.absorb(command.wanted, command.source.pack))
+    def absorb(self, command: Fetch, early: Fetched | None = None) -> ev.SnapshotFetched:
+        """Take in an inline pack; ``early`` is told as soon as it can be used, before it is on the disk."""
+        return self._fetched(command, lambda: self.backend.absorb(command.wanted, command.source.pack), early)
 
     def fetch(self, command: Fetch) -> ev.SnapshotFetched:
         """Get a snapshot from the hub."""
         assert command.source.kind is SourceKind.HUB  # noqa: S101  # the runner takes the other ways
         return self._fetched(command, lambda: self.backend.fetch(command.source.device, command.wanted))
 
-    def _fetched(self, command: Fetch, get: Callable[[], Snapshot]) -> ev.SnapshotFetched:
-        source = str(command.source)
+    def _fetched(self, command: Fetch, get: Callable[[], Snapshot], early: Fetched | None = None) -> ev.SnapshotFetched:
         try:
             with self.history.turns.together():
                 snapshot = self.load(command.wanted) or get()
+                fetched = ev.SnapshotFetched(wanted=command.wanted, source=str(command.source), snapshot=snapshot)
+                if early is not None:
+                    self._step_ended.clear()
+                    early(fetched)
+                    self._step_ended.wait(HEAD_START)
                 self.keep(snapshot)
         except Exception as error:  # an edge: a source that fails in any way is a source that failed
             return not_fetched(command, error, self.backend.metadata)
-        return ev.SnapshotFetched(wanted=command.wanted, source=source, snapshot=snapshot)
+        return fetched
+
+    def find(self, command: Fetch) -> ev.SnapshotFetched:
+        """Take what a device with the same store has put there."""
+        return self._fetched(command, lambda: _found(self.backend, command.wanted))
 
     def receive(self, command: Fetch, get: Callable[[], Snapshot]) -> ev.SnapshotFetched:
         """Take in what ``get`` reads from a peer."""
@@ -338,6 +367,13 @@ class Performer:
     def changed_paths(self, before: Snapshot | None, after: Snapshot) -> tuple[RelPath, ...]:
         """Return the paths in which two states differ."""
         return tuple(c.path for c in self.backend.changes(before.tree if before else None, after.tree))
+
+
+def _found(backend: Backend, wanted: SnapshotId) -> Snapshot:
+    snapshot = backend.load(wanted)
+    if snapshot is None:
+        raise Missing(f"Snapshot {wanted[:12]} is not in the store in common", hint="It is looked for elsewhere.")
+    return snapshot
 
 
 def not_opened(error: OSError, backend: Backend) -> AutosyncError:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol
 
 from autosync.activities import Activity, Reporter
+from autosync.arriving import Arriving
 from autosync.conflicts import ConflictIndex
 from autosync.core import events as ev
 from autosync.core.commands import (
@@ -31,17 +30,16 @@ from autosync.core.commands import (
     TakeSnapshot,
     Tell,
 )
-from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId
+from autosync.core.model import CommitId, DeviceId, Snapshot
 from autosync.core.session import Session
 from autosync.core.settings import Mode, SessionSettings
 from autosync.errors import AutosyncError
 from autosync.history import Tidied
-from autosync.perform import Performer, failure, not_fetched, title_of
+from autosync.link.wire import Wish
+from autosync.perform import Performer, failure, title_of
 
 log = logging.getLogger(__name__)
 
-SPOOL = 8 << 20
-"""Bytes of a pack from a peer held in memory; more goes to a temporary file."""
 CRASH_PAUSE = 5.0
 """Seconds before a crashed session starts again from the recorded state."""
 STOP_PATIENCE = 0.8
@@ -60,10 +58,8 @@ class Outside(Protocol):
     async def announce(self, runner: Runner, announce: Announce, pack: bytes) -> None:
         """Seal an announcement and broadcast it over every channel."""
 
-    async def fetch_from_peer(
-        self, runner: Runner, device: DeviceId, wanted: SnapshotId, have: Sequence[str], sink: BinaryIO
-    ) -> None:
-        """Write a pack from a peer to ``sink``.  Raises :class:`AutosyncError`."""
+    async def fetch_from_peer(self, runner: Runner, device: DeviceId, wish: Wish, sink: BinaryIO) -> None:
+        """Write what a peer answers to ``wish`` to ``sink``.  Raises :class:`AutosyncError`."""
 
     def happened(self, activity: Activity) -> None:
         """Take note of something for people who watch."""
@@ -89,6 +85,7 @@ class Runner:
     session: Session = field(init=False)
     reporter: Reporter = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
+    _arriving: Arriving = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _timer: asyncio.TimerHandle | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -118,6 +115,10 @@ class Runner:
             has_files=self.settings.mode is not Mode.STORE,
         )
 
+        self._arriving = Arriving(
+            performer=self.performer, network=self.network, ask=partial(self.outside.fetch_from_peer, self)
+        )
+
     @property
     def conflicts(self) -> ConflictIndex:
         """Return the list of the conflict copies that stand in the working copy."""
@@ -130,6 +131,7 @@ class Runner:
     async def start(self) -> None:
         """Open the working copy and begin."""
         current = await self._loop.run_in_executor(self.local, self.performer.open)
+        await self._loop.run_in_executor(self.network, self._arriving.tidy)
         self._tidied_at = self._loop.time()
         self.reporter.began(current)
         self.post(ev.Started(current=current))
@@ -307,12 +309,23 @@ class Runner:
 
     async def _fetch(self, command: Fetch) -> None:
         kind = command.source.kind
-        if kind is SourceKind.INLINE:
-            event = await self._loop.run_in_executor(self.network, self.performer.absorb, command)
+        if kind is SourceKind.STORE:
+            event = await self._loop.run_in_executor(self.network, self.performer.find, command)
+        elif kind is SourceKind.INLINE:
+            event = await self._loop.run_in_executor(self.network, self.performer.absorb, command, self._fetched_early)
+            if event.snapshot is not None:  # and told already
+                return
         elif kind is SourceKind.HUB:
             event = await self._loop.run_in_executor(self.network, self.performer.fetch, command)
         else:
-            event = await self._fetch_from_peer(command)
+            event = await self._arriving.fetch(command)
+        self._fetched(event)
+
+    def _fetched_early(self, event: ev.SnapshotFetched) -> None:
+        """Feed the session from another thread with what can be used, but is not on the disk yet."""
+        self._loop.call_soon_threadsafe(self._fetched, event)
+
+    def _fetched(self, event: ev.SnapshotFetched) -> None:
         if event.snapshot is None:
             self.counts["failed fetches"] = self.counts.get("failed fetches", 0) + 1
             log.info("%s: %s not to be had from %s: %s", self.workspace, event.wanted[:10], event.source, event.reason)
@@ -320,26 +333,11 @@ class Runner:
             self.reporter.came(event.snapshot.id, event.source)
         self.post(event)
 
-    async def _fetch_from_peer(self, command: Fetch) -> ev.SnapshotFetched:
-        backend = self.performer.backend
-        try:
-            # Where it has to fit in the end: what /tmp has no room for may well have it there.
-            with tempfile.SpooledTemporaryFile(max_size=SPOOL, dir=os.fsdecode(backend.metadata)) as spool:
-                sink = cast(BinaryIO, spool)
-                have = await self._loop.run_in_executor(self.network, backend.haves)
-                await self.outside.fetch_from_peer(self, command.source.device, command.wanted, have, sink)
-                spool.seek(0)  # writes what is left, and so does the end of this block
-                return await self._loop.run_in_executor(
-                    self.network, self.performer.receive, command, lambda: backend.receive(command.wanted, sink)
-                )
-        except Exception as error:  # an edge: the session waits for an answer, whatever happens
-            return not_fetched(command, error, backend.metadata)
-
     async def _announce(self) -> None:
         while self._announce_next is not None:
             command, self._announce_next = self._announce_next, None
             pack = b""
-            if command.inline and command.share and command.current is not None:
+            if command.inline and command.share and command.current and not self.session.peers.share_store():
                 known = self.session.peers.bases()
                 pack = await self._loop.run_in_executor(self.network, self._inline_pack, command.current, known)
             await self._tell(command, pack)

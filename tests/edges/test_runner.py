@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,8 +21,10 @@ from autosync.core.commands import Announce
 from autosync.core.model import Base, CommitId, DeviceId, RelPath, SnapshotId, TreeId, Version
 from autosync.core.settings import SessionSettings
 from autosync.core.sources import HELLO, Peer
+from autosync.link.wire import Wish
+from autosync.partial import SPOOL
 from autosync.perform import Performer
-from autosync.runner import SPOOL, Runner
+from autosync.runner import Runner
 from tests import figures
 from tests.system.mounts import needs_mounts, tmpfs
 
@@ -41,11 +43,8 @@ class World:
     async def announce(self, _runner: Runner, announce: Announce, _pack: bytes) -> None:
         self.announced.append(announce)
 
-    async def fetch_from_peer(
-        self, _runner: Runner, _device: DeviceId, _wanted: SnapshotId, _have: Sequence[str], sink: BinaryIO
-    ) -> None:
+    async def fetch_from_peer(self, _runner: Runner, _device: DeviceId, _wish: Wish, sink: BinaryIO) -> None:
         sink.write(bytes(self._pack_size))
-        sink.flush()
         sink.write(b"the last bytes")
 
     def happened(self, activity: Activity) -> None:

@@ -1,0 +1,173 @@
+"""Keeps what has come of an answer that was cut, so that another attempt goes on from there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+import msgspec
+
+from autosync.core.model import SnapshotId
+from autosync.link.prefix import Prefix
+from autosync.link.wire import Wish
+
+SPOOL = 1 << 20
+"""Bytes of an answer that are held in memory; of a longer one a file is made, which outlives the agent."""
+MAX_PARTS = 4
+MAX_BYTES = 16 << 30
+"""Bytes of all parts that are kept beside the one that is being used."""
+MAX_AGE = 14 * 86400.0
+"""Seconds after which nobody goes on with a part."""
+_PART, _QUESTION = b".part", b".json"
+_READ = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """What was asked; another holder of the same store may give the same answer."""
+
+    want: SnapshotId
+    have: tuple[str, ...]
+
+
+class Part:
+    """The beginning of the answer about ``want`` for one who has ``have``; written to as a file is.
+
+    In memory at first and then in ``place``, a directory.
+    """
+
+    def __init__(self, place: bytes, want: SnapshotId, have: Sequence[str]) -> None:
+        self.want = want
+        self.have = tuple(have)
+        self.size = 0
+        self._name = os.path.join(place, os.fsencode(want))
+        self._file: BinaryIO = io.BytesIO()
+        self._in_memory = True
+        self._digest = hashlib.sha256()
+
+    @property
+    def wish(self) -> Wish:
+        """What is to be asked for: the rest."""
+        return Wish(want=self.want, have=self.have, begun=Prefix(size=self.size, sha256=self._digest.digest()))
+
+    def write(self, content: bytes) -> int:
+        """Add to it.  Raises :class:`OSError`."""
+        if self._in_memory and self.size + len(content) > SPOOL:
+            self._move_to_disk()
+        view = memoryview(content)
+        while view:  # an unbuffered file may take a part
+            written = self._file.write(view)
+            self._digest.update(view[:written])
+            self.size += written
+            view = view[written:]
+        return len(content)
+
+    def whole(self) -> BinaryIO:
+        """Return the file, at its beginning."""
+        self._file.seek(0)
+        return self._file
+
+    def begin_anew(self, have: Sequence[str]) -> None:
+        """Forget all that has come; the next answer is to be for one who has ``have``."""
+        self.drop()
+        self.have = tuple(have)
+        self.size, self._digest = 0, hashlib.sha256()
+        self._file, self._in_memory = io.BytesIO(), True
+
+    def keep(self) -> None:
+        """Let go of the file and leave it for the next attempt, if there is one."""
+        self._file.close()
+
+    def drop(self) -> None:
+        """Delete it."""
+        self._file.close()
+        _delete(self._name)
+
+    def _move_to_disk(self) -> None:
+        os.makedirs(os.path.dirname(self._name), mode=0o700, exist_ok=True)
+        held = cast(io.BytesIO, self._file).getbuffer()
+        # The question first: a part without one is of no use, and deleted at the next start.
+        _write(self._name + _QUESTION, msgspec.json.encode(_Question(want=self.want, have=self.have)))
+        self._file = open(_private(self._name + _PART, os.O_TRUNC), "w+b", buffering=0)  # noqa: SIM115  # see keep
+        self._in_memory = False
+        rest = memoryview(held)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    @classmethod
+    def reopen(cls, place: bytes, want: SnapshotId) -> Part | None:
+        """Return what an earlier attempt has left of the answer about ``want``, ``None`` if it is of no use."""
+        name = os.path.join(place, os.fsencode(want))
+        try:
+            with open(name + _QUESTION, "rb") as file:
+                question = msgspec.json.decode(file.read(_READ), type=_Question)
+            part = cls(place, want, question.have)
+            part._file = open(_private(name + _PART), "r+b", buffering=0)  # noqa: SIM115  # see keep
+        except (OSError, msgspec.MsgspecError):
+            _delete(name)
+            return None
+        part._in_memory = False
+        while content := part._file.read(_READ):
+            part._digest.update(content)
+            part.size += len(content)
+        return part
+
+
+class Parts:
+    """All parts in the directory ``place``, of which nobody else may know."""
+
+    def __init__(self, place: bytes, clock: Callable[[], float] = time.time) -> None:
+        self._place = place
+        self._clock = clock
+
+    def begin(self, want: SnapshotId, have: Callable[[], Sequence[str]]) -> Part:
+        """Return what is here of the answer about ``want``, else the beginning of a new one for who has ``have``."""
+        return Part.reopen(self._place, want) or Part(self._place, want, have())
+
+    def largest(self, but: SnapshotId, least: int) -> SnapshotId | None:
+        """Return of which snapshot other than ``but`` most has come, ``None`` if that is less than ``least`` bytes."""
+        sizes = [(info.st_size, name) for name, info in self._listed() if name != os.fsencode(but)]
+        size, name = max(sizes, default=(0, b""))
+        return SnapshotId(os.fsdecode(name)) if size >= least else None
+
+    def tidy(self) -> None:
+        """Delete what nobody will go on with: what is old, what is too much, and what is not whole."""
+        left = MAX_BYTES
+        listed = sorted(self._listed(), key=lambda found: -found[1].st_mtime)
+        kept = set()
+        for name, info in listed[:MAX_PARTS]:
+            left -= info.st_size
+            if left >= 0 and self._clock() - info.st_mtime < MAX_AGE:
+                kept.add(name)
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.listdir(self._place):
+                if os.path.splitext(entry)[0] not in kept:
+                    os.unlink(os.path.join(self._place, entry))
+
+    def _listed(self) -> Iterator[tuple[bytes, os.stat_result]]:
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.listdir(self._place):
+                if entry.endswith(_PART):
+                    with contextlib.suppress(FileNotFoundError):
+                        yield entry[: -len(_PART)], os.stat(os.path.join(self._place, entry))
+
+
+def _private(path: bytes, flags: int = 0) -> int:
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (flags and flags | os.O_CREAT), 0o600)
+
+
+def _write(path: bytes, content: bytes) -> None:
+    with open(_private(path, os.O_TRUNC), "wb") as file:
+        file.write(content)
+
+
+def _delete(name: bytes) -> None:
+    for ending in (_PART, _QUESTION):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name + ending)
