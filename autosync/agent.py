@@ -37,6 +37,7 @@ from autosync.inviting import Inviting
 from autosync.link import Links, load_or_create_identity
 from autosync.ports import Channel
 from autosync.reflector.address import parse_address
+from autosync.relays import Relays
 from autosync.reloading import CHANNELS, compare
 from autosync.runner import Runner
 from autosync.store import StateDirectory
@@ -64,6 +65,7 @@ class Agent:
         self._network = ThreadPoolExecutor(NETWORK_THREADS, thread_name_prefix="network")
         self._links = Links(identity, listen=config.listen or ("", 0))
         self._broadcaster = Broadcaster(device=self._device, name=config.device, identity=identity, states=self._states)
+        self._relays = Relays(config, self._links)
         self._broadcaster.candidates = self._candidates
         self._broadcaster.learned = self._learn
         self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
@@ -212,7 +214,7 @@ class Agent:
         """Try to reach those by whose invitation this device has joined."""
         if self.config.listen is not None:
             for known in introductions(self.config.state_dir):
-                self._links.learn(known.workspace, known.device, known.candidates)
+                self._links.learn(known.workspace, known.device, self._relays.usable(known.candidates))
 
     def _new_channel(self, key: str) -> Channel:
         """Return the channel that the ``key`` of the configuration asks for."""
@@ -225,7 +227,10 @@ class Agent:
             return channel
         assert key == "xmpp" and self.config.xmpp is not None, key  # noqa: S101  # of our own table
         settings = xmpp_settings(self.config.xmpp, self.config)
-        return XmppChannel(settings, self._broadcaster, wanted=lambda tag: tag in self._broadcaster.members)
+        xmpp = XmppChannel(settings, self._broadcaster, wanted=lambda tag: tag in self._broadcaster.members)
+        if self.config.listen is not None:
+            self._relays.through(xmpp)
+        return xmpp
 
     async def _start_channel(self, channel: Channel, stack: AsyncExitStack) -> None:
         self._broadcaster.channels.append(channel)
@@ -238,7 +243,9 @@ class Agent:
             for workspace in self.kept():
                 self._links.add(_Served(self, workspace))
             await self._links.start()
+            stack.push_async_callback(self._relays.stop)
             stack.push_async_callback(self._links.stop)
+            self._relays.start()
             channels.append(
                 LanChannel(self._links, self._broadcaster, peers=self.config.peers, discovery=self.config.discovery)
             )
@@ -285,12 +292,13 @@ class Agent:
 
     def _candidates(self) -> tuple[Candidate, ...]:
         """Return the ways to this device at this moment, best first."""
-        return on_lan(self._links.addresses())
+        return (*on_lan(self._links.addresses()), *self._relays.candidates())
 
     def _learn(self, member: Membership, said: Announcement) -> None:
         if self.config.listen is None:
             return
-        self._links.learn(member.key.id, said.device, said.candidates, heard=said.state != "stopped")
+        ways = self._relays.usable(said.candidates)
+        self._links.learn(member.key.id, said.device, ways, heard=said.state != "stopped")
 
 
 class _Served:
