@@ -9,7 +9,6 @@ import sys
 from typing import Any
 
 import click
-import segno
 
 from autosync.cli.failures import OK, USAGE
 from autosync.cli.invocation import Invocation, pass_invocation, select
@@ -92,6 +91,8 @@ def _show(invocation: Invocation, answer: dict[str, Any], *, qr: bool) -> None:
     """Print the line alone on standard output; what is said about it does not get in the way of a pipe."""
     click.echo(answer["line"])
     if qr:
+        import segno  # noqa: PLC0415  (needed here alone)
+
         # In capitals a QR code needs a third less room (ISO/IEC 18004, alphanumeric mode); `join` takes both.
         segno.make(answer["line"].upper(), error="l", boost_error=False).terminal(compact=True, border=2)
     whom = "one device" if answer["once"] else "any number of devices"

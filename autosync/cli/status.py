@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,6 +60,7 @@ def _without_agent(config: Config) -> dict[str, Any]:
         "agent": None,
         "channel": None,
         "channels": [],
+        "invitations": [],
         "workspaces": [
             {"name": p.workspace, "path": p.path, "phase": "stopped", "pending": 0, **unknown, "peers": []}
             for p in config.paths
@@ -84,12 +86,30 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
         if workspace["halt"]:
             again = plain(invocation.command(f"resume {workspace['path']}"))
             lines += ["", f"{plain(workspace['name'])} is halted: {plain(workspace['halt']['title'])}"]
-            lines += [f"  {plain(invocation.reword(workspace['halt']['hint']))}", f"  To try again at once: {again}"]
+            lines += [f"  {plain(invocation.reword(workspace['halt']['hint']))}"]
+            if not workspace.get("trust", {}).get("revoked"):
+                lines += [f"  To try again at once: {again}"]
         elif workspace.get("waiting-for"):
             lines += ["", f"{plain(workspace['name'])} waits: {plain(workspace['waiting-for'])}"]
         lines += _left_out(workspace)
         if workspace.get("held") and workspace["held"]["count"]:
             lines += ["", *held_lines(workspace, invocation)]
+    return lines + _invitations(answer.get("invitations", ()))
+
+
+def _invitations(invitations: Sequence[dict[str, Any]]) -> list[str]:
+    lines: list[str] = []
+    for open_one in invitations:
+        whom = "one device" if open_one["once"] else "any device"
+        lines += [
+            "",
+            f"An invitation to {plain(open_one['workspace'])} is open to {whom}, {age(open_one['seconds'])} left",
+        ]
+        lines += [f"  {plain(v['name'])} has joined by it, from {plain(v['address'])}" for v in open_one["joined"]]
+        lines += [
+            f"  {plain(v['name'])} was refused, from {plain(v['address'])}: another device had joined by it before"
+            for v in open_one["refused"]
+        ]
     return lines
 
 
