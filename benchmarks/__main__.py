@@ -15,6 +15,8 @@ COMMANDS = (
     ["benchmarks.switch", "--vcs", "hg"],
     ["benchmarks.history"],
     ["benchmarks.idle"],
+    ["benchmarks.fleet"],
+    ["benchmarks.scale"],
     ["benchmarks.side_by_side"],
 )
 
