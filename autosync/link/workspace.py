@@ -96,7 +96,7 @@ class Timing:
     """Between pings."""
     patience: float = 30.0
     """For any sign of life after a ping."""
-    doubt: float = 5.0
+    doubt: float = 3.0
     """The same once there is a cause for doubt: this machine slept, or its networks changed."""
     stall: float = 120.0
     """For the next bytes of a fetch."""
