@@ -203,10 +203,8 @@ def _tell(invocation: Invocation, plan: _Plan) -> None:
     if not taken_up:
         lines.append(f"  {invocation.command('run')}      starts the agent")
     if plan.is_new_key:
-        lines.append(
-            f"  {invocation.command(f'invite {shlex.quote(added.workspace)}')}    prints a line; on the second "
-            "device: autosync join LINE"
-        )
+        inviting = invocation.command(f"invite {shlex.quote(added.workspace)}")
+        lines += ["", "On the second device: autosync join LINE", f"  where LINE is what this prints here: {inviting}"]
     for line in lines:
         click.echo(plain(line))
 

@@ -77,7 +77,7 @@ def test_init_makes_repository_key_and_configuration(home: Home) -> None:
     (path,) = load(str(home.config), {"HOME": str(home.path)}).paths
     assert (path.path, path.workspace, path.key_file) == (str(home.path / "notes"), "notes", str(key))
     assert path.remote is None
-    for words in ("it was a plain folder; it is a git repository now", "On the second device:", "--key-file notes.key"):
+    for words in ("it was a plain folder; it is a git repository now", "On the second device: autosync join LINE"):
         assert words in shown.stdout
 
 
@@ -272,6 +272,7 @@ def test_status_without_an_agent_as_json(home: Home) -> None:
         "agent": None,
         "channel": None,
         "channels": [],
+        "invitations": [],
         "workspaces": [
             {
                 "name": "notes",
