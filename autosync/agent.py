@@ -27,19 +27,26 @@ from autosync.commitnews import CommitNews
 from autosync.config import Config, PathConfig, Vcs, XmppConfig, fetch_password, load, with_overrides
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
-from autosync.core.candidates import Candidate, on_lan
+from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.commands import Announce
 from autosync.core.events import Announcement, AnnouncementsAsked
 from autosync.core.model import DeviceId, SnapshotId
-from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unreachable
+from autosync.errors import AutosyncError, NotAWorkingCopy, Refused, TransientError, Unreachable
 from autosync.introductions import introductions
 from autosync.inviting import Inviting
 from autosync.link import Links, load_or_create_identity
+from autosync.link.addresses import join
+from autosync.link.flow import Flow
+from autosync.link.traffic import Traffic
+from autosync.link.wire import Wish
+from autosync.moving import Moving
+from autosync.peering import Peering, remembered_ways
 from autosync.ports import Channel
 from autosync.reflector.address import parse_address
 from autosync.relays import Relays
 from autosync.reloading import CHANNELS, compare
 from autosync.runner import Runner
+from autosync.sealing import WorkspaceKey
 from autosync.store import StateDirectory
 from autosync.wakefulness import Wakefulness
 from autosync.workspace import LOOK_EVERY, PastLost, Workspace, WorkspaceOpener, was_here
@@ -63,11 +70,18 @@ class Agent:
         self._device = self._states.device(config.device)
         identity = load_or_create_identity(config.state_dir)
         self._network = ThreadPoolExecutor(NETWORK_THREADS, thread_name_prefix="network")
-        self._links = Links(identity, listen=config.listen or ("", 0))
+        self._links = Links(
+            identity,
+            listen=config.listen or ("", 0),
+            traffic=Traffic(upload=Flow(config.limit_upload), download=Flow(config.limit_download)),
+            ways=remembered_ways(config.state_dir),
+        )
         self._broadcaster = Broadcaster(device=self._device, name=config.device, identity=identity, states=self._states)
+        self._peering = Peering(self._links, self._broadcaster.members.values)
         self._relays = Relays(config, self._links)
         self._broadcaster.candidates = self._candidates
         self._broadcaster.learned = self._learn
+        self._moving = Moving(self._broadcaster, self._links, may_link=config.listen is not None)
         self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
         self._told: tuple[Candidate, ...] = ()
         """The ways to this device, as it told them last."""
@@ -84,6 +98,8 @@ class Agent:
             classics=self.classics,
             absent=self._absent,
             inviting=self._inviting,
+            peering=self._peering,
+            moving=self._moving,
         )
 
     # -- life --------------------------------------------------------------------------------
@@ -244,6 +260,7 @@ class Agent:
                 self._links.add(_Served(self, workspace))
             await self._links.start()
             stack.push_async_callback(self._relays.stop)
+            stack.callback(self._peering.stop)
             stack.push_async_callback(self._links.stop)
             self._relays.start()
             channels.append(
@@ -292,11 +309,20 @@ class Agent:
 
     def _candidates(self) -> tuple[Candidate, ...]:
         """Return the ways to this device at this moment, best first."""
-        return (*on_lan(self._links.addresses()), *self._relays.candidates())
+        return (*on_lan(self._links.addresses()), *self._public(), *self._relays.candidates())
+
+    def _public(self) -> tuple[Candidate, ...]:
+        """Return the address that the user has configured; without a port it has that of the listener."""
+        public = self.config.public_address
+        if public is None or not self._links.port:
+            return ()
+        host, port = public
+        return (Candidate(kind=CandidateKind.PUBLIC, address=join(host, port or self._links.port)),)
 
     def _learn(self, member: Membership, said: Announcement) -> None:
         if self.config.listen is None:
             return
+        self._moving.learn(member, said)
         ways = self._relays.usable(said.candidates)
         self._links.learn(member.key.id, said.device, ways, heard=said.state != "stopped")
 
@@ -310,10 +336,16 @@ class _Served:
         self.device = agent._device
         self.name = agent.config.device
 
+    @property
+    def key(self) -> WorkspaceKey:
+        return self._workspace.member.key
+
     def announced(self, sealed: bytes, peer: DeviceId) -> None:  # noqa: ARG002  # the seal tells who
         self._agent._broadcaster.sealed_received(self.key.tag, sealed, "lan")
 
     def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
+        if self._workspace.member.is_out():
+            raise Refused("this device was revoked", hint="It serves nobody.")
         self._workspace.serve(want, have, out)
 
 

@@ -22,7 +22,10 @@ from autosync.errors import AutosyncError, TransientError
 from autosync.explaining import Explaining
 from autosync.inviting import Inviting
 from autosync.link import Links
+from autosync.moving import Moving
+from autosync.peering import Peering
 from autosync.report import absent_status, agent_status, is_reachable, tidied, workspace_status
+from autosync.trustanswers import list_devices, refuse_revoked, revoke_device, with_trust
 from autosync.workspace import Workspace
 
 REMEMBERED = 1000
@@ -49,10 +52,14 @@ class Answers:
         classics: Sequence[ClassicWorkspace],
         absent: Mapping[str, AutosyncError],
         inviting: Inviting,
+        peering: Peering,
+        moving: Moving,
     ) -> None:
         self._config = config
         self._absent = absent
         self._inviting = inviting
+        self._peering = peering
+        self._moving = moving
         self.reload: Callable[[], Awaitable[dict[str, Any]]] = _not_yet
         self._broadcaster = broadcaster
         self._links = links
@@ -75,6 +82,7 @@ class Answers:
         """Return the answer to one request.  Raises :class:`AutosyncError`."""
         answers: dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "status": self._status,
+            "peers": self._peers,
             "sync": self._sync,
             "pause": self._pause,
             "resume": self._resume,
@@ -85,6 +93,8 @@ class Answers:
             "explain": self._explaining.explain,
             "release": self._explaining.release,
             "invite": self._invite,
+            "devices": self._devices,
+            "revoke": self._revoke,
             "uninvite": self._inviting.cancel,
             "reload": self._reload,
         }
@@ -114,23 +124,40 @@ class Answers:
         )
         now = asyncio.get_running_loop().time()
         status["workspaces"] = [
-            workspace_status(
+            with_trust(
                 w.member,
-                w.runner,
-                path=w.config.path,
-                vcs=w.backend.vcs,
-                now=now,
-                linked=self._linked(w),
-                watch=asdict(w.watcher.status()),
+                workspace_status(
+                    w.member,
+                    w.runner,
+                    path=w.config.path,
+                    vcs=w.backend.vcs,
+                    now=now,
+                    linked=self._linked(w),
+                    watch=asdict(w.watcher.status()),
+                ),
             )
             for w in self._workspaces
         ]
         status["workspaces"] += [
-            classic_status(w, now=now, linked=self._linked(w), watch=asdict(w.watcher.status())) for w in self._classics
+            with_trust(w.member, classic_status(w, now=now, linked=self._linked(w), watch=asdict(w.watcher.status())))
+            for w in self._classics
         ]
+        kept: list[Workspace | ClassicWorkspace] = [*self._workspaces, *self._classics]
+        for workspace, entry in zip(kept, status["workspaces"], strict=True):
+            entry["transfers"] = self._peering.transfers(workspace.member)
         status["invitations"] = self._inviting.listed()
         status["workspaces"] += [absent_status(p, self._absent[p.path]) for p in self._missing(None)]
         return status
+
+    async def _peers(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        chosen: list[Workspace | ClassicWorkspace] = [*self._chosen(arguments), *self._chosen_classics(arguments)]
+        return {
+            "device": self._config().device,
+            "workspaces": [
+                {"name": w.config.workspace, "path": w.config.path, "peers": self._peering.report(w.member)}
+                for w in chosen
+            ],
+        }
 
     async def _invite(self, arguments: dict[str, Any]) -> dict[str, Any]:
         if self._chosen_classics(arguments) and not self._chosen(arguments):
@@ -139,6 +166,16 @@ class Answers:
                 hint="Its commands are this device's own: configure them there too (docs/command-backend.md).",
             )
         return await self._inviting.invite(self._chosen(arguments), arguments)
+
+    async def _devices(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        every = self._both(arguments)
+        linked = {w.config.path: self._linked(w) for w in every}
+        return list_devices({w.config.path: w.member for w in every}, self._broadcaster, linked)
+
+    async def _revoke(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        every = self._both(arguments)
+        members = {w.config.path: w.member for w in every}
+        return revoke_device(members, self._broadcaster, self._moving, arguments)
 
     async def _reload(self, _arguments: dict[str, Any]) -> dict[str, Any]:
         # Whoever asked may go: what was begun is finished.
@@ -203,6 +240,7 @@ class Answers:
         return self._steer(arguments, ev.Paused(), paused=True)
 
     async def _resume(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        refuse_revoked([w.member for w in self._both(arguments)])
         for workspace in self._chosen(arguments):
             if workspace.runner.session.root_gone:
                 await asyncio.get_running_loop().run_in_executor(workspace.local, workspace.watch_again)
@@ -258,6 +296,9 @@ class Answers:
 
     def _chosen_classics(self, arguments: dict[str, Any]) -> list[ClassicWorkspace]:
         return [w for w in self._classics if arguments.get("path") in (None, w.config.path)]
+
+    def _both(self, arguments: dict[str, Any]) -> list[Workspace | ClassicWorkspace]:
+        return [*self._chosen(arguments), *self._chosen_classics(arguments)]
 
     def _missing(self, path: object) -> list[PathConfig]:
         """Return the working copies that are waited for, of all or of the one at ``path``."""

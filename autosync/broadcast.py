@@ -18,12 +18,16 @@ from autosync.core.events import Announced, Announcement, AnnouncementsAsked, Ev
 from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
 from autosync.errors import AutosyncError, TooLarge
+from autosync.keyring import Keyring
 from autosync.link import Identity
 from autosync.ports import Channel
+from autosync.roster import met
+from autosync.rotation import point_of
 from autosync.runner import Runner
 from autosync.sealing import SealBroken, WorkspaceKey
 from autosync.signing import SIGNATURE_BYTES, Forged, key_of, verify
 from autosync.store import StateDirectory, WorkspaceState
+from autosync.storetag import store_tag
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +51,34 @@ class Voice(Protocol):
         """Take an event."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Membership:
     """This device's part in one workspace: its key, its numbers, what it has seen of others."""
 
     runner: Voice
-    key: WorkspaceKey
+    keyring: Keyring
     state: WorkspaceState
     intake: Intake
     seq: int
     dropped: dict[str, int] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     last: Announcement | None = None
+    snapshots_directory: bytes = b""
+    """Where this device keeps them; empty if nowhere."""
+
+    @property
+    def key(self) -> WorkspaceKey:
+        """The key of the workspace that is used now."""
+        return self.keyring.current
+
+    @property
+    def store(self) -> str:
+        """What tells others that have the same directory of snapshots that they have."""
+        return store_tag(self.key, self.snapshots_directory) if self.snapshots_directory else ""
+
+    def is_out(self) -> bool:
+        """Return whether this device was revoked: it says and takes nothing then."""
+        return bool(self.keyring.trust.expulsion)
 
     def count(self, reason: str) -> None:
         """Take note of an announcement that was dropped."""
@@ -73,25 +93,49 @@ class Broadcaster:
         self.name = name
         self.channels: list[Channel] = []
         self.members: dict[str, Membership] = {}
+        """By every tag under which something may be heard, also those of keys that were replaced."""
         self.learned: Callable[[Membership, Announcement], None] = lambda _member, _said: None
         """Told of every announcement that passed, so that it is known how to reach the device."""
+        self.key_changed: Callable[[Membership, WorkspaceKey, bytes], bool] = lambda _member, _key, _sealed: False
+        """Shown what was sealed with a key of the workspace and is no announcement; says if it was worth it."""
+        self.asked: Callable[[], None] = lambda: None
+        """Called when a channel is up, so that everything is said again there."""
         self.candidates: Callable[[], Sequence[Candidate]] = tuple
         self._identity = identity
         self._states = states
         self._caught_up: set[str] = set()
 
-    def join(self, runner: Voice, key: WorkspaceKey, state: WorkspaceState) -> Membership:
-        """Take part in a workspace."""
+    def join(self, runner: Voice, key_file: str, state: WorkspaceState) -> Membership:
+        """Take part in a workspace.  Raises :class:`ConfigError` for a key file that cannot be used."""
+        keyring = Keyring(
+            key_file,
+            state.trust,
+            identity=self._identity,
+            device=self.device,
+            name=self.name,
+            saved=lambda trust: self.save(member, trust=trust),
+        )
         member = Membership(
             runner=runner,
-            key=key,
-            state=state,
+            keyring=keyring,
+            state=replace(state, trust=keyring.trust),
             # What was last seen may be seen once more: it tells where the others are after a restart.
             intake=Intake({device: seq - 1 for device, seq in state.seen.items()}),
             seq=state.seq,
         )
-        self.members[key.tag] = member
+        self.listen_for(member)
         return member
+
+    def listen_for(self, member: Membership) -> None:
+        """Hear what is said under the keys of ``member``, as they are now."""
+        for tag in [tag for tag, other in self.members.items() if other is member]:
+            del self.members[tag]
+        for key in (*reversed(member.keyring.retired), member.key):
+            self.members[key.tag] = member
+
+    def kept(self) -> list[Membership]:
+        """Return this device's part in each workspace."""
+        return list(dict.fromkeys(self.members.values()))
 
     def member_of(self, runner: Voice) -> Membership:
         """Return the part that belongs to ``runner``."""
@@ -122,6 +166,7 @@ class Broadcaster:
                 certificate=self._identity.certificate_der,
                 on_hub=announce.on_hub,
                 inline=pack,
+                store=self.member_of(runner).store,
             ),
         )
 
@@ -149,12 +194,14 @@ class Broadcaster:
 
         The content goes with it: this is what a channel shows to those who come later.
         """
-        farewells = [self._publish(m, replace(m.last, state="stopped")) for m in self.members.values() if m.last]
+        farewells = [self._publish(m, replace(m.last, state="stopped")) for m in self.kept() if m.last]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
                 await asyncio.gather(*farewells)
 
     async def _publish(self, member: Membership, said: Announcement) -> None:
+        if member.is_out():
+            return
         # Without its content it counts as said before: who hears both takes the content too.
         bare = self._next_seq(member) if said.inline else 0
         said = replace(said, seq=self._next_seq(member), sent_at_ms=int(time.time() * 1000))
@@ -206,10 +253,17 @@ class Broadcaster:
         member = self.members.get(workspace_tag)
         if member is None:
             return
+        old = next((key for key in member.keyring.retired if key.tag == workspace_tag), None)
+        if old is not None or member.is_out():
+            # Nothing else is taken from those who have an old key only.
+            if not self.key_changed(member, old or member.key, sealed):
+                member.count("old key")
+            return
         try:
             said = self._open(member, sealed)
         except (SealBroken, Forged) as broken:
-            self._drop(member, "forged", str(broken), lane)
+            if not (isinstance(broken, SealBroken) and self.key_changed(member, member.key, sealed)):
+                self._drop(member, "forged", str(broken), lane)
             return
         except ValueError as malformed:
             self._drop(member, "malformed", str(malformed), lane)
@@ -220,12 +274,30 @@ class Broadcaster:
         if said.device == self.device:
             self._meet_own_past(member, said)
             return
-        announced = Announced(announcement=said, lane=lane, live=lane in self._caught_up)
+        announced = Announced(
+            announcement=said,
+            lane=lane,
+            live=lane in self._caught_up,
+            same_store=bool(said.store) and said.store == member.store,
+        )
         dropped = member.intake.take(announced, asyncio.get_running_loop().time())
         if dropped:
             member.count(dropped)
         else:
+            self._enrol(member, said, lane)
             self._pass_on(member)
+
+    def _enrol(self, member: Membership, said: Announcement, lane: str) -> None:
+        """Take note of a device that has proved to be one of the workspace; of a new one on the disk."""
+        roster = member.state.roster
+        public = roster[said.device].public if said.device in roster else point_of(said.certificate, said.device)
+        known = met(roster, said.device, name=said.name, public=public, via=lane, now=int(time.time()))
+        if known is None:
+            member.count("roster full")
+        elif said.device in roster:
+            member.state = replace(member.state, roster=known)
+        else:
+            self.save(member, roster=known)
 
     def _open(self, member: Membership, sealed: bytes) -> Announcement | None:
         """Return what its device has said, ``None`` if that is old: then nobody needs to know who repeats it.
@@ -277,8 +349,9 @@ class Broadcaster:
     def channel_ready(self, lane: str) -> None:
         """Say again where every working copy is."""
         log.info("%s is up", lane)
-        for member in self.members.values():
+        for member in self.kept():
             member.runner.post(AnnouncementsAsked())
+        self.asked()
 
     def catch_up_done(self, lane: str) -> None:
         """Take note that everybody's last words have arrived: what comes now is said now."""

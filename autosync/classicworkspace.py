@@ -166,8 +166,8 @@ def open_classic(
         local=local,
         demand=footing.demand,
     )
-    member = broadcaster.join(runner, key, state)
-    runner.machine.paused = member.state.paused
+    member = broadcaster.join(runner, path.key_file, state)
+    runner.machine.paused = member.state.paused or member.is_out()
 
     def make_watcher() -> TreeWatcher:
         return TreeWatcher(

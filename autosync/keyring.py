@@ -71,7 +71,7 @@ class Keyring:
         self._path = path
         self._identity = identity
         self._mine = fingerprint(identity.key.public_key())
-        self._device = device
+        self.device = device
         self._name = name
         self._saved = saved
         self._read()
@@ -99,6 +99,15 @@ class Keyring:
         """The change by which this device was revoked."""
         key = self._key_of(self.trust.expulsion)
         return None if key is None else self._examined(self.trust.expulsion, key)
+
+    @property
+    def last(self) -> Rotation | None:
+        """The change that brought the current key, ``None`` if that is not remembered."""
+        return self._examined(self.trust.chain[-1], self._retired[0]) if self.trust.chain and self._retired else None
+
+    def revoked(self) -> Mapping[str, str]:
+        """Return the devices that the remembered changes have revoked (fingerprint to name)."""
+        return self._revoked(self.trust.chain)
 
     def is_wanted(self) -> bool:
         """Return whether a revocation that was asked for here is not in force, and could be."""
@@ -133,7 +142,7 @@ class Keyring:
             raw,
             workspace=self._current.id,
             epoch=self._current.epoch + 1,
-            by=self._device,
+            by=self.device,
             name=self._name,
             at=at,
             revoked=every,

@@ -20,8 +20,10 @@ import msgspec
 from autosync.causes import shortage_of
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import StateError
+from autosync.keyring import Trust
 from autosync.link.identity import DamagedIdentity, create_identity, load_or_create_identity
 from autosync.pidlock import Held, PidLock
+from autosync.roster import Roster
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,8 @@ class WorkspaceState:
     may have been used: reserve numbers in blocks, so that not every announcement writes a
     file.  ``seen`` maps each device to the highest number taken from it (replay guard).
     ``released`` are the paths that the brakes let pass.  ``store`` is what the private store was
-    known by (:func:`autosync.foothold.identify_store`), 0 before the first time.
+    known by (:func:`autosync.foothold.identify_store`), 0 before the first time.  ``trust`` is what
+    is known of changes of the key, ``roster`` who has proved to be a device of the workspace.
     """
 
     snapshot: SnapshotId | None = None
@@ -61,6 +64,8 @@ class WorkspaceState:
     paused: bool = False
     released: tuple[bytes, ...] = ()
     store: _Number = 0
+    trust: Trust = field(default_factory=Trust)
+    roster: Roster = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,8 +187,9 @@ class WorkspaceOpener:
             network=network,
             inline_limit=path.inline_limit,
         )
-        member = self._broadcaster.join(runner, key, state)
-        runner.session.paused = member.state.paused
+        member = self._broadcaster.join(runner, path.key_file, state)
+        member.snapshots_directory = backend.snapshots_directory
+        runner.session.paused = member.state.paused or member.is_out()
         workspace = Workspace(
             config=path,
             backend=backend,

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from autosync.channels.discovery import Discovery, Rhythm
 from autosync.core.candidates import on_lan
-from autosync.core.model import WorkspaceId
 from autosync.errors import TooLarge
 from autosync.link import Links
 from autosync.ports import ChannelListener, ChannelStatus
@@ -64,7 +63,9 @@ class LanChannel:
                 f"An announcement of {len(sealed)} bytes is too large for a link, which carries {MAX_SEALED}",
                 hint="Announce it without its content; the others fetch that from this device or the hub.",
             )
-        self._links.broadcast(WorkspaceId(workspace_tag), sealed)
+        for handle in self._links.handles():
+            if handle.key.tag == workspace_tag:
+                self._links.broadcast(handle.key.id, sealed)
         if workspace_tag not in self._said:
             self._said.add(workspace_tag)
             if self._discovery is not None and self._started:

@@ -25,6 +25,8 @@ SECTIONS = {
     },
     "Information": {
         "status": "autosync.cli.status:status",
+        "devices": "autosync.cli.devices:devices",
+        "peers": "autosync.cli.peers:peers",
         "conflicts": "autosync.cli.conflicts:conflicts",
         "explain": "autosync.cli.explain:explain",
         "check": "autosync.cli.check:check",
@@ -34,6 +36,7 @@ SECTIONS = {
         "reload": "autosync.cli.reload:reload",
         "pause": "autosync.cli.steering:pause",
         "resume": "autosync.cli.steering:resume",
+        "revoke": "autosync.cli.devices:revoke",
         "resolve": "autosync.cli.conflicts:resolve",
         "release": "autosync.cli.explain:release",
     },

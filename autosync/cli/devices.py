@@ -1,0 +1,86 @@
+"""``autosync devices`` and ``revoke``: who may read a workspace, and who may not any more."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from autosync.cli.failures import FAILED, OK
+from autosync.cli.invocation import Invocation, pass_invocation, select
+from autosync.cli.table import age, plain, table
+from autosync.control import call
+
+_HEADS = ("WORKSPACE", "DEVICE", "STATE", "SEEN", "VIA", "ID")
+
+
+@click.command(epilog="Example: autosync devices notes", short_help="List the devices of a workspace.")
+@click.argument("workspace", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@pass_invocation
+def devices(invocation: Invocation, workspace: str | None, *, as_json: bool) -> int:
+    """List the devices that this one has heard of in WORKSPACE (a name or a path), or in all.
+
+    Each has proved by its own key that it is the one its ID names. Who is listed here is given the
+    new key when another one is revoked: see that you know them all.
+    """
+    config = invocation.load(on_disk=False)
+    chosen = select(config, workspace)
+    answer = call(config.state_dir, "devices", path=chosen.path if chosen else None)
+    if as_json:
+        click.echo(json.dumps(answer, indent=1))
+        return OK
+    now = datetime.now(UTC)
+    rows = [
+        (w["name"], d["device"], "this one" if d["this"] else d["state"], _seen(d, now), d["via"] or "-", d["id"])
+        for w in answer["workspaces"]
+        for d in w["devices"]
+    ]
+    click.echo("\n".join(table(_HEADS, rows)))
+    for told in answer["workspaces"]:
+        if told["dispute"]:
+            click.echo(f"\n{plain(told['name'])}: {plain(told['dispute'])}.")
+            click.echo(f"  If that is the wrong one, join again by an invitation: {invocation.command('join LINE')}")
+    return OK
+
+
+@click.command(epilog="Example: autosync revoke old-laptop", short_help="Take a workspace's key from a device.")
+@click.argument("device")
+@click.option("--workspace", metavar="NAME", help="Only in this workspace; otherwise in all that know the device.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_invocation
+def revoke(invocation: Invocation, device: str, workspace: str | None, *, yes: bool) -> int:
+    """Shut DEVICE (a name, or the beginning of its ID) out: all others get a new key by themselves.
+
+    What DEVICE has it keeps; it can read nothing that is synced from now on, and nobody takes anything
+    from it. A device that is switched off gets the new key when it is back. Take away its access to the
+    hub as well: that is not autosync's to do.
+    """
+    config = invocation.load(on_disk=False)
+    chosen = select(config, workspace)
+    path = chosen.path if chosen else None
+    if not yes:
+        _show(call(config.state_dir, "revoke", device=device, path=path, rehearse=True))
+        if not click.confirm("Revoke it?", default=False):
+            click.echo("Nothing was changed.")
+            return FAILED
+    answer = call(config.state_dir, "revoke", device=device, path=path)
+    for told in answer["workspaces"]:
+        click.echo(f"{plain(told['name'])}: {plain(answer['device'])} is revoked; the key is a new one.")
+    click.echo("If it had a password for the hub or an XMPP account, change that too.")
+    return OK
+
+
+def _show(answer: dict[str, Any]) -> None:
+    click.echo(f"{plain(answer['device'])} ({plain(answer['id'])}) will be shut out of:")
+    for told in answer["workspaces"]:
+        stay = ", ".join(plain(name) for name in told["stay"]) or "no other device"
+        click.echo(f"  {plain(told['name'])}: the new key goes to this device and to {stay}")
+
+
+def _seen(device: dict[str, Any], now: datetime) -> str:
+    if device["this"]:
+        return "now"
+    return "-" if device["seen"] is None else age((now - datetime.fromisoformat(device["seen"])).total_seconds())

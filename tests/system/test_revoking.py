@@ -1,0 +1,159 @@
+"""A device is revoked: the others get a new key by themselves, it gets nothing any more."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autosync.sealing import load_key
+from tests.system.fleet import Device, Fleet
+from tests.waiting import until
+
+FILES = {"a.txt": "one\n"}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """Three devices, each with a key file of its own, running and equal; only direct links between them."""
+    with Fleet(tmp_path / "fleet") as fleet:
+        fleet.clone(fleet.seed(FILES, hub=False), "anna", "bert", "cleo")
+        fleet.configure(fleet.devices)
+        for device in fleet.devices:
+            own_key(fleet, device)
+        fleet.start()
+        fleet.equal()
+        for device in fleet.devices:
+            until(lambda d=device: len(known(d)) == 3, why=lambda d=device: d.log[-3000:])  # type: ignore[misc]
+        yield fleet
+        for device in fleet.devices:
+            assert "Traceback" not in device.log, device.log[max(0, device.log.index("Traceback") - 500) :][:3000]
+
+
+def own_key(fleet: Fleet, device: Device) -> None:
+    own = device.home / "notes.key"
+    shutil.copy(fleet.key, own)
+    device.config.write_text(device.config.read_text().replace(str(fleet.key), str(own)))
+
+
+def tag(device: Device) -> str:
+    return load_key(str(device.home / "notes.key")).tag
+
+
+def known(device: Device) -> dict[str, str]:
+    """Return the state of each device that this one lists."""
+    answer = json.loads(device.run("devices", "--json").stdout)
+    return {d["device"]: d["state"] for d in answer["workspaces"][0]["devices"]}
+
+
+def moved(device: Device, before: str) -> None:
+    until(lambda: tag(device) != before, why=lambda: device.log[-3000:])
+
+
+def syncs(writer: Device, reader: Device, text: str) -> None:
+    writer.write("a.txt", text)
+    until(lambda: reader.read("a.txt") == text, why=lambda: writer.log[-2000:] + reader.log[-3000:])
+
+
+def test_the_others_go_on_with_a_new_key_and_it_is_told(fleet: Fleet) -> None:
+    anna, bert, cleo = fleet.devices
+    before = tag(anna)
+    told = anna.run("revoke", "cleo", "--yes")
+    assert told.returncode == 0, told.stderr
+    assert "notes: cleo is revoked; the key is a new one." in told.stdout
+    moved(bert, before)
+    assert tag(anna) == tag(bert) != before
+    assert load_key(str(bert.home / "notes.key")).id == before
+    assert stat.S_IMODE((bert.home / "notes.key").stat().st_mode) == 0o600
+    syncs(anna, bert, "without cleo\n")
+    syncs(bert, anna, "and back\n")
+    until(lambda: cleo.status()["state"] == "halted", why=lambda: cleo.log[-3000:])
+    halt = cleo.status()["halt"]
+    assert halt["title"].startswith("this device was revoked by anna on 20")
+    assert halt["title"].endswith("; its files stay, nothing is synced")
+    assert "autosync join" in halt["hint"]
+    assert "was revoked by anna" in cleo.run("status").stdout
+    refused = cleo.run("resume")
+    assert (refused.returncode, "was revoked by anna" in refused.stderr) == (1, True)
+    assert cleo.read("a.txt") == "one\n"
+    assert tag(cleo) == before
+    assert known(anna) == {"anna": "member", "bert": "linked", "cleo": "revoked"}
+    # A restart of everybody changes nothing of it.
+    for device in fleet.devices:
+        assert device.end() == 0
+    fleet.start()
+    assert cleo.status()["state"] == "halted"
+    syncs(bert, anna, "after a restart\n")
+    cleo.write("a.txt", "of cleo alone\n")
+    syncs(anna, bert, "once more\n")
+    assert cleo.read("a.txt") == "of cleo alone\n"
+
+
+def test_a_device_that_was_off_finds_its_way_through_two_changes(fleet: Fleet) -> None:
+    anna, bert, cleo = fleet.devices
+    before = tag(bert)
+    assert bert.end() == 0
+    bert.write("b.txt", "written while off\n")
+    assert anna.run("revoke", "cleo", "--yes").returncode == 0
+    (dora,) = fleet.clone(fleet.place / "seed", "dora")
+    fleet.configure([dora], peers=False)
+    dora.config.write_text(dora.config.read_text().replace("peers: []", f"peers: ['127.0.0.1:{fleet.ports['anna']}']"))
+    own = dora.home / "notes.key"
+    shutil.copy(anna.home / "notes.key", own)
+    dora.config.write_text(dora.config.read_text().replace(str(fleet.key), str(own)))
+    fleet.start(dora)
+    until(lambda: "dora" in known(anna), why=lambda: dora.log[-3000:])
+    assert anna.run("revoke", "dora", "--yes").returncode == 0
+    assert load_key(str(anna.home / "notes.key")).epoch == 2
+    fleet.start(bert)
+    moved(bert, before)
+    until(lambda: tag(bert) == tag(anna), why=lambda: bert.log[-3000:])
+    until(lambda: anna.read("b.txt") == "written while off\n", why=lambda: bert.log[-3000:])
+    until(lambda: dora.status()["state"] == "halted", why=lambda: dora.log[-3000:])
+    assert cleo.read("b.txt") is None
+    assert dora.read("b.txt") is None
+
+
+def test_two_that_revoke_at_one_time_both_get_their_way(fleet: Fleet) -> None:
+    anna, bert, cleo = fleet.devices
+    (dora,) = fleet.clone(fleet.place / "seed", "dora")
+    fleet.configure([dora], peers=False)
+    others = [f"127.0.0.1:{fleet.ports[d.name]}" for d in (anna, bert, cleo)]
+    dora.config.write_text(dora.config.read_text().replace("peers: []", f"peers: {json.dumps(others)}"))
+    own_key(fleet, dora)
+    fleet.start(dora)
+    for device in fleet.devices:
+        until(lambda d=device: len(known(d)) == 4, why=lambda d=device: d.log[-3000:])  # type: ignore[misc]
+    assert bert.end() == dora.end() == 0
+    assert anna.run("revoke", "cleo", "--yes").returncode == 0
+    assert anna.end() == 0
+    fleet.start(bert)
+    assert bert.run("revoke", "dora", "--yes").returncode == 0
+    fleet.start(anna, dora)
+    until(lambda: tag(anna) == tag(bert) and known(anna).get("dora") == "revoked", why=lambda: anna.log[-3000:])
+    until(
+        lambda: {known(d).get(n) for d in (anna, bert) for n in ("cleo", "dora")} == {"revoked"}, why=lambda: anna.log
+    )
+    syncs(anna, bert, "the two of us\n")
+    for device in (cleo, dora):
+        until(lambda d=device: d.status()["state"] == "halted", why=lambda d=device: d.log[-3000:])  # type: ignore[misc]
+
+
+def test_what_cannot_be_revoked_is_told(fleet: Fleet) -> None:
+    anna = fleet.devices[0]
+    before = tag(anna)
+    for wanted, said in (
+        ("anna", "anna is this device: it cannot revoke itself"),
+        ("nobody", "No device 'nobody' is known here"),
+        ("", "No device was named"),
+    ):
+        done = anna.run("revoke", wanted, "--yes")
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+    asked = anna.run("revoke", "cleo")  # nobody answers
+    assert asked.returncode != 0
+    assert "the new key goes to this device and to bert" in asked.stdout
+    assert tag(anna) == before
