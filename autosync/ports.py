@@ -104,6 +104,8 @@ class Backend(Protocol):
     """Whether :meth:`push`, :meth:`list_hub` and :meth:`fetch` are of any use: a hub may hold changesets only."""
     store_directory: bytes
     """What names the user's store: working copies that have one in common take turns."""
+    snapshots_directory: bytes
+    """Where the snapshots are: working copies that have it in common have each other's."""
 
     def close(self) -> None:
         """End every process and release every file."""
@@ -275,7 +277,7 @@ class Backend(Protocol):
         """
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
-        """Store an inline pack and return the snapshot.
+        """Take in an inline pack and return the snapshot; it may be kept in memory until it is pinned.
 
         Raises :class:`Missing` if its base is not here, :class:`Unsafe` if
         the content is not what the id says or holds a name we must not write.

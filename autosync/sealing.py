@@ -60,6 +60,10 @@ class WorkspaceKey:
     def __repr__(self) -> str:
         return f"<WorkspaceKey of {self.id}>"
 
+    def mark(self, what: bytes) -> str:
+        """Return what ``what`` is known by among the holders of the key: 32 hex digits."""
+        return hmac.digest(self._slot_key, b"\0mark " + what, "sha256")[:16].hex()
+
     def retire(self) -> WorkspaceKey:
         """Return this key for the time after it was replaced: links know it as a workspace of its own."""
         if self.retired:

@@ -27,6 +27,7 @@ class Shelf:
         self.root = inner.root
         self.metadata = inner.metadata
         self.store_directory = inner.store_directory
+        self.snapshots_directory = inner.snapshots_directory
         self.rest, self.close, self.examine, self.recover = inner.rest, inner.close, inner.examine, inner.recover
         self.record, self.load, self.load_many = inner.record, inner.load, inner.load_many
         self.pin, self.pins, self.unpin, self.repin = inner.pin, inner.pins, inner.unpin, inner.repin

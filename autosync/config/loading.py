@@ -13,6 +13,7 @@ from autosync.config.brakes import read_brakes
 from autosync.config.checks import check_names, check_paths, own_files
 from autosync.config.commands import read_commands
 from autosync.config.history import read_history
+from autosync.config.lines import read_limit, read_public_address
 from autosync.config.model import (
     INLINE_CAP,
     Commits,
@@ -125,6 +126,9 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
         device=section.get("device", _name, _default_device()),
         state_dir=section.get("state-dir", lambda v: absolute(v.text(), environ, here), _default_state_dir(environ)),
         listen=section.get("listen", _listen, _ANYWHERE),
+        public_address=section.get("public-address", read_public_address, None),
+        limit_upload=section.get("limit-upload", read_limit, None),
+        limit_download=section.get("limit-download", read_limit, None),
         peers=tuple(peer for peer in peers if not peer.startswith(_SSH)),
         ssh_peers=tuple(peer.removeprefix(_SSH) for peer in peers if peer.startswith(_SSH)),
         ssh_address=section.get("ssh-address", _ssh_address, None),

@@ -106,7 +106,8 @@ class Config:
     """One device's configuration, read from the file ``source``.
 
     ``listen`` is (host, port); the empty host is all interfaces, port 0 a free one; ``None``
-    is no direct connection at all, neither taken nor made.
+    is no direct connection at all, neither taken nor made.  ``public_address`` is (host, port), port 0
+    that of the listener; the limits are in bytes per second, ``None`` is none.
     ``reflector`` and ``fanout`` are ``host:port``.
     ``log_level`` is a name of the module :mod:`logging`.  ``hg`` is what each path has that names no other.
     """
@@ -115,6 +116,9 @@ class Config:
     device: str
     state_dir: str
     listen: tuple[str, int] | None = ("", 0)
+    public_address: tuple[str, int] | None = None
+    limit_upload: int | None = None
+    limit_download: int | None = None
     peers: tuple[str, ...] = ()
     ssh_peers: tuple[str, ...] = ()
     """Those that ssh leads to: ``user@host[:port]/agentport``."""

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-SLOWEST = 8 * 1024
-"""Bytes per second: with less, the answers of a few links at once would look like stalled ones."""
-
 
 @dataclass(slots=True)
 class Flow:

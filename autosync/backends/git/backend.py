@@ -82,6 +82,7 @@ class GitBackend:
         self.root = repo.root
         self.metadata = repo.metadata
         self.store_directory = repo.common_dir
+        self.snapshots_directory = repo.store_dir
         self.store = Store(repo)
         self._trees = Trees(self.store)
         self._snapshots = Snapshots(self.store)

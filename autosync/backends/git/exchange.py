@@ -13,7 +13,6 @@ from autosync.backends.git.hub import Hub
 from autosync.backends.git.incoming import incoming
 from autosync.backends.git.inline import TooLarge, beyond_base, check, holds_modules
 from autosync.backends.git.network import Patience
-from autosync.backends.git.pack import write_pack
 from autosync.backends.git.pins import Pins
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
@@ -81,7 +80,7 @@ class Exchange:
         return None
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
-        """Store an inline pack and return the snapshot.
+        """Take in an inline pack and return the snapshot; it is kept in memory until it is pinned.
 
         Raises :class:`Missing` if its base is not here, :class:`Unsafe` if the
         content is not what the id says or holds a name we must not write.
@@ -94,11 +93,10 @@ class Exchange:
         if holds_modules(objects.values(), self._repo.hash_name):  # only git can tell what is wrong with them
             return self.receive(snapshot, io.BytesIO(pack))
         checked = check(self._store, snapshot, objects)
-        write_pack(
-            os.path.join(self._repo.store_dir, b"objects", b"pack"),
-            self._repo.hash_name,
-            [(oid, loose.kind, loose.content) for oid, loose in objects.items()],
-        )
+        for oid, loose in objects.items():
+            self._store.keep(oid.hex(), loose.kind, loose.content)
+        if sum(loose.kind == b"commit" for loose in objects.values()) > 1:  # git itself is asked about changesets
+            self._store.flush()
         return checked
 
     def _base_of_delta(self, oid: bytes, size: int) -> Loose | None:
@@ -117,7 +115,9 @@ class Exchange:
         self._loaded(want)
         self._refuse_foreign(want)
         known = [oid for oid in have[:_SERVED_HAVES] if self._repo.is_id(oid) and self._store.has_commit(CommitId(oid))]
-        process = self._repo.store.start("pack-objects", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q")
+        # With one thread the same question has the same answer, so that one that was cut can be gone on with.
+        options = ("--threads=1", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q")
+        process = self._repo.store.start("pack-objects", *options)
         try:
             with contextlib.suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as stdin:  # its end says more
                 stdin.write("".join([f"{want}\n", *(f"^{oid}\n" for oid in known)]).encode())

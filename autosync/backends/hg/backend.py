@@ -91,6 +91,7 @@ class HgBackend:
         os.makedirs(self.metadata, mode=0o700, exist_ok=True)
         self._head = Head(root)
         self.store_directory = self._head.source
+        self.snapshots_directory = self.metadata
         self.store = Store(self.metadata)
         server = self.repo.server
         contents, self._trees = Contents(self.repo, self.store), BaseTrees(self.repo, self.store)

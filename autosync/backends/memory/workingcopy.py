@@ -55,6 +55,7 @@ class MemoryWorkingCopy(Exchange):
         self.root = b"memory:" + name.encode()
         self.metadata = self.root + b"/.autosync"
         self.store_directory = self.root
+        self.snapshots_directory = self.metadata
         self._kept = ObjectStore(self.store)
         self._pins: dict[str, SnapshotId] = {}
         self._last: TreeId | None = None
