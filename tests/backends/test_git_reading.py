@@ -12,7 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from git_repos import Listing, Looking, added, commit_all, fingerprint, git, head, isolate, make_repository, put
+from git_repos import (
+    Listing,
+    Looking,
+    added,
+    base_of,
+    commit_all,
+    fingerprint,
+    git,
+    head,
+    isolate,
+    make_repository,
+    put,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -590,3 +602,28 @@ def test_an_ignored_file_in_place_of_a_directory_of_ours_is_ignored(tmp_path: Pa
         put(root, "d", b"a file now\n")
         put(root, ".gitignore", b"d\n")
         assert set(looking.listing(looking.read("d/a", "d", ".gitignore"))) == {b".gitignore"}
+
+
+def test_a_big_file_that_only_moved_is_not_new(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "repo", {"big": os.urandom(9 << 20), "small": b"small\n"})
+    asked: dict[bytes, int] = {}
+
+    def hold(path: RelPath, size: int) -> bool:
+        asked[path] = size
+        return size > 0
+
+    with Looking(root) as looking:
+        before = looking.read()
+        os.rename(os.path.join(root, b"big"), os.path.join(root, b"moved"))
+        put(root, "other", os.urandom(9 << 20))
+        hints = [RelPath(name) for name in (b"big", b"moved", b"other")]
+        after = looking.reader.read(hints, (base_of(root), before), hold).tree
+        assert asked == {b"moved": 0, b"other": 9 << 20}
+        assert looking.trees.entry(after, RelPath(b"moved")) == looking.trees.entry(before, RelPath(b"big"))
+        assert looking.listing(after).keys() == {b"moved", b"small"}
+        asked.clear()
+        os.rename(os.path.join(root, b"moved"), os.path.join(root, b"back"))
+        with open(os.path.join(os.fsdecode(root), "back"), "ab") as file:
+            file.write(b"more")
+        looking.reader.read([RelPath(b"moved"), RelPath(b"back")], (base_of(root), after), hold)
+        assert asked == {b"back": (9 << 20) + 4}

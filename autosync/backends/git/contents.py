@@ -31,6 +31,7 @@ _REMEMBERED = 20_000
 """Files whose id is remembered, about 400 bytes each."""
 _REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 """What opening a file meets that was gone, or became a link, since it was looked at."""
+_REGULAR = frozenset({Kind.FILE, Kind.EXECUTABLE})
 _CLOCK_TICK = 20_000_000
 """ns; twice the coarsest step of file times (one jiffy at HZ=100).  A file written again
 within a step may keep size and times, so a younger one is never recognised by them
@@ -95,14 +96,15 @@ class Contents:
         self._started = time.time_ns()
         result = Look()
         files: list[_File] = []
+        new: list[_File] = []
         for path in sorted(paths):  # neighbours share the directories that are kept parsed
             found = look(self._root + b"/" + path)
             if found is None:
                 result.entries[path] = None
             elif stat.S_ISREG(found.st_mode):
-                if self._is_new(path, footing) and hold(path, found.st_size):
-                    continue
-                if not self._recall(path, found, footing, result):
+                if self._is_new(path, footing):
+                    new.append(_File(path, found))
+                elif not self._recall(path, found, footing, result):
                     files.append(_File(path, found))
             elif stat.S_ISLNK(found.st_mode):
                 self._link(path, footing, result)
@@ -110,9 +112,31 @@ class Contents:
                 self._directory(path, footing, result)
             else:  # a fifo, socket or device is no content
                 result.entries[path] = None
+        gone = self._gone(result, footing) if any(file.found.st_size > _BIG for file in new) else frozenset()
+        for file in new:
+            # What has moved was synced under its old name, however big it is.
+            size = 0 if self._has_moved(file, gone) else file.found.st_size
+            if not hold(file.path, size) and not self._recall(file.path, file.found, footing, result):
+                files.append(file)
         if files:
-            self._files(files, footing, result)
+            self._files(sorted(files, key=lambda file: file.path), footing, result, gone)
         return result
+
+    def _gone(self, result: Look, footing: Footing) -> frozenset[tuple[int, str]]:
+        """Return size in bytes and id of the big contents whose paths are gone."""
+        entries = (footing.entry(path) for path, found in result.entries.items() if found is None)
+        headers = self._store.headers({entry.oid for entry in entries if entry and entry.kind in _REGULAR})
+        return frozenset((size, oid) for oid, (_, size) in headers.items() if size > _BIG)
+
+    def _has_moved(self, file: _File, gone: Collection[tuple[int, str]]) -> bool:
+        """Return whether a new file has the content of one that is gone."""
+        size = file.found.st_size
+        if not any(size == other for other, _ in gone):
+            return False
+        try:
+            return (size, scan_big(self._root + b"/" + file.path, self._store.repo.hash_name).oid) in gone
+        except (Torn, OSError):  # which is found again, and told, when it is read
+            return False
 
     @staticmethod
     def _is_new(path: RelPath, footing: Footing) -> bool:
@@ -147,13 +171,13 @@ class Contents:
         else:
             result.entries[path] = entry_of(footing.indexed(path)) or footing.entry(path)
 
-    def _files(self, files: list[_File], footing: Footing, result: Look) -> None:
+    def _files(self, files: list[_File], footing: Footing, result: Look, gone: Collection[tuple[int, str]]) -> None:
         conversions = self._attributes.conversions([file.path for file in files])
         for_git: list[_File] = []
         for file in files:
             conversion = PLAIN if self._is_link_in_disguise(file.path, footing) else conversions[file.path]
             try:
-                stored = None if conversion.foreign else self._store_file(file, conversion, footing)
+                stored = None if conversion.foreign else self._store_file(file, conversion, footing, gone)
             except Torn:
                 result.torn.add(file.path)
             except OSError as error:
@@ -172,14 +196,17 @@ class Contents:
         if for_git:
             self._clean(for_git, footing, result)
 
-    def _store_file(self, file: _File, conversion: Conversion, footing: Footing) -> tuple[State, str] | None:
+    def _store_file(
+        self, file: _File, conversion: Conversion, footing: Footing, gone: Collection[tuple[int, str]]
+    ) -> tuple[State, str] | None:
         """Return state and id of the file stored as it is, ``None`` if git must convert it."""
         full = self._root + b"/" + file.path
         if file.found.st_size > _BIG:
             big = scan_big(full, self._store.repo.hash_name)
             if conversion.changes(has_crlf=big.has_crlf, looks_binary=big.looks_binary, has_ident=big.has_ident):
                 return None
-            if big.oid not in {entry.oid for entry in footing.entries(file.path) if entry}:
+            known = {entry.oid for entry in footing.entries(file.path) if entry} | {oid for _, oid in gone}
+            if big.oid not in known:
                 with opened_as(full, big.state) as source:
                     if not self._store.put_stream(big.oid, source, big.state[1]):
                         raise Torn(full)

@@ -105,27 +105,53 @@ class _Looking:
 
     def look(self, paths: Collection[RelPath], hold: Hold) -> Look:
         for_hg: list[_File] = []
+        new: list[_File] = []
         for path in sorted(paths):  # neighbours share the directories that are kept parsed
             found = look(self._full(path))
             if found is not None and stat.S_ISREG(found.st_mode):
-                if not self._footing.has_file(path) and hold(path, found.st_size):
-                    continue
                 file = _File(path, state_of(found))
-                if self._recall(file) or self._refuse(file):
-                    continue
-                if self._facts.converts and not self._is_link_in_disguise(path):
-                    for_hg.append(file)
+                if self._footing.has_file(path):
+                    self._regular(file, for_hg)
                 else:
-                    self._read(file)
+                    new.append(file)
             elif found is not None and stat.S_ISLNK(found.st_mode):
                 self._link(path)
             else:  # a directory, or a fifo, socket or device: no content
                 self._found.entries[path] = None
                 if found is not None and stat.S_ISDIR(found.st_mode):
                     self._found.directories.add(path)
+        for file in new:
+            # What has moved was synced under its old name, however big it is.
+            if not hold(file.path, 0 if self._has_moved(file) else file.state[1]):
+                self._regular(file, for_hg)
         for some in _batches(for_hg):
             self._convert(some)
         return self._found
+
+    def _regular(self, file: _File, for_hg: list[_File]) -> None:
+        if self._recall(file) or self._refuse(file):
+            return
+        if self._facts.converts and not self._is_link_in_disguise(file.path):
+            for_hg.append(file)
+        else:
+            self._read(file)
+
+    def _has_moved(self, file: _File) -> bool:
+        """Return whether a new and big file has the content of one that is gone."""
+        if not _BIG < file.state[1] <= LARGEST:
+            return False
+        gone = {
+            entry.oid
+            for path, found in self._found.entries.items()
+            if found is None
+            for entry in self._footing.entries(path)
+        }
+        if not gone:
+            return False
+        try:
+            return scan_big(self._full(file.path), "sha256").oid in gone
+        except (Torn, OSError):  # which is found again, and told, when it is read
+            return False
 
     def _full(self, path: RelPath) -> bytes:
         return self._repo.root + b"/" + path
