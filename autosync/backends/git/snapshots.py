@@ -42,6 +42,7 @@ class Snapshots:
         # git would look through all packs for one that was written a moment ago.
         if snapshot != self._recorded and self._store.header(snapshot) is None:
             raise Missing(f"snapshot {snapshot} is not here", hint="It is asked for again from the other devices.")
+        self._store.flush()  # one that came inline is in memory only
         self._pins.pin(name, snapshot)
 
     def pins(self) -> Mapping[str, SnapshotId]:

@@ -33,6 +33,7 @@ class Store:
         self._packs = os.path.join(repo.store_dir, b"objects", b"pack")
         self._cat = CatFile(repo.store)
         self._lock = threading.RLock()
+        self._flushing = threading.Lock()  # taken before the other one
         self._pending: dict[str, tuple[bytes, bytes]] = {}
         self._pending_bytes = 0
         self._trees = TreeCache(repo.hash_name)
@@ -56,8 +57,9 @@ class Store:
             if oid not in self._pending:
                 self._pending[oid] = (kind, content)
                 self._pending_bytes += len(content)
-                if self._pending_bytes > _PENDING_LIMIT:
-                    self.flush()
+            full = self._pending_bytes > _PENDING_LIMIT
+        if full:
+            self.flush()
 
     def put_tree(self, tree: Mapping[bytes, Slot]) -> str:
         """Keep a tree; return its hex id."""
@@ -79,18 +81,22 @@ class Store:
         return True
 
     def flush(self) -> None:
-        """Write everything that is kept as one durable pack."""
-        with self._lock:
-            if not self._pending:
+        """Write everything that is kept as one durable pack; who reads meanwhile is not held up."""
+        with self._flushing:
+            with self._lock:
+                written = dict(self._pending)
+            if not written:
                 return
             write_pack(
                 self._packs,
                 self.repo.hash_name,
-                [(bytes.fromhex(oid), kind, content) for oid, (kind, content) in self._pending.items()],
+                [(bytes.fromhex(oid), kind, content) for oid, (kind, content) in written.items()],
             )
-            self._pending = {}
-            self._pending_bytes = 0
-            self._trees.rest()
+            with self._lock:
+                for oid, (_, content) in written.items():
+                    del self._pending[oid]
+                    self._pending_bytes -= len(content)
+                self._trees.rest()
 
     def header(self, oid: str) -> tuple[bytes, int] | None:
         """Return kind and size in bytes of an object, ``None`` if it is not here."""

@@ -67,9 +67,18 @@ class TestPeers:
         assert two.backend.load(snapshot.id) == snapshot
         assert contents(two, snapshot.tree) == one.files()
         assert (two.files(), two.status(), two.backend.base()) == before
+        two.backend.pin("kept", snapshot.id)
         two.reopen()
         assert two.backend.load(snapshot.id) == snapshot
         assert contents(two, snapshot.tree) == one.files()
+
+    def test_what_came_inline_is_served_at_once(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        snapshot = edited(one)
+        send(snapshot, one, two)
+        answer = io.BytesIO()
+        two.backend.serve(snapshot.id, [], answer)
+        assert answer.getvalue()
 
     def test_the_root_may_become_what_one_of_its_directories_was(self, fleet: Fleet) -> None:
         one, two = pair(fleet, {"a": b"1\n", "d/a": b"2\n"})
