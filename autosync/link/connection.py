@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import BinaryIO
 
 from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import SnapshotId
-from autosync.link.addresses import explain
+from autosync.link.addresses import Ip, explain
 from autosync.link.carriage import Carriage
 from autosync.link.fetching import Fetches
 from autosync.link.hello import Hello
@@ -148,6 +149,18 @@ class Link:
         if running is not None and not running.expired():
             soon = asyncio.get_running_loop().time() + self._timing.doubt
             running.reschedule(min(soon, running.when() or soon))
+
+    def stranded(self, here: Container[Ip]) -> bool:
+        """Return whether the address of this machine that the connection was made from is not ``here`` any more."""
+        own = self._writer.get_extra_info("sockname")
+        if not isinstance(own, tuple):  # a pipe
+            return False
+        return ip_address(str(own[0]).removeprefix("::ffff:").partition("%")[0]) not in here
+
+    def lose(self, reason: str) -> None:
+        """End a connection on which nothing can be said any more."""
+        self.close(reason)
+        self._writer.transport.abort()
 
     def abandon(self) -> None:
         """Drop a link that has never run."""

@@ -17,7 +17,7 @@ from autosync.causes import STARVED, shortage_of
 from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import ConfigError, Unreachable
-from autosync.link.addresses import explain, join, listening_socket, reachable
+from autosync.link.addresses import explain, join, listening_socket, machine_addresses, reachable
 from autosync.link.carriage import Carriage
 from autosync.link.connection import Link, Origin
 from autosync.link.dialling import Connect, Dialler, Target, Unlinked
@@ -199,8 +199,12 @@ class Links:
 
     def nudge(self) -> None:
         """Find out at once which peers still are there, and try the others without back-off."""
-        for link in self._links.values():
-            link.doubt()
+        here = {at.ip for at in machine_addresses()}
+        for link in tuple(self._links.values()):
+            if here and link.stranded(here):
+                link.lose("this machine has another address now")
+            else:
+                link.doubt()
         self._dialler.nudge()
 
     # -- what goes over links ----------------------------------------------------------------
