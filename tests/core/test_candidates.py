@@ -57,5 +57,5 @@ def test_what_is_no_way_to_a_device_is_refused(kind: str, address: str) -> None:
 def test_the_nearest_way_comes_first() -> None:
     kinds = [CandidateKind.XMPP, CandidateKind.SSH, CandidateKind.LAN, CandidateKind.PUBLIC]
     ways = [Candidate(kind=kind, address="x") for kind in kinds]
-    assert [str(way) for way in sorted(ways, key=lambda way: way.rank)] == ["lan x", "public x", "ssh x", "xmpp x"]
+    assert [str(way) for way in sorted(ways, key=lambda way: way.kind.rank)] == ["lan x", "public x", "ssh x", "xmpp x"]
     assert on_lan(["a:1", "b:2"])[1] == Candidate(kind=CandidateKind.LAN, address="b:2")
