@@ -99,8 +99,9 @@ class LineClient:
         self._nudged.set()
         if self._attempt is not None:
             self._attempt.cancel()  # it may be on its way into a network that is gone
-        if self._writer is not None and self._timer is not None:
+        if self._writer is not None:
             self._ask(self._timing.probe)
+        if self._timer is not None:
             self._timer.reschedule(self._due())
 
     def ready(self) -> None:
