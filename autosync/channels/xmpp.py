@@ -98,6 +98,8 @@ class XmppChannel:
         self._session: Session | None = None
         self._password: str | None = None
         self._nudged = asyncio.Event()
+        self._proved = False
+        """Whether the server has shown once that it is the account's."""
         self._state = "connecting"
         self._detail = f"Connecting to {account.domain}."
 
@@ -175,6 +177,8 @@ class XmppChannel:
                 began = clock()
                 self._nudged.clear()
                 cause = await self._connect()
+                if self._proved and isinstance(cause, causes.Untrusted) and not isinstance(cause, causes.OutOfDate):
+                    cause = causes.other_machine(self._server_name(), cause)
                 passes = isinstance(cause, TransientError)
                 self._become("offline" if passes else "failed", f"{cause.title}. {cause.hint}")
                 await self._close_client(unless_resumable=True)
@@ -278,7 +282,11 @@ class XmppChannel:
 
     # -- what happens in a session -------------------------------------------------------------
 
+    def _server_name(self) -> str:
+        return self._client.server_name if self._client is not None else str(self._jid.domain)
+
     def _caught_up(self) -> None:
+        self._proved = True
         self._become("online", f"Connected to {self._jid.domain} as {self._jid.full}.")
         self._listener.catch_up_done(LANE)
         self._listener.channel_ready(LANE)

@@ -22,6 +22,10 @@ class Untrusted(AutosyncError):
     """The server could not prove that it is the account's server."""
 
 
+class OutOfDate(Untrusted):
+    """Its certificate is of another time than this computer's clock shows."""
+
+
 class NotAdmitted(AutosyncError):
     """A pubsub service does not let this account take part; somebody may change that at any time."""
 
@@ -51,12 +55,12 @@ def not_trusted(server: str, error: ssl.SSLError, *, ca_file: str | None) -> Unt
     """Return what is wrong with the certificate (or the TLS) of ``server``."""
     code = getattr(error, "verify_code", None)
     if code == _EXPIRED:
-        return Untrusted(
+        return OutOfDate(
             f"The certificate of the XMPP server {server} has expired",
             hint="Ask the server's administrator to renew it, and check this computer's clock.",
         )
     if code == _NOT_YET_VALID:
-        return Untrusted(
+        return OutOfDate(
             f"The certificate of the XMPP server {server} is not valid yet", hint="Check this computer's clock."
         )
     if code == _WRONG_HOST:
@@ -64,7 +68,8 @@ def not_trusted(server: str, error: ssl.SSLError, *, ca_file: str | None) -> Unt
             f"The certificate of the XMPP server {server} is for another host ({error.verify_message})"
             if isinstance(error, ssl.SSLCertVerificationError)
             else f"The certificate of the XMPP server {server} is for another host",
-            hint="Check the domain in xmpp.jid; it must be one that the certificate names.",
+            hint="Check the domain in xmpp.jid; it must be one that the certificate names. "
+            "A network that wants a login in the browser first looks like this too.",
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return Untrusted(
@@ -76,6 +81,14 @@ def not_trusted(server: str, error: ssl.SSLError, *, ca_file: str | None) -> Unt
     return Untrusted(
         f"No encrypted connection to the XMPP server {server} is possible ({getattr(error, 'reason', None) or error})",
         hint="Check xmpp.host and xmpp.port: 5222 is the usual port, 5223 and 443 are for TLS from the first byte.",
+    )
+
+
+def other_machine(server: str, cause: Untrusted) -> Unreachable:
+    """Return the error for a server that has proved itself before, and now cannot."""
+    return Unreachable(
+        f"Another machine answers in place of the XMPP server {server}, as it seems: {cause.title}",
+        hint="A network that wants a login first does so: open a web page in it. It is tried again by itself.",
     )
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 
 
 class TcpProxy:
-    """Passes connections on to ``upstream``, a port on loopback, until told otherwise.
+    """Passes connections on to ``upstream``, a port on loopback, which can be changed, until told otherwise.
 
     While ``refusing``, new connections are closed at once; while ``swallowing``, bytes
     vanish in both directions and the connections stay open, as in a suspended network.
@@ -21,7 +21,7 @@ class TcpProxy:
         self.refusing = False
         self.swallowing = False
         self.delay = 0.0
-        self._upstream = upstream
+        self.upstream = upstream
         self._writers: set[asyncio.StreamWriter] = set()
         self._dead: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -65,7 +65,7 @@ class TcpProxy:
             writer.close()
             return
         try:
-            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.upstream)
         except OSError:
             writer.close()
             return

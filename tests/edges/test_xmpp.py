@@ -22,7 +22,7 @@ from autosync.errors import AutosyncError, Unreachable
 from tests.edges.conftest import StartDevice
 from tests.edges.tcp_proxy import TcpProxy
 from tests.edges.xmpp_devices import QUICK, Device, eventually
-from tests.edges.xmpp_servers import DOMAIN, PASSWORD, XmppServer
+from tests.edges.xmpp_servers import DOMAIN, PASSWORD, SERVERS, XmppServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -351,6 +351,54 @@ async def test_a_network_that_swallows_everything_is_noticed(
         proxy.swallowing = False
         await laptop.online(times=2)
         assert b"unheard" in laptop.heard.received
+
+
+async def test_a_nudge_finds_out_at_once_that_nothing_is_heard(
+    xmpp_server: XmppServer, account: str, start_device: StartDevice
+) -> None:
+    """As after a sleep, in which the machine has come into another network."""
+    patient = dataclasses.replace(QUICK, keepalive=3600, ping_timeout=3600, login_timeout=3600, doubt=0.5, tick=3600)
+    async with TcpProxy(xmpp_server.port) as proxy:
+        laptop = await start_device(account, "laptop", xmpp_server, port=proxy.port, timing=patient)
+        await laptop.online()
+        laptop.channel.nudge()  # all is well: nothing comes of it
+        proxy.swallowing = True
+        laptop.channel.nudge()
+        await eventually(lambda: laptop.state[0] == "offline")
+        laptop.channel.nudge()  # a login that nobody answers is given up as well
+        proxy.swallowing = False
+        await laptop.online(times=2)
+
+
+async def test_a_nudge_ends_the_wait_for_the_next_attempt(
+    xmpp_server: XmppServer, account: str, start_device: StartDevice
+) -> None:
+    patient = dataclasses.replace(QUICK, retry_base=3600, retry_cap=3600)
+    async with TcpProxy(xmpp_server.port) as proxy:
+        proxy.refusing = True
+        laptop = await start_device(account, "laptop", xmpp_server, port=proxy.port, timing=patient)
+        await eventually(lambda: laptop.state[0] == "offline")
+        proxy.refusing = False
+        laptop.channel.nudge()
+        await laptop.online()
+
+
+async def test_a_network_that_wants_a_login_first_is_waited_for(
+    xmpp_server: XmppServer, account: str, start_device: StartDevice
+) -> None:
+    """A machine in between answers every connection by itself, with a certificate of its own."""
+    with SERVERS["prosody"](["alice"], host="portal.example") as portal:
+        async with TcpProxy(xmpp_server.port) as proxy:
+            laptop = await start_device(account, "laptop", xmpp_server, port=proxy.port)
+            await laptop.online()
+            proxy.upstream = portal.port
+            proxy.cut()
+            await eventually(lambda: "Another machine answers in place of" in laptop.state[1])
+            assert laptop.state[0] == "offline"
+            assert "open a web page in it. It is tried again by itself." in laptop.state[1]
+            proxy.upstream = xmpp_server.port
+            laptop.channel.nudge()
+            await laptop.online(times=2)
 
 
 async def test_a_session_is_resumed_without_a_new_one(

@@ -31,7 +31,7 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
     [
         (
             causes.not_trusted("x.org", verification(9), ca_file=None),
-            causes.Untrusted,
+            causes.OutOfDate,
             "The certificate of the XMPP server x.org is not valid yet",
         ),
         (
@@ -41,8 +41,13 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
         ),
         (
             causes.no_connection("x.org", [ConnectionRefusedError(111, "no"), verification(10)], ca_file=None),
-            causes.Untrusted,
+            causes.OutOfDate,
             "The certificate of the XMPP server x.org has expired",
+        ),
+        (
+            causes.other_machine("x.org", causes.Untrusted("Its certificate is another one", hint="")),
+            Unreachable,
+            "Another machine answers in place of the XMPP server x.org, as it seems: Its certificate is another one",
         ),
         (
             causes.no_connection("x.org", [], ca_file=None),

@@ -167,7 +167,8 @@ async def test_certificate_for_another_host(kind: str, start_device: StartDevice
         assert await settled(laptop, "failed") == (
             f"The certificate of the XMPP server 127.0.0.1:{server.port} is for another host (Hostname mismatch, "
             "certificate is not valid for 'localhost'.). "
-            "Check the domain in xmpp.jid; it must be one that the certificate names."
+            "Check the domain in xmpp.jid; it must be one that the certificate names. "
+            "A network that wants a login in the browser first looks like this too."
         )
 
 
