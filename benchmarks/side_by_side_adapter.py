@@ -9,9 +9,11 @@ import base64
 import os
 import shutil
 import sys
+import time
 from typing import ClassVar
 
-from adapters import Adapter, Unavailable  # type: ignore[import-not-found]  # the harness's own module
+import workloads  # type: ignore[import-not-found]  # the harness's own module, as the next
+from adapters import Adapter, Unavailable  # type: ignore[import-not-found]
 
 PORT = 7000
 CONFIG = """\
@@ -27,6 +29,38 @@ paths:
     key-file: {home}/bench.key
     remote: none
 """
+
+
+LARGE = 100 << 20
+"""Bytes of the file of the workload ``large``."""
+
+
+class Large(workloads.Workload):  # type: ignore[misc]  # as above
+    """One new file of 100 MB that does not compress, renamed into place."""
+
+    name = "large"
+
+    def prepare(self, dirA, dirB):  # type: ignore[no-untyped-def]  # noqa: N803  # the harness's names
+        """Fill both folders with 200 small files."""
+        small = workloads.cached(self.opts, "small-200", lambda place: workloads.small_tree(place, 200))
+        workloads.copy_tree(small, dirA, dirB)
+
+    def measure(self, cell):  # type: ignore[no-untyped-def]
+        """Return the seconds from the rename until the other side has it."""
+        content = os.urandom(LARGE)
+        meter = cell.meter()
+        workloads.write(f"{cell.dirA}/large.tmp", content)
+        start = time.perf_counter()
+        os.rename(f"{cell.dirA}/large.tmp", f"{cell.dirA}/large.bin")
+        kicked = cell.kick("large")
+        end = workloads.wait_content(f"{cell.dirB}/large.bin", content, 240, tick=0.01)
+        cell.finish(kicked)
+        if end is None:
+            raise workloads.Failed("not there after 240 s")
+        return {"total_s": end - start, **meter.stop(), "difference": workloads.tree_difference(cell)}
+
+
+workloads.ALL[Large.name] = Large
 
 
 class Autosync(Adapter):  # type: ignore[misc]  # as above
