@@ -93,7 +93,8 @@ class Turn:
         self._beginning = beginning
         self._what = snapshot, asker, question
         self._bytes = 0
-        self._large = False
+        self.large = False
+        """Whether it has turned out to be a large answer, and was admitted as one."""
 
     async def __aenter__(self) -> Turn:
         await self._beginning.acquire()
@@ -102,7 +103,7 @@ class Turn:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        if self._large:
+        if self.large:
             self._allotment.ended(self._what[0], complete=error is None)
         else:
             self._beginning.release()
@@ -110,7 +111,7 @@ class Turn:
     def expect(self, count: int) -> None:
         """Take note that the answer has at least ``count`` bytes more.  Raises :class:`Crowded`."""
         self._bytes += count
-        if self._bytes > SMALL and not self._large:
+        if self._bytes > SMALL and not self.large:
             self._allotment.admit(*self._what)
-            self._large = True
+            self.large = True
             self._beginning.release()

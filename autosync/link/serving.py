@@ -161,17 +161,13 @@ class Serving:
             transport, _ = await asyncio.get_running_loop().connect_read_pipe(
                 lambda: asyncio.StreamReaderProtocol(reader), source
             )
-            skipping = Skipping(wish.begun)
+            skipping, held = Skipping(wish.begun), list[bytes]()
             while read := await reader.read(self._chunk):
                 turn.expect(len(read))
-                if not (content := skipping.rest(read)):
-                    continue
-                await self._traffic.upload.pass_on(len(content))
-                async with asyncio.timeout(self._stall):
-                    await credit.take(len(content))
-                    await self._room()
-                self._send(wire.chunk(request, content))
-                transfer.add(len(content))
+                held.append(skipping.rest(read))
+                if turn.large:  # before that is known nothing is sent: whoever is refused has got nothing for nothing
+                    await self._deliver(request, held, credit, transfer)
+            await self._deliver(request, held, credit, transfer)
             await written
             skipping.end()
         except TimeoutError:
@@ -181,6 +177,18 @@ class Serving:
                 source.close()
             else:
                 transport.close()
+
+    async def _deliver(self, request: int, held: list[bytes], credit: _Credit, transfer: Transfer) -> None:
+        """Send and forget what is held."""
+        for content in held:
+            await self._traffic.upload.pass_on(len(content))
+            async with asyncio.timeout(self._stall):
+                await credit.take(len(content))
+                await self._room()
+            if content:
+                self._send(wire.chunk(request, content))
+                transfer.add(len(content))
+        held.clear()
 
 
 def _write(handle: WorkspaceHandle, peer: DeviceId, wish: Wish, out: BinaryIO) -> None:
