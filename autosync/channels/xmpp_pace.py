@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 
-SOON = 1.0
+SOON = 2.0
 """Seconds within which a block is answered on a connection where nothing queues."""
 MOST = 16
 
