@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import random
 import socket
@@ -87,6 +88,8 @@ class XmppChannel:
             members=tuple(self._members),
             service=None if settings.service is None else _parse_service(settings.service),
         )
+        # ejabberd lets nobody replace what another account has published: a device may come back with another one.
+        self._mark = f".{hashlib.sha256(account.bare.encode()).hexdigest()[:8]}" if settings.service else ""
         self._inbox = Inbox(
             self._party.bases(account.bare), deliver=self._deliver, node_deleted=self._node_deleted, wanted=wanted
         )
@@ -132,7 +135,7 @@ class XmppChannel:
             )
         if self._session is None or self._state != "online":
             raise Unreachable(f"Not connected to the XMPP server {self._jid.domain}", hint=self._detail)
-        await self._session.publish(Item(slot=slot, workspace_tag=workspace_tag, sealed=sealed))
+        await self._session.publish(Item(slot=slot + self._mark, workspace_tag=workspace_tag, sealed=sealed))
 
     def nudge(self) -> None:
         """As :meth:`autosync.ports.Channel.nudge`."""

@@ -154,7 +154,8 @@ def connection_ended(server: str, jid: str, reason: object, condition: str, text
     if condition == "conflict":
         return Refused(
             f"Another connection took the place of {jid}",
-            hint="Two devices seem to have one name; give each its own (the key device).",
+            hint="Two devices have one name (give each its own: the key device), or the account has more devices than "
+            "its server allows (ejabberd: max_user_sessions, 10 as shipped).",
         )
     if condition == "host-unknown":
         return Refused(

@@ -66,10 +66,14 @@ class Series:
         """
         async with self._looking:
             self.due.clear()
-            while self._stale:
-                await self._look(min(self._stale))
-            while self.places.wants_next:
-                await self._open(self.places.looked_at)
+            try:
+                while self._stale:
+                    await self._look(min(self._stale))
+                while self.places.wants_next:
+                    await self._open(self.places.looked_at)
+            except BaseException:
+                self.due.set()
+                raise
 
     async def publish(self, item: Item, number: int) -> None:
         """Replace the item of ``item.slot`` in the node ``number``; raises slixmpp's errors."""
@@ -117,6 +121,10 @@ class Series:
 
     async def _look(self, number: int) -> None:
         self._stale.discard(number)
-        items = await self._nodes[number].items()
+        try:
+            items = await self._nodes[number].items()
+        except BaseException:
+            self._stale.add(number)
+            raise
         self.places.looked(number, (element.get("id", "") for element in items))
         self._inbox.take(self.owner, items)

@@ -17,7 +17,7 @@ from autosync.errors import ConfigError, Refused
 from tests.edges.conftest import StartDevice
 from tests.edges.scripted_xmpp import ScriptedServer
 from tests.edges.xmpp_devices import QUICK, Device, Recorder, eventually
-from tests.edges.xmpp_servers import PASSWORD, SERVERS, Prosody, XmppServer, free_port, write_certificate
+from tests.edges.xmpp_servers import PASSWORD, SERVERS, Ejabberd, Prosody, XmppServer, free_port, write_certificate
 
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 PLAIN_ONLY = f"<stream:features><mechanisms xmlns='{SASL}'><mechanism>PLAIN</mechanism></mechanisms></stream:features>"
@@ -259,8 +259,20 @@ async def test_two_devices_of_one_name(xmpp_server: XmppServer, account: str, st
     await start_device(account, "laptop", xmpp_server)
     assert await settled(first, "failed") == (
         f"Another connection took the place of {account}@localhost/laptop. "
-        "Two devices seem to have one name; give each its own (the key device)."
+        "Two devices have one name (give each its own: the key device), or the account has more devices than its "
+        "server allows (ejabberd: max_user_sessions, 10 as shipped)."
     )
+
+
+async def test_more_devices_than_an_account_may_have(start_device: StartDevice) -> None:
+    with Ejabberd(["alice"], sessions=2) as server:
+        patient = dataclasses.replace(QUICK, refused_retry=3600)
+        devices = []
+        for name in ("first", "second", "third"):
+            devices.append(await start_device("alice", name, server, timing=patient))
+            await devices[-1].online()
+        assert "more devices than its server allows (ejabberd: max_user_sessions" in await settled(devices[0], "failed")
+        assert [device.state[0] for device in devices[1:]] == ["online", "online"]
 
 
 @pytest.mark.parametrize(

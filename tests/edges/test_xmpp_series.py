@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -15,9 +16,12 @@ from autosync.channels.xmpp_places import AHEAD, CAPACITY, FULL
 from autosync.channels.xmpp_publisher import WINDOW
 from tests.edges.conftest import StartDevice
 from tests.edges.test_xmpp import ask, bare_client, element, item
-from tests.edges.xmpp_devices import Device, eventually
+from tests.edges.xmpp_devices import QUICK, Device, eventually
 from tests.edges.xmpp_servers import DOMAIN, SERVICE, XmppServer
 
+PATIENT = dataclasses.replace(QUICK, keepalive=60, ping_timeout=60, iq_timeout=60)
+"""Hundreds of items take their time on a busy machine."""
+LONG = 60
 WORD = f"<announcement xmlns='{NAMESPACE}' workspace='tag'>aGVsbG8=</announcement>"
 
 
@@ -32,7 +36,7 @@ async def fill(device: Device, name: str, count: int) -> list[bytes]:
 async def test_everybody_is_heard_when_there_are_more_than_a_node_holds(
     xmpp_server: XmppServer, account: str, other_account: str, start_device: StartDevice, shared: bool
 ) -> None:
-    where = {"service": SERVICE, "node": account} if shared else {}
+    where = {"service": SERVICE, "node": account, "timing": PATIENT} if shared else {"timing": PATIENT}
     laptop = await start_device(account, "laptop", xmpp_server, members=(other_account,), **where)
     desktop = await start_device(account, "desktop", xmpp_server, members=(other_account,), **where)
     await laptop.online()
@@ -41,13 +45,13 @@ async def test_everybody_is_heard_when_there_are_more_than_a_node_holds(
     await other.online()
     halves = await asyncio.gather(fill(laptop, "a", 170), fill(desktop, "b", 170))
     words = halves[0] + halves[1]
-    await other.heard.until(*words, within=30)
+    await other.heard.until(*words, within=LONG)
     # A slot stays where it is, whatever was added since.
     await laptop.say(b"news", slot="a-0")
     await other.heard.until(b"news")
     late = await start_device(other_account, "late", xmpp_server, members=(account,), **where)
     await late.online()
-    await late.heard.until(*words[1:], b"news", within=30)
+    await late.heard.until(*words[1:], b"news", within=LONG)
     assert late.heard.received.count(b"news") == 1
     assert words[0] not in late.heard.received
 
@@ -64,7 +68,7 @@ async def slots(client: XmppClient, account: str, node: str) -> set[str] | None:
 
 
 async def slots_once(
-    client: XmppClient, account: str, node: str, so: Callable[[set[str] | None], bool], *, within: float = 15
+    client: XmppClient, account: str, node: str, so: Callable[[set[str] | None], bool], *, within: float = LONG
 ) -> set[str] | None:
     """Return the slots in a node once they are ``so``; fails after ``within`` seconds."""
     deadline = time.monotonic() + within
@@ -75,7 +79,7 @@ async def slots_once(
 
 
 async def test_a_small_account_has_one_node(xmpp_server: XmppServer, account: str, start_device: StartDevice) -> None:
-    laptop = await start_device(account, "laptop", xmpp_server)
+    laptop = await start_device(account, "laptop", xmpp_server, timing=PATIENT)
     await laptop.online()
     await fill(laptop, "a", AHEAD - 1)
     async with bare_client(xmpp_server, account) as client:
@@ -87,7 +91,7 @@ async def test_a_small_account_has_one_node(xmpp_server: XmppServer, account: st
 async def test_what_a_full_node_lets_go_is_said_again(
     xmpp_server: XmppServer, account: str, start_device: StartDevice
 ) -> None:
-    laptop = await start_device(account, "laptop", xmpp_server)
+    laptop = await start_device(account, "laptop", xmpp_server, timing=PATIENT)
     await laptop.online()
     await laptop.say(b"the first of all", slot="first")
     words = await fill(laptop, "a", FULL - 1)
@@ -100,9 +104,9 @@ async def test_what_a_full_node_lets_go_is_said_again(
         assert len(lost) == 10
         again = await slots_once(client, account, f"{NAMESPACE}/2", lambda found: len(found or ()) >= 10)
         assert again == lost
-    late = await start_device(account, "late", xmpp_server)
+    late = await start_device(account, "late", xmpp_server, timing=PATIENT)
     await late.online()
-    await late.heard.until(b"the first of all", *words)
+    await late.heard.until(b"the first of all", *words, within=LONG)
 
 
 async def test_what_is_said_of_a_workspace_is_heard_from_joining_it_on(
@@ -152,8 +156,8 @@ async def test_accounts_are_added_and_removed_while_the_others_go_on(
 async def test_a_frozen_server_gets_no_more_than_the_window(
     xmpp_server: XmppServer, account: str, start_device: StartDevice
 ) -> None:
-    laptop = await start_device(account, "laptop", xmpp_server)
-    desktop = await start_device(account, "desktop", xmpp_server)
+    laptop = await start_device(account, "laptop", xmpp_server, timing=PATIENT)
+    desktop = await start_device(account, "desktop", xmpp_server, timing=PATIENT)
     await laptop.online()
     await desktop.online()
     for n in range(20):
@@ -167,7 +171,7 @@ async def test_a_frozen_server_gets_no_more_than_the_window(
     finally:
         xmpp_server.thaw()
     await asyncio.gather(*saying)
-    await desktop.heard.until(*large.values())
+    await desktop.heard.until(*large.values(), within=LONG)
     early = [word for word in desktop.heard.received if word.startswith(b"outdated")]
     # What had left was the first or the newest of its slot; what waited here was only sent when it was the newest.
     assert len(early) <= WINDOW // 8000

@@ -56,6 +56,19 @@ async def test_a_team_hears_each_other_with_any_number_of_devices(
             await client.ask(f"member@{DOMAIN}", "get", element(READ.format(node=NAMESPACE)), within=10)
 
 
+async def test_a_device_that_comes_back_with_another_account_goes_on(
+    team_server: XmppServer, start_device: StartDevice
+) -> None:
+    where = {"service": SERVICE, "node": "moved"}
+    lead = await start_device("lead", "laptop", team_server, members=("member",), **where)
+    await lead.online()
+    await lead.say(b"with one account", slot="1")
+    member = await start_device("member", "laptop", team_server, **where)
+    await member.online()
+    await member.say(b"with another account", slot="1")
+    await lead.heard.until(b"with another account")
+
+
 async def test_who_is_admitted_later_comes_in_by_itself_and_teams_do_not_meet(
     team_server: XmppServer, start_device: StartDevice
 ) -> None:
