@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from autosync.apply import WorkingTree
+from autosync.backends.git import RefNames
 from autosync.backends.opening import open_backend
 from autosync.backends.shelf import NoFiles, Shelf
 from autosync.broadcast import Broadcaster, Membership
@@ -157,7 +158,8 @@ class WorkspaceOpener:
         :class:`PastLost` once; the next time the store is taken as it is.
         """
         key = load_key(path.key_file)
-        backend = open_backend(path, key.id)
+        names = RefNames(lambda: (key,))
+        backend = open_backend(path, key.id, names=names)
         try:
             state = self._known_state(key.id, backend, path)
             tree = _make_tree(backend)
@@ -188,6 +190,7 @@ class WorkspaceOpener:
             inline_limit=path.inline_limit,
         )
         member = self._broadcaster.join(runner, path.key_file, state)
+        names.keys = lambda: (member.key, *member.keyring.retired)
         member.snapshots_directory = backend.snapshots_directory
         runner.session.paused = member.state.paused or member.is_out()
         workspace = Workspace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from autosync.backends.git import open_git
+from autosync.backends.git import RefNames, open_git
 from autosync.backends.hg import open_hg
 from autosync.backends.shelf import Shelf
 from autosync.backends.stores import demand_store, refuse_store, repository_of
@@ -19,16 +19,17 @@ MARKS = {Vcs.GIT: ".git", Vcs.HG: ".hg"}
 """What shows whose working copy a folder is."""
 
 
-def open_backend(path: PathConfig, workspace: WorkspaceId) -> Backend:
+def open_backend(path: PathConfig, workspace: WorkspaceId, *, names: RefNames | None = None) -> Backend:
     """Return the backend of the working copy, or of the store, at ``path``.
 
+    ``names`` are those of the refs on a git hub; without them nothing is shown there.
     Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
     """
     if path.mode is not Mode.STORE:
         refuse_store(path.path)
-        return _open(path, workspace)
+        return _open(path, workspace, names)
     demand_store(path.path)
-    shelf = Shelf(_open(replace(path, path=repository_of(path.path)), workspace))
+    shelf = Shelf(_open(replace(path, path=repository_of(path.path)), workspace, names))
     try:
         _begin(shelf)
     except BaseException:
@@ -47,7 +48,7 @@ def _begin(shelf: Shelf) -> None:
         ) from error
 
 
-def _open(path: PathConfig, workspace: WorkspaceId) -> Backend:
+def _open(path: PathConfig, workspace: WorkspaceId, names: RefNames | None) -> Backend:
     root = os.fsencode(path.path)
     match path.backend or vcs_of(path.path):
         case Vcs.GIT:
@@ -58,6 +59,7 @@ def _open(path: PathConfig, workspace: WorkspaceId) -> Backend:
                 hub_prefix=path.hub_prefix,
                 ignore=path.ignore,
                 sole=path.mode is Mode.STORE,
+                names=names,
             )
         case Vcs.HG:
             return open_hg(root, workspace=workspace, remote=path.remote, hg=path.hg, ignore=path.ignore)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from autosync.backends.git.exchange import Exchange
 from autosync.backends.git.maintenance import Maintenance
 from autosync.backends.git.network import Patience
 from autosync.backends.git.objects import Slot
+from autosync.backends.git.refnames import RefNames
 from autosync.backends.git.repository import open_repository
 from autosync.backends.git.snapshots import Snapshots
 from autosync.backends.git.store import Store
@@ -30,8 +31,10 @@ from autosync.core.model import (
     Version,
     WorkspaceId,
 )
+from autosync.sealing import WorkspaceKey
 
 WORKSPACE = WorkspaceId("0123456789abcdef" * 2)
+KEY = WorkspaceKey(bytes(range(32)), workspace=WORKSPACE)
 LAPTOP = DeviceId("laptop-00000001")
 
 
@@ -80,6 +83,8 @@ class Device:
         workspace: WorkspaceId = WORKSPACE,
         patience: Patience | None = None,
         receive_limit: int = 1 << 30,
+        key: WorkspaceKey = KEY,
+        keys: Sequence[WorkspaceKey] = (),
     ) -> None:
         self.root = root
         self.repo = open_repository(os.fsencode(root))
@@ -92,6 +97,7 @@ class Device:
             workspace,
             remote,
             prefix,
+            names=RefNames(lambda: keys or (key,)),
             patience=patience or Patience(silence=20, total=60),
             receive_limit=receive_limit,
         )

@@ -11,9 +11,12 @@ from disksite import DiskSite
 
 from autosync.apply import WorkingTree
 from autosync.backends.git.backend import open_git
+from autosync.backends.git.refnames import RefNames
 from autosync.core.model import Base, CommitId, WorkspaceId
+from autosync.sealing import WorkspaceKey
 
 WORKSPACE = WorkspaceId("c0ffee00" * 4)
+KEY = WorkspaceKey(bytes(32), workspace=WORKSPACE)
 
 
 class GitSite(DiskSite):
@@ -27,7 +30,7 @@ class GitSite(DiskSite):
         self._open()
 
     def _open(self) -> None:
-        self.backend = open_git(self.root, workspace=WORKSPACE, remote="origin")
+        self.backend = open_git(self.root, workspace=WORKSPACE, remote="origin", names=RefNames(lambda: (KEY,)))
         self.tree = WorkingTree(
             self.root,
             self.backend.metadata,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from git_repos import git, isolate
-from gitdevice import Device, clone, new_repository
+from gitdevice import KEY, Device, clone, new_repository
 from hostile import (
     FILES,
     KEPT,
@@ -29,6 +29,7 @@ from hostile import (
 )
 
 from autosync.backends.git.delta import MOST_INSTRUCTIONS
+from autosync.backends.git.refnames import RefNames
 from autosync.core.events import Integrated
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, Unsafe
@@ -454,12 +455,14 @@ def test_names_that_a_hub_makes_up_are_passed_over(tmp_path: Path) -> None:
     try:
         snapshot = device.snap({"a.txt": b"new\n"})
         device.exchange.push(DeviceId("laptop-00000001"), snapshot.id)
-        folder = next(line for line in refs(hub) if line.endswith("laptop-00000001")).rpartition("/")[0]
+        folder = next(line for line in refs(hub) if line.startswith("refs/autosync/")).rpartition("/")[0]
         strange = ["%1b%5b31m", "%2e%2e%2fx", "-x", "--upload-pack=x", "%0a", "a%00b", "x" * 200, "\u2028x", "\x9bx"]
         lines = [f"create {folder}/{name} {snapshot.id}\n" for name in strange]
         git(os.fsencode(hub), "update-ref", "--stdin", input="".join(lines).encode())
         assert device.exchange.list_hub() == {"laptop-00000001": snapshot.id}
-        many = "".join(f"create {folder}/ghost-{n:08x} {snapshot.id}\n" for n in range(2000))
+        names = RefNames(lambda: (KEY,))  # a member that has turned bad, rather than the hub
+        ghosts = [names.make(DeviceId(f"ghost-{n:08x}"), snapshot.id) for n in range(2000)]
+        many = "".join(f"create {folder}/{ghost} {snapshot.id}\n" for ghost in ghosts)
         git(os.fsencode(hub), "update-ref", "--stdin", input=many.encode())
         assert len(device.exchange.list_hub()) == 512
     finally:

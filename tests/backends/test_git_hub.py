@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -12,16 +13,38 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from gitdevice import LAPTOP, WORKSPACE, Device, clone, git, new_repository
+from gitdevice import KEY, LAPTOP, WORKSPACE, Device, clone, git, new_repository
 from githubs import HttpHub, SshHub, bare, certificate
 
 from autosync.backends.git.network import Patience
+from autosync.backends.git.refnames import RefNames
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, ConfigError, Missing, Refused, Unreachable, Unsafe
+from autosync.sealing import WorkspaceKey
+from tests import figures
 
 DESKTOP = DeviceId("desktop-00000002")
 MAIN = "refs/heads/main"
 FOLDER = f"refs/autosync/{WORKSPACE}/"
+
+
+def ref_of(device: DeviceId, snapshot: str, key: WorkspaceKey = KEY) -> str:
+    """Return the ref by which a device with the key would show a snapshot."""
+    return FOLDER + RefNames(lambda: (key,)).make(device, SnapshotId(snapshot))
+
+
+def names_of(hub: Path) -> dict[str, str]:
+    """Return whose each of our refs is."""
+    lines = (
+        line.split() for line in git(hub, "for-each-ref", "--format=%(refname) %(objectname)", FOLDER).splitlines()
+    )
+    read = {ref: RefNames(lambda: (KEY,)).read(ref.removeprefix(FOLDER), oid) for ref, oid in lines}
+    return {ref: found[0] for ref, found in read.items() if found is not None}
+
+
+def shown(hub: Path) -> list[str]:
+    """Return the devices that have refs on the hub, one for each ref."""
+    return sorted(names_of(hub).values())
 
 
 @pytest.fixture
@@ -122,7 +145,9 @@ def user_state(device: Device) -> dict[str, bytes]:
 def test_a_path(site: Site, hub: Path) -> None:
     site.remote(hub)
     exchange_everything(*site.pair())
-    assert git(hub, "for-each-ref", "--format=%(refname)").split() == [f"{FOLDER}{LAPTOP}", MAIN]
+    assert shown(hub) == [LAPTOP]
+    assert git(hub, "for-each-ref", "--format=%(refname)").split()[1:] == [MAIN]
+    assert LAPTOP not in git(hub, "for-each-ref")
 
 
 def test_http_with_a_credential_helper(site: Site, hub: Path, http: HttpHub, tmp_path: Path) -> None:
@@ -190,7 +215,7 @@ def test_rewritten_and_separate_push_urls_count(site: Site, hub: Path, tmp_path:
     one = site.device(site.one)
     snapshot = one.snap({"a.txt": b"x"})
     one.exchange.push(LAPTOP, snapshot.id)
-    assert git(elsewhere, "for-each-ref", "--format=%(refname)") == f"{FOLDER}{LAPTOP}"
+    assert shown(elsewhere) == [LAPTOP]
     assert one.exchange.list_hub() == {}
     git(site.one, "remote", "set-url", "--push", "origin", str(hub))
     one.exchange.push(LAPTOP, snapshot.id)
@@ -286,14 +311,14 @@ def test_a_device_has_one_ref_that_moves(site: Site, hub: Path) -> None:
     first, second = one.snap({"a.txt": b"1"}), one.snap({"a.txt": b"2"})
     for snapshot in (first, second, second, first, second):
         one.exchange.push(LAPTOP, snapshot.id)
-    assert git(hub, "for-each-ref", "--format=%(refname)") == f"{FOLDER}{LAPTOP}"
+    assert shown(hub) == [LAPTOP]
     with pytest.raises(Missing) as caught:
         two.exchange.fetch(LAPTOP, first.id)
-    assert caught.value.title == f"{first.id} did not arrive"
+    assert caught.value.title == f"The hub origin ({hub}) does not have {first.id} as the latest of {LAPTOP}"
     assert two.exchange.fetch(LAPTOP, second.id) == second
     with pytest.raises(Missing) as caught:
         two.exchange.fetch(DESKTOP, first.id)
-    assert f"does not have {FOLDER}{DESKTOP}" in caught.value.title
+    assert f"does not have {first.id} as the latest of {DESKTOP}" in caught.value.title
     assert two.leftovers() == []
 
 
@@ -306,10 +331,12 @@ def test_a_hub_under_branches_that_never_move_back(site: Site, tmp_path: Path) -
     one.exchange.push(LAPTOP, second.id)
     assert one.exchange.list_hub() == {LAPTOP: second.id}
     git(hub, "config", "receive.denyDeletes", "true")
-    with pytest.raises(Refused) as caught:
-        one.exchange.push(LAPTOP, first.id)
-    assert "deletion prohibited" in caught.value.title
-    assert one.exchange.list_hub() == {LAPTOP: second.id}
+    third = one.snap({"a.txt": b"3"})
+    one.exchange.push(LAPTOP, third.id)  # the older one stays where nothing may be taken away
+    assert one.exchange.list_hub() == {LAPTOP: third.id}
+    git(hub, "config", "receive.denyDeletes", "false")
+    one.exchange.push(LAPTOP, first.id)
+    assert len(git(hub, "for-each-ref").splitlines()) == 1
 
 
 @pytest.mark.parametrize("prefix", ["autosync", "refs/", "refs/heads/a..b", "refs/a b", "refs/-x/../y", ""])
@@ -358,15 +385,70 @@ def test_a_hostile_hub_gets_nothing_into_the_store(site: Site, hub: Path) -> Non
     blob = git(hub, "hash-object", "-w", "--stdin")
     tree = git(hub, "mktree", input=f"100644 blob {blob}\t.git\n")
     evil = git(hub, "commit-tree", "-m", "evil", tree)
-    git(hub, "update-ref", f"{FOLDER}{LAPTOP}", evil)
+    git(hub, "update-ref", ref_of(LAPTOP, evil), evil)
     with pytest.raises(Unsafe) as caught:
         two.exchange.fetch(LAPTOP, SnapshotId(evil))
     assert "hasDotgit" in caught.value.title
-    git(hub, "update-ref", f"{FOLDER}{LAPTOP}", commit)
+    git(hub, "update-ref", ref_of(LAPTOP, commit), commit)
     with pytest.raises(Unsafe):
         two.exchange.fetch(LAPTOP, SnapshotId(commit))
     assert two.store.header(tree) is None
     assert two.leftovers() == []
+
+
+def test_what_the_owner_of_the_hub_makes_up_is_nobodys(site: Site, hub: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """He can write there what he likes, and knows every name and every snapshot that was ever there."""
+    site.remote(hub)
+    one, two = site.pair()
+    first, second, third = (one.snap({"a.txt": b"%d" % n}) for n in range(3))
+    other = Device(site.two, "origin", key=WorkspaceKey(bytes(32), workspace=WORKSPACE))
+    other.exchange.push(LAPTOP, two.snap({"a.txt": b"by another key"}).id)
+    foreign = git(hub, "for-each-ref", "--format=%(refname)")
+    one.exchange.push(DESKTOP, third.id)
+    one.exchange.push(LAPTOP, first.id)
+    recorded = next(
+        r for r in git(hub, "for-each-ref", "--format=%(refname)").split() if names_of(hub).get(r) == LAPTOP
+    )
+    one.exchange.push(LAPTOP, second.id)
+    newest = two.exchange.list_hub()
+    assert newest == {LAPTOP: second.id, DESKTOP: third.id}
+    forged = [
+        f"{FOLDER}{LAPTOP}",  # as names were before they were sealed
+        f"{FOLDER}mallory-00000000",
+        f"{FOLDER}{'a' * 150}",
+        recorded,  # the name for another snapshot
+        recorded[:-1] + ("a" if recorded[-1] != "a" else "b"),
+        ref_of(DESKTOP, first.id),
+        ref_of(LAPTOP, first.id, WorkspaceKey(bytes(32), workspace=WORKSPACE)),
+    ]
+    for ref in forged:
+        git(hub, "update-ref", ref, third.id)
+    git(hub, "update-ref", foreign, third.id)
+    assert two.exchange.list_hub() == newest
+    # What was there before can be put back; it is older than what is there, or than what is known of the device.
+    git(hub, "update-ref", recorded, first.id)
+    assert two.exchange.list_hub() == newest
+    assert [r for r in caplog.messages if "has refs that no device of this workspace has made: 1" in r]
+    one.exchange.push(LAPTOP, third.id)
+    assert two.exchange.list_hub() == {LAPTOP: third.id, DESKTOP: third.id}
+    figures.record("bad inputs refused", len(forged) + 1)
+    other.close()
+
+
+def test_after_a_change_of_the_key_old_names_count_for_nothing_and_own_ones_go(site: Site, hub: Path) -> None:
+    site.remote(hub)
+    one, two = site.pair()
+    snapshot = one.snap({"a.txt": b"1"})
+    one.exchange.push(LAPTOP, snapshot.id)
+    two.exchange.push(DESKTOP, two.snap({"a.txt": b"2"}).id)
+    new = WorkspaceKey(bytes(32), workspace=WORKSPACE, epoch=1)
+    changed = Device(site.one, "origin", keys=(new, KEY.retire()))
+    assert changed.exchange.list_hub() == {}
+    changed.exchange.push(LAPTOP, snapshot.id)
+    assert changed.exchange.list_hub() == {LAPTOP: snapshot.id}
+    assert two.exchange.list_hub().keys() == {DESKTOP}
+    assert len(git(hub, "for-each-ref").splitlines()) == 2
+    changed.close()
 
 
 # -- when it fails -----------------------------------------------------------------------------
@@ -382,10 +464,10 @@ def test_a_hub_that_takes_no_such_refs(site: Site, hub: Path) -> None:
     snapshot = one.snap({"a.txt": b"x"})
     with pytest.raises(Refused) as caught:
         one.exchange.push(LAPTOP, snapshot.id)
-    assert caught.value.title == (
-        f"The hub origin ({hub}) does not take {FOLDER}{LAPTOP}: "
-        "[remote rejected] (hook declined); only branches, please; error: hook declined to update "
-        f"{FOLDER}{LAPTOP}"
+    assert re.fullmatch(
+        rf"The hub origin \({hub}\) does not take ({FOLDER}[a-z2-7]+): "
+        r"\[remote rejected\] \(hook declined\); only branches, please; error: hook declined to update \1",
+        caught.value.title,
     )
     assert "hub-prefix: refs/heads/autosync" in caught.value.hint
     branches = site.device(site.one, prefix="refs/heads/autosync")

@@ -23,6 +23,7 @@ from autosync.backends.git.objects import (
 )
 from autosync.backends.git.pack import index_bytes
 from autosync.backends.git.packs import Pack, Packs
+from autosync.backends.git.refnames import RefNames
 from autosync.backends.git.repository import Repository, open_repository
 from autosync.backends.git.store import Store
 from autosync.backends.git.thin import Bounds, Loose, Outgoing, decode, encode
@@ -142,7 +143,9 @@ def _place() -> tuple[Repository, Exchange]:
     dated = {"GIT_AUTHOR_DATE": "1700000000 +0000", "GIT_COMMITTER_DATE": "1700000000 +0000"}
     subprocess.run(["git", *settings, "-C", root, "commit", "-qm", "first"], check=True, env={**os.environ, **dated})
     repo = open_repository(root)
-    exchange = Exchange(repo, Store(repo), WorkspaceId("0" * 32), None, "refs/autosync", patience=Patience())
+    exchange = Exchange(
+        repo, Store(repo), WorkspaceId("0" * 32), None, "refs/autosync", names=RefNames(), patience=Patience()
+    )
     return repo, exchange
 
 

@@ -12,6 +12,7 @@ from autosync.backends.git.landing import Landing
 from autosync.backends.git.maintenance import Maintenance
 from autosync.backends.git.merging import merge_text
 from autosync.backends.git.reading import Reader
+from autosync.backends.git.refnames import RefNames
 from autosync.backends.git.repository import Repository, open_repository
 from autosync.backends.git.settings import SettingsWatch
 from autosync.backends.git.snapshots import Snapshots
@@ -45,16 +46,20 @@ def open_git(
     hub_prefix: str = "refs/autosync",
     ignore: Sequence[str] = (),
     sole: bool = False,
+    names: RefNames | None = None,
 ) -> GitBackend:
     """Return the backend of the git working copy at ``path``.
 
     ``remote`` is the name or URL of the hub, ``ignore`` further patterns in the form of
     gitignore(5).  With ``sole`` the repository is no user's and stays empty: everything is in
-    the private store.  Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
+    the private store.  Without ``names`` the hub shows nothing and takes no snapshot.  Raises
+    :class:`NotAWorkingCopy` or :class:`Unsupported`.
     """
     try:
         repo = open_repository(path)
-        return GitBackend(repo, workspace=workspace, remote=remote, hub_prefix=hub_prefix, ignore=ignore, sole=sole)
+        return GitBackend(
+            repo, workspace=workspace, remote=remote, hub_prefix=hub_prefix, ignore=ignore, sole=sole, names=names
+        )
     except OSError as error:
         raise shortage_of(error, path) or NotAWorkingCopy(
             f"{os.fsdecode(path)} cannot be opened: {error}", hint="Make `git status` work in that folder first."
@@ -76,6 +81,7 @@ class GitBackend:
         hub_prefix: str = "refs/autosync",
         ignore: Sequence[str] = (),
         sole: bool = False,
+        names: RefNames | None = None,
     ) -> None:
         self.repo = repo
         self._sole = sole
@@ -91,7 +97,7 @@ class GitBackend:
         self._staging = Staging(self.store, settings)
         self._ignore = Ignore(repo, settings, patterns=ignore)
         self._reader = Reader(self._trees, settings, self._ignore, self._landing.base)
-        self._exchange = Exchange(repo, self.store, workspace, remote, hub_prefix)
+        self._exchange = Exchange(repo, self.store, workspace, remote, hub_prefix, names=names or RefNames())
         self._maintenance = Maintenance(repo, self.store, sole=sole)
 
     def close(self) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from urllib.parse import quote, unquote
 
 from autosync.backends.git.incoming import Incoming, alternates, incoming
 from autosync.backends.git.network import Line, Outcome, Patience
 from autosync.backends.git.objects import is_branch
+from autosync.backends.git.refnames import Listing, RefNames, sort_out
 from autosync.backends.git.remote import ALIAS, Remote, find_remote
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
 from autosync.causes import error_said
-from autosync.core.announcement import MAX_DEVICES, is_device_id
 from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, ConfigError, Missing, Refused, Unreachable, Unsafe
+
+log = logging.getLogger(__name__)
 
 _LISTING_LIMIT = 64 << 20
 """Bytes of a listing of refs: about a million."""
@@ -35,6 +37,9 @@ _FETCH = (
 # his branch either, since a hook may lie in the working copy (husky does) and what is
 # synced must never be executed.  The server's hooks decide as ever.
 _PUSH = ("push", "--porcelain", "--progress", "--no-verify")
+
+_AT_ONCE = 64
+"""Refs of its own that a device takes away with one push."""
 
 _PROBE = {"NAME": "autosync", "EMAIL": "autosync@localhost", "DATE": "1000000000 +0000"}
 _OVERTAKEN = ("fetch first", "non-fast-forward", "needs force", "cannot lock ref", "incorrect old value")
@@ -68,6 +73,7 @@ class Hub:
         remote: str | None,
         prefix: str,
         *,
+        names: RefNames,
         patience: Patience,
     ) -> None:
         if not prefix.startswith("refs/") or not is_branch(f"refs/heads/{prefix}"):
@@ -78,7 +84,11 @@ class Hub:
         self._store = store
         self._remote = remote
         self._folder = f"{prefix}/{workspace}/"
+        self._names = names
         self._line = Line(repo.git, patience)
+        self._listing: Listing | None = None
+        """As the hub was seen last."""
+        self._told_of = False
 
     def close(self) -> None:
         """End every command that runs."""
@@ -86,7 +96,24 @@ class Hub:
 
     def push(self, device: DeviceId, snapshot: SnapshotId) -> None:
         """Put ``snapshot`` on the hub as this device's latest.  Raises :class:`Unreachable`, :class:`Refused`."""
-        self._place(find_remote(self._repo, self._remote), self._folder + _component(device), snapshot)
+        remote = find_remote(self._repo, self._remote)
+        for again in (False, True):
+            listing = self._list(remote) if again or self._listing is None else self._listing
+            own = listing.every.get(device, ())
+            ref = self._folder + self._names.make(device, snapshot)
+            refused = self._push_refs(remote, ALIAS, f"+{snapshot}:{ref}", *(f":{old}" for old in own[:_AT_ONCE]))
+            if refused is not None:
+                break
+        else:
+            raise Unreachable(f"The refs of the hub {remote.shown} change all the time", hint=_LATER)
+        if ref in refused:
+            raise self._not_taken(remote, ref, refused[ref])
+        left = [old for old in own if old in refused or old in own[_AT_ONCE:]]
+        self._listing = Listing(
+            newest={**listing.newest, device: (ref, snapshot)},
+            every={**listing.every, device: [*left, ref]},
+            strange=listing.strange,
+        )
 
     def probe(self) -> None:
         """Put an empty changeset on the hub and take it away again: does it take what is ours?
@@ -104,29 +131,36 @@ class Hub:
 
     def _place(self, remote: Remote, ref: str, oid: str) -> None:
         """Let ``ref`` be ``oid`` on the hub, whatever it was."""
-        hint = (
-            f"Let the server accept {self._folder}*, or set `hub-prefix: refs/heads/autosync` "
-            "for this path if it takes branches only."
-        )
         reason = self._push(remote, ALIAS, f"+{oid}:{ref}")
         if reason and "non-fast-forward" in reason:
             # A server that lets no branch move back (receive.denyNonFastForwards, as
             # `git init --shared` sets it) does let it go and come anew.
             reason = self._push(remote, ALIAS, f":{ref}") or self._push(remote, ALIAS, f"+{oid}:{ref}")
         if reason:
-            raise Refused(f"The hub {remote.shown} does not take {ref}: {reason}", hint=hint)
+            raise self._not_taken(remote, ref, reason)
+
+    def _not_taken(self, remote: Remote, ref: str, reason: str) -> Refused:
+        return Refused(
+            f"The hub {remote.shown} does not take {ref}: {reason}",
+            hint=f"Let the server accept {self._folder}*, or set `hub-prefix: refs/heads/autosync` "
+            "for this path if it takes branches only.",
+        )
 
     def list_hub(self) -> Mapping[DeviceId, SnapshotId]:
         """Return the latest snapshot of every device that the hub has for this workspace.
 
         Whatever else it lists is passed over, and so are more devices than one version can hold.
         """
-        found: dict[DeviceId, SnapshotId] = {}
-        for ref, oid in self._refs(find_remote(self._repo, self._remote), self._folder + "*").items():
-            device = DeviceId(unquote(ref.removeprefix(self._folder)))
-            if ref.startswith(self._folder) and is_device_id(device) and len(found) < MAX_DEVICES:
-                found[device] = SnapshotId(oid)
-        return found
+        listing = self._list(find_remote(self._repo, self._remote))
+        return {device: snapshot for device, (_, snapshot) in listing.newest.items()}
+
+    def _list(self, remote: Remote) -> Listing:
+        listing = sort_out(self._refs(remote, self._folder + "*"), self._folder, self._names)
+        if listing.strange and not self._told_of:
+            self._told_of = True
+            log.warning("%s has refs that no device of this workspace has made: %d", remote.shown, listing.strange)
+        self._listing = listing
+        return listing
 
     def fetch(self, device: DeviceId, snapshot: SnapshotId) -> Snapshot:
         """Get ``snapshot`` if it is the latest of ``device``.
@@ -135,8 +169,13 @@ class Hub:
         :class:`Unreachable`, :class:`Refused`; :class:`Unsafe` for what must not be stored.
         """
         remote = find_remote(self._repo, self._remote)
+        known = self._listing.newest.get(device) if self._listing is not None else None
+        if known is None or known[1] != snapshot:
+            known = self._list(remote).newest.get(device)
+        if known is None or known[1] != snapshot:
+            raise Missing(f"The hub {remote.shown} does not have {snapshot} as the latest of {device}", hint=_LATER)
         with incoming(self._repo) as arriving:
-            self._fetch(remote, self._folder + _component(device), arriving)
+            self._fetch(remote, known[0], arriving)
             return arriving.admit(snapshot)
 
     def push_branch(self, branch: str) -> bool:
@@ -172,19 +211,31 @@ class Hub:
 
     def _push(self, remote: Remote, name: str, refspec: str) -> str | None:
         """Push; return the reason why the server refused the ref, ``None`` if it is there now."""
+        refused = self._push_refs(remote, name, refspec)
+        if refused is None:
+            return "it is not there"
+        return next(iter(refused.values()), None)
+
+    def _push_refs(self, remote: Remote, name: str, *refspecs: str) -> Mapping[str, str] | None:
+        """Push; return why the server refused which ref, ``None`` if one that was to go is not there any more."""
         objects = os.fsdecode(os.path.join(self._repo.store_dir, b"objects"))
         places = {"GIT_OBJECT_DIRECTORY": objects, "GIT_ALTERNATE_OBJECT_DIRECTORIES": alternates(self._repo)}
-        outcome = self._line.run([*_PUSH, name, refspec], env={**remote.environment, **places})
+        outcome = self._line.run([*_PUSH, name, *refspecs], env={**remote.environment, **places})
         if outcome.code == 0 and outcome.ended is None:
-            return None
+            return {}
+        refused: dict[str, str] = {}
         for line in outcome.output.decode("utf-8", "replace").splitlines():
             flag, *parts = line.split("\t")
             if flag == "!" and len(parts) == 2:
                 reason = "; ".join([parts[1], *_said_by_server(outcome.errors)])
                 if (number := error_said(reason)) is not None:
                     raise _starved(remote, number)
-                return reason
-        raise self._failure(remote, outcome)
+                refused[parts[0].rpartition(":")[2]] = reason
+        if not refused and outcome.ended is None and "remote ref does not exist" in outcome.errors:
+            return None
+        if not refused:
+            raise self._failure(remote, outcome)
+        return refused
 
     def _fetch(self, remote: Remote, ref: str, arriving: Incoming) -> None:
         outcome = self._line.run([*_FETCH, ALIAS, ref], env={**remote.environment, **arriving.environment})
@@ -232,11 +283,6 @@ def _starved(remote: Remote, number: int) -> Unreachable:
         f"The hub {remote.shown} cannot store anything: {os.strerror(number)}",
         hint=f"Make room there, or ask who runs it; the other devices are reached directly meanwhile. {_LATER}",
     )
-
-
-def _component(device: DeviceId) -> str:
-    """Return ``device`` as one component of a ref (git-check-ref-format(1))."""
-    return quote(device, safe="", errors="surrogateescape").replace(".", "%2E").replace("~", "%7E")
 
 
 def _branch(branch: str) -> str:
