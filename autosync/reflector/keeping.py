@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autosync.reflector.limits import Limits
 
-ENTRY = 400
-"""Bytes that an entry takes beside its line: two keys, two places in dictionaries."""
+ENTRY = 500
+"""Bytes that an entry takes beside its line: its keys, and its places in three dictionaries."""
+
+_Key = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
 class _Entry:
     line: bytes
     at: float
+    origin: str
 
 
 class Keeper:
-    """One line for each (tag, slot).  Times are seconds of the caller's clock."""
+    """One line for each (tag, slot).  Times are seconds of the caller's clock.
+
+    For lack of room goes what was not renewed for longest, of the origin that takes the most: a
+    stranger who fills the room loses what is his.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._entries: OrderedDict[tuple[bytes, bytes], _Entry] = OrderedDict()
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._slots: dict[bytes, dict[bytes, None]] = {}
+        self._origins: dict[str, dict[_Key, None]] = {}
+        self._taken: Counter[str] = Counter()
         self.size = 0
         """Bytes taken."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def keep(self, tag: bytes, slot: bytes, line: bytes, now: float) -> None:
-        """Keep ``line`` in place of what the slot held.
-
-        For lack of room, in the tag or in all, what was not renewed for longest goes.
-        """
+    def keep(self, tag: bytes, slot: bytes, line: bytes, *, origin: str, now: float) -> None:
+        """Keep ``line``, which came from ``origin``, in place of what the slot held."""
         self.drop(tag, slot)
-        self._entries[tag, slot] = _Entry(line, now)
+        self._entries[tag, slot] = _Entry(line, now, origin)
+        # At the end: a dict remembers the order.
+        self._origins.setdefault(origin, {})[tag, slot] = None
         slots = self._slots.setdefault(tag, {})
-        slots[slot] = None  # at the end: a dict remembers the order
+        slots[slot] = None
         self.size += len(line) + ENTRY
+        self._taken[origin] += len(line) + ENTRY
         if len(slots) > self._limits.slots:
             self.drop(tag, next(iter(slots)))
         while self.size > self._limits.kept:
-            self.drop(*next(iter(self._entries)))
+            greediest = max(self._taken, key=self._taken.__getitem__)
+            self.drop(*next(iter(self._origins[greediest])))
 
     def drop(self, tag: bytes, slot: bytes) -> None:
         """Keep nothing in that slot."""
@@ -52,6 +62,10 @@ class Keeper:
         if entry is None:
             return
         self.size -= len(entry.line) + ENTRY
+        self._taken[entry.origin] -= len(entry.line) + ENTRY
+        del self._origins[entry.origin][tag, slot]
+        if not self._origins[entry.origin]:
+            del self._origins[entry.origin], self._taken[entry.origin]
         del self._slots[tag][slot]
         if not self._slots[tag]:
             del self._slots[tag]

@@ -19,6 +19,7 @@ class Limits:
     """Connections from one IPv4 address or IPv6 /64: a whole office may be behind it."""
     subscriptions: int = 1024
     """Of one client: four for each of its working copies are plenty."""
+    subscriptions_per_address: int = 50_000
     subscriptions_in_all: int = 200_000
     rate: int = 1024 * 1024
     """Bytes per second of one client, in the long run; more are left waiting in its own machine."""
@@ -42,5 +43,5 @@ class Limits:
     slots: int = 512
     """Kept in one tag: one for each device."""
     kept: int = 32 * 1024 * 1024
-    """Kept in all; what was not renewed for longest goes first."""
+    """Kept in all; of who takes the most, what was not renewed for longest goes first."""
     kept_for: float = 30 * 86400.0

@@ -54,7 +54,7 @@ class Reflector:
         self._clients: dict[socket.socket, Client] = {}
         self._origins: Counter[str] = Counter()
         self._names: dict[bytes, dict[Client, bool]] = {}
-        self._subscriptions = 0
+        self._subscriptions: Counter[str] = Counter()
         self._waiting = 0
         self._unread = 0
         self._resting: set[Client] = set()
@@ -103,7 +103,7 @@ class Reflector:
         """Return a line that says what is going on; no id, no address."""
         counts = ", ".join(f"{what} {number}" for what, number in sorted(self.counts.items()))
         return (
-            f"clients {len(self._clients)}, subscriptions {self._subscriptions}, kept {len(self._keeper)} "
+            f"clients {len(self._clients)}, subscriptions {self._subscriptions.total()}, kept {len(self._keeper)} "
             f"({self._keeper.size} bytes), unsent {self._waiting} bytes; so far: {counts or 'nothing'}"
         )
 
@@ -246,7 +246,7 @@ class Reflector:
     def _keep(self, client: Client, request: Request, now: float) -> None:
         tag, slot = request.name, request.slot
         line = protocol.kept(tag, slot, request.payload)
-        self._keeper.keep(tag, slot, line, now)
+        self._keeper.keep(tag, slot, line, origin=client.origin, now=now)
         for hearer, follows in list(self._names.get(tag, {}).items()):
             if hearer is not client and (follows or len(line) <= MAX_FANOUT_LINE):
                 self._say(hearer, line, slot=(tag, slot))
@@ -255,11 +255,15 @@ class Reflector:
         name, follows = request.name, request.verb is Verb.FOLLOW
         if name not in client.names:
             limits = self.limits
-            if len(client.names) >= limits.subscriptions or self._subscriptions >= limits.subscriptions_in_all:
+            if (
+                len(client.names) >= limits.subscriptions
+                or self._subscriptions.total() >= limits.subscriptions_in_all
+                or self._subscriptions[client.origin] >= limits.subscriptions_per_address
+            ):
                 self.counts["refused"] += 1
                 self._refuse(client, "too many subscriptions")
                 return
-            self._subscriptions += 1
+            self._subscriptions[client.origin] += 1
         client.names[name] = follows or client.names.get(name, False)
         self._names.setdefault(name, {})[client] = client.names[name]
         if follows:
@@ -269,7 +273,9 @@ class Reflector:
     def _unsubscribe(self, client: Client, name: bytes) -> None:
         if client.names.pop(name, None) is None:
             return
-        self._subscriptions -= 1
+        self._subscriptions[client.origin] -= 1
+        if not self._subscriptions[client.origin]:
+            del self._subscriptions[client.origin]
         hearers = self._names[name]
         del hearers[client]
         if not hearers:

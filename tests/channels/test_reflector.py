@@ -97,27 +97,49 @@ def test_addresses_are_read() -> None:
 def test_what_was_not_renewed_for_longest_goes_first() -> None:
     keeper = Keeper(Limits(kept=3 * (ENTRY + 10)))
     for slot in (b"a", b"b", b"c"):
-        keeper.keep(b"t", slot, b"0123456789", 0.0)
-    keeper.keep(b"t", b"a", b"9876543210", 1.0)
-    keeper.keep(b"u", b"d", b"0123456789", 2.0)
+        keeper.keep(b"t", slot, b"0123456789", origin="one", now=0.0)
+    keeper.keep(b"t", b"a", b"9876543210", origin="one", now=1.0)
+    keeper.keep(b"u", b"d", b"0123456789", origin="one", now=2.0)
     assert keeper.slots(b"t") == (b"c", b"a")
     assert keeper.line(b"t", b"b") is None
     assert keeper.size == 3 * (ENTRY + 10)
 
 
+def test_a_stranger_who_fills_the_room_loses_what_is_his() -> None:
+    keeper = Keeper(Limits(kept=10 * (ENTRY + 10)))
+    for slot in (b"a", b"b", b"c"):
+        keeper.keep(b"t", slot, b"0123456789", origin="honest", now=0.0)
+    for number in range(1000):
+        keeper.keep(b"%d" % number, b"s", b"0123456789", origin="stranger", now=1.0)
+    assert keeper.slots(b"t") == (b"a", b"b", b"c")
+    assert keeper.line(b"999", b"s") is not None
+    assert keeper.line(b"992", b"s") is None
+    assert len(keeper) == 10
+
+
+def test_a_slot_may_come_from_another_place() -> None:
+    keeper = Keeper(Limits())
+    keeper.keep(b"t", b"a", b"at home", origin="home", now=0.0)
+    keeper.keep(b"t", b"a", b"on the road", origin="road", now=1.0)
+    assert (len(keeper), keeper.line(b"t", b"a")) == (1, b"on the road")
+    keeper.drop(b"t", b"a")
+    keeper.drop(b"t", b"a")
+    assert (len(keeper), keeper.size, keeper.slots(b"t")) == (0, 0, ())
+
+
 def test_a_tag_has_a_bounded_number_of_slots() -> None:
     keeper = Keeper(Limits(slots=2))
     for number in range(1000):
-        keeper.keep(b"t", b"%d" % number, b"x", 0.0)
+        keeper.keep(b"t", b"%d" % number, b"x", origin="one", now=0.0)
     assert keeper.slots(b"t") == (b"998", b"999")
-    keeper.keep(b"u", b"0", b"x", 0.0)
+    keeper.keep(b"u", b"0", b"x", origin="one", now=0.0)
     assert len(keeper) == 3
 
 
 def test_what_nobody_renews_is_let_go() -> None:
     keeper = Keeper(Limits(kept_for=100.0))
-    keeper.keep(b"t", b"a", b"x", 0.0)
-    keeper.keep(b"t", b"b", b"x", 50.0)
+    keeper.keep(b"t", b"a", b"x", origin="one", now=0.0)
+    keeper.keep(b"t", b"b", b"x", origin="one", now=50.0)
     keeper.expire(120.0)
     assert keeper.slots(b"t") == (b"b",)
     keeper.expire(1000.0)
@@ -237,6 +259,19 @@ def test_a_client_has_a_bounded_number_of_subscriptions() -> None:
 def is_taken(port: int) -> bool:
     with Client(port) as client:
         return client.line() == GREETING
+
+
+def test_subscriptions_of_one_address_are_bounded() -> None:
+    limits = Limits(subscriptions_per_address=2)
+    with running(limits) as server, server.client() as one, server.client() as two:
+        one.say("subscribe a", "subscribe b")
+        one.settle()
+        two.say("subscribe c")
+        assert two.line() == "debug!refused too many subscriptions"
+        one.socket.close()
+        until(lambda: not server.reflector._subscriptions)
+        two.say("subscribe c", "announce c x")
+        assert two.line() == "c!x"
 
 
 def test_connections_are_bounded_in_all_and_by_address() -> None:
@@ -416,7 +451,7 @@ def test_a_peer_that_resets_the_connection_is_forgotten() -> None:
         good.say("announce a x")
         good.settle()
         assert server.reflector._names == {}
-        assert server.reflector._subscriptions == 0
+        assert server.reflector._subscriptions == {}
 
 
 def test_an_address_in_use_is_told() -> None:
