@@ -114,10 +114,11 @@ class Inviting:
                 jid=xmpp.jid,
                 host=xmpp.host,
                 port=xmpp.port,
-                service=getattr(xmpp, "service", None),
+                service=xmpp.service,
+                node=xmpp.node,
                 members=xmpp.members,
             ),
-            places={key: place for key in PLACES if (place := getattr(config, key, None)) is not None},
+            places={key: place for key in PLACES if (place := getattr(config, key)) is not None},
         )
 
     def _tell(self, what: str, invitation: Invitation, visitor: Visitor) -> None:

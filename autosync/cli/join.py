@@ -148,8 +148,8 @@ def _outcome(result: dict[str, Any]) -> str:
     match result["state"]:
         case "in sync":
             conflicts = int(result["conflicts"])
-            also = f" {conflicts} files are there in two versions: `autosync conflicts`." if conflicts else ""
-            return f"In sync.{also}"
+            them = "1 file is" if conflicts == 1 else f"{conflicts} files are"
+            return f"In sync. {them} there in two versions: `autosync conflicts`." if conflicts else "In sync."
         case "halted":
             return f"Halted: {plain(result['title'])}. {plain(result['hint'])} Nothing was lost."
         case _:

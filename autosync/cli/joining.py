@@ -220,10 +220,10 @@ def _places(config: Config, offer: Offer) -> tuple[dict[str, str], list[str]]:
     new: dict[str, str] = {}
     differing = []
     for key, place in offer.places.items():
-        here = getattr(config, key, None)
-        if here is None and key in Config.__slots__:
+        here = getattr(config, key)
+        if here is None:
             new[key] = place
-        elif here is not None and here != place:
+        elif here != place:
             differing.append(f"`{key}` stays {here}; the inviter has {place}.")
     return new, differing
 
@@ -243,6 +243,7 @@ def _about_xmpp(config: Config, offer: Offer) -> list[str]:
     keys = [f"jid: {theirs.jid}", "password-command: [pass, show, xmpp]"]
     keys += [f"host: {theirs.host}"] * (theirs.host is not None) + [f"port: {theirs.port}"] * (theirs.port is not None)
     keys += [f"service: {theirs.service}"] * (theirs.service is not None)
+    keys += [f"node: {theirs.node}"] * (theirs.node is not None)
     keys += [f"members: [{', '.join(theirs.members)}]"] * bool(theirs.members)
     return [
         "The inviter also uses XMPP, for which this device needs a password. Until you add this to the configuration, "

@@ -26,6 +26,7 @@ _DEVICE = re.compile(r"[A-Za-z0-9-]{1,60}-[a-z2-7]{26}")
 _NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _JID = re.compile(r"[^@/\s\"'\\]{1,255}@[A-Za-z0-9.-]{1,253}")
 _SERVICE = re.compile(r"(?:[^@/\s\"'\\]{1,255}@)?[A-Za-z0-9.-]{1,253}")
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:.]{2,45}")
 _PLACE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
 _KINDS = {kind.value: kind for kind in CandidateKind}
@@ -51,6 +52,7 @@ class XmppOffer:
     host: str | None = None
     port: int | None = None
     service: str | None = None
+    node: str | None = None
     members: tuple[str, ...] = ()
 
 
@@ -93,6 +95,7 @@ def encode_offer(offer: Offer) -> bytes:
             "host": xmpp.host,
             "port": xmpp.port,
             "service": xmpp.service,
+            "node": xmpp.node,
             "members": list(xmpp.members[:MAX_MEMBERS]),
         },
         "places": dict(offer.places),
@@ -170,6 +173,7 @@ def _xmpp(fields: _Fields) -> XmppOffer:
         host=None if fields.get("host") is None else fields.shaped("host", _HOST),
         port=port,
         service=None if fields.get("service") is None else fields.shaped("service", _SERVICE),
+        node=None if fields.get("node") is None else fields.shaped("node", _NODE),
         members=tuple(str(m) for m in members),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import secrets
 import threading
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from autosync.core.candidates import Candidate
-from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
+from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, Refused
 from autosync.invitation.grant import KEY, OFFER, Offer, encode_key, encode_offer
 from autosync.invitation.line import TOKEN_BYTES, InvitationLine, choose, identity_of
@@ -31,6 +32,10 @@ _FINGERPRINT_CHARS = 26
 def _now() -> float:
     """Return seconds that go on while the computer is suspended (clock_gettime(2), CLOCK_BOOTTIME)."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("ascii")).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +78,11 @@ class Invitation:
         self.once = once
         self.joined: dict[DeviceId, Visitor] = {}
         self.refused: dict[DeviceId, Visitor] = {}
-        first = offer()
-        self.workspace, self.workspace_id = first.workspace, first.id
+        self.workspace = offer().workspace
         self._links = links
         self._offer = offer
         self._key_text = key_text
+        self._first_key = _digest(key_text())
         self._ends_at = _now() + seconds
         self._tell = tell
         self._loop = asyncio.get_running_loop()
@@ -103,9 +108,12 @@ class Invitation:
             self._admit(peer, takes=False)
             out.write(encode_offer(self._offer()))
         elif want == KEY:
-            content = encode_key(self._key_text())
+            text = self._key_text()
+            if _digest(text) != self._first_key:
+                # Whoever is not to have the new key may still have the line.
+                raise Refused("the workspace's key was changed after this invitation was made", hint="")
             self._admit(peer, takes=True)
-            out.write(content)
+            out.write(encode_key(text))
             out.flush()
             self._loop.call_soon_threadsafe(self._note, self.joined, "joined", peer)
         else:
@@ -214,7 +222,3 @@ class Invitations:
                 await task
         await self._links.remove(invitation)
         log.info("%s: invitation %s is closed: %s", invitation.workspace, invitation.id, why)
-
-    def of_workspace(self, workspace: WorkspaceId) -> list[Invitation]:
-        """Return the open ones of one workspace."""
-        return [invitation for invitation in self.listed() if invitation.workspace_id == workspace]

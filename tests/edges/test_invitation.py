@@ -55,7 +55,7 @@ OFFERED = Offer(
     device_name="laptop",
     candidates=on_lan(["192.0.2.1:4711"]),
     hub=Hub(name="origin", url="ssh://git@example.org/notes.git"),
-    xmpp=XmppOffer(jid="me@example.org", members=("you@example.org",)),
+    xmpp=XmppOffer(jid="me@example.org", service="pubsub.example.org", node="team", members=("you@example.org",)),
     places={"reflector": "reflector.example.org:4712"},
 )
 ADDRESSES = st.one_of(
@@ -300,6 +300,7 @@ class Host:
         self.device = identity.device_id("laptop")
         self.links = Links(identity, listen=LOOPBACK, timing=QUICK)
         self.told: list[tuple[str, str]] = []
+        self.key_text = KEY_TEXT
         self.invitations = Invitations(
             self.links, device=self.device, name="laptop", tell=lambda what, _, who: self.told.append((what, who.name))
         )
@@ -308,7 +309,9 @@ class Host:
         """Return an invitation that leads to the port ``at``, and its line."""
         offer = decode_offer(encode_offer(OFFERED).replace(LAPTOP.encode(), self.device.encode()))
         where = on_lan([f"127.0.0.1:{at or self.links.port}"])
-        invitation, line = self.invitations.open(lambda: offer, lambda: KEY_TEXT, where, seconds=seconds, once=once)
+        invitation, line = self.invitations.open(
+            lambda: offer, lambda: self.key_text, where, seconds=seconds, once=once
+        )
         return invitation, str(line)
 
 
@@ -438,6 +441,17 @@ async def test_an_invitation_that_has_expired_gives_nothing_to_who_is_there_alre
         sink = open(os.devnull, "wb")  # noqa: SIM115, ASYNC230
         with sink, pytest.raises(Refused, match="this invitation has expired"):
             invitation.serve_peer(DeviceId("desktop"), OFFER, (), sink)
+
+
+async def test_a_line_from_before_a_change_of_the_key_does_not_give_the_new_one(tmp_path: Path) -> None:
+    async with host(tmp_path) as laptop:
+        _, line = laptop.open()
+        async with visit(tmp_path, "revoked", line) as revoked:
+            await revoked.offer()
+            laptop.key_text = KeyText(raw=bytes(32), id=OFFERED.id, epoch=1, head="0" * 64).render().decode()
+            with pytest.raises(Refused, match="the workspace's key was changed after this invitation was made"):
+                await revoked.key_text()
+        assert laptop.told == []
 
 
 async def test_only_so_many_invitations_are_open(tmp_path: Path) -> None:

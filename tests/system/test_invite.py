@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from autosync.core.candidates import on_lan
+from autosync.invitation import InvitationLine
 from autosync.sealing import create_key, load_key
 from tests.figures import record
 from tests.ports import free_ports
 from tests.system.fleet import Device, Fleet, entries, until
 from tests.system.hgfleet import HgFleet
+from tests.waiting import PATIENCE
 
 FILES = {"a.txt": "".join(f"{n}\n" for n in range(1, 10)), "d/x": "x\n", "d/y": "y\n"}
 
@@ -94,7 +98,8 @@ def left_by(device: Device) -> dict[str, object]:
 
 
 # -- joining ---------------------------------------------------------------------------------------
-def test_a_line_is_all_that_a_new_device_needs(fleet: Fleet) -> None:
+def test_a_line_is_all_that_a_new_device_needs(git_fleet: Fleet) -> None:
+    fleet = git_fleet
     (laptop,) = fleet.devices
     laptop.write("new", "not committed\n")
     desktop = newcomer(fleet)
@@ -191,6 +196,25 @@ def test_a_repository_with_another_history_halts_and_keeps_everything(fleet: Fle
     assert words in shown["title"] + shown["hint"], shown
     assert (desktop.head(), entries(desktop.root)) == before
     assert (laptop.head(), entries(laptop.root)) == theirs
+
+
+def test_a_checkout_of_another_branch_stays_on_it(git_fleet: Fleet) -> None:
+    (laptop,) = git_fleet.devices
+    (desktop,) = git_fleet.clone(git_fleet.place / "seed", "desktop")
+    shutil.copy(newcomer(git_fleet, "other").config, desktop.config)
+    git_fleet.devices.pop()
+    laptop.write("a.txt", "edited on main\n")
+    desktop.git("switch", "-q", "-c", "feature")
+    desktop.write("d/x", "of the branch\n")
+    desktop.commit("on a branch")
+    desktop.write("new", "not committed\n")
+    before = [(d.branch(), d.head(), entries(d.root)) for d in (laptop, desktop)]
+    desktop.start()
+    done = desktop.run("join", invite(laptop), str(desktop.root))
+    assert done.returncode == 1
+    assert "Halted: This device is on feature, laptop is on main, and both moved" in done.stderr
+    assert f"`git merge {desktop.head()}`" in done.stderr
+    assert [(d.branch(), d.head(), entries(d.root)) for d in (laptop, desktop)] == before
 
 
 def test_a_hub_is_set_up_as_on_the_inviter(tmp_path: Path) -> None:
@@ -378,6 +402,29 @@ def test_without_an_agent_there_is_nobody_to_invite(git_fleet: Fleet) -> None:
     said = refusal(laptop, "invite")
     assert "The agent is not running" in said
     assert f"`autosync --config {laptop.config} run`" in said
+
+
+def test_ctrl_c_while_the_inviter_is_looked_for_leaves_nothing(tmp_path: Path) -> None:
+    with Fleet(tmp_path / "fleet") as fleet, socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE)
+        desktop = newcomer(fleet)
+        where = on_lan([f"127.0.0.1:{silent.getsockname()[1]}"])
+        line = InvitationLine(token=bytes(16), inviter="a" * 26, candidates=where)
+        before = left_by(desktop)
+        joining = subprocess.Popen(
+            [sys.executable, "-m", "autosync", "--config", str(desktop.config), "join", str(line), str(desktop.root)],
+            cwd=desktop.home,
+            env=desktop.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        connection, _ = silent.accept()
+        with connection:
+            joining.send_signal(signal.SIGINT)
+            said, _ = joining.communicate(timeout=PATIENCE)
+        assert (joining.returncode, said.split()) == (130, [b"Interrupted."])
+        assert left_by(desktop) == before
 
 
 # -- reload ----------------------------------------------------------------------------------------
