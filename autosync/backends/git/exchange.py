@@ -122,7 +122,7 @@ class Exchange:
         self._store.flush()  # what came inline a moment ago git would not find
         known = [oid for oid in have[:_SERVED_HAVES] if self._repo.is_id(oid) and self._store.has_commit(CommitId(oid))]
         # With one thread the same question has the same answer, so that one that was cut can be gone on with.
-        options = ("--threads=1", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q")
+        options = ("--threads=1", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q", f"--window={_WINDOW}")
         process = self._repo.store.start("pack-objects", *options)
         try:
             with contextlib.suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as stdin:  # its end says more
