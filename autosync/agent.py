@@ -266,6 +266,7 @@ class Agent:
             channels.append(
                 LanChannel(self._links, self._broadcaster, peers=self.config.peers, discovery=self.config.discovery)
             )
+        self._moving.begin()
         for channel in channels:
             await self._start_channel(channel, stack)
 
