@@ -27,7 +27,7 @@ class RefNames:
     keys: Callable[[], Sequence[WorkspaceKey]] = tuple
 
     def make(self, device: DeviceId, snapshot: SnapshotId) -> str:
-        """Return a new name for the ref by which ``device`` shows ``snapshot``; without a key raise :class:`Refused`."""
+        """Return a new name for the ref by which ``device`` shows ``snapshot``.  Raises :class:`Refused`: no key."""
         if not (keys := self.keys()):
             raise Refused("Without the key of the workspace nothing is put on the hub", hint="Start the agent.")
         said = _AT.pack(time.time_ns() // 1_000_000) + device.encode("utf-8")
