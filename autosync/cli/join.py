@@ -119,7 +119,7 @@ async def _join(
 
 
 def _line(given: str | None) -> str:
-    if given == "-":
+    if given == "-" or (given is None and not sys.stdin.isatty()):
         return sys.stdin.read(_LONGEST)
     if given is None:
         return str(click.prompt("Paste the line of the invitation", hide_input=True, prompt_suffix=" (not shown): "))

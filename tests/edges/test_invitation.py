@@ -8,7 +8,9 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 
 from autosync.cli.invocation import Invocation
 from autosync.cli.joining import perform, prepare
+from autosync.config import PathConfig
 from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, Refused, Unreachable, Unsafe
@@ -34,6 +37,7 @@ from autosync.invitation import (
 )
 from autosync.invitation.arriving import Closed
 from autosync.invitation.grant import MAX_BYTES, OFFER, decode_key, decode_offer, encode_key, encode_offer
+from autosync.invitation.hubof import hub_of
 from autosync.invitation.hubs import problem_with, without_credentials
 from autosync.invitation.line import choose
 from autosync.keyfile import KeyText
@@ -63,6 +67,11 @@ ADDRESSES = st.one_of(
     st.ip_addresses(v=6).map(lambda ip: f"[{ip}]"),
     st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z]{2,5})?", fullmatch=True),
 )
+
+
+def run(*argv: str, at: Path) -> None:
+    """Run git or hg as a user does."""
+    subprocess.run(argv, cwd=at, check=True, capture_output=True)
 
 
 def fingerprint(raw: bytes) -> str:
@@ -275,7 +284,7 @@ def test_nobody_is_told_the_inviters_password() -> None:
 
 def test_a_directory_here_is_used_only_if_nothing_in_it_is_a_program(tmp_path: Path) -> None:
     bare = tmp_path / "hub.git"
-    os.system(f"git init -q --bare '{bare}'")  # noqa: S605
+    run("git", "init", "-q", "--bare", str(bare), at=tmp_path)
     assert problem_with(str(bare), "git") == ""
     (bare / "config").write_text((bare / "config").read_text() + "\tfsmonitor = touch x\n")
     assert problem_with(str(bare), "git") == f"{bare} on this device has settings of its own"
@@ -289,6 +298,22 @@ def test_a_directory_here_is_used_only_if_nothing_in_it_is_a_program(tmp_path: P
     assert problem_with(str(tmp_path / "clone"), "hg") == ""
     (tmp_path / "clone/.hg/hgrc").write_text("[hooks]\nchangegroup = touch x\n")
     assert problem_with(str(tmp_path / "clone"), "hg")
+
+
+@pytest.mark.parametrize("vcs", ["git", "hg"])
+def test_the_hub_is_told_as_it_is_configured_but_for_the_login(tmp_path: Path, vcs: str) -> None:
+    path = PathConfig(path=str(tmp_path), workspace="notes", key_file="/k")
+    run(vcs, "init", "-q", at=tmp_path)
+    url = "https://me:secret@example.org/notes"
+    if vcs == "git":
+        run("git", "remote", "add", "origin", url, at=tmp_path)
+    else:
+        (tmp_path / ".hg/hgrc").write_text(f"[paths]\norigin = {url}\n")
+    clean = "https://example.org/notes"
+    assert hub_of(replace(path, remote="origin"), vcs) == Hub(name="origin", url=clean)
+    assert hub_of(replace(path, remote=url), vcs) == Hub(name="", url=clean)
+    assert hub_of(replace(path, remote="absent"), vcs) is None
+    assert hub_of(path, vcs) is None
 
 
 # -- coming in ----------------------------------------------------------------------------------------
@@ -525,7 +550,7 @@ def test_what_cannot_be_finished_leaves_nothing(
         root.mkdir(parents=True)
         (root / "file").write_text("mine\n")
     if before == "a repository":
-        os.system(f"cd '{root}' && {vcs} init -q")  # noqa: S605
+        run(vcs, "init", "-q", at=root)
     key = str(tmp_path / "keys/notes.key")
     # Nothing can be made in /proc, which is found out last of all.
     plan = prepare(here("/proc/none/config.yaml"), offer, path=str(root), workspace=None, key_file=key)
@@ -556,7 +581,9 @@ def test_what_cannot_be_finished_leaves_nothing(
 def test_a_remote_of_that_name_stays_and_the_hub_is_used_by_its_address(
     here: Callable[[str], Invocation], tmp_path: Path
 ) -> None:
-    os.system(f"git init -q '{tmp_path}/notes' && git -C '{tmp_path}/notes' remote add origin https://me:pw@other/x")  # noqa: S605
+    (tmp_path / "notes").mkdir()
+    run("git", "init", "-q", at=tmp_path / "notes")
+    run("git", "remote", "add", "origin", "https://me:pw@other/x", at=tmp_path / "notes")
     plan = prepare(
         here(str(tmp_path / "config.yaml")), OFFERED, path=str(tmp_path / "notes"), workspace=None, key_file=None
     )
