@@ -21,7 +21,8 @@ from tests.fuzz.target import CORPUS
 ROOT = Path(__file__).parents[2]
 NAMES = (
     *("announcement", "beacon", "bundle", "config", "conflict-name", "control", "delta", "hello", "inline", "journal"),
-    *("name", "pack", "pack-index", "sealed", "snapshot", "state", "synced-settings", "tree", "wire", "xmpp"),
+    *("name", "pack", "pack-index", "request", "sealed", "server-lines", "snapshot", "state", "synced-settings"),
+    *("tree", "wire", "xmpp"),
 )
 """Listed here, because the targets must not be imported before atheris can instrument them."""
 LONGEST_SECONDS, LARGEST_MB = 10, 1024

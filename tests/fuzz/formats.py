@@ -19,6 +19,7 @@ from autosync.apply.limbo import Limbo
 from autosync.apply.signature import signature_at
 from autosync.channels.beacon import as_text
 from autosync.channels.discovery import Discovery
+from autosync.channels.reflector import ReflectorChannel
 from autosync.channels.xmpp_element import NAMESPACE, Item, read_item, write_item
 from autosync.channels.xmpp_inbox import Inbox
 from autosync.channels.xmpp_node import EVENT
@@ -31,6 +32,7 @@ from autosync.core.model import Base, CommitId, DeviceId, RelPath, SnapshotId, T
 from autosync.core.safety import folded, unsafe_component
 from autosync.errors import ConfigError, Missing, StateError
 from autosync.link import Links, load_or_create_identity
+from autosync.reflector.protocol import Malformed, Splitter, parse
 from autosync.sealing import SealBroken, WorkspaceKey
 from autosync.store import StateDirectory, WorkspaceState
 from tests.fuzz.target import Broken, Target, same
@@ -291,6 +293,45 @@ def _expect_beside(path: bytes) -> None:
         raise Broken(f"{path!r} would be written")
 
 
+# -- lines of a reflector and of a fanout server -----------------------------------------------
+def _request(content: bytes) -> bool:
+    try:
+        asked = parse(content)
+    except Malformed:
+        return False
+    parts = (asked.verb.value, asked.name, asked.slot, asked.payload)
+    return same(asked, parse(b" ".join(part for part in parts if part)))
+
+
+class _Listener:
+    """Counts what a channel lets through."""
+
+    def __init__(self) -> None:
+        self.sealed: list[bytes] = []
+
+    def sealed_received(self, workspace_tag: str, sealed: bytes, lane: str) -> None:  # noqa: ARG002
+        self.sealed.append(sealed)
+
+    def channel_ready(self, lane: str) -> None:
+        """Nobody waits for it."""
+
+    def catch_up_done(self, lane: str) -> None:
+        """Nobody waits for it."""
+
+
+def _server_lines(content: bytes) -> bool:
+    listener = _Listener()
+    channel = ReflectorChannel(("127.0.0.1", 1), listener, tags=lambda: ())
+    channel.heard_of.add(b"tag")
+    try:
+        lines = Splitter().feed(content)
+    except Malformed:
+        return False
+    for line in lines:
+        channel.line_received(line)
+    return bool(listener.sealed) and all(listener.sealed)
+
+
 TARGETS = (
     Target(name="announcement", feed=_announcement, seeds=lambda: [encode(ANNOUNCEMENT)]),
     Target(name="sealed", feed=_sealed, seeds=lambda: [KEY.seal(encode(ANNOUNCEMENT), context=b"announcement")]),
@@ -306,4 +347,12 @@ TARGETS = (
     Target(name="xmpp", feed=_xmpp, seeds=_xmpp_seeds),
     Target(name="name", feed=_name, seeds=lambda: [".g\u200cit".encode(), b"GIT~1", b".git::$INDEX_ALLOCATION", b"a"]),
     Target(name="conflict-name", feed=_conflict_name, seeds=_copies),
+    Target(
+        name="request", feed=_request, seeds=lambda: [b"keep tag slot QUJD", b"announce id a message", b"follow tag"]
+    ),
+    Target(
+        name="server-lines",
+        feed=_server_lines,
+        seeds=lambda: [b"debug!connected...\ntag!slot QUJD\ntag!QUJD\n1700000000\ntag!end\ndebug!refused so\nx!y\n"],
+    ),
 )
