@@ -24,6 +24,8 @@ MAX_UNANSWERED = 64
 """Blocks that a peer may send without an answer; it sends :data:`~autosync.channels.xmpp_pace.MOST`."""
 BUFFER = 16 * 1024
 """Bytes that the kernel keeps of each direction: they cannot be overtaken, nor cancelled."""
+OVERDUE = 15.0
+"""Seconds after which a block no longer counts as on its way: it is not the server that is slow, but the peer."""
 _NUMBERS = 1 << 16
 
 Ask = Callable[[ET.Element], "asyncio.Future[Any]"]
@@ -60,6 +62,10 @@ class Bytestream:
         self._news = asyncio.Event()
         self._closed_by_peer = False
         self._lost = asyncio.Event()
+        self._unanswered: set[asyncio.Future[Any]] = set()
+        self._overdue: set[asyncio.Future[Any]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     def opening(self) -> ET.Element:
         """Return the request that opens it."""
@@ -76,6 +82,8 @@ class Bytestream:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._socket.close()
+            for answer in tuple(self._unanswered):  # they take no turn of other streams any longer
+                answer.cancel()
             if not (self._closed_by_peer or self._lost.is_set()):
                 _unheeded(self._ask(ET.Element(f"{{{IBB}}}close", {"sid": self.sid})))
 
@@ -143,15 +151,39 @@ class Bytestream:
         number = 0
         with contextlib.suppress(OSError):
             while content := await loop.sock_recv(self._socket, self._block_size):
-                await self._pace.turn()
+                await self._turn()
                 block = ET.Element(f"{{{IBB}}}data", {"sid": self.sid, "seq": str(number)})
                 block.text = base64.b64encode(content).decode("ascii")
-                self._ask(block).add_done_callback(partial(self._answered, loop.time()))
+                answer = self._ask(block)
+                self._unanswered.add(answer)
+                late = loop.call_later(OVERDUE, self._late, answer)
+                answer.add_done_callback(partial(self._answered, loop.time(), late))
                 number = (number + 1) % _NUMBERS
 
-    def _answered(self, sent_at: float, outcome: asyncio.Future[Any]) -> None:
+    async def _turn(self) -> None:
+        """Return when a block may be sent: it is this stream's turn, and its peer is not overdue with an answer."""
+        while True:
+            await self._flowing.wait()
+            await self._pace.turn()
+            if self._flowing.is_set():
+                return
+            self._pace.pass_on()
+
+    def _late(self, answer: asyncio.Future[Any]) -> None:
+        self._overdue.add(answer)
+        self._flowing.clear()
+        self._pace.over(took=None)
+
+    def _answered(self, sent_at: float, late: asyncio.TimerHandle, outcome: asyncio.Future[Any]) -> None:
+        late.cancel()
+        self._unanswered.discard(outcome)
         lost = outcome.cancelled() or outcome.exception() is not None
-        self._pace.over(took=None if lost else asyncio.get_running_loop().time() - sent_at)
+        if outcome in self._overdue:
+            self._overdue.discard(outcome)
+            if not self._overdue:
+                self._flowing.set()
+        else:
+            self._pace.over(took=None if lost else asyncio.get_running_loop().time() - sent_at)
         if lost:
             # It cannot be repeated: whether the peer took it is not known.
             self.lose()

@@ -27,7 +27,10 @@ class Pace:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def turn(self) -> None:
-        """Return when one more block may be sent; streams take turns.  Each turn has to be :meth:`over`."""
+        """Return when one more block may be sent; streams take turns.
+
+        Each has to be :meth:`over` or passed on.
+        """
         if self._under_way < self.window and not self._waiting:
             self._under_way += 1
             return
@@ -37,7 +40,7 @@ class Pace:
             await waiting
         except asyncio.CancelledError:
             if waiting.done() and not waiting.cancelled():
-                self._give_back()
+                self.pass_on()
             else:
                 with contextlib.suppress(ValueError):  # passed over already
                     self._waiting.remove(waiting)
@@ -53,9 +56,10 @@ class Pace:
         else:
             self._answered_soon = 0
             self.window = max(1, self.window // 2)
-        self._give_back()
+        self.pass_on()
 
-    def _give_back(self) -> None:
+    def pass_on(self) -> None:
+        """Give a turn to who waits next."""
         self._under_way -= 1
         while self._waiting and self._under_way < self.window:
             waiting = self._waiting.popleft()

@@ -231,6 +231,33 @@ async def test_numbers_begin_again_after_the_last() -> None:
     await asyncio.gather(*running)
 
 
+async def test_a_stream_whose_peer_is_silent_takes_no_turn_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that hibernates may answer after minutes (XEP-0198); the window here is one block."""
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr("autosync.channels.xmpp_bytestream.OVERDUE", 0.05)
+    pace = Pace()
+    asked: list[asyncio.Future[None]] = []
+
+    def ask(_: ET.Element) -> asyncio.Future[None]:
+        asked.append(loop.create_future())
+        return asked[-1]
+
+    silent = Bytestream("s", block_size=4, ask=ask, pace=pace)
+    running = asyncio.create_task(silent.run())
+    await loop.sock_sendall(silent.end, b"12345678")
+    async with asyncio.timeout(10):
+        await eventually(lambda: len(asked) == 1)
+        await pace.turn()  # that of another stream
+        pace.over(took=0.0)
+        assert len(asked) == 1, "no more is sent to whoever does not answer"
+        asked[0].set_result(None)
+        await eventually(lambda: len(asked) == 2)
+        silent.end.close()
+        await running
+        assert asked[1].cancelled()
+        await pace.turn()  # that of the block whose stream is gone
+
+
 async def test_the_window_follows_the_answers() -> None:
     pace = Pace()
     for _ in range(200):
