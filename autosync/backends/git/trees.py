@@ -46,6 +46,8 @@ class Trees(Generic[S]):
         # Questions come in path order: the next one is mostly about the same directory.
         # One value, because more than one thread asks.
         self._visited: tuple[str, bytes, Mapping[bytes, Slot]] = ("", b"", {})
+        # The same comparison is asked for when a change is brought, noted and told.
+        self._compared: tuple[object, tuple[Change, ...]] = (None, ())
 
     def slot(self, tree: TreeId | None, path: RelPath) -> Slot | None:
         """Return what stands at ``path``, a directory included."""
@@ -87,8 +89,11 @@ class Trees(Generic[S]):
 
     def changes(self, old: TreeId | None, new: TreeId | None, *, under: RelPath = _ROOT) -> tuple[Change, ...]:
         """Return the differing paths at and below ``under``, in path order."""
-        found = self._compare(under, self.slot(old, under), self.slot(new, under))
-        return tuple(sorted(found, key=lambda change: change.path))
+        asked, compared = (old, new, under), self._compared
+        if compared[0] != asked:
+            found = self._compare(under, self.slot(old, under), self.slot(new, under))
+            compared = self._compared = asked, tuple(sorted(found, key=lambda change: change.path))
+        return compared[1]
 
     def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
         """Return ``tree`` with these paths replaced, kept in memory until the store is flushed.
