@@ -77,7 +77,7 @@ class Agent:
             ways=remembered_ways(config.state_dir),
         )
         self._broadcaster = Broadcaster(device=self._device, name=config.device, identity=identity, states=self._states)
-        self._peering = Peering(self._links, self._broadcaster.members.values)
+        self._peering = Peering(self._links, self._broadcaster.members.values, self.happened)
         self._relays = Relays(config, self._links)
         self._broadcaster.candidates = self._candidates
         self._broadcaster.learned = self._learn

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from autosync.activities import Activity
 from autosync.broadcast import Membership
 from autosync.core.events import PeersRanked
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.link import Links, PeerStatus
+from autosync.link.connection import INCOMING
 from autosync.link.transfers import Transfer
 from autosync.link.ways import FILE_NAME, Ways
 from autosync.link.workspace import WayStatus
 from autosync.report import iso
 from autosync.runner import Runner
+
+log = logging.getLogger(__name__)
 
 SAVED_AFTER = 30.0
 """Seconds that a change waits to be written down, so that many are written at once."""
@@ -29,8 +35,12 @@ def remembered_ways(state_dir: str) -> Ways:
 class Peering:
     """The peers of all workspaces, as the links know them."""
 
-    def __init__(self, links: Links, members: Callable[[], Iterable[Membership]]) -> None:
+    def __init__(
+        self, links: Links, members: Callable[[], Iterable[Membership]], happened: Callable[[Activity], None]
+    ) -> None:
         self._links = links
+        self._happened = happened
+        links.traffic.transfers.progress = self._progress
         self._members = members
         self._saving: asyncio.TimerHandle | None = None
         links.ranked = self._ranked
@@ -53,12 +63,39 @@ class Peering:
         self._saving = None
         self._links.ways.save()
 
+    def _progress(self, transfer: Transfer) -> None:
+        for member in self._members():
+            if member.key.id == transfer.workspace:
+                way = "from" if transfer.incoming else "to"
+                text = f"{transfer.skipped + transfer.moved} bytes {way} {self._name_of(transfer)}"
+                if (rate := transfer.rate(asyncio.get_running_loop().time())) is not None:
+                    text += f", {rate:.0f} per second"
+                log.info("%s: %s", member.runner.workspace, text)
+                kind = "moving" if transfer.took is None else "moved"
+                activity = Activity(
+                    kind=kind,
+                    workspace=member.runner.workspace,
+                    device=transfer.peer,
+                    at_ms=time.time() * 1000,
+                    snapshot=transfer.snapshot,
+                    text=text,
+                )
+                self._happened(activity)
+
+    def _name_of(self, transfer: Transfer) -> str:
+        peers = self._links.peers(transfer.workspace)
+        return next((peer.name for peer in peers if peer.device == transfer.peer), transfer.peer)
+
     # -- for people -------------------------------------------------------------------------
     def report(self, member: Membership) -> list[dict[str, Any]]:
         """Return one workspace's peers, the nearest first."""
         now = asyncio.get_running_loop().time()
         transfers = self._links.traffic.transfers.live(member.key.id)
-        peers = self._links.peers(member.key.id)
+        places = {device: place for place, device in enumerate(self._links.order(member.key.id))}
+        peers = sorted(
+            self._links.peers(member.key.id),
+            key=lambda p: (not p.connected, places.get(p.device, len(places)) if p.device else len(places)),
+        )
         return [
             _peer(
                 peer,
@@ -83,6 +120,7 @@ def _shares_store(member: Membership, device: DeviceId | None) -> bool:
 
 
 def _peer(peer: PeerStatus, transfers: list[dict[str, Any]], *, same_store: bool) -> dict[str, Any]:
+    used = peer.address if peer.dialled or not peer.connected else INCOMING
     return {
         "device": peer.name or peer.device,
         "id": peer.device,
@@ -90,7 +128,7 @@ def _peer(peer: PeerStatus, transfers: list[dict[str, Any]], *, same_store: bool
         "kind": "store" if same_store else peer.kind,
         "address": peer.address,
         "rtt-ms": None if peer.rtt_ms is None else round(peer.rtt_ms, 3),
-        "throughput": next((_whole(w.throughput) for w in peer.ways if w.address == peer.address), None),
+        "throughput": next((_whole(w.throughput) for w in peer.ways if w.address == used), None),
         "last-used": iso(max((w.used_at for w in peer.ways if w.used_at is not None), default=None)),
         "why": _why(peer, same_store=same_store),
         "problem": peer.problem or None,

@@ -14,6 +14,7 @@ from autosync.backends.hg.naming import nameable
 from autosync.cli.explain import held_lines
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
+from autosync.cli.peers import transfer_line
 from autosync.cli.table import age, plain, table
 from autosync.config import Config
 from autosync.control import NotRunning, call
@@ -79,6 +80,8 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
     if peers:
         lines += ["", *table(("WORKSPACE", "DEVICE", "STATE", "SEEN", "PROBLEM"), peers)]
     for workspace in answer["workspaces"]:
+        moving = [transfer_line(transfer, transfer["peer"]) for transfer in workspace.get("transfers", ())]
+        lines += ["", *(f"{plain(workspace['name'])} moves {line}" for line in moving)] if moving else []
         if count := len(workspace.get("conflicts", ())):
             them = plain(invocation.command(f"conflicts {workspace['path']}"))
             words = "1 conflict" if count == 1 else f"{count} conflicts"

@@ -27,6 +27,11 @@ from autosync.sealing import MAX_SEALED
 
 log = logging.getLogger(__name__)
 
+INCOMING = "incoming"
+"""In place of the address of a peer that has called: its port means nothing to another call."""
+_SECOND_PING = 1.0
+"""Seconds after the first ping, which was answered while much else began."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
@@ -44,8 +49,8 @@ class Origin:
 
     @property
     def candidate(self) -> Candidate:
-        """The way that this side has taken, or that the other one came on."""
-        return Candidate(kind=self.kind, address=self.address)
+        """The way that this side has taken, or that the other one came on: of those there is one of each kind."""
+        return Candidate(kind=self.kind, address=self.address if self.dialled else INCOMING)
 
 
 class Link:
@@ -241,6 +246,7 @@ class Link:
                     self._send(frame(Kind.ANNOUNCE, newest))
 
     async def _keep_pinging(self) -> None:
+        pause = min(_SECOND_PING, self._timing.ping)
         while True:
             self._sign_of_life.clear()
             patience = (
@@ -259,5 +265,6 @@ class Link:
             finally:
                 self._patience = None
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._timing.ping):
+                async with asyncio.timeout(pause):
                     await self._doubted.wait()
+            pause = self._timing.ping

@@ -273,6 +273,10 @@ class Links:
                 found.setdefault(target.device or first.address, status)
         return list(found.values())
 
+    def order(self, workspace: WorkspaceId) -> tuple[DeviceId, ...]:
+        """Return the linked peers, the nearest first."""
+        return self._orders.get(workspace, ())
+
     def linked_devices(self) -> int:
         """Return the number of devices with at least one link."""
         return len({device for _, device in self._links})
@@ -459,8 +463,7 @@ class Links:
             self._links[way] = link
             if old is not None:
                 self._replace(old, link)
-            if link.origin.dialled:
-                self.ways.used(link.device, link.origin.candidate)
+            self.ways.used(link.device, link.origin.candidate)
             if handle.key.id in self._last_said:
                 link.announce(self._last_said[handle.key.id])
             log.info("%s: linked with %s at %s", handle.name, link.device, link.origin.address)

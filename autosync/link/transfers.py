@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 
 TELLING = 0.5
 """Seconds after which a rate means something."""
+PROGRESS = 2.0
+"""Seconds between words of how far a transfer has come."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -27,6 +29,9 @@ class Transfer:
     incoming: bool
     began: float
     skipped: int = 0
+    progress: Callable[[Transfer], None]
+    """Told now and then how far it has come, and at the end of what took that long."""
+    told_at: float
     moved: int = 0
     took: float | None = None
     """Seconds, once it has ended."""
@@ -34,6 +39,10 @@ class Transfer:
     def add(self, count: int) -> None:
         """Take note of ``count`` bytes more."""
         self.moved += count
+        now = asyncio.get_running_loop().time()
+        if now - self.told_at >= PROGRESS:
+            self.told_at = now
+            self.progress(self)
 
     def rate(self, now: float) -> float | None:
         """Return the bytes per second, ``None`` as long as that would be a guess."""
@@ -45,6 +54,8 @@ class Transfers:
     """All transfers of a device."""
 
     def __init__(self) -> None:
+        self.progress: Callable[[Transfer], None] = lambda _: None
+        """Told of each transfer that takes long how far it has come."""
         self._live: list[Transfer] = []
 
     def live(self, workspace: WorkspaceId) -> list[Transfer]:
@@ -67,12 +78,15 @@ class Transfers:
     def _under_way(
         self, workspace: WorkspaceId, peer: DeviceId, snapshot: SnapshotId, *, incoming: bool, skipped: int
     ) -> Iterator[Transfer]:
+        began = asyncio.get_running_loop().time()
         transfer = Transfer(
             workspace=workspace,
             peer=peer,
             snapshot=snapshot,
             incoming=incoming,
-            began=asyncio.get_running_loop().time(),
+            began=began,
+            told_at=began,
+            progress=self.progress,
             skipped=skipped,
         )
         self._live.append(transfer)
@@ -81,3 +95,5 @@ class Transfers:
         finally:
             transfer.took = asyncio.get_running_loop().time() - transfer.began
             self._live.remove(transfer)
+            if transfer.told_at > transfer.began:
+                self.progress(transfer)

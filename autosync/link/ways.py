@@ -86,10 +86,10 @@ class Ways:
             way.failed_at, way.problem = time.time(), problem[:_PROBLEM]
 
     def measured(self, device: DeviceId, candidate: Candidate, rtt_ms: float | None) -> None:
-        """Take note of a round trip: the last few count."""
+        """Take note of a round trip: a shorter one counts at once, a longer one may have had to wait here."""
         if rtt_ms is not None:
             way = self._way(device, candidate)
-            way.rtt_ms = rtt_ms if way.rtt_ms is None else (3 * way.rtt_ms + rtt_ms) / 4
+            way.rtt_ms = rtt_ms if way.rtt_ms is None else min(rtt_ms, (3 * way.rtt_ms + rtt_ms) / 4)
 
     def moved(self, device: DeviceId, candidate: Candidate, transfer: Transfer) -> None:
         """Take note of a transfer that has ended; small ones say nothing of the way."""

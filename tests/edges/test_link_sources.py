@@ -361,6 +361,7 @@ def test_ways_are_remembered_from_run_to_run(tmp_path: Path) -> None:
     ways.failed(NEAR, lan, "no answer in time")
     ways.failed(None, far, "nobody knows whose")
     ways.used(NEAR, other)
+    ways.measured(NEAR, other, 8.0)
     ways.measured(NEAR, other, 4.0)
     ways.measured(NEAR, other, 8.0)
     ways.moved(NEAR, other, _transfer(10, 1.0))
@@ -382,7 +383,9 @@ def test_ways_are_remembered_from_run_to_run(tmp_path: Path) -> None:
 
 
 def _transfer(moved: int, took: float) -> Transfer:
-    made = Transfer(workspace=KEY.id, peer=NEAR, snapshot=WANTED, incoming=True, began=0.0)
+    made = Transfer(
+        workspace=KEY.id, peer=NEAR, snapshot=WANTED, incoming=True, began=0.0, told_at=0.0, progress=lambda _: None
+    )
     made.moved, made.took = moved, took
     return made
 
