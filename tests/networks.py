@@ -70,6 +70,11 @@ def ip(command: str) -> str:
     return subprocess.run(["ip", *command.split()], check=True, capture_output=True, text=True).stdout
 
 
+def tc(command: str) -> None:
+    """Run tc(8) in the network of this thread."""
+    subprocess.run(["tc", *command.split()], check=True)
+
+
 @functools.cache
 def _may_unshare() -> bool:
     return os.geteuid() == 0 and subprocess.run(["unshare", "--net", "true"], check=False).returncode == 0

@@ -153,12 +153,12 @@ class Discovery:
                 responder.ask()
         if due:
             self._ask_at = now + self._ask_after
-            self._ask_after = min(self._ask_after * 2, self._rhythm.interval)
+            self._ask_after = min(self._ask_after * 2, self._rhythm.check if self.problem else self._rhythm.interval)
         if self._responders and self._texts and self._echo_by <= now:
             # The loopback interface is not what people ask a firewall about.
             echoed = self._responders[-1].echoed
             if echoed and self.problem == _DEAF:
-                self._note("")
+                self.nudge()  # nobody has heard what was said before
             elif not echoed and not self.problem:
                 self._note(_DEAF)
 

@@ -23,7 +23,7 @@ from autosync.sealing import WorkspaceKey
 from tests import figures
 from tests.edges.linked_devices import KEY, LOOPBACK, OTHER_KEY, Device, Workspace, eventually, running
 from tests.edges.mdns_neighbours import answer, eavesdropper, overheard, pointer, question, shout, text_record, texts_in
-from tests.networks import ip, needs_network
+from tests.networks import ip, needs_network, tc
 
 QUICK = Rhythm(first=0.1, check=0.05, echo=0.3, heard=0.1)
 SELDOM = Rhythm(first=3600, check=0.05, heard=0.1)
@@ -332,6 +332,21 @@ async def test_without_the_port_it_says_so_and_tries_again(tmp_path: Path) -> No
             async with on_lan(tmp_path, "server") as server:
                 await server.say("by multicast")
                 assert await laptop.device.hears() == ("server", "by multicast")
+
+
+@needs_network
+async def test_a_firewall_is_told(tmp_path: Path) -> None:
+    """What we say does not come back then; here the queue of the interface drops everything."""
+    tc("qdisc add dev lo root pfifo limit 0")
+    async with on_lan(tmp_path, "laptop") as laptop, on_lan(tmp_path, "desktop") as desktop:
+        deaf = "UDP port 5353: what this device says to its networks does not come back; does a firewall drop it?"
+        for lan in (laptop, desktop):
+            await eventually(lambda lan=lan: lan.channel.status().detail == f"0 devices linked; no discovery: {deaf}")
+        tc("qdisc del dev lo root")
+        await laptop.say("let through")
+        assert await desktop.device.hears() == ("laptop", "let through")
+        for lan in (laptop, desktop):
+            await eventually(lambda lan=lan: lan.channel.status().detail == "1 device linked")
 
 
 @needs_network

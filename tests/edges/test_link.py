@@ -28,6 +28,8 @@ from tests.edges.linked_devices import (
     eventually,
     running,
 )
+from tests.edges.tcp_proxy import TcpProxy
+from tests.networks import ip, needs_network
 
 
 # -- linking --------------------------------------------------------------------------------
@@ -246,6 +248,64 @@ async def test_a_frozen_peer_is_noticed_and_taken_back(tmp_path: Path) -> None:
         await eventually(laptop.linked_with)
         laptop.say("good morning")
         assert await server.hears() == ("laptop", "good morning")
+
+
+async def test_a_nudge_finds_out_at_once_that_a_peer_is_gone(tmp_path: Path) -> None:
+    """Nothing is heard, and nothing is refused: as in a network that was left, or a router that was."""
+    patient = Timing(ping=3600, patience=3600, doubt=0.3, retry_first=0.02, retry_most=3600, settled=0.1)
+    async with (
+        running(tmp_path, "laptop", timing=patient) as laptop,
+        running(tmp_path, "desktop", timing=patient) as desktop,
+        TcpProxy(desktop.links.port) as proxy,
+    ):
+        laptop.knows(desktop, f"127.0.0.1:{proxy.port}")
+        await eventually(lambda: laptop.linked_with() and desktop.linked_with())
+        laptop.links.nudge()  # all is well, and stays so
+        proxy.swallowing = True
+        laptop.say("into a black hole")
+        laptop.links.nudge()
+        desktop.links.nudge()
+        await eventually(lambda: not laptop.linked_with() and not desktop.linked_with())
+        proxy.swallowing = False
+        laptop.links.nudge()
+        await eventually(lambda: laptop.linked_with() and desktop.linked_with())
+        assert await desktop.hears() == ("laptop", "into a black hole")
+
+
+async def test_a_nudge_ends_the_wait_for_the_next_attempt(tmp_path: Path) -> None:
+    patient = Timing(retry_first=3600, retry_most=3600)
+    async with (
+        running(tmp_path, "laptop", timing=patient) as laptop,
+        running(tmp_path, "desktop") as desktop,
+        TcpProxy(desktop.links.port) as proxy,
+    ):
+        proxy.refusing = True
+        laptop.knows(desktop, f"127.0.0.1:{proxy.port}")
+        await eventually(lambda: any(p.problem for p in laptop.links.peers(KEY.id)))
+        proxy.refusing = False
+        laptop.links.nudge()
+        await eventually(desktop.linked_with)
+
+
+@needs_network
+async def test_a_link_from_an_address_that_is_gone_ends_at_once(tmp_path: Path) -> None:
+    patient = Timing(ping=3600, patience=3600, doubt=3600, retry_first=0.02)
+    ip("link add lan type bridge")
+    ip("link set lan up")
+    ip("addr add 192.0.2.1/24 dev lan")
+    everywhere = ("", 0)
+    async with (
+        running(tmp_path, "laptop", timing=patient, listen=everywhere) as laptop,
+        running(tmp_path, "desktop", timing=patient, listen=everywhere) as desktop,
+    ):
+        laptop.knows(desktop, f"192.0.2.1:{desktop.links.port}")
+        await eventually(lambda: laptop.linked_with() and desktop.linked_with())
+        laptop.links.nudge()  # it is there
+        ip("addr del 192.0.2.1/24 dev lan")
+        laptop.knows(desktop)
+        laptop.links.nudge()
+        desktop.links.nudge()
+        await eventually(lambda: [p.address for p in laptop.links.peers(KEY.id) if p.connected] == [desktop.address])
 
 
 async def test_a_peer_that_started_again_replaces_its_dead_link(tmp_path: Path) -> None:

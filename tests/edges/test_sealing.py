@@ -24,6 +24,17 @@ def test_what_was_sealed_opens(plaintext: bytes, context: bytes) -> None:
     assert KEY.open(KEY.seal(plaintext, context=context), context=context) == plaintext
 
 
+@given(st.binary(max_size=500), st.binary(max_size=60))
+def test_what_was_hidden_is_found_by_holders_of_the_key(plaintext: bytes, salt: bytes) -> None:
+    hidden = KEY.hide(KEY.seal(plaintext, context=b"x"), salt)
+    found = KEY.unhide(hidden, salt)
+    assert found is not None
+    assert KEY.open(found, context=b"x") == plaintext
+    assert OTHER.unhide(hidden, salt) is None
+    assert KEY.unhide(hidden, salt + b"x") is None
+    assert KEY.unhide(hidden[:7], salt) is None
+
+
 def test_the_largest_message_opens_and_a_larger_one_is_not_sealed() -> None:
     largest = bytes(MAX_SEALED - OVERHEAD)
     sealed = KEY.seal(largest, context=b"x")
