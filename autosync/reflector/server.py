@@ -140,7 +140,11 @@ class Reflector:
                 connection.send(b"debug!busy\n")
             connection.close()
             return
-        _prepare(connection)
+        try:
+            _prepare(connection)
+        except OSError:  # it is gone already
+            connection.close()
+            return
         client = Client(connection, origin, limits, self._keeper, self._clock())
         self._clients[connection] = client
         self._origins[origin] += 1

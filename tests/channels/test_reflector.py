@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import resource
 import socket
 import threading
 import time
@@ -452,6 +455,26 @@ def test_a_peer_that_resets_the_connection_is_forgotten() -> None:
         good.settle()
         assert server.reflector._names == {}
         assert server.reflector._subscriptions == {}
+
+
+def test_a_lack_of_file_descriptors_passes() -> None:
+    with running() as server, contextlib.ExitStack() as stack:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        client = stack.enter_context(socket.socket())
+        client.settimeout(30)
+        top = max(int(name) for name in os.listdir("/proc/self/fd"))
+        taken = []
+        while not taken or taken[-1] < top:  # every number below the limit is in use
+            taken.append(os.dup(client.fileno()))
+        stack.callback(lambda: [os.close(fd) for fd in taken])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, hard))
+        try:
+            client.connect(("127.0.0.1", server.port))
+            until(lambda: server.reflector._accept_at is not None)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert client.recv(100) == b"debug!connected...\n"
+        record("faults injected", 1)
 
 
 def test_an_address_in_use_is_told() -> None:

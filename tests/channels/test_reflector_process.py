@@ -154,3 +154,14 @@ def test_a_thousand_clients_are_cheap() -> None:
                 assert client.line() == f"t{number}!end"
             assert (server.resident() - before) / len(clients) < 16 * 1024
         assert server.end(signal.SIGTERM)[0] == 0
+
+
+def test_it_takes_no_more_clients_than_the_system_allows_files() -> None:
+    with serving(["prlimit", "--nofile=48:48", *PLAIN]) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(server.port)) for _ in range(16)]
+        for client in clients:
+            assert client.line() == GREETING
+        assert stack.enter_context(Client(server.port)).rest() == ["debug!busy"]
+        code, output = server.end(signal.SIGTERM)
+        assert code == 0
+        assert "at most 16 clients: the system allows 48 open files (ulimit -n)" in output
