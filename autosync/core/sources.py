@@ -60,6 +60,9 @@ class Peer:
     retry_at: float = 0.0
     reason: str = ""
     refusal: Refusal | None = None
+    weighed: tuple[Snapshot, SnapshotId | None, Version | None, Snapshot | None] | None = None
+    """What ``is_news`` is about: ours, and what was known of theirs."""
+    is_news: bool = False
 
 
 class Peers:
@@ -219,6 +222,21 @@ def _is_refused(peer: Peer, current: Snapshot) -> bool:
 
 
 def _is_news(peer: Peer, current: Snapshot) -> bool:
+    # Remembered until one of the two moves on: every announcement of one device has all of them asked about.
+    known = peer.weighed
+    if (
+        known is None
+        or known[0] is not current
+        or known[1] is not peer.snapshot
+        or known[2] is not peer.version
+        or known[3] is not peer.here
+    ):
+        peer.weighed = (current, peer.snapshot, peer.version, peer.here)
+        peer.is_news = _weigh(peer, current)
+    return peer.is_news
+
+
+def _weigh(peer: Peer, current: Snapshot) -> bool:
     if peer.snapshot in (None, current.id):
         return False
     if peer.here is not None:

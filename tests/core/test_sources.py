@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from types import FrameType
+
 from autosync.core.candidates import Candidate
 from autosync.core.commands import Command, Fetch, Source, SourceKind
 from autosync.core.events import AncestorMissing, Announced, Announcement, PeersRanked, SnapshotFetched
 from autosync.core.fetches import Fetches
 from autosync.core.integration import Integration
-from autosync.core.model import Base, DeviceId, SnapshotId, TreeId, Version
+from autosync.core.model import Base, DeviceId, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.session import Session
 from autosync.core.settings import SessionSettings
 from autosync.core.sources import Peers
@@ -44,6 +48,42 @@ def peers_at_wanted(*devices: DeviceId) -> Peers:
 
 def asked(peers: Peers) -> list[DeviceId]:
     return [source.device for source in peers.sources(WANTED)]
+
+
+def test_what_was_compared_once_is_not_compared_again_until_somebody_moves_on() -> None:
+    devices = [DeviceId(f"d{n}") for n in range(40)]
+    peers = peers_at_wanted(*devices)
+    current = Snapshot(
+        id=SnapshotId("ours"),
+        tree=TreeId("t"),
+        base=Base(commit=None, branch=None),
+        version=Version.of(dict.fromkeys(devices[1:], 1)),
+        parents=(),
+        device="us",
+        time=0,
+    )
+    calls = 0
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code is Version.compare.__code__
+
+    def asked_for(current: Snapshot) -> tuple[list[DeviceId], int]:
+        nonlocal calls
+        calls = 0
+        sys.setprofile(count)
+        found = peers.news(current)
+        sys.setprofile(None)
+        return [peer.device for peer in found], calls
+
+    assert asked_for(current) == ([devices[0]], 40)
+    assert asked_for(current) == ([devices[0]], 0)
+    moved = replace(heard(devices[5]).announcement, snapshot=SnapshotId("newer"), version=Version.of({devices[5]: 2}))
+    peers.announced(Announced(announcement=moved, lane="lan"), 1.0)
+    assert asked_for(current) == ([devices[0], devices[5]][::-1], 1)
+    peers.fetched(replace(current, id=SnapshotId("newer"), version=Version.of({devices[5]: 1})))
+    assert asked_for(current) == ([devices[0]], 1)
+    assert asked_for(replace(current, version=Version()))[1] == 40
 
 
 def source_of(commands: list[Command]) -> Source:
