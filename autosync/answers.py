@@ -165,6 +165,7 @@ class Answers:
                 "A working copy that is kept by commands cannot be joined by an invitation",
                 hint="Its commands are this device's own: configure them there too (docs/command-backend.md).",
             )
+        refuse_revoked([w.member for w in self._chosen(arguments)])
         return await self._inviting.invite(self._chosen(arguments), arguments)
 
     async def _devices(self, arguments: dict[str, Any]) -> dict[str, Any]:

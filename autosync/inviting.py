@@ -103,6 +103,7 @@ class Inviting:
         return Offer(
             workspace=path.workspace,
             id=workspace.member.key.id,
+            tag=workspace.member.key.tag,
             vcs=workspace.backend.vcs,
             device=self._broadcaster.device,
             device_name=self._broadcaster.name,

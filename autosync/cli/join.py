@@ -14,11 +14,11 @@ from autosync.cli.adding import read_configuration
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.firstsync import Progress, first_sync
 from autosync.cli.invocation import Invocation, pass_invocation
-from autosync.cli.joining import Plan, next_steps, perform, prepare
+from autosync.cli.joining import Plan, find_outdated, next_steps, perform, prepare, renew
 from autosync.cli.reload import reload_if_running, told
 from autosync.cli.run import run_here
 from autosync.cli.table import plain
-from autosync.config import Config, parse
+from autosync.config import Config, PathConfig, parse
 from autosync.errors import AutosyncError
 from autosync.invitation import InvitationLine, reached, read_line
 
@@ -59,6 +59,8 @@ def join(
     said = read_line(_line(line))
     tell = Progress(quiet=as_json)
     plan = asyncio.run(_join(invocation, said, tell, path=path, workspace=workspace, key_file=key_file))
+    if isinstance(plan, PathConfig):
+        return _renewed(invocation, plan, tell, as_json=as_json)
     for text in next_steps(invocation, plan):
         tell.say(plain(text))
     answer = reload_if_running(plan.state_dir)
@@ -86,8 +88,8 @@ async def _join(
     path: str | None,
     workspace: str | None,
     key_file: str | None,
-) -> Plan:
-    """Fetch what is granted and join; return what was done."""
+) -> Plan | PathConfig:
+    """Fetch what is granted and join; return what was done, or the entry that has a new key now."""
     from autosync.link import load_or_create_identity  # noqa: PLC0415  (imports the cryptography)
     from autosync.store import StateDirectory  # noqa: PLC0415
 
@@ -111,11 +113,24 @@ async def _join(
     ) as inviter:
         offer = await inviter.offer()
         tell.say(f"{plain(inviter.name)} ({inviter.address}) invites to {plain(offer.workspace)}.")
+        outdated = find_outdated(invocation, offer)
+        if outdated is not None:
+            renew(outdated, offer, await inviter.key_text())
+            return outdated
         plan = prepare(invocation, offer, path=path, workspace=workspace, key_file=key_file)
         key_text = await inviter.key_text()
         # In this thread and without a break: Ctrl-C comes before or after it, or undoes it.
         perform(plan, key_text)
     return plan
+
+
+def _renewed(invocation: Invocation, path: PathConfig, tell: Progress, *, as_json: bool) -> int:
+    """Say that a device that had been left out takes part again."""
+    if as_json:
+        click.echo(json.dumps({"workspace": path.workspace, "path": path.path, "state": "key renewed"}, indent=2))
+    tell.say(f"{plain(path.path)} takes part again: {plain(path.key_file)} holds the workspace's new key.")
+    tell.say(f"Next: {invocation.command('run')}   (an agent that runs still has the old key: end it first)")
+    return OK
 
 
 def _line(given: str | None) -> str:

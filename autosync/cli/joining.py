@@ -12,11 +12,23 @@ from autosync.cli.adding import key_place, read_configuration, write_configurati
 from autosync.cli.invocation import Invocation
 from autosync.cli.remotes import add_remote, url_of
 from autosync.cli.repositories import Folder, folder, is_ambiguous
-from autosync.config import Addition, Config, Vcs, add_path, add_settings, check_nesting, inside, is_name, parse
-from autosync.errors import AutosyncError, ConfigError
+from autosync.config import (
+    Addition,
+    Config,
+    PathConfig,
+    Vcs,
+    add_path,
+    add_settings,
+    check_nesting,
+    inside,
+    is_name,
+    parse,
+)
+from autosync.errors import AutosyncError, ConfigError, Unsafe
 from autosync.introductions import Introduction, introduce
 from autosync.invitation import Hub, Offer
 from autosync.invitation.hubs import problem_with, without_credentials
+from autosync.keyfile import KeyText, replace_key
 from autosync.keyfile import parse as parse_key
 from autosync.sealing import key_in, load_key, write_key
 
@@ -48,7 +60,6 @@ def prepare(
     """Find out whether and how this device can join; nothing is changed.  Raises :class:`AutosyncError`."""
     source, text = read_configuration(invocation)
     config = parse(text, source, os.environ)
-    _refuse_known(config, offer)
     name = workspace or offer.workspace
     if not is_name(name):
         hint = "Give another one with --workspace: at most 64 letters, digits, spaces, and . _ - inside."
@@ -84,18 +95,62 @@ def prepare(
     )
 
 
+def find_outdated(invocation: Invocation, offer: Offer) -> PathConfig | None:
+    """Return the entry of this workspace if it has a key of before: this device was left out of a change.
+
+    ``None`` if there is no entry.  Raises :class:`AutosyncError` if there is one with the key of now.
+    """
+    source, text = read_configuration(invocation)
+    for path in parse(text, source, os.environ).paths:
+        with contextlib.suppress(ConfigError):
+            key = load_key(path.key_file)
+            if key.id == offer.id and key.tag != offer.tag:
+                return path
+            if key.id == offer.id:
+                raise AlreadyJoined(path.path)
+    return None
+
+
+class AlreadyJoined(AutosyncError):
+    """The workspace is kept here, with the key of now."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"This device has joined that workspace already: {path}",
+            hint="Nothing is to be done; `autosync status` shows it.",
+        )
+
+
+def renew(path: PathConfig, offer: Offer, key_text: str) -> None:
+    """Give a working copy that is kept here the key that its workspace has now.
+
+    Raises :class:`Unsafe` for one of before: it may be that of a device that was revoked.
+    """
+    granted = _granted(offer, key_text)
+    if granted.epoch <= load_key(path.key_file).epoch:
+        raise Unsafe(
+            "The inviter does not have the newest key of the workspace",
+            hint="It may have been revoked. Ask a device for an invitation that `autosync devices` shows as a member.",
+        )
+    replace_key(path.key_file, granted)
+
+
+def _granted(offer: Offer, key_text: str) -> KeyText:
+    """Return the key that was granted.  Raises :class:`Unsafe` unless it is the offered workspace's."""
+    with contextlib.suppress(ValueError):
+        granted = parse_key(key_text.encode("ascii"))
+        if key_in(granted).id == offer.id:
+            return granted
+    raise Unsafe(
+        "The inviter has granted something else than the key of the workspace that it offered",
+        hint="Nothing was changed here. Do not trust that device.",
+    )
+
+
 def perform(plan: Plan, key_text: str) -> None:
     """Make folder, repository, key, remote and entry, or none of them."""
     root, key = plan.addition.path, plan.addition.key_file
-    try:
-        granted = key_in(parse_key(key_text.encode("ascii"))).id
-    except ValueError:
-        granted = None
-    if granted != plan.offer.id:
-        raise AutosyncError(
-            "The inviter has granted something else than the key of the workspace that it offered",
-            hint="Nothing was changed here. Do not trust that device.",
-        )
+    _granted(plan.offer, key_text)
     with contextlib.ExitStack() as undo:
         _make_folder(root, undo)
         if plan.is_new_repository:
@@ -133,16 +188,6 @@ def _make_folder(root: str, undo: contextlib.ExitStack) -> None:
 def _remove_empty(directory: str) -> None:
     with contextlib.suppress(OSError):
         os.rmdir(directory)
-
-
-def _refuse_known(config: Config, offer: Offer) -> None:
-    for path in config.paths:
-        with contextlib.suppress(ConfigError):
-            if load_key(path.key_file).id == offer.id:
-                raise AutosyncError(
-                    f"This device has joined that workspace already: {path.path}",
-                    hint="Nothing is to be done; `autosync status` shows it.",
-                )
 
 
 def _added(text: str, addition: Addition, source: str) -> str:

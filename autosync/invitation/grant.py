@@ -60,13 +60,15 @@ class XmppOffer:
 class Offer:
     """Everything that a device needs to take part in a workspace, but its key.
 
-    ``workspace`` is its name, ``id`` what its key must turn out to be of, ``vcs`` ``git`` or ``hg``,
+    ``workspace`` is its name, ``id`` what its key must turn out to be of, ``tag`` what channels call it under
+    the key that it has now, by which a member knows its own key for it, ``vcs`` ``git`` or ``hg``,
     ``device`` and ``device_name`` the inviter.  ``places`` are keys of the configuration
     (:data:`PLACES`) with their value.
     """
 
     workspace: str
     id: WorkspaceId
+    tag: str
     vcs: str
     device: DeviceId
     device_name: str
@@ -83,6 +85,7 @@ def encode_offer(offer: Offer) -> bytes:
         "v": _FORMAT,
         "workspace": offer.workspace,
         "id": offer.id,
+        "tag": offer.tag,
         "vcs": offer.vcs,
         "device": offer.device,
         "device-name": offer.device_name,
@@ -130,6 +133,7 @@ def _offer(fields: _Fields) -> Offer:
         # Becomes part of file names.
         workspace=fields.shaped("workspace", _NAME, but=".."),
         id=WorkspaceId(fields.shaped("id", re.compile(r"[0-9a-f]{32}"))),
+        tag=fields.text("tag"),
         vcs=fields.shaped("vcs", re.compile(r"git|hg")),
         device=DeviceId(fields.shaped("device", _DEVICE)),
         device_name=fields.text("device-name", most=128),

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autosync.cli.invocation import Invocation
-from autosync.cli.joining import perform, prepare
+from autosync.cli.joining import find_outdated, perform, prepare, renew
 from autosync.config import PathConfig
 from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
@@ -54,6 +54,7 @@ LAPTOP = DeviceId("laptop-" + "a" * 26)
 OFFERED = Offer(
     workspace="notes",
     id=key_in(KEY).id,
+    tag=key_in(KEY).tag,
     vcs="git",
     device=LAPTOP,
     device_name="laptop",
@@ -575,7 +576,27 @@ def test_what_cannot_be_finished_leaves_nothing(
     assert "ssh://git@example.org/notes.git" in shown
     assert "reflector: reflector.example.org:4712\n" in (tmp_path / "config.yaml").read_text()
     with pytest.raises(AutosyncError, match="This device has joined that workspace already"):
-        prepare(here(config), offer, path=str(root), workspace=None, key_file=key)
+        find_outdated(here(config), offer)
+
+
+def test_a_device_that_was_left_out_of_a_new_key_is_given_it(here: Callable[[str], Invocation], tmp_path: Path) -> None:
+    config, key = str(tmp_path / "config.yaml"), tmp_path / "notes.key"
+    plan = prepare(here(config), OFFERED, path=str(tmp_path / "notes"), workspace=None, key_file=None)
+    assert find_outdated(here(config), OFFERED) is None
+    perform(plan, KEY_TEXT)
+    new = KeyText(raw=bytes(32), id=OFFERED.id, epoch=1, head="0" * 64)
+    offer = replace(OFFERED, tag=key_in(new).tag)
+    outdated = find_outdated(here(config), offer)
+    assert outdated is not None
+    with pytest.raises(Unsafe, match="something else than the key of the workspace"):
+        renew(outdated, offer, KeyText(raw=bytes(32)).render().decode())
+    assert key.read_text() == KEY_TEXT
+    renew(outdated, offer, new.render().decode())
+    assert (key.read_bytes(), key.stat().st_mode & 0o777) == (new.render(), 0o600)
+    assert find_outdated(here(config), OFFERED) is not None
+    with pytest.raises(Unsafe, match="does not have the newest key"):  # of a device that was revoked, say
+        renew(outdated, OFFERED, KEY_TEXT)
+    assert key.read_bytes() == new.render()
 
 
 def test_a_remote_of_that_name_stays_and_the_hub_is_used_by_its_address(
