@@ -109,8 +109,8 @@ class Rogue:
         self.device = voice.device
         self.voice = voice
         self._key = key
-        self._reader = reader
-        self._writer = writer
+        self.reader = reader
+        self.writer = writer
         self._seq = 0
 
     def sealed(self, *, by: Voice | None = None, **said: Any) -> bytes:
@@ -142,8 +142,8 @@ class Rogue:
 
     async def send(self, *sealed: bytes) -> None:
         """Send announcements, each of them."""
-        self._writer.write(b"".join(wire.frame(Kind.ANNOUNCE, one) for one in sealed))
-        await self._writer.drain()
+        self.writer.write(b"".join(wire.frame(Kind.ANNOUNCE, one) for one in sealed))
+        await self.writer.drain()
 
     async def say(self, **said: Any) -> None:
         """Announce."""
@@ -159,22 +159,24 @@ class Rogue:
         """Answer what the agent asks until the link ends."""
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
-                kind, payload = await wire.read_frame(self._reader)
+                kind, payload = await wire.read_frame(self.reader)
                 if kind == Kind.PING:
-                    self._writer.write(wire.frame(Kind.PONG, payload))
+                    self.writer.write(wire.frame(Kind.PONG, payload))
                 elif kind == Kind.FETCH:
                     request, want, _ = wire.parse_fetch(payload)
                     self.asked.append(want)
                     pack = self.packs.get(want, b"")
                     for start in range(0, len(pack), wire.CHUNK):
-                        self._writer.write(wire.chunk(request, pack[start : start + wire.CHUNK]))
-                    self._writer.write(wire.end(request, Outcome.COMPLETE if pack else Outcome.MISSING))
-                await self._writer.drain()
+                        self.writer.write(wire.chunk(request, pack[start : start + wire.CHUNK]))
+                    self.writer.write(wire.end(request, Outcome.COMPLETE if pack else Outcome.MISSING))
+                await self.writer.drain()
 
 
 @contextlib.asynccontextmanager
-async def rogue(key: WorkspaceKey, port: int, place: Path, name: str = "mallory") -> AsyncIterator[Rogue]:
-    """A rogue that is linked with the agent at ``port``."""
+async def rogue(
+    key: WorkspaceKey, port: int, place: Path, name: str = "mallory", *, serving: bool = True
+) -> AsyncIterator[Rogue]:
+    """A rogue that is linked with the agent at ``port``; without ``serving`` what it is sent is left to be read."""
     identity = load_or_create_identity(str(place / name))
     voice = Voice(identity.device_id(name), identity.key, identity.certificate_der)
     mine = Hello(
@@ -192,12 +194,13 @@ async def rogue(key: WorkspaceKey, port: int, place: Path, name: str = "mallory"
     reader, writer = await secure(connection, identity, theirs, dialled=True, timing=Timing())
     assert (await wire.read_frame(reader))[0] == Kind.READY
     member = Rogue(key, voice, reader, writer)
-    serving = asyncio.create_task(member.serve())
+    tasks = [asyncio.create_task(member.serve())] if serving else []
     try:
         yield member
     finally:
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()

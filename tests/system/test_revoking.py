@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import stat
@@ -10,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from autosync.core.model import SnapshotId
+from autosync.link import wire
+from autosync.link.wire import Kind, Outcome
 from autosync.sealing import load_key
 from tests.system.fleet import Device, Fleet
+from tests.system.rogue import rogue
 from tests.waiting import until
 
 FILES = {"a.txt": "one\n"}
@@ -157,3 +162,25 @@ def test_what_cannot_be_revoked_is_told(fleet: Fleet) -> None:
     assert asked.returncode != 0
     assert "the new key goes to this device and to bert" in asked.stdout
     assert tag(anna) == before
+
+
+async def test_the_old_key_opens_nothing_any_more(fleet: Fleet) -> None:
+    """One who still has it is told of the new one, and served, heard and believed in nothing else."""
+    anna, bert, _ = fleet.devices
+    old = load_key(str(anna.home / "notes.key"))
+    done = await asyncio.to_thread(anna.run, "revoke", "cleo", "--yes")
+    assert done.returncode == 0
+    await asyncio.to_thread(moved, bert, old.tag)
+    wanted = anna.status()["snapshot"]
+    async with rogue(old, fleet.ports["anna"], fleet.place, serving=False) as mallory:
+        mallory.writer.write(wire.fetch(1, wanted, []))
+        await mallory.say(snapshot=SnapshotId("f" * 40))
+        heard = []
+        while not heard or heard[-1][0] != Kind.END:
+            heard.append(await asyncio.wait_for(wire.read_frame(mallory.reader), 20))
+        assert wire.parse_end(heard[-1][1])[1] is Outcome.MISSING
+        assert Kind.DATA not in [kind for kind, _ in heard]
+        await asyncio.to_thread(until, lambda: anna.status()["dropped"].get("old key", 0) > 0)
+    assert "mallory" not in [p["device"] for p in anna.status()["peers"]]
+    assert "mallory" not in known(anna)
+    await asyncio.to_thread(syncs, bert, anna, "as if nothing had been\n")
