@@ -9,16 +9,19 @@ import socket
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 from slixmpp.exceptions import IqError
 
+from autosync.channels.xmpp import XmppChannel
 from autosync.channels.xmpp_bytestream import BLOCK, IBB, Bytestream
 from autosync.channels.xmpp_client import XmppClient
 from autosync.channels.xmpp_pace import MOST, Pace
 from autosync.channels.xmpp_relay import MAX_STREAMS, Relay
+from tests.edges.tcp_proxy import TcpProxy
 from tests.edges.test_xmpp import bare_client, element
-from tests.edges.xmpp_devices import eventually
+from tests.edges.xmpp_devices import eventually, make_device
 from tests.edges.xmpp_servers import DOMAIN, XmppServer
 
 CONTENT = os.urandom(200_000)
@@ -107,14 +110,60 @@ async def test_a_side_that_does_not_read_slows_the_other_down(xmpp_server: XmppS
 
 
 async def test_a_peer_that_leaves_ends_the_stream(xmpp_server: XmppServer, account: str) -> None:
-    async with joined(xmpp_server, account) as (_, desktop, near, _):
-        desktop.client.abort()
-        desktop.client.cancel_connection_attempt()
+    async with joined(xmpp_server, account) as (laptop, desktop, near, _):
         await desktop.client.close(within=1)
-        with contextlib.suppress(OSError):
-            await asyncio.get_running_loop().sock_sendall(near, b"are you there?")
-        # The server keeps a session that may be resumed; here it was said to be over.
-        await desktop.relay.stop()
+        await asyncio.get_running_loop().sock_sendall(near, b"are you there?")
+        assert await received(near, 1) == b""
+        assert laptop.relay.streams() == 0
+
+
+@contextlib.asynccontextmanager
+async def channels(server: XmppServer, account: str, port: int) -> AsyncIterator[tuple[socket.socket, socket.socket]]:
+    """The ends of a stream between the channels of two devices, of which the laptop connects through ``port``."""
+    devices = [
+        make_device(account, name, port=through, ca_file=server.ca_file)
+        for name, through in (("laptop", port), ("desktop", server.port))
+    ]
+    taken: asyncio.Queue[socket.socket] = asyncio.Queue()
+    first, second = (cast(XmppChannel, device.channel) for device in devices)
+    for channel in (first, second):
+        channel.accept = lambda end, _: taken.put_nowait(end)
+        assert channel.address is None
+        with pytest.raises(OSError, match="not connected"):
+            await channel.connect("you@localhost/x")
+        await channel.start()
+    try:
+        for device in devices:
+            await device.online()
+        assert second.address == f"{account}@{DOMAIN}/desktop"
+        near = await first.connect(second.address)
+        far = await taken.get()
+        with near, far:
+            yield near, far
+    finally:
+        await first.stop()
+        await second.stop()
+
+
+async def test_a_stream_goes_on_in_a_session_that_is_resumed(xmpp_server: XmppServer, account: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with TcpProxy(xmpp_server.port) as proxy, channels(xmpp_server, account, proxy.port) as (near, far):
+        sending = asyncio.create_task(loop.sock_sendall(near, CONTENT))
+        begun = await received(far, len(CONTENT) // 4)
+        proxy.cut()
+        assert begun + await received(far, len(CONTENT) - len(begun)) == CONTENT
+        await sending
+
+
+async def test_a_stream_ends_with_a_session_that_cannot_be_resumed(xmpp_server: XmppServer, account: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with channels(xmpp_server, account, xmpp_server.port) as (near, far):
+        await loop.sock_sendall(near, b"before")
+        assert await received(far, 6) == b"before"
+        await asyncio.to_thread(xmpp_server.kill)
+        await asyncio.to_thread(xmpp_server.start)
+        ends = await asyncio.gather(*(received(end, 1) for end in (near, far)), return_exceptions=True)
+        assert all(end == b"" or isinstance(end, ConnectionError) for end in ends), ends
 
 
 async def test_to_strangers_there_are_no_streams(xmpp_server: XmppServer, account: str, other_account: str) -> None:
