@@ -107,7 +107,6 @@ class Medium(ABC):
     """Whether a latecomer gets what was said before he came."""
     echoes: bool = False
     """Whether one's own words come back."""
-    has_server: bool = True
     too_large: int
     """Bytes that are more than it carries."""
 
@@ -220,7 +219,6 @@ class Lan(Medium):
     """Over links between the devices; who is met first is told of the others' addresses."""
 
     keeps = True
-    has_server = False
     too_large = 65 * 1024
 
     def __init__(self, state: Path) -> None:
