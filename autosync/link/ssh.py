@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 PORT = 22
 MAX_AT_ONCE = 32
 """Programs that run at the same time."""
+HOLD = 300.0
+"""Seconds until what only a person can mend is tried again: a server may lock out who fails often."""
+_HELD = 256
+_BY_HAND = ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED", "Permission denied")
 _CONNECTING = 10
 """Seconds for TCP and the keys of the machines."""
 _GRACE = 3.0
@@ -89,6 +93,8 @@ class Tunnel(socket.socket):
 
     problem: str = ""
     """Why the program ended, once it has; set before the connection ends."""
+    by_hand: bool = False
+    """Whether only a person can mend that."""
 
 
 class SshConnector:
@@ -100,6 +106,7 @@ class SshConnector:
     def __init__(self, command: Iterable[str] = ("ssh",)) -> None:
         self._command = tuple(command)
         self._carrying: set[asyncio.Task[None]] = set()
+        self._held: dict[str, tuple[float, str]] = {}
 
     async def connect(self, address: str) -> socket.socket:
         """Return a connection to an agent once ssh has logged in there.
@@ -111,6 +118,10 @@ class SshConnector:
             to = SshAddress.parse(address)
         except ValueError as error:
             raise OSError(f"an address for ssh {error}") from None
+        clock = asyncio.get_running_loop().time
+        until, problem = self._held.get(address, (0.0, ""))
+        if clock() < until:
+            raise OSError(problem)
         if len(self._carrying) >= MAX_AT_ONCE:
             raise OSError("too many connections through ssh")
         tunnel, running = self._start(to)
@@ -125,6 +136,11 @@ class SshConnector:
             raise
         if tunnel.problem:
             tunnel.close()
+            if tunnel.by_hand:
+                self._held.pop(address, None)
+                self._held[address] = clock() + HOLD, tunnel.problem
+                if len(self._held) > _HELD:
+                    del self._held[next(iter(self._held))]
             raise OSError(tunnel.problem)
         return tunnel
 
@@ -230,6 +246,7 @@ async def _carry(running: _Running, to: SshAddress, tunnel: Tunnel, connected: a
         hear()
         if running.ended.is_set():
             tunnel.problem = explain(bytes(words), to)
+            tunnel.by_hand = any(cause.encode() in words for cause in _BY_HAND)
             log.debug("ssh to %s ended: %s", to.host, tunnel.problem)
     finally:
         for wait in waits:

@@ -161,6 +161,20 @@ async def test_what_is_wrong_is_told_with_what_to_do(sshd: SshServer, tmp_path: 
             await ssh.connect(f"you@127.0.0.1:{closed}/1")
 
 
+async def test_what_only_a_person_can_mend_is_not_tried_all_the_time(sshd: SshServer, tmp_path: Path) -> None:
+    count, program = tmp_path / "count", tmp_path / "ssh"
+    program.write_text(f'#!/bin/sh\necho >> {count}\nexec {" ".join(sshd.client("stranger", "known"))} "$@"\n')
+    program.chmod(0o755)
+    async with connector(str(program)) as ssh:
+        for _ in range(3):
+            with pytest.raises(OSError, match="not in without a password"):
+                await ssh.connect(sshd.address(1))
+        assert count.read_text() == "\n"
+        with pytest.raises(OSError, match="not in without a password"):
+            await ssh.connect(sshd.address(2))
+        assert count.read_text() == "\n\n"
+
+
 async def test_no_agent_behind_ssh_is_told_so(sshd: SshServer, tmp_path: Path) -> None:
     (closed,) = free_ports(1)
     async with connector(*sshd.command) as ssh, running(tmp_path, "laptop") as laptop:
