@@ -371,6 +371,23 @@ def test_what_is_in_the_way_is_told_before_anything_is_done(git_fleet: Fleet) ->
     assert desktop.root.is_dir()
 
 
+def test_a_device_that_was_revoked_may_be_invited_again(git_fleet: Fleet) -> None:
+    (laptop,) = git_fleet.devices
+    desktop = newcomer(git_fleet)
+    join(desktop, invite(laptop))
+    desktop.start()
+    git_fleet.equal()
+    assert laptop.run("revoke", "desktop", "--yes").returncode == 0
+    until(lambda: desktop.status()["halt"], why=lambda: desktop.log)
+    assert "this device was revoked by laptop" in desktop.run("invite").stderr
+    desktop.end()
+    join(desktop, invite(laptop))
+    desktop.start()
+    laptop.write("again", "together\n")
+    git_fleet.equal()
+    assert desktop.read("again") == "together\n"
+
+
 def test_nothing_secret_is_told(git_fleet: Fleet) -> None:
     (laptop,) = git_fleet.devices
     desktop = newcomer(git_fleet)
