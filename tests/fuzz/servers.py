@@ -15,8 +15,10 @@ from autosync.control import ControlServer
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError
 from autosync.link import Identity, Links, Timing, load_or_create_identity, wire
+from autosync.link.carriage import Carriage
 from autosync.link.connection import Link, Origin
 from autosync.link.hello import Hello
+from autosync.link.traffic import Traffic
 from autosync.link.wire import Kind, frame
 from tests.fuzz.formats import KEY, Member, scratch
 from tests.fuzz.target import Broken, Target
@@ -171,7 +173,7 @@ def _wire(content: bytes) -> bool:
             nonce=bytes(16),
         )
         origin = Origin(dialled=False, address="127.0.0.1:1", instance=bytes(8), number=1)
-        link = Link(Member(), peer, origin, streams, timing=TIMING, turns=asyncio.Semaphore(4))
+        link = Link(Member(), peer, origin, streams, carriage=Carriage(timing=TIMING), traffic=Traffic())
         running = asyncio.create_task(link.run())
         try:
             writer.write(content)
