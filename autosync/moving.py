@@ -75,7 +75,7 @@ class Moving:
     # -- what is heard -----------------------------------------------------------------------
     def _heard(self, member: Membership, key: WorkspaceKey, sealed: bytes) -> bool:
         """Take what was sealed with ``key``; return whether it was about keys at all."""
-        before = member.key.tag
+        before, was_out = member.key.tag, member.is_out()
         try:
             outcome = member.keyring.take(key, sealed)
         except SealBroken:
@@ -91,6 +91,8 @@ class Moving:
             return True
         if outcome is Outcome.ADOPTED:
             self._moved(member, None)
+            if was_out and not member.state.paused:
+                member.runner.post(Resumed())
         elif outcome is Outcome.EXPELLED:
             log.warning("%s: %s", member.runner.workspace, how_it_ended(member))
             member.runner.post(Paused())
@@ -113,8 +115,6 @@ class Moving:
             gone = ", ".join(sorted(last.revoked.values())) or "nobody"
             log.warning("%s: %s changed the key, revoked: %s", member.runner.workspace, last.name, gone)
         self._broadcaster.listen_for(member)
-        if not member.state.paused:
-            member.runner.post(Resumed())
         self._later(self._relink(member))
 
     async def _relink(self, member: Membership) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from autosync.core.model import SnapshotId
 from autosync.link import wire
 from autosync.link.wire import Kind, Outcome
 from autosync.sealing import load_key
+from tests.channels.reflectors import Running
 from tests.system.fleet import Device, Fleet
 from tests.system.rogue import rogue
 from tests.waiting import until
@@ -184,3 +186,48 @@ async def test_the_old_key_opens_nothing_any_more(fleet: Fleet) -> None:
     assert "mallory" not in [p["device"] for p in anna.status()["peers"]]
     assert "mallory" not in known(anna)
     await asyncio.to_thread(syncs, bert, anna, "as if nothing had been\n")
+
+
+def test_who_was_off_finds_the_new_key_on_a_channel_while_nobody_is_there(tmp_path: Path) -> None:
+    """A channel keeps what was said last under the old key as well, and nobody needs a direct link for it."""
+    server = Running()
+    server.start()
+    try:
+        with Fleet(tmp_path / "fleet") as fleet:
+            anna, bert, cleo = fleet.clone(fleet.seed(FILES, hub=False), "anna", "bert", "cleo")
+            fleet.configure(fleet.devices, peers=False, top=f"reflector: 127.0.0.1:{server.port}\n")
+            for device in fleet.devices:
+                own_key(fleet, device)
+                device.config.write_text(re.sub(r"(?m)^listen: .*$", "listen: none", device.config.read_text()))
+            fleet.start()
+            for device in fleet.devices:
+                until(lambda d=device: len(known(d)) == 3, why=lambda d=device: d.log[-3000:])  # type: ignore[misc]
+            before = tag(bert)
+            assert bert.end() == 0
+            assert anna.run("revoke", "cleo", "--yes").returncode == 0
+            until(lambda: cleo.status()["state"] == "halted", why=lambda: cleo.log[-3000:])
+            anna.write("a.txt", "under the new key\n")
+            until(lambda: anna.activities("saved"), why=lambda: anna.log[-3000:])
+            assert anna.run("sync").returncode == 0
+            assert anna.end() == cleo.end() == 0
+            fleet.start(bert)
+            moved(bert, before)
+            until(lambda: bert.read("a.txt") == "under the new key\n", why=lambda: bert.log[-3000:])
+            assert tag(bert) == tag(anna)
+            assert known(bert) == {"bert": "member", "anna": "member", "cleo": "revoked"}
+    finally:
+        server.stop()
+
+
+def test_a_change_of_the_key_releases_nothing_that_was_stopped(fleet: Fleet) -> None:
+    anna, bert, _ = fleet.devices
+    before = tag(bert)
+    assert bert.run("pause").returncode == 0
+    assert anna.run("revoke", "cleo", "--yes").returncode == 0
+    moved(bert, before)
+    anna.write("a.txt", "while bert rests\n")
+    until(lambda: known(anna).get("bert") == "linked", why=lambda: anna.log[-3000:])
+    assert bert.status()["phase"] == "paused"
+    assert bert.read("a.txt") == "one\n"
+    assert bert.run("resume").returncode == 0
+    until(lambda: bert.read("a.txt") == "while bert rests\n", why=lambda: bert.log[-3000:])
