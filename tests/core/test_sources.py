@@ -160,6 +160,14 @@ def test_a_failure_beside_a_busy_source_is_no_reason_to_wait_longer() -> None:
     assert {p.retry_at for p in news} == {3.0}
 
 
+def test_only_what_nobody_has_time_for_waits() -> None:
+    peers = peers_at_wanted(NEAR)
+    elsewhere = heard(FAR)
+    peers.announced(replace(elsewhere, announcement=replace(elsewhere.announcement, snapshot=SnapshotId("x"))), 0.0)
+    peers.postponed(WANTED, 5.0)
+    assert {p.device: p.retry_at for p in peers.all()} == {NEAR: 5.0, FAR: 0.0}
+
+
 def test_whoever_has_it_next_is_asked_at_once() -> None:
     peers = peers_at_wanted(NEAR)
     fetches = Fetches(peers, Integration())
