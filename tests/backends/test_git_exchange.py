@@ -189,6 +189,17 @@ def test_haves_are_few_and_the_best_come_first(pair: Pair) -> None:
     assert one.exchange.haves()[0] == one.base().commit
 
 
+def test_what_has_just_come_is_not_sent_again_with_what_follows(pair: Pair) -> None:
+    """While it is on its way the peer goes on: the next is wanted before this one could be integrated."""
+    large = os.urandom(100_000)
+    first = pair.one.snap({"large.bin": large})
+    pair.two.exchange.receive(first.id, io.BytesIO(pair.one.served(first.id, list(pair.two.exchange.haves()))))
+    second = pair.one.snap({"large.bin": large, "note.txt": b"saved meanwhile\n"})
+    packed = pair.one.served(second.id, list(pair.two.exchange.haves()))
+    assert len(packed) < 2000
+    assert pair.two.exchange.receive(second.id, io.BytesIO(packed)) == second
+
+
 def test_a_shallow_clone_takes_part(pair: Pair, tmp_path: Path) -> None:
     (pair.one.root / "a.txt").write_bytes(b"second\n")
     git(pair.one.root, "commit", "-qam", "second")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import BinaryIO, cast
 
@@ -61,6 +62,7 @@ class Exchange:
         self._pins = Pins(repo)
         self._hub = Hub(repo, store, workspace, remote, hub_prefix, names=names, patience=patience or Patience())
         self._receive_limit = receive_limit
+        self._received: deque[SnapshotId] = deque(maxlen=4)
 
     def close(self) -> None:
         """End every transfer with the hub."""
@@ -122,7 +124,17 @@ class Exchange:
         self._store.flush()  # what came inline a moment ago git would not find
         known = [oid for oid in have[:_SERVED_HAVES] if self._repo.is_id(oid) and self._store.has_commit(CommitId(oid))]
         # With one thread the same question has the same answer, so that one that was cut can be gone on with.
-        options = ("--threads=1", "--revs", "--thin", "--stdout", "--delta-base-offset", "-q", f"--window={_WINDOW}")
+        # Snapshots are no parents of each other; with --shallow what those in ``have`` hold is left out all the same.
+        options = (
+            "--threads=1",
+            "--revs",
+            "--thin",
+            "--shallow",
+            "--stdout",
+            "--delta-base-offset",
+            "-q",
+            f"--window={_WINDOW}",
+        )
         process = self._repo.store.start("pack-objects", *options)
         try:
             with contextlib.suppress(BrokenPipeError), cast(BinaryIO, process.stdin) as stdin:  # its end says more
@@ -159,19 +171,23 @@ class Exchange:
                 raise Unreachable(
                     f"The transfer of snapshot {want} broke off: {error}", hint="It will be tried again."
                 ) from error
-            return arriving.admit(want)
+            snapshot = arriving.admit(want)
+        self._received.append(want)
+        return snapshot
 
     def haves(self) -> Sequence[str]:
         """Return the ids of commits and snapshots to offer to :meth:`serve` of a peer, best first.
 
-        These are HEAD, our pinned snapshots, the branches and the remote-tracking
-        branches, most recent first within each; :data:`HAVES` at most.
+        These are HEAD, what has come last, our pinned snapshots, the branches and the
+        remote-tracking branches, most recent first within each; :data:`HAVES` at most.
         """
+        # Not pinned yet: what follows may be wanted before it is integrated.
+        received = [oid for oid in reversed(self._received) if self._store.load(oid) is not None]
         pins = self._pins.best(HAVES // 2)
         _, head = self._repo.git.call("rev-parse", "--quiet", "--verify", "HEAD^{commit}", accept=(0, 1, 128))
         heads = _tips(self._repo.git, HAVES, "refs/heads")
         remotes = _tips(self._repo.git, HAVES, "refs/remotes")
-        return list(dict.fromkeys([*head.decode().split(), *pins, *heads, *remotes]))[:HAVES]
+        return list(dict.fromkeys([*head.decode().split(), *received, *pins, *heads, *remotes]))[:HAVES]
 
     def _refuse_foreign(self, want: SnapshotId) -> None:
         """Raise :class:`Missing` for a snapshot that only other worktrees have pinned."""
