@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any
 
@@ -37,14 +38,14 @@ class Progress:
         self._passing = text if passing else ""
 
 
-def first_sync(state_dir: str, path: str, tell: Progress) -> dict[str, Any]:
-    """Wait until the working copy at ``path`` is equal to those of the others.
+def first_sync(state_dir: str, path: str, tell: Progress, stop: threading.Event) -> dict[str, Any]:
+    """Wait until the working copy at ``path`` is equal to those of the others, or until ``stop`` is set.
 
     Returns ``state``: ``in sync`` (with ``conflicts``, their number), ``halted`` (with ``title`` and
-    ``hint``) or ``alone``, if no other device was reached for a minute.
+    ``hint``) or ``alone``, if no other device was reached for a minute or until the stop.
     """
     began = time.monotonic()
-    while True:
+    while not stop.is_set():
         try:
             status = _status(state_dir, path)
             if status is not None:
@@ -62,7 +63,8 @@ def first_sync(state_dir: str, path: str, tell: Progress) -> dict[str, Any]:
                 return {"state": "alone"}
         except TransientError:
             pass  # busy: asked again
-        time.sleep(_LOOK_EVERY)
+        stop.wait(_LOOK_EVERY)
+    return {"state": "alone"}
 
 
 def _status(state_dir: str, path: str) -> dict[str, Any] | None:

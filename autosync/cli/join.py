@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import threading
 from typing import Any
 
 import click
@@ -72,7 +73,14 @@ def join(
         return OK
 
     async def beside(config: Config) -> None:
-        result = await asyncio.to_thread(first_sync, config.state_dir, plan.addition.path, tell)
+        stop = threading.Event()
+        try:
+            result = await asyncio.to_thread(first_sync, config.state_dir, plan.addition.path, tell, stop)
+        except AutosyncError as error:  # the agent goes on
+            tell.say(f"{plain(error.title)}. {plain(invocation.reword(error.hint))}")
+            return
+        finally:
+            stop.set()  # Ctrl-C ends the thread too
         _finish(invocation, plan, result, as_json=as_json)
         tell.say(f"{_outcome(result)} The agent runs here until Ctrl-C. {_later(invocation)}")
 
@@ -153,7 +161,7 @@ def _with_running_agent(
             f"The agent that runs has not taken up {root}" + (f": {failed['title']}" if failed else ""),
             hint=failed["hint"] if failed else "It has another configuration: start it again with this one.",
         )
-    result = first_sync(plan.state_dir, root, tell)
+    result = first_sync(plan.state_dir, root, tell, threading.Event())
     _finish(invocation, plan, result, as_json=as_json)
     tell.say(f"{_outcome(result)} {_later(invocation)}")
     return FAILED if result["state"] == "halted" else OK

@@ -289,6 +289,34 @@ def test_without_an_agent_join_becomes_it(git_fleet: Fleet) -> None:
     assert "Traceback" not in desktop.log
 
 
+def test_ctrl_c_ends_join_while_nobody_else_is_there(git_fleet: Fleet) -> None:
+    (laptop,) = git_fleet.devices
+    desktop = newcomer(git_fleet)
+    with (desktop.home / "agent.log").open("wb") as log:
+        desktop.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "autosync",
+                "--config",
+                str(desktop.config),
+                "join",
+                invite(laptop),
+                str(desktop.root),
+            ],
+            cwd=desktop.home,
+            env=desktop.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        until(lambda: "Starting the agent" in desktop.log, why=lambda: desktop.log)
+        laptop.kill()
+        until(desktop.answers, why=lambda: desktop.log)
+        assert desktop.end(signal.SIGINT) == 130
+    assert "Traceback" not in desktop.log
+
+
 # -- who is not let in -----------------------------------------------------------------------------
 def test_a_line_for_one_device_is_for_one_device(git_fleet: Fleet) -> None:
     (laptop,) = git_fleet.devices
