@@ -106,6 +106,8 @@ class Arriving:
 
     async def _ask_for(self, device: DeviceId, part: Part, have: Callable[[], Sequence[str]]) -> None:
         sink = cast(BinaryIO, part)  # which has all that is needed of one
+        if part.size:
+            log.info("%s is gone on with at %d bytes", part.want[:10], part.size)
         try:
             await self.ask(device, part.wish, sink)
         except OtherAnswer as error:

@@ -188,8 +188,12 @@ class Dialler:
                 target.woken.clear()
                 return
         target.better_at = asyncio.get_running_loop().time() + target.better.next(random.random())  # noqa: S311
-        with contextlib.suppress(Unlinked):
+        try:
             await self._dial(target, nearer)
+        except Unlinked:
+            pass  # which `ways` remembers; there is a link
+        except Exception:
+            log.exception("dialling %s failed", target.describe())  # as in `_try`
 
     async def _try(self, target: Target) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import figures
 from tests.system.fleet import Device, Fleet
 from tests.waiting import until
 
@@ -127,3 +129,21 @@ def test_peers_shows_who_where_and_why(fleet_of_two: Fleet) -> None:
     stopped = laptop.run("peers")
     assert stopped.returncode == 1
     assert "The agent is not running" in stopped.stderr
+
+
+def test_a_transfer_goes_on_after_a_kill_of_both_agents(tmp_path: Path) -> None:
+    with Fleet(tmp_path / "fleet") as fleet:
+        desktop, laptop = fleet.clone(fleet.seed({"a.txt": "first\n"}, hub=False), "desktop", "laptop")
+        fleet.configure([desktop, laptop], top="limit-upload: 2m\n")
+        fleet.start()
+        fleet.equal()
+        desktop.write("large.bin", os.urandom(8 << 20))
+        until(lambda: any(t["bytes"] > 3 << 20 for t in laptop.status()["transfers"]), why=lambda: laptop.log)
+        laptop.kill()
+        desktop.kill()
+        fleet.start()
+        fleet.equal()
+        (went_on,) = re.findall(r"is gone on with at (\d+) bytes", laptop.log)
+        assert int(went_on) > 2 << 20
+        assert "is fetched from the beginning" not in laptop.log
+        figures.record("kills survived", 2)
