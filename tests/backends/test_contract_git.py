@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,3 +85,18 @@ def test_what_the_user_collects_is_still_here(fleet: GitFleet) -> None:
         pipe.seek(0)
         assert two.backend.receive(snapshot.id, pipe) == snapshot
     one.git("fsck", "--strict")
+
+
+def test_what_a_snapshot_on_the_same_base_brought_is_not_sent_again(fleet: GitFleet) -> None:
+    one, two = pair(fleet)
+    one.write("large", random.Random(1).randbytes(100_000))
+    first = snap(one)
+    one.write("small", b"more\n")
+    second = snap(one)
+    sizes = []
+    for have in ([], [first.id]):
+        answer = io.BytesIO()
+        one.backend.serve(second.id, [*two.backend.haves(), *have], answer)
+        sizes.append(len(answer.getvalue()))
+    assert sizes[0] > 100_000
+    assert sizes[1] < 10_000
