@@ -80,6 +80,18 @@ class TestPeers:
         two.backend.serve(snapshot.id, [], answer)
         assert answer.getvalue()
 
+    def test_the_same_question_has_the_same_answer(self, fleet: Fleet) -> None:
+        """An answer that was cut is gone on with, also after a restart."""
+        one, two = pair(fleet)
+        for n in range(40):
+            one.write(f"many/{n}", b"line %d\n" % n * 200)
+        one.write("large", b"".join(b"%d\n" % (n * n) for n in range(50_000)))
+        snapshot = edited(one)
+        have = list(two.backend.haves())
+        answers = {serve(snapshot, one, have), serve(snapshot, one, have)}
+        one.reopen()
+        assert answers == {serve(snapshot, one, have)}
+
     def test_the_root_may_become_what_one_of_its_directories_was(self, fleet: Fleet) -> None:
         one, two = pair(fleet, {"a": b"1\n", "d/a": b"2\n"})
         one.rename("d/a", "a")
