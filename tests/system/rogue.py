@@ -163,9 +163,9 @@ class Rogue:
                 if kind == Kind.PING:
                     self.writer.write(wire.frame(Kind.PONG, payload))
                 elif kind == Kind.FETCH:
-                    request, want, _ = wire.parse_fetch(payload)
-                    self.asked.append(want)
-                    pack = self.packs.get(want, b"")
+                    request, wish = wire.parse_fetch(payload)
+                    self.asked.append(wish.want)
+                    pack = self.packs.get(wish.want, b"")
                     for start in range(0, len(pack), wire.CHUNK):
                         self.writer.write(wire.chunk(request, pack[start : start + wire.CHUNK]))
                     self.writer.write(wire.end(request, Outcome.COMPLETE if pack else Outcome.MISSING))
