@@ -23,6 +23,7 @@ from tests.edges.tcp_proxy import TcpProxy
 from tests.edges.test_xmpp import bare_client, element
 from tests.edges.xmpp_devices import eventually, make_device
 from tests.edges.xmpp_servers import DOMAIN, XmppServer
+from tests.figures import record
 
 CONTENT = os.urandom(200_000)
 
@@ -236,6 +237,7 @@ async def test_requests_that_make_no_sense_are_refused(xmpp_server: XmppServer, 
             "item-not-found": 3,
         }, found
         assert laptop.taken.empty()
+    record("bad inputs refused", len(found))
 
 
 async def test_no_member_can_open_more_than_so_many_streams(xmpp_server: XmppServer, account: str) -> None:

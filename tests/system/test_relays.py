@@ -80,6 +80,8 @@ def test_what_fits_into_no_announcement_comes_through_a_bytestream_and_others_ov
     laptop, desktop = fleet.devices
     with ExitStack() as stack:
         hatch = over_xmpp_alone(fleet, slow_server, "u0", stack)
+        shown = laptop.run("peers").stdout
+        assert f"xmpp  u0@{DOMAIN}/desktop" in shown, shown
         content = os.urandom(LARGE)
         before = hatch.carried
         laptop.write("large.bin", content)
