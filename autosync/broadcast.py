@@ -268,8 +268,8 @@ class Broadcaster:
         except ValueError as malformed:
             self._drop(member, "malformed", str(malformed), lane)
             return
-        if said is None:
-            member.count("repeated")
+        if isinstance(said, str):
+            member.count(said)
             return
         if said.device == self.device:
             self._meet_own_past(member, said)
@@ -299,16 +299,17 @@ class Broadcaster:
         else:
             self.save(member, roster=known)
 
-    def _open(self, member: Membership, sealed: bytes) -> Announcement | None:
-        """Return what its device has said, ``None`` if that is old: then nobody needs to know who repeats it.
+    def _open(self, member: Membership, sealed: bytes) -> Announcement | str:
+        """Return what its device has said, or why it is dropped whoever has said it: no signature is checked then.
 
         Raises :class:`SealBroken`, :class:`Forged`, or :class:`ValueError` for what is malformed.
         """
         signed = member.key.open(sealed, context=CONTEXT)
         encoded, signature = signed[:-SIGNATURE_BYTES], signed[-SIGNATURE_BYTES:]
         said = decode(encoded)
-        if said.device != self.device and not member.intake.is_news(said.device, said.seq):
-            return None
+        objection = member.intake.objection(said.device, said.seq, asyncio.get_running_loop().time())
+        if objection and said.device != self.device:
+            return objection
         key = key_of(said.device, said.certificate)
         verify(key, signature, encoded, purpose=_purpose(member))
         return said

@@ -31,9 +31,11 @@ class Intake:
         self._pace = Allowance(rate=RATE, burst=BURST)
         self._newcomers = Allowance(rate=NEWCOMERS, burst=FIRST_NEWCOMERS)
 
-    def is_news(self, device: DeviceId, seq: int) -> bool:
-        """Return whether :meth:`take` may take it; the guard remembers nothing."""
-        return self._guard.is_news(device, seq)
+    def objection(self, device: DeviceId, seq: int, now: float) -> str:
+        """Return why :meth:`take` would drop it, empty if it would not; nothing is remembered."""
+        if not self._guard.knows(device) and self._newcomers.free_at(now) > now:
+            return "flood"
+        return "" if self._guard.is_news(device, seq) else "repeated"
 
     def take(self, event: Announced, now: float) -> str:
         """Take an announcement; return why it is dropped, empty if it is not."""

@@ -132,6 +132,11 @@ def test_the_peer_that_goes_is_one_whose_word_was_never_good() -> None:
 def test_what_is_old_can_be_told_without_taking_it() -> None:
     laptop = DeviceId("laptop")
     intake = Intake({laptop: 3})
-    assert [intake.is_news(laptop, seq) for seq in (2, 3, 4, 4)] == [False, False, True, True]
-    assert intake.is_news(DeviceId("never-heard-of"), 0)
+    assert [intake.objection(laptop, seq, 0.0) for seq in (2, 3, 4, 4)] == ["repeated", "repeated", "", ""]
+    assert intake.objection(DeviceId("never-heard-of"), 0, 0.0) == ""
     assert intake.last() == {laptop: 3}
+    for number in range(FIRST_NEWCOMERS):
+        assert intake.take(heard(f"ghost-{number}", 1), 0.0) == ""
+    assert intake.objection(DeviceId("never-heard-of"), 0, 0.0) == "flood"
+    assert intake.objection(laptop, 4, 0.0) == ""
+    assert intake.objection(DeviceId("never-heard-of"), 0, 1 / NEWCOMERS) == ""
