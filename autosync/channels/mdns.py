@@ -57,12 +57,12 @@ class Responder:
         flooded: Callable[[], None],
     ) -> None:
         """Take part on the interfaces that have these addresses.  Raises :class:`OSError`."""
-        _check_port()
+        _try_port(None)
         self._names: set[str] = set()
         self._ear = _Ear(heard, flooded, limit=limit, own=self._names)
         self._infos: dict[str, ServiceInfo] = {}
         self._announcing: set[asyncio.Future[object]] = set()
-        wanted = [str(at.ip) for at in interfaces]
+        wanted = [str(at.ip) for at in interfaces if _is_usable(at)]
         version = IPVersion.All if any(":" in ip for ip in wanted) else IPVersion.V4Only
         self._zeroconf = Zeroconf(interfaces=wanted, ip_version=version, use_asyncio=True)
         self._zeroconf.async_add_listener(self._ear, None)
@@ -182,9 +182,27 @@ class _Ear(RecordUpdateListener):
         return record.key in self._own or (isinstance(record, DNSPointer) and record.alias.lower() in self._own)
 
 
-def _check_port() -> None:
-    """Raise :class:`OSError` if the port cannot be had; zeroconf would leave its socket open."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+def _try_port(at: InterfaceAddress | None) -> None:
+    """Raise :class:`OSError` if the port cannot be had there (``None``: anywhere).
+
+    zeroconf would leave the socket open with which it finds that out.
+    """
+    family = socket.AF_INET6 if at is not None and at.ip.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        trial.bind(("", PORT))
+        if at is None:
+            trial.bind(("", PORT))
+        elif at.ip.version == 6:
+            trial.bind((str(at.ip), PORT, 0, at.interface if at.ip.is_link_local else 0))
+        else:
+            trial.bind((str(at.ip), PORT))
+
+
+def _is_usable(at: InterfaceAddress) -> bool:
+    """Return whether the address is there still, or already."""
+    try:
+        _try_port(at)
+    except OSError:
+        return False
+    return True

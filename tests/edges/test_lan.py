@@ -209,6 +209,11 @@ def _beacon(device: str, label: str = LABEL, **fields: object) -> bytes:
     return as_text(KEY, label, json.dumps(body).encode())
 
 
+def changed(text: bytes) -> bytes:
+    """Return it with one bit of its last byte changed."""
+    return text[:-1] + bytes([text[-1] ^ 1])
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -220,7 +225,7 @@ def _beacon(device: str, label: str = LABEL, **fields: object) -> bytes:
         ((b"\xff" + os.urandom(255)) * 33, "stranger"),
         (as_text(OTHER_KEY, LABEL, b"{}"), "stranger"),
         (as_text(KEY, "another", b"{}"), "stranger"),
-        (as_text(KEY, LABEL, b"{}")[:-1] + b"\0", "stranger"),
+        (changed(as_text(KEY, LABEL, b"{}")), "stranger"),
         (as_text(KEY, LABEL, b"[" * 1000), "malformed beacon"),
         (as_text(KEY, LABEL, b"[]"), "malformed beacon"),
         (as_text(KEY, LABEL, b"{}"), "malformed beacon"),
@@ -349,6 +354,8 @@ async def test_a_firewall_is_told(tmp_path: Path) -> None:
             await eventually(lambda lan=lan: lan.channel.status().detail == "1 device linked")
 
 
+# zeroconf leaves its sockets to the garbage collector if an interface goes while it opens them.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @needs_network
 async def test_networks_come_and_go(tmp_path: Path) -> None:
     """No interface at the start, then one, then another in its place."""
