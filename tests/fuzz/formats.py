@@ -227,11 +227,18 @@ def _xmpp(content: bytes) -> bool:
     except (ET.ParseError, ValueError):  # ValueError: an encoding that expat cannot have
         return False
     found: list[Item] = []
-    inbox = Inbox(["me@example.org"], deliver=found.append, node_deleted=lambda _: None)
+    inbox = Inbox(
+        {"me@example.org": NAMESPACE},
+        deliver=found.append,
+        node_deleted=lambda _: None,
+        wanted=lambda tag: tag != "others",
+    )
     inbox.take_event(message)
     if unknown := inbox.dropped.keys() - {"forged", "malformed", "too large"}:
         raise Broken(f"counted as {unknown}")
     for item in found:
+        if item.workspace_tag == "others":
+            raise Broken("what nobody here wants was delivered")
         element = ET.Element("item", {"id": item.slot})
         element.append(write_item(item))
         same(item, read_item(ET.fromstring(ET.tostring(element))))  # noqa: S314
@@ -242,10 +249,10 @@ def _xmpp_seeds() -> Sequence[bytes]:
     return [
         (
             f'<message xmlns="jabber:client" from="{who}"><event xmlns="{EVENT}"><items node="{NAMESPACE}">'
-            f'<item id="{"a" * 32}"><announcement xmlns="{NAMESPACE}" workspace="w">aGVsbG8=</announcement></item>'
+            f'<item id="{"a" * 32}"><announcement xmlns="{NAMESPACE}" workspace="{tag}">aGVsbG8=</announcement></item>'
             "</items></event></message>"
         ).encode()
-        for who in ("me@example.org", "me@example.org/x")
+        for who, tag in (("me@example.org", "w"), ("me@example.org/x", "w"), ("me@example.org", "others"))
     ] + [
         f'<message from="me@example.org"><event xmlns="{EVENT}"><delete node="{NAMESPACE}"/></event></message>'.encode()
     ]
