@@ -16,7 +16,8 @@ from autosync.core import events as ev
 from autosync.core.commands import Commit, Integrate, LocalCommand, MergeBranch, SyncBranch, Tell
 from autosync.core.model import RelPath, Snapshot, SnapshotId
 from autosync.errors import AutosyncError
-from autosync.perform import Performer, title_of
+from autosync.failures import title_of
+from autosync.perform import Performer
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ from autosync.core import events as ev
 from autosync.core.commands import Fetch
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, Occupied, Unreachable
+from autosync.failures import not_fetched
 from autosync.link.fetching import OtherAnswer
 from autosync.link.wire import Wish
 from autosync.partial import Part, Parts
-from autosync.perform import Performer, not_fetched
+from autosync.perform import Performer
 
 T = TypeVar("T")
 

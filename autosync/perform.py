@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -11,7 +9,6 @@ from dataclasses import replace
 
 from autosync.branch import BranchKeeper
 from autosync.brought import Brought
-from autosync.causes import shortage_of
 from autosync.core import events as ev
 from autosync.core.brakes import Brake, BrakeLimits, Brakes
 from autosync.core.commands import (
@@ -29,13 +26,11 @@ from autosync.core.commands import (
 from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.nested import at_commit
 from autosync.core.operations import operations, pair_renames
-from autosync.errors import AutosyncError, Busy, Diverged, Missing, Shortage, TransientError
+from autosync.errors import Busy, Diverged, Missing
+from autosync.failures import failure, not_fetched, not_opened
 from autosync.history import History, Tidied
 from autosync.integrate import Integrator
 from autosync.ports import CURRENT, Applied, Backend, Reading, Tree
-
-log = logging.getLogger(__name__)
-
 
 HEAD_START = 0.05
 """Seconds that a snapshot which came inline is left to be integrated before it is written:
@@ -374,58 +369,3 @@ def _found(backend: Backend, wanted: SnapshotId) -> Snapshot:
     if snapshot is None:
         raise Missing(f"Snapshot {wanted[:12]} is not in the store in common", hint="It is looked for elsewhere.")
     return snapshot
-
-
-def not_opened(error: OSError, backend: Backend) -> AutosyncError:
-    """Return why a working copy cannot be opened."""
-    return _shortage(error, backend.metadata) or TransientError(
-        f"{os.fsdecode(backend.root)} cannot be opened: {title_of(error)}",
-        hint="Nothing was touched. Start the agent again when the cause is gone.",
-    )
-
-
-def failure(command: object, error: Exception, place: bytes) -> ev.CommandFailed:
-    """Return the event for a command that raised ``error``; ``place`` is where it was at work."""
-    name = type(command).__name__
-    shortage = _shortage(error, place)
-    if shortage is not None:  # nobody knows when it passes, so it is told as a halt at once
-        return ev.CommandFailed(command=name, title=shortage.title, hint=shortage.hint, transient=False)
-    if isinstance(error, AutosyncError):
-        return ev.CommandFailed(
-            command=name, title=error.title, hint=error.hint, transient=isinstance(error, TransientError)
-        )
-    log.error("%s failed unexpectedly", name, exc_info=error)
-    return ev.CommandFailed(
-        command=name,
-        title=f"{name} failed unexpectedly: {title_of(error)}",
-        hint="Nothing was lost; the log has the details. Please report it.",
-        transient=False,
-    )
-
-
-def not_fetched(command: Fetch, error: Exception, place: bytes) -> ev.SnapshotFetched:
-    """Return the event for a fetch that raised ``error``; ``place`` is where it was at work."""
-    source, shortage = str(command.source), _shortage(error, place)
-    if shortage is not None:
-        return ev.SnapshotFetched(
-            wanted=command.wanted, source=source, snapshot=None, reason=shortage.title, hint=shortage.hint
-        )
-    if not isinstance(error, AutosyncError):
-        log.error("fetching %s from %s", command.wanted, source, exc_info=error)
-    return ev.SnapshotFetched(wanted=command.wanted, source=source, snapshot=None, reason=title_of(error))
-
-
-def _shortage(error: Exception, place: bytes) -> Shortage | None:
-    if isinstance(error, Shortage):
-        return error
-    return shortage_of(error, place) if isinstance(error, OSError) else None
-
-
-def title_of(error: Exception) -> str:
-    """Return one line that says what went wrong."""
-    if isinstance(error, AutosyncError):
-        return error.title
-    if isinstance(error, OSError) and error.strerror:
-        where = f" ({error.filename!r})" if error.filename else ""
-        return f"{error.strerror}{where}"
-    return f"{type(error).__name__}: {error}"

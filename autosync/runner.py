@@ -34,9 +34,10 @@ from autosync.core.model import CommitId, DeviceId, Snapshot
 from autosync.core.session import Session
 from autosync.core.settings import Mode, SessionSettings
 from autosync.errors import AutosyncError
+from autosync.failures import failure, title_of
 from autosync.history import Tidied
 from autosync.link.wire import Wish
-from autosync.perform import Performer, failure, title_of
+from autosync.perform import Performer
 
 log = logging.getLogger(__name__)
 

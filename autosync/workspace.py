@@ -19,9 +19,10 @@ from autosync.core.brakes import Brakes
 from autosync.core.model import DeviceId, RelPath, SnapshotId, WorkspaceId
 from autosync.core.settings import Mode, SessionSettings
 from autosync.errors import AutosyncError
+from autosync.failures import not_opened
 from autosync.foothold import Foothold, identify_store, is_same_store
 from autosync.history import History
-from autosync.perform import Performer, not_opened
+from autosync.perform import Performer
 from autosync.ports import CURRENT, Backend
 from autosync.runner import STOP_PATIENCE, Outside, Runner
 from autosync.sealing import load_key

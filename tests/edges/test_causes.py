@@ -12,7 +12,7 @@ from autosync.backends.git.cli import GitFailed, git_failure
 from autosync.causes import PASSING, STARVED, bytes_in_words, error_said, shortage_of
 from autosync.core.commands import ListHub
 from autosync.errors import AutosyncError, Shortage, Unreachable
-from autosync.perform import failure
+from autosync.failures import failure
 
 
 @pytest.mark.parametrize(
