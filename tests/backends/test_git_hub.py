@@ -435,6 +435,24 @@ def test_what_the_owner_of_the_hub_makes_up_is_nobodys(site: Site, hub: Path, ca
     other.close()
 
 
+def test_a_check_that_is_under_way_looks_like_nobodys_ref_to_no_one(
+    site: Site, hub: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another process checks the hub while the agent lists it, or was killed before it had tidied up."""
+    site.remote(hub)
+    one, two = site.pair()
+    snapshot = one.snap({"a.txt": b"1"})
+    one.exchange.push(LAPTOP, snapshot.id)
+    hook = hub / "hooks/update"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text('#!/bin/sh\n! expr "$3" : "^0*$" >/dev/null\n')  # what the check puts there stays
+    hook.chmod(0o755)
+    one.exchange.probe_hub()
+    assert f"{FOLDER}probe/check" in git(hub, "for-each-ref", "--format=%(refname)").split()
+    assert two.exchange.list_hub() == {LAPTOP: snapshot.id}
+    assert not [r for r in caplog.messages if "no device of this workspace" in r]
+
+
 def test_after_a_change_of_the_key_old_names_count_for_nothing_and_own_ones_go(site: Site, hub: Path) -> None:
     site.remote(hub)
     one, two = site.pair()

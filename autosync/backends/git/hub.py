@@ -41,6 +41,7 @@ _PUSH = ("push", "--porcelain", "--progress", "--no-verify")
 _AT_ONCE = 64
 """Refs of its own that a device takes away with one push."""
 
+_PROBE_REF = "probe/check"
 _PROBE = {"NAME": "autosync", "EMAIL": "autosync@localhost", "DATE": "1000000000 +0000"}
 _OVERTAKEN = ("fetch first", "non-fast-forward", "needs force", "cannot lock ref", "incorrect old value")
 _REFUSED = re.compile(
@@ -125,7 +126,7 @@ class Hub:
         nobody = {f"GIT_{who}_{what}": _PROBE[what] for who in ("AUTHOR", "COMMITTER") for what in _PROBE}
         tree = self._repo.store.run("hash-object", "-w", "-t", "tree", "--stdin", input=b"").strip()
         changeset = self._repo.store.run("commit-tree", "-m", "Can autosync write here?", tree, env=nobody).strip()
-        ref = self._folder + "probe/check"
+        ref = self._folder + _PROBE_REF
         self._place(remote, ref, changeset.decode())
         self._push(remote, ALIAS, f":{ref}")
 
@@ -155,7 +156,9 @@ class Hub:
         return {device: snapshot for device, (_, snapshot) in listing.newest.items()}
 
     def _list(self, remote: Remote) -> Listing:
-        listing = sort_out(self._refs(remote, self._folder + "*"), self._folder, self._names)
+        refs = dict(self._refs(remote, self._folder + "*"))
+        refs.pop(self._folder + _PROBE_REF, None)  # of a check that goes on, or was killed
+        listing = sort_out(refs, self._folder, self._names)
         if listing.strange and not self._told_of:
             self._told_of = True
             log.warning("%s has refs that no device of this workspace has made: %d", remote.shown, listing.strange)
