@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
+from autosync.channels.outbox import Outbox
 from autosync.core.announcement import decode, encode
 from autosync.core.candidates import Candidate
 from autosync.core.classic import Say
@@ -85,6 +86,17 @@ class Membership:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """An announcement on its way: under ``bare`` it counts if it has to go without its content."""
+
+    member: Membership
+    tag: str
+    said: Announcement
+    sealed: bytes
+    bare: int
+
+
 class Broadcaster:
     """What all channels of this device carry; the listener of each of them."""
 
@@ -104,6 +116,7 @@ class Broadcaster:
         self._identity = identity
         self._states = states
         self._caught_up: set[str] = set()
+        self._outboxes: dict[Channel, Outbox[_Letter]] = {}
 
     def join(self, runner: Voice, key_file: str, state: WorkspaceState) -> Membership:
         """Take part in a workspace.  Raises :class:`ConfigError` for a key file that cannot be used."""
@@ -194,14 +207,20 @@ class Broadcaster:
 
         The content goes with it: this is what a channel shows to those who come later.
         """
-        farewells = [self._publish(m, replace(m.last, state="stopped")) for m in self.kept() if m.last]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL):
-                await asyncio.gather(*farewells)
+        last = [(member, member.last) for member in self.kept() if member.last]
+        farewells = [sent for member, said in last for sent in self._post(member, replace(said, state="stopped"))]
+        if farewells:
+            await asyncio.wait(farewells, timeout=FAREWELL)
 
     async def _publish(self, member: Membership, said: Announcement) -> None:
+        """Return when the first channel is done with it; a server that answers nothing holds up no other channel."""
+        if sent := self._post(member, said):
+            await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+
+    def _post(self, member: Membership, said: Announcement) -> list[asyncio.Future[None]]:
+        """Have ``said``, or what is newer by then, go out on every channel; return what is done when it did."""
         if member.is_out():
-            return
+            return []
         # Without its content it counts as said before: who hears both takes the content too.
         bare = self._next_seq(member) if said.inline else 0
         said = replace(said, seq=self._next_seq(member), sent_at_ms=int(time.time() * 1000))
@@ -210,28 +229,33 @@ class Broadcaster:
             sealed = self._seal(member, said)
         except ValueError as unspeakable:
             log.error("%s: this state cannot be announced: %s", member.runner.workspace, unspeakable)
-            return
-        results = await asyncio.gather(
-            *(self._publish_on(channel, member, said, sealed, bare) for channel in self.channels),
-            return_exceptions=True,
-        )
-        for result in results:
-            if isinstance(result, AutosyncError):
-                log.info("%s: not announced: %s", member.runner.workspace, result.title)
-            elif isinstance(result, BaseException):
-                log.error("%s: not announced", member.runner.workspace, exc_info=result)
+            return []
+        slot, letter = member.key.slot(self.device), _Letter(member, member.key.tag, said, sealed, bare)
+        return [self._outbox(channel).post(slot, letter) for channel in self.channels]
 
-    async def _publish_on(
-        self, channel: Channel, member: Membership, said: Announcement, sealed: bytes, bare: int
-    ) -> None:
-        slot = member.key.slot(self.device)
+    def _outbox(self, channel: Channel) -> Outbox[_Letter]:
+        if channel not in self._outboxes:
+            self._outboxes[channel] = Outbox(partial(self._send, channel))
+        return self._outboxes[channel]
+
+    async def _send(self, channel: Channel, slot: str, letter: _Letter) -> None:
+        workspace = letter.member.runner.workspace
         try:
-            await channel.publish(slot, member.key.tag, sealed)
+            await self._publish_on(channel, slot, letter)
+        except AutosyncError as error:
+            log.info("%s: not announced: %s", workspace, error.title)
+        except Exception:
+            log.exception("%s: not announced", workspace)
+
+    async def _publish_on(self, channel: Channel, slot: str, letter: _Letter) -> None:
+        member, said = letter.member, letter.said
+        try:
+            await channel.publish(slot, letter.tag, letter.sealed)
         except TooLarge:
             if not said.inline:
                 raise
-            shorter = self._seal(member, replace(said, seq=bare, inline=b""))
-            await channel.publish(slot, member.key.tag, shorter)
+            shorter = self._seal(member, replace(said, seq=letter.bare, inline=b""))
+            await channel.publish(slot, letter.tag, shorter)
 
     def _seal(self, member: Membership, said: Announcement) -> bytes:
         try:

@@ -51,26 +51,30 @@ class Outbox(Generic[Message]):
 
         Raises what sending raised, or what :meth:`fail_all` was given.
         """
+        await asyncio.shield(self.post(slot, message))
+
+    def post(self, slot: str, message: Message) -> asyncio.Future[None]:
+        """Have ``message`` sent and return at once what :meth:`put` waits for; it must not be cancelled."""
         parcel = self._waiting.get(slot)
         if parcel is None:
             parcel = self._waiting[slot] = _Parcel(message)
         parcel.message = message
         if slot not in self._tasks:
             self._tasks[slot] = asyncio.create_task(self._drain(slot), name=f"outbox {slot}")
-        await asyncio.shield(parcel.sent)
+        return parcel.sent
 
     async def fail_all(self, error: AutosyncError) -> None:
         """Stop sending; everyone who waits gets ``error``."""
         tasks = list(self._tasks.values())
         for parcel in (*self._sending.values(), *self._waiting.values()):
             parcel.fail(error)
+        # What is put while these end is not theirs: nobody would take it up.
         self._waiting.clear()
+        self._sending.clear()
+        self._tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        # A task that was cancelled before its first step has cleaned nothing up.
-        for slot in [slot for slot, task in self._tasks.items() if task in tasks]:
-            del self._tasks[slot]
 
     async def _drain(self, slot: str) -> None:
         try:
@@ -83,5 +87,6 @@ class Outbox(Generic[Message]):
                 else:
                     parcel.succeed()
         finally:
-            self._sending.pop(slot, None)
-            self._tasks.pop(slot, None)
+            if self._tasks.get(slot) is asyncio.current_task():
+                del self._tasks[slot]
+                self._sending.pop(slot, None)

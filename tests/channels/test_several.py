@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autosync.broadcast import Broadcaster
+from autosync.broadcast import CONTEXT, Broadcaster
 from autosync.channels.fanout import FanoutChannel
 from autosync.channels.reflector import ReflectorChannel
+from autosync.core.announcement import decode
 from autosync.core.commands import Announce
 from autosync.core.events import Announced, AnnouncementsAsked, Event
 from autosync.core.model import Base, CommitId, Snapshot, SnapshotId, TreeId, Version
 from autosync.link import load_or_create_identity
+from autosync.ports import ChannelStatus
 from autosync.sealing import create_key
+from autosync.signing import SIGNATURE_BYTES
 from autosync.store import StateDirectory, WorkspaceState
 from tests.channels.fanout_server import FanoutServer
 from tests.channels.media import QUICK
 from tests.channels.reflectors import Running
 from tests.edges.xmpp_devices import eventually
+from tests.waiting import PATIENCE
 
 PACK = bytes(range(256)) * 30
 
@@ -37,6 +42,10 @@ class Told:
     @property
     def announced(self) -> list[Announced]:
         return [event for event in self.events if isinstance(event, Announced)]
+
+    @property
+    def contents(self) -> set[bytes]:
+        return {announced.announcement.inline for announced in self.announced}
 
     @property
     def lanes(self) -> set[str]:
@@ -131,6 +140,45 @@ async def test_content_that_comes_after_the_bare_announcement_is_taken(tmp_path:
         assert first.announcement.snapshot == second.announcement.snapshot
         assert first.announcement.seq < second.announcement.seq
         assert desktop.member.dropped == {"repeated": 1}
+
+
+class Mute:
+    """A channel whose server takes everything and answers nothing, until it is let."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        self.answers = asyncio.Event()
+
+    async def start(self) -> None:
+        """Nothing to begin."""
+
+    async def stop(self) -> None:
+        """Nothing to end."""
+
+    async def publish(self, slot: str, workspace_tag: str, sealed: bytes) -> None:  # noqa: ARG002
+        self.taken.append(sealed)
+        await self.answers.wait()
+
+    def nudge(self) -> None:
+        """Nothing to look for."""
+
+    def status(self) -> ChannelStatus:
+        return ChannelStatus(kind="mute", state="online")
+
+
+async def test_a_server_that_answers_nothing_holds_up_no_other_channel(tmp_path: Path) -> None:
+    async with two_devices(tmp_path, Running(), FanoutServer()) as (laptop, desktop):
+        mute = Mute()
+        laptop.broadcaster.channels.append(mute)
+        async with asyncio.timeout(PATIENCE):
+            for number in range(5):
+                await laptop.announce(b"%d" % number)
+                await eventually(lambda n=number: b"%d" % n in desktop.told.contents)  # type: ignore[misc]
+            assert len(mute.taken) == 1
+            mute.answers.set()
+            await eventually(lambda: len(mute.taken) == 2)  # what is newest, and nothing in between
+        said = [laptop.member.key.open(sealed, context=CONTEXT)[:-SIGNATURE_BYTES] for sealed in mute.taken]
+        assert [decode(signed).inline for signed in said] == [b"0", b"4"]
 
 
 class Delayed:

@@ -99,3 +99,20 @@ async def test_all_who_wait_are_told_when_the_connection_ends() -> None:
     for slot in ("a", "b", "c"):
         await outbox.put(slot, "again")
     assert wire.begun == [("a", "1"), ("b", "3"), ("a", "again"), ("b", "again"), ("c", "again")]
+
+
+async def test_what_is_put_while_the_connection_ends_is_sent_too() -> None:
+    wire = Wire()
+    outbox = Outbox(wire.send)
+    (before,) = await put(outbox, "a", "before")
+    ending = asyncio.create_task(outbox.fail_all(LOST))
+    await asyncio.sleep(0)  # what was on its way is about to end
+    late = outbox.post("a", "late")
+    assert not ending.done()
+    await ending
+    with pytest.raises(Unreachable, match="The connection ended"):
+        await before
+    wire.let_through(2)  # one was taken by what was cut off, or is left
+    await late
+    assert wire.begun == [("a", "before"), ("a", "late")]
+    assert not outbox.busy
