@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
@@ -75,15 +74,20 @@ class Arriving:
     async def _finish_another(self, command: Fetch) -> tuple[SnapshotId, ...]:
         """Fetch to its end what has come in large part already; return it: the rest is a small difference then.
 
-        Whoever has it no more is asked for the newer one alone.
+        Whoever has it no more is asked for the newer one alone.  Raises :class:`Unreachable` and
+        :class:`Occupied`: asked for the newer one now, he would send all of it again.
         """
         other = await self._in_thread(lambda: self._parts.largest(command.wanted, WORTH_FINISHING))
         if other is None:
             return ()
-        with contextlib.suppress(AutosyncError):
+        try:
             event = await self._fetch(replace(command, wanted=other), ())
-            return (other,) if event.snapshot is not None else ()
-        return ()
+        except (Unreachable, Occupied):
+            raise
+        except AutosyncError as error:
+            log.info("%s, of which a part is here, is not finished: %s", other[:10], error.title)
+            return ()
+        return (other,) if event.snapshot is not None else ()
 
     async def _fetch(self, command: Fetch, finished: tuple[SnapshotId, ...]) -> ev.SnapshotFetched:
         backend = self.performer.backend
@@ -92,13 +96,17 @@ class Arriving:
             return (*finished, *backend.haves())
 
         part = await self._in_thread(lambda: self._parts.begin(command.wanted, have))
-        keep = False
+        keep, whole = False, False
         try:
             await self._ask_for(command.source.device, part, have)
+            whole = True
             return await self._in_thread(
                 lambda: self.performer.receive(command, lambda: backend.receive(command.wanted, part.whole()))
             )
-        except (Unreachable, Occupied, Missing, asyncio.CancelledError):
+        except (Unreachable, Occupied, Missing):
+            keep = not whole  # with a whole one the next attempt could only fail as this one did
+            raise
+        except asyncio.CancelledError:
             keep = True
             raise
         finally:

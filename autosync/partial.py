@@ -14,11 +14,16 @@ from typing import BinaryIO, cast
 import msgspec
 
 from autosync.core.model import SnapshotId
+from autosync.errors import Unsafe
 from autosync.link.prefix import Prefix
 from autosync.link.wire import Wish
 
-SPOOL = 1 << 20
+SPOOL = 1 << 18
 """Bytes of an answer that are held in memory; of a longer one a file is made, which outlives the agent."""
+WORTH_KEEPING = 1 << 14
+"""Bytes for which another attempt goes on with an answer that was cut: on the slowest way they took seconds."""
+LONGEST = 16 << 30
+"""Bytes of an answer; backends take no more of one either."""
 MAX_PARTS = 4
 MAX_BYTES = 16 << 30
 """Bytes of all parts that are kept beside the one that is being used."""
@@ -42,10 +47,11 @@ class Part:
     In memory at first and then in ``place``, a directory.
     """
 
-    def __init__(self, place: bytes, want: SnapshotId, have: Sequence[str]) -> None:
+    def __init__(self, place: bytes, want: SnapshotId, have: Sequence[str], *, longest: int = LONGEST) -> None:
         self.want = want
         self.have = tuple(have)
         self.size = 0
+        self._longest = longest
         self._name = os.path.join(place, os.fsencode(want))
         self._file: BinaryIO = io.BytesIO()
         self._in_memory = True
@@ -57,7 +63,12 @@ class Part:
         return Wish(want=self.want, have=self.have, begun=Prefix(size=self.size, sha256=self._digest.digest()))
 
     def write(self, content: bytes) -> int:
-        """Add to it.  Raises :class:`OSError`."""
+        """Add to it.  Raises :class:`OSError`, or :class:`Unsafe` beyond ``longest`` bytes."""
+        if self.size + len(content) > self._longest:
+            raise Unsafe(
+                f"The answer about snapshot {self.want} does not end: it has more than {self._longest} bytes",
+                hint="The source may be faulty or hostile; nothing of it was kept. Another source will be tried.",
+            )
         if self._in_memory and self.size + len(content) > SPOOL:
             self._move_to_disk()
         view = memoryview(content)
@@ -81,7 +92,12 @@ class Part:
         self._file, self._in_memory = io.BytesIO(), True
 
     def keep(self) -> None:
-        """Let go of the file and leave it for the next attempt, if there is one."""
+        """Let go of what has come and leave it for the next attempt, if it is worth one."""
+        if self._in_memory and self.size >= WORTH_KEEPING:
+            try:
+                self._move_to_disk()
+            except OSError:
+                self.drop()
         self._file.close()
 
     def drop(self) -> None:
@@ -128,7 +144,11 @@ class Parts:
 
     def begin(self, want: SnapshotId, have: Callable[[], Sequence[str]]) -> Part:
         """Return what is here of the answer about ``want``, else the beginning of a new one for who has ``have``."""
-        return Part.reopen(self._place, want) or Part(self._place, want, have())
+        part = Part.reopen(self._place, want)
+        if part is None:
+            self.tidy()  # or a long run would leave one for each state that was never finished
+            part = Part(self._place, want, have())
+        return part
 
     def largest(self, but: SnapshotId, least: int) -> SnapshotId | None:
         """Return of which snapshot other than ``but`` most has come, ``None`` if that is less than ``least`` bytes."""
@@ -169,5 +189,5 @@ def _write(path: bytes, content: bytes) -> None:
 
 def _delete(name: bytes) -> None:
     for ending in (_PART, _QUESTION):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # nothing hangs on it: what is left is tidied up some other time
             os.unlink(name + ending)

@@ -20,10 +20,10 @@ from autosync.backends.memory import MemoryWorkingCopy
 from autosync.core import events as ev
 from autosync.core.commands import Fetch, Source, SourceKind
 from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, Version
-from autosync.errors import Missing, Occupied, Unreachable
+from autosync.errors import Missing, Occupied, Unreachable, Unsafe
 from autosync.link.fetching import OtherAnswer
 from autosync.link.wire import Wish
-from autosync.partial import MAX_AGE, MAX_PARTS, SPOOL, Part, Parts
+from autosync.partial import MAX_AGE, MAX_PARTS, SPOOL, WORTH_KEEPING, Part, Parts
 from autosync.perform import Performer
 from tests import figures
 
@@ -171,6 +171,44 @@ async def test_what_nobody_has_any_more_is_not_waited_for(
     assert (await arriving.fetch(fetch(new))).snapshot == new
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [Unreachable("desktop: closed the connection", hint=""), Occupied("desktop: it serves others first", hint="")],
+    ids=["cut", "busy"],
+)
+async def test_who_cannot_finish_it_now_is_not_asked_for_all_of_it(
+    tmp_path: Path, holder: Holder, network: ThreadPoolExecutor, problem: Exception
+) -> None:
+    old = holder.save(b"large", CONTENT)
+    holder.breaks = [WORTH_FINISHING + 1, problem]
+    arriving = receiver(tmp_path, holder, network)
+    await arriving.fetch(fetch(old))
+    new = holder.save(b"small", b"and a small one\n")
+    assert (await arriving.fetch(fetch(new))).snapshot is None
+    assert (await arriving.fetch(fetch(new))).snapshot == new
+    assert [wish.want for wish in holder.wishes] == [old.id, old.id, old.id, new.id]
+
+
+async def test_what_is_whole_and_of_no_use_is_not_gone_on_with(
+    tmp_path: Path, holder: Holder, network: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it builds on was here when it was asked for, and has been deleted since."""
+    wanted = holder.save(b"large", CONTENT)
+    arriving = receiver(tmp_path, holder, network)
+    backend = arriving.performer.backend
+
+    def receive(_want: SnapshotId, pack: BinaryIO) -> Snapshot:
+        assert len(pack.read()) > len(CONTENT)
+        raise Missing("it builds on what is not here", hint="")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "receive", receive)
+        assert (await arriving.fetch(fetch(wanted))).snapshot is None
+    assert left(tmp_path) == []
+    assert (await arriving.fetch(fetch(wanted))).snapshot == wanted
+    assert [wish.begun.size for wish in holder.wishes] == [0, 0]
+
+
 async def test_who_is_busy_is_asked_again_later_and_later(
     tmp_path: Path, holder: Holder, network: ThreadPoolExecutor
 ) -> None:
@@ -206,6 +244,36 @@ def test_parts_are_few_young_and_whole(tmp_path: Path) -> None:
     Parts(place, clock=lambda: 2000.0 + MAX_AGE).tidy()
     assert os.listdir(place) == []
     Parts(os.path.join(place, b"nowhere")).tidy()
+
+
+def test_a_part_that_is_small_is_kept_if_it_took_time(tmp_path: Path) -> None:
+    part_of(tmp_path, WANT, WORTH_KEEPING)
+    part = Parts(os.fsencode(tmp_path)).begin(WANT, _not_asked)
+    assert part.size == WORTH_KEEPING
+    part.keep()
+    other = "b" * 40
+    part_of(tmp_path, other, WORTH_KEEPING - 1)
+    assert sorted(os.listdir(tmp_path)) == [f"{WANT}.json", f"{WANT}.part"]
+    part_of(tmp_path / f"{WANT}.json", other, WORTH_KEEPING)  # where nothing can be kept
+
+
+def test_parts_of_a_long_run_are_few(tmp_path: Path) -> None:
+    parts = Parts(os.fsencode(tmp_path))
+    for number in range(3 * MAX_PARTS):
+        part = parts.begin(SnapshotId(f"{number:040d}"), lambda: ())
+        part.write(bytes(SPOOL + 1))
+        part.keep()
+    assert len(os.listdir(tmp_path)) == 2 * (MAX_PARTS + 1)
+
+
+def test_an_answer_without_end_is_refused(tmp_path: Path) -> None:
+    part = Part(os.fsencode(tmp_path), WANT, (), longest=2 * SPOOL)
+    part.write(bytes(2 * SPOOL))
+    with pytest.raises(Unsafe, match=f"snapshot {WANT} does not end"):
+        part.write(b"x")
+    part.drop()
+    assert os.listdir(tmp_path) == []
+    figures.record("bad inputs refused", 1)
 
 
 @pytest.mark.parametrize("damage", ["no question", "no json", "a link", "no part"])
