@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -16,37 +15,34 @@ from typing import Any, BinaryIO
 
 from autosync.activities import Activity
 from autosync.answers import Answers
-from autosync.broadcast import FAREWELL, Broadcaster, Membership
+from autosync.broadcast import FAREWELL, Broadcaster
 from autosync.causes import shortage_of
-from autosync.channels.fanout import FanoutChannel
 from autosync.channels.lan import LanChannel
-from autosync.channels.reflector import ReflectorChannel
-from autosync.channels.xmpp import XmppChannel, XmppSettings
+from autosync.channels.opening import open_channel
+from autosync.channels.reflected import LineChannel
+from autosync.channels.xmpp import XmppChannel
 from autosync.classicworkspace import ClassicWorkspace, open_classic
 from autosync.commitnews import CommitNews
-from autosync.config import Config, PathConfig, Vcs, XmppConfig, fetch_password, load, with_overrides
+from autosync.config import Config, PathConfig, Vcs, load, with_overrides
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
-from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.commands import Announce
-from autosync.core.events import Announcement, AnnouncementsAsked
-from autosync.core.model import DeviceId, SnapshotId
-from autosync.errors import AutosyncError, NotAWorkingCopy, Refused, TransientError, Unreachable
-from autosync.introductions import introductions
+from autosync.core.events import AnnouncementsAsked
+from autosync.core.model import DeviceId
+from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unreachable
 from autosync.inviting import Inviting
 from autosync.link import Links, load_or_create_identity
-from autosync.link.addresses import join
 from autosync.link.flow import Flow
 from autosync.link.traffic import Traffic
 from autosync.link.wire import Wish
 from autosync.moving import Moving
 from autosync.peering import Peering, remembered_ways
 from autosync.ports import Channel
-from autosync.reflector.address import parse_address
+from autosync.reachability import Reachability
 from autosync.relays import Relays
 from autosync.reloading import CHANNELS, compare
 from autosync.runner import Runner
-from autosync.sealing import WorkspaceKey
+from autosync.served import Served
 from autosync.store import StateDirectory
 from autosync.wakefulness import Wakefulness
 from autosync.workspace import LOOK_EVERY, PastLost, Workspace, WorkspaceOpener, was_here
@@ -79,12 +75,11 @@ class Agent:
         self._broadcaster = Broadcaster(device=self._device, name=config.device, identity=identity, states=self._states)
         self._peering = Peering(self._links, self._broadcaster.members.values, self.happened)
         self._relays = Relays(config, self._links)
-        self._broadcaster.candidates = self._candidates
-        self._broadcaster.learned = self._learn
         self._moving = Moving(self._broadcaster, self._links, may_link=config.listen is not None)
+        self._reachability = Reachability(config, self._links, self._relays, self._moving)
+        self._broadcaster.candidates = self._reachability.candidates
+        self._broadcaster.learned = self._reachability.learn
         self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
-        self._told: tuple[Candidate, ...] = ()
-        """The ways to this device, as it told them last."""
         self._absent: dict[str, AutosyncError] = {}
         """Paths that are waited for, and why they cannot be opened."""
         self._inviting = Inviting(lambda: self.config, self._broadcaster, self._links, self.happened)
@@ -121,7 +116,7 @@ class Agent:
             for workspace in self.kept():
                 await self._start_workspace(workspace, stack)
             await self._start_channels(stack)
-            self._told = self._candidates()
+            self._reachability.take_stock()
             wakefulness = Wakefulness(self._woken)
             wakefulness.start()
             stack.callback(wakefulness.stop)
@@ -129,7 +124,7 @@ class Agent:
             stack.callback(self._commit_news.stop)
             stack.callback(pushes.cancel)
             stack.push_async_callback(self._inviting.invitations.stop)
-            self._learn_introductions()
+            self._reachability.learn_introductions()
             self._answers.reload = partial(self._reload, stack)
             control = ControlServer(os.path.join(self.config.state_dir, SOCKET_NAME), self._answers.answer)
             await control.start()
@@ -191,7 +186,7 @@ class Agent:
             stack.push_async_callback(own.pop_all().aclose)
         self._keep(workspace)
         if self.config.listen is not None:
-            self._links.add(_Served(self, workspace))
+            self._links.add(Served(workspace, self._broadcaster))
         workspace.runner.post(AnnouncementsAsked())
 
     async def _reload(self, stack: AsyncExitStack) -> dict[str, Any]:
@@ -217,7 +212,7 @@ class Agent:
                     self.config = replace(self.config, paths=(*self.config.paths, path))
                     added.append({"path": path.path, "workspace": path.workspace})
                     log.info("%s is kept from now on: %s", path.workspace, path.path)
-            self._learn_introductions()
+            self._reachability.learn_introductions()
             return {
                 "added": added,
                 "started": list(changes.started),
@@ -226,27 +221,16 @@ class Agent:
                 "kept": [workspace.config.path for workspace in self.kept()],
             }
 
-    def _learn_introductions(self) -> None:
-        """Try to reach those by whose invitation this device has joined."""
-        if self.config.listen is not None:
-            for known in introductions(self.config.state_dir):
-                self._links.learn(known.workspace, known.device, self._relays.usable(known.candidates))
-
     def _new_channel(self, key: str) -> Channel:
         """Return the channel that the ``key`` of the configuration asks for."""
-        if key in ("reflector", "fanout"):
-            address = parse_address(getattr(self.config, key))
-            channel = (ReflectorChannel if key == "reflector" else FanoutChannel)(
-                address, self._broadcaster, tags=lambda: self._broadcaster.members, commits=self._commit_news
-            )
+        channel = open_channel(
+            key, self.config, self._broadcaster, tags=lambda: self._broadcaster.members, commits=self._commit_news
+        )
+        if isinstance(channel, LineChannel):
             self._commit_news.tellers.append(channel)
-            return channel
-        assert key == "xmpp" and self.config.xmpp is not None, key  # noqa: S101  # of our own table
-        settings = xmpp_settings(self.config.xmpp, self.config)
-        xmpp = XmppChannel(settings, self._broadcaster, wanted=lambda tag: tag in self._broadcaster.members)
-        if self.config.listen is not None:
-            self._relays.through(xmpp)
-        return xmpp
+        if isinstance(channel, XmppChannel) and self.config.listen is not None:
+            self._relays.through(channel)
+        return channel
 
     async def _start_channel(self, channel: Channel, stack: AsyncExitStack) -> None:
         self._broadcaster.channels.append(channel)
@@ -257,7 +241,7 @@ class Agent:
         channels = [self._new_channel(key) for key in CHANNELS if getattr(self.config, key, None) is not None]
         if self.config.listen is not None:
             for workspace in self.kept():
-                self._links.add(_Served(self, workspace))
+                self._links.add(Served(workspace, self._broadcaster))
             await self._links.start()
             stack.push_async_callback(self._relays.stop)
             stack.callback(self._peering.stop)
@@ -298,56 +282,13 @@ class Agent:
         log.info("%s: are the others still there?", why)
         for channel in self._broadcaster.channels:
             channel.nudge()
-        candidates = self._candidates()
-        if candidates != self._told:
-            self._told = candidates
+        if self._reachability.take_stock():
             for workspace in self.kept():
                 workspace.runner.post(AnnouncementsAsked())
 
     def happened(self, activity: Activity) -> None:
         """Tell those who watch."""
         self._answers.happened(activity)
-
-    def _candidates(self) -> tuple[Candidate, ...]:
-        """Return the ways to this device at this moment, best first."""
-        return (*on_lan(self._links.addresses()), *self._public(), *self._relays.candidates())
-
-    def _public(self) -> tuple[Candidate, ...]:
-        """Return the address that the user has configured; without a port it has that of the listener."""
-        public = self.config.public_address
-        if public is None or not self._links.port:
-            return ()
-        host, port = public
-        return (Candidate(kind=CandidateKind.PUBLIC, address=join(host, port or self._links.port)),)
-
-    def _learn(self, member: Membership, said: Announcement) -> None:
-        if self.config.listen is None:
-            return
-        self._moving.learn(member, said)
-        ways = self._relays.usable(said.candidates)
-        self._links.learn(member.key.id, said.device, ways, heard=said.state != "stopped")
-
-
-class _Served:
-    """What peers get of one working copy over a direct link."""
-
-    def __init__(self, agent: Agent, workspace: Workspace | ClassicWorkspace) -> None:
-        self._agent = agent
-        self._workspace = workspace
-        self.device = agent._device
-        self.name = agent.config.device
-
-    @property
-    def key(self) -> WorkspaceKey:
-        return self._workspace.member.key
-
-    def announced(self, sealed: bytes, peer: DeviceId) -> None:  # noqa: ARG002  # the seal tells who
-        self._agent._broadcaster.sealed_received(self.key.tag, sealed, "lan")
-
-    def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:
-        if self._workspace.member.is_out():
-            raise Refused("this device was revoked", hint="It serves nobody.")
-        self._workspace.serve(want, have, out)
 
 
 def _may_come(error: AutosyncError) -> bool:
@@ -360,21 +301,6 @@ def _words(error: AutosyncError | PastLost) -> tuple[str, str]:
     if isinstance(error, AutosyncError):
         return error.title, error.hint
     return f"{error}: the history of this device is lost or an older one", "Start the agent again: it gets a new id."
-
-
-def xmpp_settings(xmpp: XmppConfig, config: Config) -> XmppSettings:
-    """Return what the XMPP channel needs to know of the configuration."""
-    return XmppSettings(
-        jid=xmpp.jid,
-        password=lambda: fetch_password(xmpp),
-        host=xmpp.host,
-        port=xmpp.port,
-        ca_file=xmpp.ca_file,
-        members=xmpp.members,
-        service=xmpp.service,
-        node=xmpp.node,
-        device=config.device,
-    )
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

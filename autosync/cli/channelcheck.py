@@ -1,59 +1,52 @@
-"""Tries out the servers of lines that a configuration names: reflector and fanout."""
+"""Tries out the channels that a configuration names."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
-from autosync.channels.fanout import FanoutChannel
-from autosync.channels.reflector import ReflectorChannel
+from autosync.channels.deaf import Deaf
 from autosync.cli.finding import Finding, Level
 from autosync.config import Config
+from autosync.errors import AutosyncError
 from autosync.ports import ChannelStatus
-from autosync.reflector.address import parse_address
+from autosync.reloading import CHANNELS
 
-_WITHIN = 20.0
-_CHANNELS = {"reflector": ReflectorChannel, "fanout": FanoutChannel}
-
-
-def check_servers(config: Config) -> Iterator[Finding]:
-    """Connect to each server and see whether it answers as one of its kind."""
-    for kind, place in (("reflector", config.reflector), ("fanout", config.fanout)):
-        if place is not None:
-            status = asyncio.run(_visit(kind, place))
-            yield Finding(Level.OK if status.state == "online" else Level.FAIL, kind, status.detail)
-
-
-async def _visit(kind: str, place: str) -> ChannelStatus:
-    """Return how the first attempt to connect ends."""
-    listener = _Listener()
-    channel = _CHANNELS[kind](parse_address(place), listener, tags=lambda: (_NOBODYS,))
-    await channel.start()
-    try:
-        async with asyncio.timeout(_WITHIN):
-            # A channel calls its listener when it is ready, not when it failed.
-            while channel.status().state == "connecting":  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        pass
-    finally:
-        status = channel.status()
-        await channel.stop()
-    return status
-
-
+_WITHIN = {"xmpp": 60.0, "reflector": 20.0, "fanout": 20.0}
+"""Seconds until the first attempt to connect has to have ended; a login takes several exchanges."""
 _NOBODYS = "check"
 """A tag of no workspace: whoever keeps states answers that there are none."""
 
 
-class _Listener:
-    """Hears nothing."""
+def check_channels(config: Config) -> Iterator[Finding]:
+    """Connect to each server, see whether it answers as one of its kind, and leave again."""
+    # A resource of its own: the agent's XMPP session is not to be thrown out.
+    visitor = replace(config, device=f"{config.device}-check")
+    for key in CHANNELS:
+        if getattr(config, key) is None:
+            continue
+        try:
+            status = asyncio.run(_visit(key, visitor))
+        except AutosyncError as error:
+            yield Finding(Level.FAIL, key, error.title, error.hint)
+        else:
+            yield Finding(Level.OK if status.state == "online" else Level.FAIL, key, status.detail)
 
-    def sealed_received(self, workspace_tag: str, sealed: bytes, lane: str) -> None:
-        """Ignore an announcement."""
 
-    def channel_ready(self, lane: str) -> None:
-        """Ignore that the channel can send."""
+async def _visit(key: str, config: Config) -> ChannelStatus:
+    """Return how the first attempt to connect ends."""
+    from autosync.channels.opening import open_channel  # noqa: PLC0415  (imports the network libraries)
 
-    def catch_up_done(self, lane: str) -> None:
-        """Ignore that everything was delivered."""
+    channel = open_channel(key, config, Deaf(), tags=lambda: (_NOBODYS,))
+    await channel.start()
+    try:
+        async with asyncio.timeout(_WITHIN[key]):
+            # A channel calls its listener when it is ready, not when it failed.
+            while channel.status().state == "connecting":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        return channel.status()
+    except TimeoutError:
+        return replace(channel.status(), state="offline")
+    finally:
+        await channel.stop()

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import click
 
-from autosync.cli.channelcheck import check_servers
-from autosync.cli.checkup import check_configuration, check_device, check_path, check_xmpp
+from autosync.cli.channelcheck import check_channels
+from autosync.cli.checkup import check_configuration, check_device, check_path
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.finding import Finding, Level
 from autosync.cli.invocation import Invocation, pass_invocation
@@ -49,9 +49,7 @@ def _findings(invocation: Invocation) -> Iterator[Finding]:
     yield from check_device(config)
     for path in config.paths:
         yield from check_path(config, path)
-    if config.xmpp is not None:
-        yield check_xmpp(config, config.xmpp)
-    yield from check_servers(config)
+    yield from check_channels(config)
 
 
 def _failed(findings: list[Finding]) -> bool:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 
 from autosync.backends.opening import open_backend
 from autosync.cli.commandcheck import check_commands
 from autosync.cli.finding import Finding, Level
 from autosync.cli.programs import check_programs
-from autosync.config import Config, Mode, PathConfig, XmppConfig, candidates, inside
+from autosync.config import Config, Mode, PathConfig, candidates, inside
 from autosync.control import NotRunning, call
 from autosync.core.model import RelPath
 from autosync.errors import AutosyncError
-from autosync.ports import Backend, ChannelStatus
+from autosync.ports import Backend
 from autosync.sealing import load_key
 from autosync.store import StateDirectory
 from autosync.vocabulary import vocabulary
@@ -154,46 +153,3 @@ def _check_hub(path: PathConfig, backend: Backend) -> Finding:
     lacks = vocabulary(backend.vcs).hub_lacks
     found = f"devices of this workspace there: {len(devices)}"
     return Finding(Level.OK, what, f"answers; {lacks}" if lacks else f"can be read and written; {found}")
-
-
-def check_xmpp(config: Config, xmpp: XmppConfig) -> Finding:
-    """Log in to the XMPP account, prepare its node, and log out again."""
-    try:
-        state = asyncio.run(_visit(config, xmpp))
-    except AutosyncError as error:
-        return Finding(Level.FAIL, "xmpp", error.title, error.hint)
-    return Finding(Level.OK if state.state == "online" else Level.FAIL, "xmpp", state.detail)
-
-
-async def _visit(config: Config, xmpp: XmppConfig) -> ChannelStatus:
-    """Return how the first attempt to connect ends."""
-    # Imported when an account is configured: the library takes half a second.
-    from autosync.agent import xmpp_settings  # noqa: PLC0415
-    from autosync.channels.xmpp import XmppChannel  # noqa: PLC0415
-
-    # A resource of its own: the agent's session is not to be thrown out.
-    channel = XmppChannel(replace(xmpp_settings(xmpp, config), device=f"{config.device}-check"), _Deaf())
-    await channel.start()
-    try:
-        async with asyncio.timeout(_LOGIN_WITHIN):
-            # A channel calls its listener when it is ready, not when it failed.
-            while (state := channel.status()).state == "connecting":  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-        return state
-    except TimeoutError:
-        return replace(channel.status(), state="offline")
-    finally:
-        await channel.stop()
-
-
-class _Deaf:
-    """Listens to a channel and hears nothing."""
-
-    def sealed_received(self, workspace_tag: str, sealed: bytes, lane: str) -> None:
-        """Ignore an announcement."""
-
-    def channel_ready(self, lane: str) -> None:
-        """Ignore that the channel can send."""
-
-    def catch_up_done(self, lane: str) -> None:
-        """Ignore that everything was delivered."""

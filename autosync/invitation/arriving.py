@@ -8,6 +8,7 @@ import io
 from collections.abc import AsyncIterator, Sequence
 from typing import BinaryIO, cast
 
+from autosync.channels.deaf import Deaf
 from autosync.channels.lan import LanChannel
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, Refused, TransientError, Unreachable, Unsafe
@@ -48,14 +49,6 @@ class _Guest:
 
     def serve(self, want: SnapshotId, have: Sequence[str], out: BinaryIO) -> None:  # noqa: ARG002
         raise Missing("Nothing is served here", hint="")
-
-
-class _Silent:
-    """Hears what the LAN channel tells, of which nothing matters here."""
-
-    def sealed_received(self, workspace_tag: str, sealed: bytes, lane: str) -> None: ...
-    def channel_ready(self, lane: str) -> None: ...
-    def catch_up_done(self, lane: str) -> None: ...
 
 
 class _Bounded(io.BytesIO):
@@ -133,7 +126,7 @@ async def reached(
     """
     links = Links(identity, listen=(host, 0))
     guest = _Guest(line, device, name)
-    channel = LanChannel(links, _Silent(), discovery=discovery)
+    channel = LanChannel(links, Deaf(), discovery=discovery)
     await links.start()
     try:
         links.add(guest)
