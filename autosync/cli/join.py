@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from autosync import eventloop
 from autosync.cli.adding import read_configuration
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.firstsync import Progress, first_sync
@@ -59,7 +60,7 @@ def join(
     """
     said = read_line(_line(line))
     tell = Progress(quiet=as_json)
-    plan = asyncio.run(_join(invocation, said, tell, path=path, workspace=workspace, key_file=key_file))
+    plan = eventloop.run(_join(invocation, said, tell, path=path, workspace=workspace, key_file=key_file))
     if isinstance(plan, PathConfig):
         return _renewed(invocation, plan, tell, as_json=as_json)
     for text in next_steps(invocation, plan):

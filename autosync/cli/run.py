@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from autosync import eventloop
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.table import plain
 from autosync.config import Config
@@ -45,7 +46,7 @@ def run_here(invocation: Invocation, beside: Callable[[Config], Awaitable[None]]
     logging.basicConfig(level=logging.DEBUG if invocation.verbose else config.log_level, handlers=[handler])
     # An XMPP library's every stanza is not what --verbose asks for, and holds the login.
     logging.getLogger("slixmpp").setLevel(logging.WARNING)
-    return asyncio.run(_run(run_agent(config), None if beside is None else beside(config)))
+    return eventloop.run(_run(run_agent(config), None if beside is None else beside(config)))
 
 
 async def _run(agent: Coroutine[Any, Any, int], beside: Awaitable[None] | None) -> int:
