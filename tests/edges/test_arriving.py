@@ -278,8 +278,9 @@ def test_an_answer_without_end_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["no question", "no json", "a link", "no part"])
 def test_a_damaged_part_is_begun_anew(tmp_path: Path, damage: str) -> None:
-    part_of(tmp_path, WANT, SPOOL + 5)
-    question, part = tmp_path / f"{WANT}.json", tmp_path / f"{WANT}.part"
+    place = tmp_path / "arriving"
+    part_of(place, WANT, SPOOL + 5)
+    question, part = place / f"{WANT}.json", place / f"{WANT}.part"
     victim = tmp_path / "victim"
     victim.write_bytes(b"of the user")
     match damage:
@@ -292,7 +293,7 @@ def test_a_damaged_part_is_begun_anew(tmp_path: Path, damage: str) -> None:
             part.symlink_to(victim)
         case _:
             part.unlink()
-    begun = Parts(os.fsencode(tmp_path)).begin(WANT, lambda: ("c" * 40,))
+    begun = Parts(os.fsencode(place)).begin(WANT, lambda: ("c" * 40,))
     assert (begun.size, begun.have) == (0, ("c" * 40,))
     begun.write(bytes(SPOOL + 1))
     assert victim.read_bytes() == b"of the user"
