@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
@@ -19,10 +19,10 @@ from autosync.core.events import Announced, Announcement, AnnouncementsAsked, Ev
 from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
 from autosync.errors import AutosyncError, TooLarge
-from autosync.keyring import Keyring
+from autosync.keyring import Keyring, Trust
 from autosync.link import Identity
 from autosync.ports import Channel
-from autosync.roster import met
+from autosync.roster import kept, met
 from autosync.rotation import point_of
 from autosync.runner import Runner
 from autosync.sealing import SealBroken, WorkspaceKey
@@ -126,7 +126,7 @@ class Broadcaster:
             identity=self._identity,
             device=self.device,
             name=self.name,
-            saved=lambda trust: self.save(member, trust=trust),
+            saved=lambda trust, stay: self._trusted(member, trust, stay),
         )
         member = Membership(
             runner=runner,
@@ -158,6 +158,11 @@ class Broadcaster:
         """Write what must survive a restart."""
         member.state = replace(member.state, seen=dict(member.intake.last()), **changes)  # type: ignore[arg-type]  # names are fields
         self._states.save(member.key.id, member.state)
+
+    def _trusted(self, member: Membership, trust: Trust, stay: Collection[str] | None) -> None:
+        """Write down a change of the key, and in the same moment who is known after it."""
+        roster = member.state.roster if stay is None else kept(member.state.roster, stay)
+        self.save(member, trust=trust, roster=roster)
 
     # -- out -----------------------------------------------------------------------------
     async def announce(self, runner: Runner, announce: Announce, pack: bytes) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from autosync.durable import sync_directory
@@ -135,21 +136,38 @@ def replace_key(path: str, key: KeyText) -> None:
 
     A symbolic link stays; what it leads to is replaced.
     """
+    with replacing_key(path, key):
+        pass
+
+
+@contextlib.contextmanager
+def replacing_key(path: str, key: KeyText) -> Iterator[None]:
+    """Do as :func:`replace_key` at the end of the context, unless that raises; at its beginning it has room."""
     target = os.path.realpath(path)
     directory = os.path.dirname(target)
-    try:
-        fd, temporary = tempfile.mkstemp(dir=directory, prefix=".", suffix=".key")  # mode 0600
-        try:
+    with contextlib.ExitStack() as unfinished:
+        with _explained(path):
+            fd, temporary = tempfile.mkstemp(dir=directory, prefix=".", suffix=".key")  # mode 0600
+            unfinished.callback(_remove, temporary)
             with open(fd, "wb") as file:
                 file.write(key.render())
                 file.flush()
                 os.fsync(fd)
+        yield
+        with _explained(path):
             os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
-        sync_directory(os.fsencode(directory))
+            sync_directory(os.fsencode(directory))
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise _unwritable(path, error) from None
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from autosync.core.model import DeviceId, WorkspaceId
-from autosync.keyfile import KEY_BYTES, MAX_PREVIOUS, KeyText, read_key, replace_key
+from autosync.keyfile import KEY_BYTES, MAX_PREVIOUS, KeyText, read_key, replace_key, replacing_key
 from autosync.link.identity import Identity
 from autosync.rotation import Rotation, compose, examine, point
 from autosync.sealing import MAX_SEALED, OVERHEAD, WorkspaceKey, key_in
@@ -55,7 +55,9 @@ class Keyring:
 
     ``saved`` is called with what must be on the disk before the file of the key changes: the
     chain is the truth, and the file follows from it, so that a kill at any moment is mended at the next
-    start.  Raises :class:`ConfigError` as :func:`autosync.sealing.load_key` does.
+    start.  With a change come the fingerprints of those who are given the key by it: nobody else may be
+    known after that, on the disk from the same moment on.  Raises :class:`ConfigError` as
+    :func:`autosync.sealing.load_key` does.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Keyring:
         identity: Identity,
         device: DeviceId,
         name: str,
-        saved: Callable[[Trust], None],
+        saved: Callable[[Trust, Collection[str] | None], None],
     ) -> None:
         self._path = path
         self._identity = identity
@@ -131,7 +133,8 @@ class Keyring:
     def revoke(self, revoked: Mapping[str, str], recipients: Mapping[str, bytes], *, at: int) -> Rotation:
         """Change the key so that ``revoked`` devices (fingerprint to name) do not get it, but ``recipients`` do.
 
-        Raises :class:`ValueError` if there are too many of either.
+        Raises :class:`ValueError` if there are too many of either, :class:`AutosyncError` if it cannot be
+        written down: then nothing has changed.
         """
         identity = self._identity
         every = {**self.trust.wanted, **revoked}
@@ -149,20 +152,26 @@ class Keyring:
             recipients={**given, self._mine: point(identity.key.public_key())},
         )
         sealed = self._current.seal(message, context=CONTEXT)
-        self._save(replace(self.trust, wanted=every))
         rotation = examine(message, self._current.id)
-        self._adopt(rotation, sealed, self.trust.chain)
+        self._adopt(rotation, sealed, self._past())
         return rotation
 
     # -- changes made elsewhere --------------------------------------------------------------
     def take(self, key: WorkspaceKey, payload: bytes) -> Outcome:
         """Take what was sealed with ``key``, the current or a retired one, as a bundle of changes.
 
-        Raises :class:`SealBroken`, :class:`Forged` or :class:`ValueError`: then nothing has changed
-        beyond the changes before the one that is wrong.
+        Raises :class:`SealBroken`, and what :meth:`follow` does.
+        """
+        return self.follow(key.open(payload, context=BUNDLE))
+
+    def follow(self, bundle: bytes) -> Outcome:
+        """Take the changes in an opened bundle.
+
+        Raises :class:`Forged` or :class:`ValueError`: then nothing has changed beyond the changes before
+        the one that is wrong; and :class:`AutosyncError` if one cannot be written down.
         """
         outcome = Outcome.KNOWN
-        for sealed in _split(key.open(payload, context=BUNDLE)):
+        for sealed in _split(bundle):
             came_to = self._take_one(sealed)
             if came_to is not Outcome.KNOWN:
                 outcome = came_to
@@ -175,38 +184,57 @@ class Keyring:
                 raise Forged(f"it is change {rotation.epoch} after change {self._current.epoch}")
             known = self.expelled
             if known is None:
-                return self._adopt(rotation, sealed, self.trust.chain)
-            return self._weigh(known, rotation, sealed, self.trust.chain)
+                return self._adopt(rotation, sealed, self._past())
+            return self._weigh((known,), rotation, sealed, self._past())
         for back, key in enumerate(self._retired, 1):
             if key.fits(sealed):
                 rotation = self._examined(sealed, key)
                 if rotation.epoch != key.epoch + 1:
                     raise Forged(f"it is change {rotation.epoch} after change {key.epoch}")
-                if len(self.trust.chain) < back:
+                if len(self._past()) < back:
                     return Outcome.KNOWN  # this device joined later, by what came of it
-                left_out = key.fits(self.trust.expulsion)
-                known = self._examined(self.trust.expulsion if left_out else self.trust.chain[-back], key)
-                return self._weigh(known, rotation, sealed, self.trust.chain[:-back])
+                return self._weigh(self._since(back), rotation, sealed, self._past()[:-back])
         return Outcome.KNOWN  # what came after a change that this device does not follow
 
-    def _weigh(self, known: Rotation, other: Rotation, sealed: bytes, before: tuple[bytes, ...]) -> Outcome:
+    def _past(self) -> tuple[bytes, ...]:
+        """Return the changes that have brought about the current key: not one whose key could not be written."""
+        return tuple(sealed for sealed in self.trust.chain if not self._current.fits(sealed))
+
+    def _since(self, back: int) -> Sequence[Rotation]:
+        """Return the change that ended the key of ``back`` changes ago, and all that this device knows after it."""
+        found: list[Rotation] = []
+        expelled = self.trust.expulsion
+        for sealed in (*self._past()[-back:], expelled):
+            key = self._key_of(sealed)
+            if key is not None:
+                left_out = key.fits(expelled)
+                found.append(self._examined(expelled if left_out else sealed, key))
+                if left_out:
+                    break
+        return found
+
+    def _weigh(self, known: Sequence[Rotation], other: Rotation, sealed: bytes, before: tuple[bytes, ...]) -> Outcome:
         """Choose between two changes that end the same key; every device chooses alike.
 
-        What the owner of a key that has ended makes up afterwards is nobody's change: its maker
-        has to be one of those to whom the change that is known here gave the new key.
+        ``known`` is the one that is known here and what has come after it.  What the owner of a key that
+        has ended makes up afterwards is nobody's change: its maker has to be one of those to whom each of
+        these changes has given the new key.
         """
-        if known.digest == other.digest:
+        first, *_ = known
+        if first.digest == other.digest:
             return Outcome.KNOWN
-        maker_trusted, known_trusted = other.issuer in known.wrapped, known.issuer in other.wrapped
+        maker_trusted = all(other.issuer in change.wrapped for change in known)
+        known_trusted = first.issuer in other.wrapped
         if maker_trusted and known_trusted:
-            return self._unite(known, other, sealed, before)
-        if maker_trusted:
+            return self._unite(first, other, sealed, before)
+        if maker_trusted or self._is_rescue(first, other):
             return self._adopt(other, sealed, before)
-        if known_trusted:
-            return Outcome.KNOWN
-        if self.trust.expulsion and self._mine in other.wrapped:
-            return self._adopt(other, sealed, before)
-        return self._dispute(known, other)
+        return Outcome.KNOWN if known_trusted else self._dispute(first, other)
+
+    def _is_rescue(self, known: Rotation, other: Rotation) -> bool:
+        """Return whether ``other`` is by a device that was shut out with this one, and revokes who has done that."""
+        shut_out = {self._mine, other.issuer} <= known.revoked.keys()
+        return shut_out and known.issuer in other.revoked and self._mine in other.wrapped
 
     def _unite(self, known: Rotation, other: Rotation, sealed: bytes, before: tuple[bytes, ...]) -> Outcome:
         """Take the one of two changes with the smaller digest; the makers see to the revocations of the other."""
@@ -249,23 +277,23 @@ class Keyring:
         if len(raw) != KEY_BYTES:
             raise Forged("the key in it is none")
         # Whom this device has revoked by a change that is not in the chain any more, it revokes again.
-        undone = self._revoked(self.trust.chain[len(before) :], by=self._mine)
+        undone = self._revoked(self._past()[len(before) :], by=self._mine)
         chain = (*before, sealed)[-MAX_PREVIOUS:]
         in_force = {**self._revoked(before), **rotation.revoked}
         wanted = {one: name for one, name in {**self.trust.wanted, **undone}.items() if one not in in_force}
-        self._save(replace(self.trust, chain=chain, expulsion=b"", wanted=wanted))
-        self._write(rotation, raw)
+        trust = replace(self.trust, chain=chain, expulsion=b"", wanted=wanted)
+        with replacing_key(self._path, self._text_of(rotation, raw)):  # what has no room must not begin
+            self._save(trust, stay=rotation.wrapped)
+        self._read()
         return Outcome.ADOPTED
 
-    def _write(self, rotation: Rotation, raw: bytes) -> None:
-        """Let the key file hold the key that ``rotation`` brought."""
+    def _text_of(self, rotation: Rotation, raw: bytes) -> KeyText:
+        """Return the key file with the key that ``rotation`` brought."""
         old = (self._text.raw, *self._text.previous)
         kept = old[self._current.epoch + 1 - rotation.epoch :]
-        text = KeyText(
+        return KeyText(
             raw=raw, id=rotation.workspace, epoch=rotation.epoch, head=rotation.digest, previous=kept[:MAX_PREVIOUS]
         )
-        replace_key(self._path, text)
-        self._read()
 
     def _read(self) -> None:
         self._text = read_key(self._path)
@@ -302,10 +330,11 @@ class Keyring:
             if ahead == 1 or (ahead == 0 and rotation.digest != self._text.head):
                 raw = rotation.unwrap(self._identity)
                 if raw is not None and len(raw) == KEY_BYTES:
-                    self._write(rotation, raw)
+                    replace_key(self._path, self._text_of(rotation, raw))
+                    self._read()
 
-    def _save(self, trust: Trust) -> None:
-        self._saved(trust)
+    def _save(self, trust: Trust, *, stay: Collection[str] | None = None) -> None:
+        self._saved(trust, stay)
         self.trust = trust
 
     def _examined(self, sealed: bytes, key: WorkspaceKey) -> Rotation:
@@ -313,8 +342,10 @@ class Keyring:
 
 
 def _split(parts: bytes) -> Sequence[bytes]:
-    found = []
+    found: list[bytes] = []
     while parts:
+        if len(found) == MAX_PREVIOUS:
+            raise ValueError("a bundle of more changes than anybody keeps")
         if len(parts) < _LENGTH.size:
             raise ValueError("a bundle is cut short")
         (length,) = _LENGTH.unpack_from(parts)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autosync.core.model import DeviceId
+from autosync.errors import ConfigError
 from autosync.keyfile import KeyText, make_key, read_key
 from autosync.keyring import BUNDLE, CONTEXT, Keyring, Outcome, Trust
 from autosync.link import load_or_create_identity
@@ -36,21 +38,24 @@ class Device:
         self.mark = fingerprint(self.identity.key.public_key())
         self.point = point(self.identity.key.public_key())
         self.remembered = Trust()
+        self.stay: set[str] = set()
         if key is None:
             make_key(self.file, KeyText(raw=RAW))
         else:
             write_key(self.file, key)
         self.ring = self.opened()
 
-    def opened(self, saved: Callable[[Trust], None] | None = None) -> Keyring:
+    def opened(self, saved: Callable[[Trust, Collection[str] | None], None] | None = None) -> Keyring:
         """Return the keys as a new start of the agent finds them."""
         self.ring = Keyring(
             self.file, self.remembered, identity=self.identity, device=self.id, name=self.name, saved=saved or self.save
         )
         return self.ring
 
-    def save(self, trust: Trust) -> None:
+    def save(self, trust: Trust, stay: Collection[str] | None = None) -> None:
         self.remembered = trust
+        if stay is not None:
+            self.stay = set(stay)
 
     def revokes(self, *gone: Device, among: Sequence[Device]) -> Rotation:
         known = {d.mark: d.point for d in among if d is not self}
@@ -126,9 +131,9 @@ def test_a_kill_between_is_mended(devices: list[Device], when: str, who: str) ->
     class Killed(BaseException):
         pass
 
-    def kill(trust: Trust) -> None:
+    def kill(trust: Trust, stay: Collection[str] | None) -> None:
         if when == "before the file":
-            victim.save(trust)
+            victim.save(trust, stay)
         if trust.chain or when == "before anything":
             raise Killed
 
@@ -269,6 +274,104 @@ def test_what_a_revoked_device_makes_up_afterwards_is_nobodys(devices: list[Devi
     figures.record("bad inputs refused", 64)
 
 
+@pytest.mark.parametrize("everybody", [False, True])
+def test_who_was_given_a_key_and_then_revoked_changes_nothing_of_before(
+    devices: list[Device], tmp_path: Path, *, everybody: bool
+) -> None:
+    """bert was trusted when the first key ended; what he says of its end after he was revoked is nobody's."""
+    anna, bert, cleo, dora = devices
+    emil = Device(tmp_path, "emil")
+    anna.revokes(emil, among=[*devices, emil])
+    for device in (bert, cleo, dora):
+        assert anna.tells(device) is Outcome.ADOPTED
+    anna.revokes(bert, among=devices)
+    for device in (cleo, dora):
+        assert anna.tells(device) is Outcome.ADOPTED
+    before = anna.ring.current.tag
+    for raw in range(8):  # among them some whose digest is smaller
+        given = [anna, bert, cleo, dora, emil] if everybody else [bert, cleo, dora]
+        told = bundle(FIRST, forged(bert, given, raw=bytes([raw]) * 32))
+        for device in (anna, cleo, dora):
+            assert device.ring.take(device.ring.retired[1], told) in (Outcome.KNOWN, Outcome.DISPUTED)
+            assert device.ring.current.tag == before == device.opened().current.tag
+    figures.record("bad inputs refused", 24)
+
+
+def test_a_change_that_was_made_in_ignorance_of_two_others_is_united_with_them(
+    devices: list[Device], tmp_path: Path
+) -> None:
+    """bert was off, is trusted by both changes, and has revoked emil meanwhile."""
+    anna, bert, cleo, dora = devices
+    emil, fred = Device(tmp_path, "emil"), Device(tmp_path, "fred")
+    every = [*devices, emil, fred]
+    for gone in (dora, fred):
+        anna.revokes(gone, among=every)
+        anna.tells(cleo)
+    bert.revokes(emil, among=every)
+    gossip(every, random.Random(2))
+    assert len({d.ring.current.tag for d in (anna, bert, cleo)}) == 1
+    assert {d.name for d in every if d.ring.expelled is not None} == {"dora", "emil", "fred"}
+
+
+def test_who_was_shut_out_follows_nobody_but_who_was_shut_out_too(devices: list[Device], tmp_path: Path) -> None:
+    """cleo was not known to anna; the thief, and one that he has made up, are ready to give her a key."""
+    anna, bert, cleo, thief = devices
+    ghost = Device(tmp_path, "ghost")
+    anna.revokes(thief, among=[anna, bert, thief])
+    assert anna.tells(cleo) is Outcome.EXPELLED
+    for maker in (thief, ghost):
+        revoking_anna = compose(
+            maker.identity,
+            bytes(32),
+            workspace=FIRST.id,
+            epoch=1,
+            by=maker.id,
+            name=maker.name,
+            at=NOON,
+            revoked={anna.mark: "anna"},
+            recipients={cleo.mark: cleo.point, maker.mark: maker.point},
+        )
+        assert cleo.ring.take(FIRST, bundle(FIRST, revoking_anna)) in (Outcome.DISPUTED, Outcome.KNOWN)
+        assert cleo.ring.expelled is not None
+        assert cleo.ring.current.tag == FIRST.tag
+
+
+def test_who_is_known_is_written_down_with_the_change(devices: list[Device]) -> None:
+    """A kill right after it leaves nobody in the list who would be given the next key."""
+    anna, bert, cleo, dora = devices
+    anna.revokes(dora, among=devices)
+    anna.tells(bert)
+    assert anna.stay == bert.stay == {d.mark for d in (anna, bert, cleo)}
+
+
+def test_a_key_that_cannot_be_written_changes_nothing(devices: list[Device], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full, or read-only: for who revokes and for who hears of it; both try again later."""
+    anna, bert, cleo, dora = devices
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for call in ("fsync", "replace"):
+        tag, epoch = anna.ring.current.tag, anna.ring.current.epoch
+        with monkeypatch.context() as broken:
+            broken.setattr(os, call, full)
+            with pytest.raises(ConfigError, match="cannot be written: No space left on device"):
+                anna.revokes(dora, among=devices)
+        assert anna.ring.current.tag == tag == key_in(read_key(anna.file)).tag
+        anna.revokes(dora, among=devices)
+        with monkeypatch.context() as broken:
+            broken.setattr(os, call, full)
+            with pytest.raises(ConfigError, match="cannot be written: No space left on device"):
+                anna.tells(bert)
+        assert bert.ring.current.tag == tag
+        assert anna.tells(bert) is Outcome.ADOPTED
+        assert anna.tells(cleo) is Outcome.ADOPTED
+        assert len(anna.remembered.chain) == len(bert.remembered.chain) == epoch + 1
+        assert {d.opened().current.tag for d in (anna, bert, cleo)} == {anna.ring.current.tag} != {tag}
+        assert os.listdir(os.path.dirname(bert.file)).count("notes.key") == 1
+        assert not [name for name in os.listdir(os.path.dirname(bert.file)) if name.startswith(".")]
+
+
 def test_what_is_no_change_of_the_key_changes_nothing(devices: list[Device]) -> None:
     anna, bert, cleo, _ = devices
     sound = forged(anna, [bert, cleo])
@@ -288,6 +391,7 @@ def test_what_is_no_change_of_the_key_changes_nothing(devices: list[Device]) -> 
         (bundle(WorkspaceKey(bytes(32)), sound), SealBroken, "sealed with another key"),
         (FIRST.seal(sound, context=BUNDLE), ValueError, "a bundle is cut short"),
         (FIRST.seal(b"\0", context=BUNDLE), ValueError, "a bundle is cut short"),
+        (bundle(FIRST, *[sound] * 9), ValueError, "a bundle of more changes than anybody keeps"),
         (b"", SealBroken, "0 bytes are no sealed message"),
     ]
     for payload, kind, reason in attempts:
