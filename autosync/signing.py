@@ -16,13 +16,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from autosync.core.model import DeviceId
 
 SIGNATURE_BYTES = 64
-"""Of an ECDSA signature with P-256 and SHA-256: r and s, 32 bytes each, big-endian (RFC 7518, 3.4)."""
+"""Of an ECDSA signature with P-256 and SHA-256: r and s, 32 bytes each, big-endian (RFC 7518, 3.4).
+
+Of s and its negative, which are equally good to ECDSA, only the smaller counts: nobody can make a second
+signature, and with it a second digest, from one that he has seen.
+"""
 FINGERPRINT_BYTES = 16
 """Of the SHA-256 of a public key: 128 bits cost 2**128 attempts to meet with another key."""
 _FINGERPRINT_CHARS = 26
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
 _DOMAIN = b"autosync 1 signed "
 _HALF = SIGNATURE_BYTES // 2
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Of the base point of P-256 (SEC 2, 2.4.2)."""
 
 
 class Forged(ValueError):
@@ -69,7 +75,7 @@ def key_of(device: DeviceId, certificate_der: bytes) -> ec.EllipticCurvePublicKe
 def sign(key: ec.EllipticCurvePrivateKey, message: bytes, *, purpose: bytes) -> bytes:
     """Return the signature of ``message``, good for this ``purpose`` only: it names what and for which workspace."""
     r, s = decode_dss_signature(key.sign(_bound(message, purpose), _ALGORITHM))
-    return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
+    return r.to_bytes(_HALF, "big") + min(s, _ORDER - s).to_bytes(_HALF, "big")
 
 
 def verify(key: ec.EllipticCurvePublicKey, signature: bytes, message: bytes, *, purpose: bytes) -> None:
@@ -78,6 +84,8 @@ def verify(key: ec.EllipticCurvePublicKey, signature: bytes, message: bytes, *, 
         raise Forged("it is not signed")
     r, s = int.from_bytes(signature[:_HALF], "big"), int.from_bytes(signature[_HALF:], "big")
     try:
+        if s > _ORDER - s:
+            raise InvalidSignature
         key.verify(encode_dss_signature(r, s), _bound(message, purpose), _ALGORITHM)
     except InvalidSignature:
         raise Forged("its signature is not by the key of that device") from None

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +59,19 @@ def test_a_signature_serves_one_purpose_of_one_key() -> None:
             verify(KEY.public_key(), cut, b"message", purpose=b"one")
     with pytest.raises(Forged):
         verify(KEY.public_key(), bytes(SIGNATURE_BYTES), b"message", purpose=b"one")
+    figures.record("bad inputs refused", 8)
+
+
+def test_nobody_makes_a_second_signature_from_one() -> None:
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    for _ in range(8):  # half of all are made with the larger s
+        signature = sign(KEY, b"message", purpose=PURPOSE)
+        r, s = signature[:32], int.from_bytes(signature[32:], "big")
+        other = encode_dss_signature(int.from_bytes(r, "big"), order - s)
+        bound = b"autosync 1 signed " + len(PURPOSE).to_bytes(2, "big") + PURPOSE + b"message"
+        KEY.public_key().verify(other, bound, ec.ECDSA(hashes.SHA256()))  # to ECDSA it is as good
+        with pytest.raises(Forged, match="its signature is not by the key"):
+            verify(KEY.public_key(), r + (order - s).to_bytes(32, "big"), b"message", purpose=PURPOSE)
     figures.record("bad inputs refused", 8)
 
 
