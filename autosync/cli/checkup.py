@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import fields
 
+from autosync.backends.git import RefNames
 from autosync.backends.opening import open_backend
 from autosync.cli.commandcheck import check_commands
 from autosync.cli.finding import Finding, Level
@@ -104,7 +105,7 @@ def check_path(config: Config, path: PathConfig) -> Iterator[Finding]:
         if path.commands is not None:
             yield from check_commands(path, path.commands)
             return
-        backend = open_backend(path, key.id)
+        backend = open_backend(path, key.id, names=RefNames(lambda: (key,)))
     except AutosyncError as error:
         yield Finding(Level.FAIL, path.workspace, error.title, error.hint)
         return

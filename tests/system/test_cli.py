@@ -375,6 +375,22 @@ def line_with(words: str, log: Iterable[str]) -> str:
     return next(line for line in log if words in line)
 
 
+def test_check_counts_the_devices_on_the_hub(running: Home) -> None:
+    running.git(".", "init", "--quiet", "--bare", "hub.git")
+    running.git("notes", "remote", "add", "origin", "../hub.git")
+    running.config.write_text(running.config.read_text().replace("remote: none", "remote: origin"))
+    with running.start("--config", running.config, "run") as agent:
+        try:
+            until = time.monotonic() + 20
+            while not running.git("hub.git", "for-each-ref"):
+                assert time.monotonic() < until
+        finally:
+            agent.kill()
+    shown = running.run("--config", running.config, "check")
+    assert shown.stderr == ""
+    assert "notes, hub origin: can be read and written; devices of this workspace there: 1\n" in shown.stdout
+
+
 def test_check_tells_what_is_right(running: Home) -> None:
     (running.path / ".autosync").write_text("device: forgotten\n")
     (running.path / ".config/autosync").mkdir(parents=True)
