@@ -55,7 +55,7 @@ def test_a_damaged_identity_is_told(tmp_path: Path, damage: str) -> None:
     with pytest.raises(StateError) as caught:
         load_or_create_identity(str(tmp_path))
     assert caught.value.title == f"{path} is damaged: it does not hold a private key and its certificate"
-    assert caught.value.hint.startswith("Delete it and start again")
+    assert caught.value.hint.startswith("The next `autosync run` makes a new one")
 
 
 def test_an_identity_that_others_can_read_is_refused(tmp_path: Path) -> None:
