@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import os
 import socket
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import BinaryIO
@@ -22,16 +21,8 @@ from autosync.link.carriage import Carriage
 from autosync.link.connection import Link, Origin
 from autosync.link.dialling import Connect, Dialler, Target, Unlinked
 from autosync.link.fetching import NothingCame
-from autosync.link.hello import (
-    INSTANCE_BYTES,
-    NONCE_BYTES,
-    Hello,
-    HelloRefused,
-    NoHello,
-    open_hello,
-    receive_hello,
-    secure,
-)
+from autosync.link.greeting import Greeting
+from autosync.link.hello import Hello, HelloRefused, secure
 from autosync.link.identity import Identity
 from autosync.link.listening import Listener
 from autosync.link.prefix import NOTHING, Prefix
@@ -42,8 +33,6 @@ from autosync.link.workspace import PeerStatus, Timing, WayStatus, WorkspaceHand
 
 log = logging.getLogger(__name__)
 
-_MAX_NONCES = 4096
-"""Hellos that are remembered so that a recorded one is not answered again."""
 _STOPPING = 1.0
 """Seconds for links to say good-bye."""
 
@@ -68,7 +57,7 @@ class Links:
         ways: Ways | None = None,
     ) -> None:
         self.dropped: Counter[str] = Counter()
-        self.instance = os.urandom(INSTANCE_BYTES)
+        self._greeting = Greeting(identity)
         self.port = 0
         """0 while not listening."""
         self.ip: IPv4Address | IPv6Address | None = None
@@ -89,11 +78,13 @@ class Links:
         self._orders: dict[WorkspaceId, tuple[DeviceId, ...]] = {}
         self._retired: set[Link] = set()
         self._numbers = itertools.count(1)
-        self._nonces_seen: OrderedDict[bytes, None] = OrderedDict()
-        self._nonces_dialled: set[bytes] = set()
-        self._nonces_met: set[bytes] = set()
         self._dialler = Dialler(self._greet, self._kind_of_link, timing=self._timing, ways=self.ways)
         self._listener: Listener[_Caller] | None = None
+
+    @property
+    def instance(self) -> bytes:
+        """What tells this run of the agent from others of the same device."""
+        return self._greeting.instance
 
     async def start(self) -> None:
         """Begin to listen.  Raises :class:`ConfigError` if that is not possible there, :class:`Shortage` if not now."""
@@ -325,55 +316,15 @@ class Links:
         if self._links.get((link.handle.key.id, link.device)) is link:
             self._rank(link.handle.key.id)
 
-    def _hello(self, handle: WorkspaceHandle, number: int, kind: CandidateKind = CandidateKind.LAN) -> Hello:
-        return Hello(
-            device=handle.device,
-            name=handle.name,
-            certificate_der=self._identity.certificate_der,
-            instance=self.instance,
-            number=number,
-            nonce=os.urandom(NONCE_BYTES),
-            kind=kind,
-        )
-
     async def _identify(self, connection: socket.socket) -> _Caller:
-        """Return who calls.  Raises :class:`HelloRefused`; nothing is sent."""
-        sealed = await receive_hello(connection)
-        for handle in self._handles.values():
-            if handle.key.fits(sealed):
-                hello = open_hello(handle.key, sealed, answers=None)
-                self._refuse_replay(hello)
-                self._refuse_self(handle, hello)
-                return handle, hello
-        raise HelloRefused("stranger")
-
-    def _refuse_replay(self, hello: Hello) -> None:
-        # Whoever replays a hello cannot go on without the private key.  He need not even
-        # learn that there is somebody who can open it.
-        if hello.nonce in self._nonces_seen:
-            raise HelloRefused("replay")
-        self._nonces_seen[hello.nonce] = None
-        if len(self._nonces_seen) > _MAX_NONCES:
-            self._nonces_seen.popitem(last=False)
-
-    def _refuse_self(self, handle: WorkspaceHandle, hello: Hello) -> None:
-        if hello.device != handle.device:
-            return
-        if hello.nonce in self._nonces_dialled:
-            self._nonces_met.add(hello.nonce)
-            raise HelloRefused("")
-        log.warning("%s: another device has the id of this one, %s: a copied state-dir?", handle.name, handle.device)
-        raise HelloRefused("copied state-dir")
+        return await self._greeting.identify(connection, self._handles.values())
 
     async def _welcome(self, connection: socket.socket, address: str, carriage: Carriage, caller: _Caller) -> None:
         """Make a link of a connection from a member."""
         timing = carriage.timing
         handle, peer = caller
-        mine = self._hello(handle, peer.number)
         try:
-            async with asyncio.timeout(timing.hello):
-                answer = mine.sealed(handle.key, answers=peer.nonce)
-                await asyncio.get_running_loop().sock_sendall(connection, answer)
+            await self._greeting.answer(connection, handle, peer, within=timing.hello)
         except BaseException:
             connection.close()
             raise
@@ -388,9 +339,8 @@ class Links:
         handle, number = target.handle, next(self._numbers)
         carriage = self._dialler.carriages[candidate.kind]
         timing = carriage.timing
-        mine = self._hello(handle, number, candidate.kind)
         try:
-            peer = await self._exchange_hellos(target, connection, mine, within=timing.hello)
+            peer = await self._greeting.call(connection, handle, number, candidate.kind, within=timing.hello)
         except BaseException:
             connection.close()
             raise
@@ -422,23 +372,6 @@ class Links:
             link.abandon()
             raise
         self._keep(link)
-
-    async def _exchange_hellos(self, target: Target, connection: socket.socket, mine: Hello, *, within: float) -> Hello:
-        key = target.handle.key
-        self._nonces_dialled.add(mine.nonce)
-        try:
-            async with asyncio.timeout(within):
-                await asyncio.get_running_loop().sock_sendall(connection, mine.sealed(key, answers=None))
-                return open_hello(key, await receive_hello(connection), answers=mine.nonce)
-        except NoHello:
-            if mine.nonce in self._nonces_met:
-                raise Unlinked("that is this device itself") from None
-            raise Unlinked("it does not know this workspace, or its key is another one") from None
-        except HelloRefused as refused:
-            raise Unlinked(f"not a peer ({refused.reason})") from None
-        finally:
-            self._nonces_dialled.discard(mine.nonce)
-            self._nonces_met.discard(mine.nonce)
 
     def _link(
         self,
