@@ -8,7 +8,7 @@ import logging
 import random
 import socket
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from autosync.core.allowance import Allowance
@@ -19,7 +19,7 @@ from autosync.link.addresses import MAX_ADDRESSES, explain, split, tune
 from autosync.link.carriage import Carriage
 from autosync.link.ssh import Tunnel
 from autosync.link.ways import Ways
-from autosync.link.workspace import Timing, WorkspaceHandle
+from autosync.link.workspace import AnswersByPeer, Timing, WorkspaceHandle
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ ANNOUNCED_BURST = 48
 
 
 class Unlinked(Exception):
-    """An attempt that did not end in a link; says why."""
+    """An attempt that did not end in a link; says why, and after all attempts of a round also where."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -206,7 +206,9 @@ class Dialler:
             log.exception("dialling %s failed", target.describe())
             problem = "an internal error; the log says more"
         if problem and problem != target.problem:
-            log.info("%s: no link to %s: %s", target.handle.name, target.describe(), problem)
+            # An invitation knows nobody: whoever is near is tried, and goes away again.
+            level = logging.DEBUG if isinstance(target.handle, AnswersByPeer) else logging.INFO
+            log.log(level, "%s: no link to %s: %s", target.handle.name, target.describe(), problem)
         target.problem = problem
         target.attempt_over.set()
         target.attempt_over.clear()
@@ -217,14 +219,18 @@ class Dialler:
         The nearest kind comes first, and of one kind what worked last (RFC 8305, 4).  Raises
         :class:`Unlinked` with what every one of them came to.
         """
-        problems: dict[str, None] = {}
+        problems: dict[str, set[str]] = {}
         waiting = self._ways.sorted(target.device, candidates)
         turn = asyncio.Lock()
         attempts: set[asyncio.Task[None]] = set()
+        where: dict[asyncio.Task[None], str] = {}
         try:
             while waiting or attempts:
                 if waiting:
-                    attempts.add(asyncio.create_task(self._attempt(target, waiting.pop(0), turn)))
+                    candidate = waiting.pop(0)
+                    attempt = asyncio.create_task(self._attempt(target, candidate, turn))
+                    attempts.add(attempt)
+                    where[attempt] = candidate.address
                 done, attempts = await asyncio.wait(
                     attempts,
                     timeout=self._timing.stagger if waiting else None,
@@ -234,14 +240,14 @@ class Dialler:
                     try:
                         attempt.result()
                     except Unlinked as error:
-                        problems[str(error)] = None
+                        problems.setdefault(str(error), set()).add(where[attempt])
                     else:
                         return
         finally:
             for attempt in attempts:
                 attempt.cancel()
             await asyncio.gather(*attempts, return_exceptions=True)
-        raise Unlinked("; ".join(problems) or "no address of it is known")
+        raise Unlinked(_summary(problems))
 
     async def _attempt(self, target: Target, candidate: Candidate, turn: asyncio.Lock) -> None:
         if not target.configured:
@@ -263,11 +269,11 @@ class Dialler:
         except OSError as error:
             why = _told(connection) or explain(error)
             self._ways.failed(target.device, candidate, why)
-            raise Unlinked(f"{candidate.address}: {why}") from None
+            raise Unlinked(why) from None
         except Unlinked as error:
             why = _told(connection) or str(error)
             self._ways.failed(target.device, candidate, why)
-            raise Unlinked(f"{candidate.address}: {why}") from None
+            raise Unlinked(why) from None
         target.candidates = tuple(dict.fromkeys((candidate, *target.candidates)))
 
     async def _allowed(self) -> None:
@@ -275,6 +281,12 @@ class Dialler:
         clock = asyncio.get_running_loop().time
         while not self._announced.take(clock()):  # noqa: ASYNC110  # nothing but time changes it
             await asyncio.sleep(self._announced.free_at(clock()) - clock())
+
+
+def _summary(problems: Mapping[str, Collection[str]]) -> str:
+    """Return which addresses had which problem, in an order that does not depend on who was tried first."""
+    told = (f"{', '.join(sorted(addresses))}: {why}" for why, addresses in sorted(problems.items()))
+    return "; ".join(told) or "no address of it is known"
 
 
 def _told(connection: socket.socket | None) -> str:

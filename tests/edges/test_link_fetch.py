@@ -105,6 +105,15 @@ async def test_a_fetch_from_who_is_not_there_fails_at_once(tmp_path: Path) -> No
             await laptop.fetch(nobody, WANTED, io.BytesIO())
 
 
+async def test_addresses_with_the_same_problem_are_told_together(tmp_path: Path) -> None:
+    """In an order of their own: the log has a line when the problem is another one, not when another was first."""
+    async with running(tmp_path, "laptop") as laptop:
+        nobody = DeviceId("desktop-00000000")
+        laptop.links.learn(KEY.id, nobody, on_lan(["127.0.0.2:9", "127.0.0.1:9"]))
+        with pytest.raises(Unreachable, match=r"^desktop-00000000 is not linked: 127.0.0.1:9, 127.0.0.2:9: Connection"):
+            await laptop.fetch(nobody, WANTED, io.BytesIO())
+
+
 async def test_a_peer_that_does_not_answer_delays_only_the_first_fetch(tmp_path: Path) -> None:
     """As behind a NAT: connections are taken, or swallowed, and lead nowhere."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
