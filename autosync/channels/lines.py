@@ -15,6 +15,7 @@ from autosync.channels.outbox import Outbox
 from autosync.core.backoff import Backoff
 from autosync.errors import AutosyncError, TransientError, Unreachable
 from autosync.reflector.protocol import Malformed, Splitter
+from autosync.reflector.tcp import tune
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ class LineClient:
             self._attempt.cancel()
             await asyncio.gather(self._attempt, return_exceptions=True)
             self._attempt = None
-        _prepare(writer)
+        tune(writer.get_extra_info("socket"))
         try:
             return await self._use(reader, writer)
         finally:
@@ -235,20 +236,6 @@ class LineClient:
         if (state, detail) != (self.state, self.detail):
             log.info("%s: %s -> %s (%s)", self._kind, self.state, state, detail.replace("\n", " "))
         self.state, self.detail = state, detail
-
-
-def _prepare(writer: asyncio.StreamWriter) -> None:
-    """Let each line leave at once, and find out who is gone without saying so (tcp(7))."""
-    connection = writer.get_extra_info("socket")
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (socket.TCP_KEEPIDLE, 60),
-        (socket.TCP_KEEPINTVL, 15),
-        (socket.TCP_KEEPCNT, 4),
-        (socket.TCP_USER_TIMEOUT, 60_000),
-    ):
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

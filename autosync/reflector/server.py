@@ -18,6 +18,7 @@ from autosync.reflector.client import Client
 from autosync.reflector.keeping import Keeper
 from autosync.reflector.limits import Limits
 from autosync.reflector.protocol import GREETING, MAX_FANOUT_LINE, Malformed, Request, Verb
+from autosync.reflector.tcp import tune
 
 log = logging.getLogger(__name__)
 
@@ -378,15 +379,7 @@ def _origin(address: str) -> str:
 
 
 def _prepare(connection: socket.socket) -> None:
-    """Let each line leave at once, bound what the kernel holds, and find out who is gone (tcp(7))."""
+    """Let it block nobody, and bound what the kernel holds."""
     connection.setblocking(False)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (socket.TCP_KEEPIDLE, 60),
-        (socket.TCP_KEEPINTVL, 15),
-        (socket.TCP_KEEPCNT, 4),
-        (socket.TCP_USER_TIMEOUT, 60_000),
-    ):
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    tune(connection)
