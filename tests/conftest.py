@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import figures
 
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# No test depends on how fast the machine is.
+settings.register_profile("autosync", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("autosync"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "autosync")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
