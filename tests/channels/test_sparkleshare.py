@@ -25,7 +25,7 @@ def test_the_recorded_exchange(make: Callable[[], Running | FanoutServer]) -> No
     server = make()
     server.start()
     clients: dict[str, Client] = {}
-    replayed = 0
+    replayed, speaker = 0, ""
     try:
         for line in RECORDED.read_text(encoding="utf-8").splitlines():
             if not line or line.startswith("#"):
@@ -37,6 +37,10 @@ def test_the_recorded_exchange(make: Callable[[], Running | FanoutServer]) -> No
                 continue
             client = clients.get(who) or clients.setdefault(who, Client(server.port))
             if what == ">":
+                if speaker in clients and speaker != who:  # what one said has been taken before another speaks
+                    clients[speaker].raw(b"ping\n")
+                    assert clients[speaker].line().isdigit()
+                speaker = who
                 client.raw(line[3:].encode() + b"\n")
             else:
                 heard = client.line()
