@@ -64,6 +64,8 @@ class Membership:
     dropped: dict[str, int] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     last: Announcement | None = None
+    unwritten: AutosyncError | None = None
+    """Why a new key of the workspace, which the others have by now, could not be written here."""
     snapshots_directory: bytes = b""
     """Where this device keeps them; empty if nowhere."""
 

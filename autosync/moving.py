@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from autosync.broadcast import Broadcaster, Membership
+from autosync.core.allowance import Allowance
 from autosync.core.candidates import Candidate
 from autosync.core.events import Announcement, AnnouncementsAsked, Paused, Resumed
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, Unsupported
-from autosync.keyring import Outcome
+from autosync.keyring import BUNDLE, Outcome
 from autosync.link import Links, WorkspaceHandle
 from autosync.roster import kept, mark_of, recipients
 from autosync.rotation import Rotation
 from autosync.sealing import SealBroken, WorkspaceKey
-from autosync.signing import Forged
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,11 @@ LINKED = 3
 """Keys of before under which peers are linked with, to be told; channels that keep what was said know more."""
 REPEAT = 30.0
 """Seconds at least between two times that the owners of an old key are told because one of them spoke."""
+RETRY = 5.0
+"""Seconds until a key that could not be written is tried again."""
+HEARD_RATE = 5.0
+"""Changes per second of which each key's owners can have the signatures checked: who was revoked keeps his."""
+HEARD_BURST = 50
 
 
 class Moving:
@@ -39,6 +44,8 @@ class Moving:
         self._ways: dict[Membership, dict[DeviceId, tuple[Candidate, ...]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._told_at: dict[str, float] = {}
+        self._heard_of: dict[str, Allowance] = {}
+        self._again: dict[Membership, asyncio.TimerHandle] = {}
         self._turn = asyncio.Lock()
         broadcaster.key_changed = self._heard
         broadcaster.asked = self._tell_all
@@ -49,6 +56,7 @@ class Moving:
             self._link_retired(member)
             if member.keyring.expelled is not None:
                 log.warning("%s: %s", member.runner.workspace, how_it_ended(member))
+            self._later(self._revoke_again(member))
 
     def learn(self, member: Membership, said: Announcement) -> None:
         """Remember the ways to a device, to try them again after a change of the key."""
@@ -77,18 +85,24 @@ class Moving:
         """Take what was sealed with ``key``; return whether it was about keys at all."""
         before, was_out = member.key.tag, member.is_out()
         try:
-            outcome = member.keyring.take(key, sealed)
+            bundle = key.open(sealed, context=BUNDLE)
         except SealBroken:
             if key.tag != before:
                 self._tell_again(member, key)
             return False
-        except (Forged, ValueError) as error:
-            member.count("forged change of the key")
-            log.warning("%s: a change of the key was refused: %s", member.runner.workspace, error)
+        allowance = self._heard_of.setdefault(key.tag, Allowance(rate=HEARD_RATE, burst=HEARD_BURST))
+        if not allowance.take(asyncio.get_running_loop().time()):
+            member.count("too many changes of the key")
+            return True
+        try:
+            outcome = member.keyring.follow(bundle)
+        except ValueError as error:  # of which Forged and SealBroken are some
+            self._refuse(member, error)
             return True
         except AutosyncError as error:
-            log.error("%s: the key cannot be changed: %s. %s", member.runner.workspace, error.title, error.hint)
+            self._delay(member, key, sealed, error)
             return True
+        member.unwritten = None
         if outcome is Outcome.ADOPTED:
             self._moved(member, None)
             if was_out and not member.state.paused:
@@ -101,6 +115,28 @@ class Moving:
         if member.keyring.is_wanted():
             self._later(self._revoke_again(member))
         return True
+
+    def _refuse(self, member: Membership, error: ValueError) -> None:
+        """Count it; who sends without end fills no log."""
+        reason = "forged change of the key"
+        member.count(reason)
+        if member.dropped[reason] in (1, 10, 100, 1000) or member.dropped[reason] % 10_000 == 0:
+            count = member.dropped[reason]
+            log.warning("%s: a change of the key was refused (%d so far): %s", member.runner.workspace, count, error)
+
+    def _delay(self, member: Membership, key: WorkspaceKey, sealed: bytes, error: AutosyncError) -> None:
+        """Try a change again whose key could not be written: whoever has said it may be gone by then."""
+        if member.unwritten is None:
+            log.error("%s: the key cannot be changed: %s. %s", member.runner.workspace, error.title, error.hint)
+        member.unwritten = error
+        if member not in self._again:
+            loop = asyncio.get_running_loop()
+            self._again[member] = loop.call_later(RETRY, self._try_again, member, key, sealed)
+
+    def _try_again(self, member: Membership, key: WorkspaceKey, sealed: bytes) -> None:
+        del self._again[member]
+        if member.unwritten is not None:
+            self._heard(member, key, sealed)
 
     async def _revoke_again(self, member: Membership) -> None:
         if member.keyring.is_wanted():

@@ -24,6 +24,10 @@ def with_trust(member: Membership, status: dict[str, Any]) -> dict[str, Any]:
     status = {**status, "trust": trust}
     if member.is_out():
         status |= {"phase": "halted", "state": "halted", "halt": {"title": how_it_ended(member), "hint": BACK}}
+    elif member.unwritten is not None:
+        title = f"the others have a new key, which cannot be kept here: {member.unwritten.title}"
+        halt = {"title": title, "hint": f"{member.unwritten.hint} It is tried again by itself."}
+        status |= {"phase": "halted", "state": "halted", "halt": halt}
     return status
 
 
@@ -103,7 +107,9 @@ def revoke_device(
     wanted = arguments.get("device")
     if not isinstance(wanted, str) or not wanted:
         raise AutosyncError("No device was named", hint="`autosync devices` lists them.")
-    refuse_revoked(list(members.values()))
+    if all(member.is_out() for member in members.values()):
+        refuse_revoked(list(members.values()))
+    members = {path: member for path, member in members.items() if not member.is_out()}
     device, name = _one(members, broadcaster, wanted)
     done = []
     for path, member in members.items():

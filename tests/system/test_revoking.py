@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from autosync.core.model import SnapshotId
+from autosync.keyring import BUNDLE
+from autosync.keyring import CONTEXT as ROTATION
 from autosync.link import wire
-from autosync.link.wire import Kind, Outcome
+from autosync.link.wire import Kind, Outcome, frame
 from autosync.sealing import load_key
+from tests import figures
 from tests.channels.reflectors import Running
 from tests.system.fleet import Device, Fleet
 from tests.system.rogue import rogue
@@ -177,7 +180,7 @@ async def test_the_old_key_opens_nothing_any_more(fleet: Fleet) -> None:
     async with rogue(old, fleet.ports["anna"], fleet.place, serving=False) as mallory:
         mallory.writer.write(wire.fetch(1, wanted, []))
         await mallory.say(snapshot=SnapshotId("f" * 40))
-        heard = []
+        heard: list[tuple[int, bytes]] = []
         while not heard or heard[-1][0] != Kind.END:
             heard.append(await asyncio.wait_for(wire.read_frame(mallory.reader), 20))
         assert wire.parse_end(heard[-1][1])[1] is Outcome.MISSING
@@ -186,6 +189,51 @@ async def test_the_old_key_opens_nothing_any_more(fleet: Fleet) -> None:
     assert "mallory" not in [p["device"] for p in anna.status()["peers"]]
     assert "mallory" not in known(anna)
     await asyncio.to_thread(syncs, bert, anna, "as if nothing had been\n")
+
+
+async def test_a_revoked_device_that_makes_up_changes_without_end_is_no_trouble(fleet: Fleet) -> None:
+    """Each of them costs a signature to check; the agent goes on, and its log stays short."""
+    anna, bert, _ = fleet.devices
+    old = load_key(str(anna.home / "notes.key"))
+    assert (await asyncio.to_thread(anna.run, "revoke", "cleo", "--yes")).returncode == 0
+    await asyncio.to_thread(moved, bert, old.tag)
+    async with rogue(old, fleet.ports["anna"], fleet.place, serving=False) as mallory:
+        for number in range(1000):
+            change = old.seal(b"{}" + number.to_bytes(64, "big"), context=ROTATION)
+            told = old.seal(len(change).to_bytes(2, "big") + change, context=BUNDLE)
+            mallory.writer.write(frame(Kind.ANNOUNCE, told))
+            await mallory.writer.drain()
+
+        def counted() -> int:
+            dropped = anna.status()["dropped"]
+            return sum(dropped.get(f"{kind} of the key", 0) for kind in ("forged change", "too many changes"))
+
+        await asyncio.to_thread(until, lambda: counted() >= 1000, why=lambda: anna.log[-3000:])
+    assert anna.status()["dropped"]["too many changes of the key"] > 0
+    assert anna.log.count("a change of the key was refused") <= 5
+    await asyncio.to_thread(syncs, bert, anna, "as if nothing had been\n")
+    figures.record("bad inputs refused", 1000)
+
+
+def test_a_device_that_cannot_write_the_new_key_says_so_and_goes_on_when_it_can(fleet: Fleet) -> None:
+    anna, bert, _ = fleet.devices
+    before = tag(bert)
+    file = bert.home / "notes.key"
+    kept = bert.home / "kept"
+    kept.mkdir()
+    file.rename(kept / "notes.key")
+    file.symlink_to(kept / "notes.key")
+    kept.rename(bert.home / "elsewhere")  # as a disk that was taken out
+    assert anna.run("revoke", "cleo", "--yes").returncode == 0
+    until(lambda: bert.status()["state"] == "halted", why=lambda: bert.log[-3000:])
+    halt = bert.status()["halt"]
+    assert halt["title"].startswith(f"the others have a new key, which cannot be kept here: key-file {file}")
+    assert halt["hint"].endswith("It is tried again by itself.")
+    assert "the others have a new key" in bert.run("status").stdout
+    (bert.home / "elsewhere").rename(kept)
+    moved(bert, before)
+    syncs(anna, bert, "both have it\n")
+    assert bert.status()["halt"] is None
 
 
 def test_who_was_off_finds_the_new_key_on_a_channel_while_nobody_is_there(tmp_path: Path) -> None:
