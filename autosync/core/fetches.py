@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from autosync.core.commands import Command, Fetch, Source
+from autosync.core.commands import Command, Fetch, Source, SourceKind
 from autosync.core.events import AncestorMissing, SnapshotFetched
 from autosync.core.integration import Integration
 from autosync.core.model import SnapshotId
@@ -56,12 +56,14 @@ class Fetches:
         if now >= self._ancestor_at:
             self._ancestor_at = 0.0
         if (missing := self._integration.missing) is not None and not self._ancestor_at:
-            sources = self._peers.direct(missing.theirs)
+            sources = self._peers.direct(missing.theirs, now)
             if self._integration.ancestor_asked(sources=bool(sources)) is None:
                 return []
             return self._next(_Fetching(missing.ancestor, sources, for_ancestor_of=missing.theirs))
         for peer in news:
-            if peer.snapshot is not None and now >= peer.retry_at and (sources := self._peers.sources(peer.snapshot)):
+            if peer.snapshot is None or now < peer.retry_at:
+                continue
+            if sources := self._peers.sources(peer.snapshot, now):
                 return self._next(_Fetching(peer.snapshot, sources))
         return []
 
@@ -70,9 +72,13 @@ class Fetches:
         fetching, self._fetching = self._fetching, None
         if event.snapshot is not None:
             self._peers.fetched(event.snapshot)
+            if fetching is not None and fetching.asked.kind is SourceKind.PEER:
+                self._peers.gave(fetching.asked.device)
         elif fetching is not None:
             if event.busy_for:
                 self._was_busy(fetching, now + event.busy_for)
+            elif fetching.asked.kind is SourceKind.PEER and fetching.for_ancestor_of is None:
+                self._peers.lapsed(fetching.asked.device, now)
             if fetching.left:
                 return self._next(fetching)
             self._none_had_it(fetching, event, now)

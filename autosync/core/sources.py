@@ -15,6 +15,8 @@ HELLO = "hello"
 """The state in the first announcement after a channel came up: whoever is there answers with his own."""
 PLAUSIBLE = 1 << 40
 """No device has ever made so many states: a counter above it was made up."""
+LAPSE_FIRST, LAPSE_MOST = 30.0, 600.0
+"""Seconds for which a device that failed to give what it has is asked after the others."""
 RETRY_FIRST = 1.0
 RETRY_MOST = 60.0
 """Seconds between attempts to fetch what no source had."""
@@ -49,6 +51,10 @@ class Peer:
     """Whether it keeps its snapshots where this device does."""
     busy_until: float = 0.0
     """When it may have finished serving others; 0 if it was never busy."""
+    lapses: int = 0
+    """Fetches from it that failed in a row, whatever the snapshot."""
+    passed_over_until: float = 0.0
+    """Until when others that have the same are asked before it: it failed to give what it said it has."""
     pack: bytes = b""
     lane: str = ""
     on_hub: bool = False
@@ -63,6 +69,8 @@ class Peer:
     weighed: tuple[Snapshot, SnapshotId | None, Version | None, Snapshot | None] | None = None
     """What ``is_news`` is about: ours, and what was known of theirs."""
     is_news: bool = False
+    advanced: int = 0
+    """How many states are in what is news."""
 
 
 class Peers:
@@ -144,6 +152,19 @@ class Peers:
             if peer.device == device:
                 peer.busy_until = until
 
+    def lapsed(self, device: DeviceId, now: float) -> None:
+        """Take note that ``device`` failed to give what it has: one that always does would delay every fetch."""
+        for peer in self._known():
+            if peer.device == device:
+                peer.passed_over_until = now + wait_after(peer.lapses, LAPSE_FIRST, LAPSE_MOST)
+                peer.lapses += 1
+
+    def gave(self, device: DeviceId) -> None:
+        """Take note that a snapshot was had from ``device``."""
+        for peer in self._known():
+            if peer.device == device:
+                peer.busy_until, peer.passed_over_until, peer.lapses = 0.0, 0.0, 0
+
     def postponed(self, wanted: SnapshotId, until: float) -> None:
         """Take note that all who have ``wanted`` are busy; no failure, and whoever has it next is asked at once."""
         for peer in self._known():
@@ -176,9 +197,9 @@ class Peers:
         """Return the changesets that peers were last heard to have checked out."""
         return frozenset(p.base.commit for p in self._peers.values() if p.base and p.base.commit)
 
-    def sources(self, wanted: SnapshotId) -> list[Source]:
+    def sources(self, wanted: SnapshotId, now: float) -> list[Source]:
         """Return the places to get ``wanted`` from: what is here in a sense, then peers, then the hub."""
-        holders = sorted((p for p in self._known() if p.snapshot == wanted), key=self._distance)
+        holders = sorted((p for p in self._known() if p.snapshot == wanted), key=lambda p: self._distance(p, now))
         store = [Source(kind=SourceKind.STORE, device=p.device) for p in holders if p.same_store][:1]
         inline = [Source(kind=SourceKind.INLINE, device=p.device, pack=p.pack, lane=p.lane) for p in holders if p.pack][
             :1
@@ -187,17 +208,19 @@ class Peers:
         hub = [Source(kind=SourceKind.HUB, device=p.device) for p in holders if p.on_hub]
         return store + inline + direct + hub[:1]
 
-    def _distance(self, peer: Peer) -> tuple[float, int, DeviceId]:
-        return peer.busy_until, self._places.get(peer.device, len(self._places)), peer.device
+    def _distance(self, peer: Peer, now: float) -> tuple[float, float, int, DeviceId]:
+        place = self._places.get(peer.device, len(self._places))
+        return max(0.0, peer.passed_over_until - now), max(0.0, peer.busy_until - now), place, peer.device
 
     def makers(self, snapshot: Snapshot) -> list[Peer]:
         """Return the peers that made ``snapshot`` and can be expected to act: they said something, but not good-bye."""
         names = snapshot.device.split("+")
         return [p for p in self._peers.values() if p.name in names and p.seen and p.state != "stopped"]
 
-    def direct(self, first: SnapshotId) -> list[Source]:
+    def direct(self, first: SnapshotId, now: float) -> list[Source]:
         """Return every peer that was heard of, those at ``first`` first."""
-        heard = sorted((p for p in self._known() if p.heard), key=lambda p: (p.snapshot != first, self._distance(p)))
+        heard = [p for p in self._known() if p.heard]
+        heard.sort(key=lambda p: (p.snapshot != first, self._distance(p, now)))
         return [Source(kind=SourceKind.PEER, device=p.device) for p in heard]
 
     def refused(self, theirs: SnapshotId, ours: SnapshotId, reason: str, hint: str) -> None:
@@ -213,8 +236,7 @@ class Peers:
 
 
 def _turn(peer: Peer) -> tuple[int, bool, int, DeviceId]:
-    advanced = sum(n for _, n in peer.version.counters) if peer.version else 0
-    return peer.misses, not (peer.pack or peer.here), -advanced, peer.device
+    return peer.misses, not (peer.pack or peer.here), -peer.advanced, peer.device
 
 
 def _is_refused(peer: Peer, current: Snapshot) -> bool:
@@ -233,6 +255,7 @@ def _is_news(peer: Peer, current: Snapshot) -> bool:
     ):
         peer.weighed = (current, peer.snapshot, peer.version, peer.here)
         peer.is_news = _weigh(peer, current)
+        peer.advanced = sum(n for _, n in peer.version.counters) if peer.is_news and peer.version else 0
     return peer.is_news
 
 

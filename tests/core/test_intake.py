@@ -103,7 +103,7 @@ def test_who_offers_what_cannot_be_had_waits_behind_the_others() -> None:
     peers.announced(heard("other", 1, count=9), 0.0)
     peers.announced(heard("honest", 2, count=6, inline=b"pack"), 0.0)
     assert [p.device for p in peers.news(mine)] == ["honest", "other", "rogue"]
-    assert [s.kind for s in peers.sources(SnapshotId("honest 2"))] == [SourceKind.INLINE, SourceKind.PEER]
+    assert [s.kind for s in peers.sources(SnapshotId("honest 2"), 0.0)] == [SourceKind.INLINE, SourceKind.PEER]
 
 
 def test_counters_that_nobody_can_have_reached_are_not_counted_on() -> None:

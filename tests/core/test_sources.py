@@ -46,8 +46,8 @@ def peers_at_wanted(*devices: DeviceId) -> Peers:
     return peers
 
 
-def asked(peers: Peers) -> list[DeviceId]:
-    return [source.device for source in peers.sources(WANTED)]
+def asked(peers: Peers, now: float = 0.0) -> list[DeviceId]:
+    return [source.device for source in peers.sources(WANTED, now)]
 
 
 def test_what_was_compared_once_is_not_compared_again_until_somebody_moves_on() -> None:
@@ -104,7 +104,7 @@ def test_the_nearest_is_asked_first_and_who_is_not_linked_last() -> None:
     assert asked(peers) == [OTHER, FAR, NEAR]
     peers.ranked((NEAR, FAR))
     assert asked(peers) == [NEAR, FAR, OTHER]
-    assert [source.device for source in peers.direct(WANTED)] == [NEAR, FAR, OTHER]
+    assert [source.device for source in peers.direct(WANTED, 0.0)] == [NEAR, FAR, OTHER]
 
 
 def test_a_session_learns_who_is_near() -> None:
@@ -119,7 +119,7 @@ def test_what_is_in_the_store_in_common_is_fetched_from_nobody() -> None:
     peers = Peers()
     peers.announced(heard(FAR, inline=b"pack", on_hub=True), 0.0)
     peers.announced(heard(NEAR, same_store=True), 0.0)
-    sources = peers.sources(WANTED)
+    sources = peers.sources(WANTED, 0.0)
     kinds = [SourceKind.STORE, SourceKind.INLINE, SourceKind.PEER, SourceKind.PEER, SourceKind.HUB]
     assert [source.kind for source in sources] == kinds
     assert [str(source) for source in sources[:2]] == ["the store in common", "inline over lan"]
@@ -177,8 +177,53 @@ def test_whoever_has_it_next_is_asked_at_once() -> None:
     assert source_of(fetches.commands(list(peers.all()), 1.2)).device == OTHER
     # The one that was busy comes after it, however near it is.
     peers.ranked((NEAR, OTHER))
-    assert asked(peers) == [OTHER, NEAR]
+    assert asked(peers, 1.2) == [OTHER, NEAR]
     assert source_of(fetches.ended(FAILED, 1.3)).device == NEAR
+
+
+def test_who_was_busy_once_is_near_again_when_its_time_is_over() -> None:
+    peers = peers_at_wanted(NEAR, FAR)
+    peers.ranked((NEAR, FAR))
+    peers.busy(NEAR, 5.0)
+    assert asked(peers, 4.9) == [FAR, NEAR]
+    assert asked(peers, 5.0) == [NEAR, FAR]
+
+
+def test_who_fails_to_give_what_it_has_is_asked_after_the_others_for_longer_and_longer() -> None:
+    peers = peers_at_wanted(NEAR, FAR)
+    peers.ranked((NEAR, FAR))
+    fetches = Fetches(peers, Integration())
+    now = 1.0
+    for wait in (30.0, 60.0, 120.0):
+        assert source_of(fetches.commands(list(peers.all()), now)).device == NEAR
+        assert source_of(fetches.ended(FAILED, now)).device == FAR
+        fetches.ended(busy(0.1), now)
+        assert asked(peers, now + wait - 0.1) == [FAR, NEAR]
+        now += wait
+        assert asked(peers, now) == [NEAR, FAR]
+    peers.lapsed(NEAR, now)
+    peers.gave(NEAR)
+    assert asked(peers, now) == [NEAR, FAR]
+
+
+def test_a_fetch_that_succeeds_makes_up_for_those_that_failed() -> None:
+    peers = peers_at_wanted(NEAR, FAR)
+    peers.ranked((NEAR, FAR))
+    peers.lapsed(NEAR, 1.0)
+    peers.lapsed(FAR, 2.0)
+    fetches = Fetches(peers, Integration())
+    assert source_of(fetches.commands(list(peers.all()), 3.0)).device == NEAR
+    here = Snapshot(
+        id=WANTED,
+        tree=TreeId("t"),
+        base=Base(commit=None, branch=None),
+        version=Version.of({NEAR: 1}),
+        parents=(),
+        device="near",
+        time=0,
+    )
+    fetches.ended(replace(FAILED, snapshot=here, reason=""), 4.0)
+    assert {p.device: p.lapses for p in peers.all()} == {NEAR: 0, FAR: 1}
 
 
 def test_a_merge_waits_for_a_state_that_a_busy_device_has() -> None:
