@@ -11,7 +11,7 @@ from types import TracebackType
 SMALL = 512 * 1024
 """Bytes of an answer that nobody is refused."""
 AT_ONCE = 4
-"""Answers that may be begun at one time; the others wait their turn, which is soon: no large one holds it."""
+"""Answers that may be made at one time until it is known that they are small or large; the others wait for that."""
 LARGE_AT_ONCE = 8
 """Large answers of the whole device."""
 COPIES_AT_ONCE = 2
@@ -93,6 +93,7 @@ class Turn:
         self._beginning = beginning
         self._what = snapshot, asker, question
         self._bytes = 0
+        self._begins = True
         self.large = False
         """Whether it has turned out to be a large answer, and was admitted as one."""
 
@@ -100,13 +101,18 @@ class Turn:
         await self._beginning.acquire()
         return self
 
+    def begun(self) -> None:
+        """Let another one begin: how long this one takes now is for its taker to say."""
+        if self._begins:
+            self._begins = False
+            self._beginning.release()
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        self.begun()
         if self.large:
             self._allotment.ended(self._what[0], complete=error is None)
-        else:
-            self._beginning.release()
 
     def expect(self, count: int) -> None:
         """Take note that the answer has at least ``count`` bytes more.  Raises :class:`Crowded`."""
@@ -114,4 +120,4 @@ class Turn:
         if self._bytes > SMALL and not self.large:
             self._allotment.admit(*self._what)
             self.large = True
-            self._beginning.release()
+            self.begun()

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 INCOMING = "incoming"
 """In place of the address of a peer that has called: its port means nothing to another call."""
+_MOST_UNSENT = 4 << 20
+"""Bytes that wait to be sent on a link whose peer asks and asks and reads nothing; no other comes near it."""
 _SECOND_PING = 1.0
 """Seconds after the first ping, which was answered while much else began."""
 
@@ -205,7 +207,11 @@ class Link:
         return self._ended or ""
 
     def _send(self, framed: bytes) -> None:
-        if self._ended is None:
+        if self._ended is not None:
+            return
+        if self._writer.transport.get_write_buffer_size() > _MOST_UNSENT:
+            self.lose("takes nothing of what it asks for")
+        else:
             self._writer.write(framed)
 
     def _take(self, kind: int, payload: bytes) -> None:

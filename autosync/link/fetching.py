@@ -14,6 +14,10 @@ from autosync.link.flow import Flow
 from autosync.link.prefix import NOTHING, Prefix
 from autosync.link.wire import CHUNK, WINDOW, Outcome, WireError
 
+_LEAST = 4096
+"""Bytes that have to come within the time of a stall: nobody holds up what others have with a byte now and then."""
+_MADE_AGAIN = 4e6
+"""Bytes per second at which an answer is made up to where it goes on, at the least."""
 _HINT = "It is tried again; other sources are used meanwhile."
 
 
@@ -80,7 +84,8 @@ class Fetches:
     ) -> None:
         """Write to ``sink`` what the peer answers, without the ``begun`` part; ``moved`` is told of each piece.
 
-        At most :data:`~autosync.link.wire.WINDOW` bytes wait in memory.  Raises
+        At most :data:`~autosync.link.wire.WINDOW` bytes wait in memory; who sends less than a few kB
+        in the time of a stall counts as silent.  Raises
         :class:`Missing`, :class:`Refused`, :class:`Occupied`, :class:`Unreachable` (of which
         :class:`OtherAnswer` is one), or what writing raises.
         """
@@ -91,7 +96,7 @@ class Fetches:
         self._send(wire.fetch(request, want, have, begun))
         self._send(wire.credit(request, self._window))
         try:
-            outcome, reason = await self._drain(request, inbox, sink, moved)
+            outcome, reason = await self._drain(request, inbox, sink, moved, first=begun.size / _MADE_AGAIN)
         except BaseException:
             self._send(wire.cancel(request))
             raise
@@ -116,6 +121,8 @@ class Fetches:
     def chunk_arrived(self, payload: bytes) -> None:
         """Take a DATA frame.  Raises :class:`WireError` if it was not asked for."""
         request, chunk = wire.split_number(payload)
+        if not chunk:
+            raise WireError("an empty piece of an answer")
         inbox = self._inboxes.get(request)
         if inbox is None:
             return  # cancelled, but the peer did not know yet
@@ -142,17 +149,21 @@ class Fetches:
                 inbox.news.set()
 
     async def _drain(
-        self, request: int, inbox: _Inbox, sink: BinaryIO, moved: Callable[[int], None]
+        self, request: int, inbox: _Inbox, sink: BinaryIO, moved: Callable[[int], None], *, first: float
     ) -> tuple[Outcome, str]:
+        clock = asyncio.get_running_loop().time
+        came, due = 0, clock() + self._stall + first
         while True:
             try:
-                async with asyncio.timeout(self._stall):
+                async with asyncio.timeout_at(due):
                     await inbox.news.wait()
             except TimeoutError:
-                raise self._unreachable(f"nothing came for {self._stall:.0f} s") from None
+                what = "too little" if came else "nothing"
+                raise self._unreachable(f"{what} came for {self._stall:.0f} s") from None
             inbox.news.clear()
             chunks, inbox.chunks = inbox.chunks, []
             if chunks:
+                began = clock()
                 await _finish(asyncio.create_task(asyncio.to_thread(_write_all, sink, chunks)))
                 count = sum(map(len, chunks))
                 inbox.granted += count
@@ -161,6 +172,9 @@ class Fetches:
                 if inbox.end is None:
                     await self._download.pass_on(count)
                 self._send(wire.credit(request, count))
+                came, due = came + count, due + clock() - began  # the peer had to wait as well
+                if came >= _LEAST:
+                    came, due = 0, clock() + self._stall
             if inbox.end is not None and not inbox.chunks:
                 return inbox.end
 

@@ -230,8 +230,10 @@ class Links:
                 if self._links.get((workspace, device)) in (None, link):
                     raise
             else:
-                self.ways.moved(device, link.origin.candidate, transfer)
-                self._rank(workspace)
+                if self.traffic.download.rate is None and not transfer.skipped:
+                    # Else it says more of what is asked for here, or was to be made again there, than of the way.
+                    self.ways.moved(device, link.origin.candidate, transfer)
+                    self._rank(workspace)
                 return
 
     def peers(self, workspace: WorkspaceId) -> list[PeerStatus]:

@@ -167,6 +167,7 @@ class Serving:
                 held.append(skipping.rest(read))
                 if turn.large:  # before that is known nothing is sent: whoever is refused has got nothing for nothing
                     await self._deliver(request, held, credit, transfer)
+            turn.begun()
             await self._deliver(request, held, credit, transfer)
             await written
             skipping.end()

@@ -27,6 +27,8 @@ MAX_FILE = 4 << 20
 """Bytes of a file that can be one of ours."""
 WORTH_MEASURING = 256 * 1024
 """Bytes of a transfer whose rate says something of the way."""
+_YEAR_3000 = 32_503_680_000
+"""In seconds since the epoch."""
 _PROBLEM = 200
 """Characters kept of why an attempt failed."""
 _USUAL = {CandidateKind.LAN: 50e6, CandidateKind.PUBLIC: 5e6, CandidateKind.SSH: 5e6, CandidateKind.XMPP: 20e3}
@@ -138,8 +140,19 @@ class Ways:
                 kept = msgspec.json.decode(file.read(MAX_FILE), type=dict[str, list[Way]])
             for device, ways in kept.items():
                 for way in ways[:MAX_WAYS]:
+                    _check(way)
                     candidate = Candidate(kind=CandidateKind(way.kind), address=way.address)
                     self._ways.setdefault(device, {})[candidate] = way
+
+
+def _check(way: Way) -> None:
+    """Raise :class:`ValueError` for numbers that were never measured: to reckon or show them might fail."""
+    for number, least, most in ((way.rtt_ms, 0.0, 1e9), (way.throughput, 1e-3, 1e15)):
+        if number is not None and not least <= number <= most:
+            raise ValueError(number)
+    for moment in (way.used_at, way.failed_at):
+        if moment is not None and not 0 <= moment < _YEAR_3000:
+            raise ValueError(moment)
 
 
 _FIELDS = ("kind", "address", "rtt_ms", "throughput", "used_at", "failed_at", "problem")

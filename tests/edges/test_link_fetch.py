@@ -19,7 +19,8 @@ from autosync.core.candidates import on_lan
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import Missing, Refused, Unreachable, Unsafe
 from autosync.link import Timing, wire
-from autosync.link.wire import WINDOW
+from autosync.link.wire import WINDOW, Kind
+from tests.edges.link_attackers import member
 from tests.edges.linked_devices import (
     BLOCK,
     KEY,
@@ -172,6 +173,22 @@ async def test_a_silent_answer_is_given_up(tmp_path: Path) -> None:
         with pytest.raises(Unreachable, match=r"^desktop: nothing came for 0 s"):
             await laptop.fetch(desktop.id, WANTED, io.BytesIO())
         release.set()
+
+
+async def test_an_answer_that_drips_is_given_up(tmp_path: Path) -> None:
+    async with running(tmp_path, "laptop", timing=Timing(stall=0.5)) as laptop, member(laptop, tmp_path) as link:
+        reader, writer = link
+        mallory = next(p.device for p in laptop.links.peers(KEY.id) if p.device)
+        fetching = asyncio.create_task(laptop.fetch(mallory, WANTED, sink := Sink()))
+        while (found := await wire.read_frame(reader))[0] != Kind.FETCH:
+            pass
+        request, _ = wire.parse_fetch(found[1])
+        while not fetching.done():
+            writer.write(wire.chunk(request, b"x"))
+            await asyncio.wait({fetching}, timeout=0.02)
+        with pytest.raises(Unreachable, match=r"^mallory: too little came for 0 s"):
+            await fetching
+        assert 0 < sink.size < 4096
 
 
 async def test_a_slow_writer_holds_back_the_peer_and_not_the_announcements(tmp_path: Path) -> None:

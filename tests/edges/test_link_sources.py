@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 
@@ -25,15 +25,17 @@ from autosync.core.model import Base, DeviceId, Snapshot, TreeId, Version
 from autosync.core.sources import Peers
 from autosync.errors import AutosyncError, Occupied
 from autosync.link import wire
-from autosync.link.allotment import COPIES_AT_ONCE, COPIES_FREE, SMALL, TRIES, Allotment, Crowded
+from autosync.link.allotment import AT_ONCE, COPIES_AT_ONCE, COPIES_FREE, SMALL, TRIES, Allotment, Crowded
 from autosync.link.carriage import Carriage
 from autosync.link.fetching import OtherAnswer
 from autosync.link.flow import Flow
 from autosync.link.prefix import Prefix
+from autosync.link.serving import MAX_PER_LINK
 from autosync.link.transfers import Transfer
 from autosync.link.ways import MAX_WAYS, Ways
 from autosync.link.wire import CHUNK, WireError
 from tests import figures
+from tests.edges.link_attackers import member
 from tests.edges.linked_devices import KEY, QUICK, WANTED, Device, Sink, eventually, linked_pair, running, serving
 
 LARGE = os.urandom(3 * SMALL)
@@ -200,7 +202,7 @@ async def test_small_answers_are_never_refused(tmp_path: Path) -> None:
         await asyncio.gather(*(laptop.fetch(desktop.id, WANTED, s, [f"{n:040x}"]) for n, s in enumerate(sinks)))
         assert {sink.getvalue() for sink in sinks} == {small}
         gate.set()
-        assert await asyncio.gather(large, second) == [4 << 20, 4 << 20]
+        assert list(await asyncio.gather(large, second)) == [4 << 20, 4 << 20]
 
 
 async def _fetch_slowly(laptop: Device, desktop: Device, gate: asyncio.Event) -> int:
@@ -215,6 +217,18 @@ async def _fetch_slowly(laptop: Device, desktop: Device, gate: asyncio.Event) ->
     sink = Waiting()
     await laptop.fetch(desktop.id, WANTED, sink)
     return sink.size
+
+
+async def test_small_answers_that_nobody_takes_hold_up_no_others(tmp_path: Path) -> None:
+    async with linked_pair(tmp_path) as (laptop, desktop), member(desktop, tmp_path) as (_, writer):
+        desktop.workspace.answers[WANTED] = serving(bytes(SMALL))
+        for request in range(2 * AT_ONCE):
+            writer.write(wire.fetch(request, WANTED, ()))  # and no credit
+        transfers = desktop.links.traffic.transfers
+        await eventually(lambda: len(transfers.live(KEY.id)) >= MAX_PER_LINK)
+        await laptop.fetch(desktop.id, WANTED, sink := Sink())
+        assert sink.size == SMALL
+        assert len(transfers.live(KEY.id)) >= MAX_PER_LINK
 
 
 async def test_who_was_refused_often_is_one_who_reaches_nobody_else() -> None:
@@ -341,6 +355,18 @@ async def _connect(address: str) -> socket.socket:
     return connection
 
 
+async def test_what_is_limited_here_makes_no_peer_a_far_one(tmp_path: Path) -> None:
+    async with linked_pair(tmp_path) as (laptop, desktop):
+        desktop.workspace.answers[WANTED] = serving(LARGE)
+        laptop.links.traffic.download.rate = 1e8
+        await laptop.fetch(desktop.id, WANTED, Sink())
+        laptop.links.traffic.download.rate = None
+        await laptop.links.fetch(KEY.id, desktop.id, WANTED, (), cast(BinaryIO, Sink()), begun=prefix_of(LARGE[:9]))
+        assert [way.throughput for peer in laptop.links.peers(KEY.id) for way in peer.ways if way.throughput] == []
+        await laptop.fetch(desktop.id, WANTED, Sink())
+        assert [way.throughput for peer in laptop.links.peers(KEY.id) for way in peer.ways if way.throughput] != []
+
+
 async def test_the_nearest_linked_peer_is_told(tmp_path: Path) -> None:
     told: list[Sequence[DeviceId]] = []
     async with linked_pair(tmp_path) as (laptop, desktop):
@@ -390,10 +416,29 @@ def _transfer(moved: int, took: float) -> Transfer:
     return made
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a":[{"kind":"pigeon","address":"x"}]}', b'{"a":[7]}'])
-def test_a_damaged_memory_of_ways_is_none(tmp_path: Path, content: bytes) -> None:
+WAY = '{"near-00000001":[{"kind":"lan","address":"10.0.0.1:1","used_at":1.0,%s}]}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"a":[{"kind":"pigeon","address":"x"}]}',
+        '{"a":[7]}',
+        WAY % '"throughput":1e-320',
+        WAY % '"throughput":-1.0',
+        WAY % '"rtt_ms":1e308',
+        WAY % '"failed_at":1e300',
+        WAY % '"failed_at":-1e300',
+    ],
+)
+def test_a_damaged_memory_of_ways_is_none(tmp_path: Path, content: str) -> None:
     path = tmp_path / "ways.json"
-    path.write_bytes(content)
+    path.write_text(content)
     (lan,) = on_lan(["10.0.0.1:1"])
-    assert Ways(str(path)).status(NEAR, [lan])[0].used_at is None
+    ways = Ways(str(path))
+    assert ways.status(NEAR, [lan])[0].used_at is None
+    assert ways.distance(NEAR, lan) == Ways().distance(NEAR, lan)
     figures.record("bad inputs refused", 1)

@@ -19,6 +19,7 @@ from autosync.errors import Unreachable
 from autosync.link import Timing, load_or_create_identity, wire
 from autosync.link.hello import HelloRefused, open_hello, secure
 from autosync.link.wire import WINDOW, Kind, Outcome, WireError, frame
+from tests import figures
 from tests.edges.link_attackers import close, hello_of, member, relay, rest_of, say_hello
 from tests.edges.linked_devices import (
     BLOCK,
@@ -227,6 +228,19 @@ async def test_data_beyond_the_window_ends_the_link(tmp_path: Path) -> None:
         gate.set()
         with pytest.raises(Unreachable, match="mallory: sent more data than it was allowed to send"):
             await fetching
+
+
+async def test_a_member_that_asks_and_reads_nothing_loses_its_link(tmp_path: Path) -> None:
+    """Or what it does not read would fill the memory."""
+    async with running(tmp_path, "laptop") as laptop, member(laptop, tmp_path) as (_, writer):
+        pings = frame(Kind.PING, bytes(8)) * 2000
+        with contextlib.suppress(OSError):
+            async with asyncio.timeout(30):
+                while laptop.linked_with():
+                    writer.write(pings)
+                    await writer.drain()
+        await eventually(lambda: not laptop.linked_with())
+    figures.record("bad inputs refused", 1)
 
 
 async def test_a_reader_that_takes_nothing_gets_the_newest_state_in_the_end(tmp_path: Path) -> None:
