@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
-from hg_ends import End, ends, fetched, sent
+from hg_ends import End, ends, fetched, sent, served
 from hg_repos import commit_all, copy_of, fingerprint, head, hg, isolate, make_repository, put, versions
 
 from autosync.backends.hg.history import History
@@ -96,6 +97,19 @@ def test_changesets_travel_in_their_phases_and_keep_them(origin: bytes, tmp_path
         History(target.repository.server, target.store).bring(snapshot.base.commit)
     assert hg(one, *phases) == hg(two, *phases) == before
     assert [line.split()[1] for line in before.splitlines()] == [b"public", b"draft", b"secret"]
+
+
+def test_what_has_just_come_is_not_sent_again_with_what_follows(origin: bytes, tmp_path: Path) -> None:
+    """While it is on its way the peer goes on: the next is wanted before this one could be integrated."""
+    large = os.urandom(100_000)
+    with ends(copy_of(origin, tmp_path / "one"), copy_of(origin, tmp_path / "two")) as (source, target):
+        first = source.snap({b"large": large})
+        assert fetched(first, source, target) == first
+        second = source.snap({b"large": large, b"note": b"saved meanwhile\n"}, count=2)
+        packed = served(second, source, target.exchange.haves())
+        assert len(packed) < 2000
+        assert target.exchange.receive(second.id, io.BytesIO(packed)) == second
+        assert target.files(second) == source.files(second)
 
 
 def test_a_transfer_that_breaks_off_leaves_nothing(origin: bytes, tmp_path: Path) -> None:

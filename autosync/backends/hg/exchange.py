@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from collections import deque
 from collections.abc import Collection, Sequence
 from typing import BinaryIO
 
@@ -42,6 +43,7 @@ class Exchange:
         self._differences = differences
         self._admitting = admitting
         self._store = differences.store
+        self._received: deque[SnapshotId] = deque(maxlen=4)
 
     # -- inline ----------------------------------------------------------------------------
     def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
@@ -100,17 +102,21 @@ class Exchange:
             return known
         with self._histories.scratch() as file:
             self._spool(want, pack, file)
-            return self._admitting.admit(want, file, STREAM, MANY)
+            snapshot = self._admitting.admit(want, file, STREAM, MANY)
+        self._received.append(want)
+        return snapshot
 
     def haves(self) -> Sequence[str]:
         """Return the ids of changesets and snapshots to offer to :meth:`serve` of a peer, best first.
 
-        These are what is checked out, the pinned snapshots and the heads of the history, the latest
-        first; :data:`HAVES` at most.
+        These are what is checked out, what has come last, the pinned snapshots and the heads of the
+        history, the latest first; :data:`HAVES` at most.
         """
         heads = self._histories.heads(HAVES)
+        # Not pinned yet: what follows may be wanted before it is integrated.
+        received = [snapshot for snapshot in reversed(self._received) if self._store.load(snapshot) is not None]
         pins = list(dict.fromkeys(self._store.pins().values()))[: HAVES // 2]
-        return list(dict.fromkeys([*heads[:1], *pins, *heads[1:]]))[:HAVES]
+        return list(dict.fromkeys([*heads[:1], *received, *pins, *heads[1:]]))[:HAVES]
 
     # -- writing -----------------------------------------------------------------------------
     def _write(
