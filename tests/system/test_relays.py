@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -111,6 +112,9 @@ def test_a_server_killed_in_the_middle_costs_nothing_but_time(fleet: Fleet, slow
         until((desktop.root / "large.bin").exists, 2 * PATIENCE, why=lambda: desktop.log[-5000:])
         fleet.equal(seconds=PATIENCE)
         assert (desktop.root / "large.bin").read_bytes() == content
+        gone_on_with = [int(at) for at in re.findall(r"is gone on with at (\d+) bytes", desktop.log)]
+        assert max(gone_on_with, default=0) > LARGE // 20, "what had come was thrown away"
+        assert "is fetched from the beginning" not in desktop.log
 
 
 def test_devices_that_only_ssh_joins_agree(fleet: Fleet, tmp_path: Path) -> None:
