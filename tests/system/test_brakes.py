@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,17 @@ def in_folders(device: Device) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
             found += os.listdir(device.root / f"d{number}")
     return found
+
+
+@contextlib.contextmanager
+def at_once(device: Device) -> Iterator[None]:
+    """Let the agent see all that is done here as one change, however slow the machine is."""
+    assert device.process is not None
+    device.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        device.process.send_signal(signal.SIGCONT)
 
 
 def test_a_secret_looking_and_a_huge_file_are_held_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -85,8 +98,9 @@ def test_a_mass_deletion_is_held_until_it_is_released(tmp_path: Path) -> None:
         laptop, desktop = fleet.devices
         (laptop.root / "empty").mkdir()
         assert (explained(laptop, "d0")["state"], explained(laptop, "empty")["state"]) == ("synced", "directory")
-        for n in range(5):
-            shutil.rmtree(laptop.root / f"d{n}")
+        with at_once(laptop):
+            for n in range(5):
+                shutil.rmtree(laptop.root / f"d{n}")
         laptop.write("new.txt", "new\n")
         until(lambda: desktop.read("new.txt") == "new\n")
         until(lambda: laptop.status()["held"]["count"] == 60)
@@ -119,9 +133,10 @@ def test_held_deletions_can_be_undone(tmp_path: Path) -> None:
     with pair(tmp_path, FILES) as fleet:
         laptop, desktop = fleet.devices
         before = desktop.view()
-        for entry in laptop.root.iterdir():
-            if entry.name != ".git":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        with at_once(laptop):
+            for entry in laptop.root.iterdir():
+                if entry.name != ".git":
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         secret = laptop.root / ".env"
         secret.write_text("PASSWORD=1\n")
         until(lambda: laptop.status()["held"]["count"] == 62)
@@ -140,8 +155,9 @@ def test_held_deletions_can_be_undone(tmp_path: Path) -> None:
 def test_files_that_come_back_by_themselves_are_not_held_any_more(tmp_path: Path) -> None:
     with pair(tmp_path, FILES) as fleet:
         laptop, _desktop = fleet.devices
-        for n in range(5):
-            shutil.rmtree(laptop.root / f"d{n}")
+        with at_once(laptop):
+            for n in range(5):
+                shutil.rmtree(laptop.root / f"d{n}")
         until(lambda: laptop.status()["held"]["count"] == 60)
         laptop.git("checkout", "--", ".")
         until(lambda: laptop.status()["held"]["count"] == 0)
