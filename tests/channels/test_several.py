@@ -58,6 +58,8 @@ class Device:
     def __init__(self, place: Path, name: str, key_file: Path) -> None:
         home = place / name
         home.mkdir()
+        if not key_file.exists():
+            create_key(str(key_file))
         identity = load_or_create_identity(str(home))
         self.told = Told()
         self.broadcaster = Broadcaster(
@@ -84,7 +86,6 @@ class Device:
 async def two_devices(place: Path, reflector: Running, fanout: FanoutServer) -> AsyncIterator[tuple[Device, Device]]:
     """Two devices, each with a channel over both servers."""
     key_file = place / "notes.key"
-    create_key(str(key_file))
     devices = (Device(place, "laptop", key_file), Device(place, "desktop", key_file))
     async with contextlib.AsyncExitStack() as stack:
         for server in (reflector, fanout):
@@ -179,6 +180,30 @@ async def test_a_server_that_answers_nothing_holds_up_no_other_channel(tmp_path:
             await eventually(lambda: len(mute.taken) == 2)  # what is newest, and nothing in between
         said = [laptop.member.key.open(sealed, context=CONTEXT)[:-SIGNATURE_BYTES] for sealed in mute.taken]
         assert [decode(signed).inline for signed in said] == [b"0", b"4"]
+
+
+async def test_what_is_said_in_a_workspace_of_others_wakes_nobody(tmp_path: Path) -> None:
+    laptop, stranger = (Device(tmp_path, name, tmp_path / f"{name}.key") for name in ("laptop", "stranger"))
+    server = Mute()
+    server.answers.set()
+    stranger.broadcaster.channels.append(server)
+    await stranger.announce(b"of others")
+    (sealed,) = server.taken
+    woken: list[str] = []
+
+    def look(*_: object) -> bool:
+        woken.append("a key")
+        return True
+
+    laptop.broadcaster.learned = lambda *_: woken.append("learned")
+    laptop.broadcaster.key_changed = look
+    stranger_tag = stranger.member.key.tag
+    for tag in (stranger_tag, "", "no-tag", stranger_tag[:-1]):
+        laptop.broadcaster.sealed_received(tag, sealed, "xmpp")
+    assert (laptop.told.events, laptop.member.timer, laptop.member.dropped, woken) == ([], None, {}, [])
+    assert list(laptop.member.intake.last()) == []
+    laptop.broadcaster.sealed_received(laptop.member.key.tag, sealed, "xmpp")  # under our tag it is looked at
+    assert (laptop.told.events, laptop.member.timer, woken) == ([], None, ["a key"])
 
 
 class Delayed:
