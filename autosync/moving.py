@@ -185,11 +185,12 @@ class Moving:
             self._later(self._tell(member))
 
     def _tell_again(self, member: Membership, key: WorkspaceKey) -> None:
-        """Tell it once more: somebody has just spoken who does not know it."""
-        now = asyncio.get_running_loop().time()
-        if now - self._told_at.get(key.tag, -REPEAT) >= REPEAT:
-            self._told_at[key.tag] = now
-            self._later(self._tell(member))
+        """Tell it once more, now or when it may be: somebody has just spoken who does not know it."""
+        loop = asyncio.get_running_loop()
+        told_at = self._told_at.get(key.tag, -REPEAT)
+        if told_at <= loop.time():  # else it is going to be told
+            self._told_at[key.tag] = due = max(loop.time(), told_at + REPEAT)
+            loop.call_at(due, lambda: self._later(self._tell(member)))
 
     async def _tell(self, member: Membership) -> None:
         """Say under each old key what came after it."""
