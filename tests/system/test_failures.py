@@ -107,7 +107,7 @@ def test_a_reader_that_has_gone_is_no_bug(home: Home) -> None:
 STATUS = {
     "device": "laptop",
     "agent": {"pid": 17, "uptime": 7300.5, "rss": 41 * 1024**2},
-    "channel": {"kind": "xmpp", "state": "offline", "detail": "No route.", "dropped": {}},
+    "channels": [{"kind": "xmpp", "state": "offline", "detail": "No route.", "dropped": {}}],
     "workspaces": [
         {
             "name": "notes",
