@@ -96,6 +96,8 @@ class Runner:
     _unannounced: float = 0.0
     """Seconds until what could not be announced is tried again; 0 if all was."""
     _watchers: list[asyncio.Event] = field(default_factory=list)
+    _last_failure: str = ""
+    """Why the last fetch failed, in words; empty if it did not."""
     _tidied_at: float = 0.0
     _tidying: int = 0
     _step_began: float | None = None
@@ -329,8 +331,12 @@ class Runner:
     def _fetched(self, event: ev.SnapshotFetched) -> None:
         if event.snapshot is None:
             self.counts["failed fetches"] = self.counts.get("failed fetches", 0) + 1
-            log.info("%s: %s not to be had from %s: %s", self.workspace, event.wanted[:10], event.source, event.reason)
+            why = f"{event.wanted[:10]} not to be had from {event.source}: {event.reason}"
+            # An attempt is repeated for as long as it takes; once is enough to tell why.
+            log.log(logging.DEBUG if why == self._last_failure else logging.INFO, "%s: %s", self.workspace, why)
+            self._last_failure = why
         else:
+            self._last_failure = ""
             self.reporter.came(event.snapshot.id, event.source)
         self.post(event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, select
 from autosync.cli.table import age, plain, table
 from autosync.control import call
+from autosync.errors import AutosyncError
 
 _HEADS = ("WORKSPACE", "DEVICE", "STATE", "SEEN", "VIA", "ID")
 
@@ -30,7 +32,7 @@ def devices(invocation: Invocation, workspace: str | None, *, as_json: bool) -> 
     chosen = select(config, workspace)
     answer = call(config.state_dir, "devices", path=chosen.path if chosen else None)
     if as_json:
-        click.echo(json.dumps(answer, indent=1))
+        click.echo(json.dumps(answer, indent=2))
         return OK
     now = datetime.now(UTC)
     rows = [
@@ -63,7 +65,7 @@ def revoke(invocation: Invocation, device: str, workspace: str | None, *, yes: b
     path = chosen.path if chosen else None
     if not yes:
         _show(call(config.state_dir, "revoke", device=device, path=path, rehearse=True))
-        if not click.confirm("Revoke it?", default=False):
+        if not _confirmed():
             click.echo("Nothing was changed.")
             return FAILED
     answer = call(config.state_dir, "revoke", device=device, path=path)
@@ -71,6 +73,16 @@ def revoke(invocation: Invocation, device: str, workspace: str | None, *, yes: b
         click.echo(f"{plain(told['name'])}: {plain(answer['device'])} is revoked; the key is a new one.")
     click.echo("If it had a password for the hub or an XMPP account, change that too.")
     return OK
+
+
+def _confirmed() -> bool:
+    try:
+        return click.confirm("Revoke it?", default=False)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+    click.echo()
+    raise AutosyncError("Nobody was there to say yes: nothing was changed", hint="Give --yes not to be asked.")
 
 
 def _show(answer: dict[str, Any]) -> None:

@@ -25,12 +25,16 @@ class Progress:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._is_terminal = sys.stderr.isatty()
+        self._shows_passing = sys.stderr.isatty()
         self._passing = ""
+
+    def beside_a_log(self) -> None:
+        """From here on there are no passing lines: a log is written to the same terminal, and tells the same."""
+        self._shows_passing = False
 
     def say(self, text: str, *, passing: bool = False) -> None:
         """Print a line on standard error; a ``passing`` one only on a terminal."""
-        if self._quiet or (passing and (not self._is_terminal or text == self._passing)):
+        if self._quiet or (passing and (not self._shows_passing or text == self._passing)):
             return
         if self._passing:
             click.echo("\r\x1b[K", err=True, nl=False)

@@ -96,14 +96,15 @@ def _show(invocation: Invocation, answer: dict[str, Any], *, qr: bool) -> None:
         # In capitals a QR code needs a third less room (ISO/IEC 18004, alphanumeric mode); `join` takes both.
         segno.make(answer["line"].upper(), error="l", boost_error=False).terminal(compact=True, border=2)
     whom = "one device" if answer["once"] else "any number of devices"
-    click.echo("\nOn the other device: autosync join   (then paste the line, or give it as the argument)", err=True)
+    click.echo("\nOn the other device: autosync join   (it asks for the line)", err=True)
     take_back = invocation.command(f"invite --cancel {shlex.quote(answer['id'])}")
-    click.echo(
-        f"It invites {whom} to {plain(answer['workspace'])} for {age(answer['seconds'])}, reaching this one at "
-        f"{', '.join(map(plain, answer['addresses'])) or 'no address (is there a network?)'}. Keep it to yourself: "
-        f"who has it gets your files. To take it back: {take_back}",
-        err=True,
-    )
+    places = ", ".join(map(plain, answer["addresses"])) or "no address (is there a network?)"
+    for text in (
+        f"It invites {whom} to {plain(answer['workspace'])} for {age(answer['seconds'])}, reaching this one at",
+        f"{places}. Keep it to yourself: who has it gets your files.",
+        f"To take it back: {take_back}",
+    ):
+        click.echo(text, err=True)
 
 
 def _list(invitations: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -118,8 +119,7 @@ def _list(invitations: list[dict[str, Any]], *, as_json: bool) -> None:
         came = [f"{v['name']} ({v['address']})" for v in invitation["joined"]]
         came += [f"refused: {v['name']} ({v['address']})" for v in invitation["refused"]]
         kind = "one device" if invitation["once"] else "any"
-        rows.append(
-            (invitation["id"], invitation["workspace"], age(invitation["seconds"]), kind, ", ".join(came) or "-")
-        )
+        left = "used" if invitation["once"] and invitation["joined"] else age(invitation["seconds"])
+        rows.append((invitation["id"], invitation["workspace"], left, kind, ", ".join(came) or "-"))
     for line in table(("ID", "WORKSPACE", "LEFT", "FOR", "CAME"), rows):
         click.echo(line)

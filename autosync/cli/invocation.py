@@ -66,6 +66,12 @@ def select(config: Config, path: str | None) -> PathConfig | None:
     for candidate in config.paths:
         if candidate.workspace == path:
             return candidate
+    if os.sep not in path and not os.path.lexists(path):
+        known = ", ".join(p.workspace for p in config.paths) or "none yet"
+        raise AutosyncError(
+            f"{path!r} is neither a workspace of {config.source} nor a file or folder here",
+            hint=f"The workspaces there: {known}.",
+        )
     watched = ", ".join(p.path for p in config.paths) or "none yet"
     raise AutosyncError(
         f"{real} is not in a working copy of {config.source}",

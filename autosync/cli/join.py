@@ -86,6 +86,7 @@ def join(
         tell.say(f"{_outcome(result)} The agent runs here until Ctrl-C. {_later(invocation)}")
 
     tell.say("Starting the agent; Ctrl-C ends it.")
+    tell.beside_a_log()
     return run_here(invocation, beside)
 
 

@@ -11,6 +11,7 @@ import click
 from autosync.cli.failures import OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
 from autosync.cli.table import age, plain, table
+from autosync.config import Config
 from autosync.control import call
 
 _HEADS = ("DEVICE", "STATE", "BY", "ADDRESS", "RTT", "RATE", "USED")
@@ -36,7 +37,7 @@ def peers(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
         click.echo(json.dumps(answer, indent=2))
         return OK
     now = datetime.now(tz=UTC)
-    for line in [line for workspace in answer["workspaces"] for line in _lines(workspace, now)]:
+    for line in [line for workspace in answer["workspaces"] for line in _lines(workspace, config, now)]:
         click.echo(line)
     return OK
 
@@ -61,17 +62,19 @@ def size(count: float) -> str:
     return f"{count:.{digits}f} {_UNITS[unit]}"
 
 
-def _lines(workspace: dict[str, Any], now: datetime) -> list[str]:
+def _lines(workspace: dict[str, Any], config: Config, now: datetime) -> list[str]:
     found = workspace["peers"]
     if not found:
-        return [f"{plain(workspace['name'])}: no other device has been heard of", ""]
+        off = "direct connections are off here (`listen: none`)"
+        why = off if config.listen is None else "no other device has been heard of"
+        return [f"{plain(workspace['name'])}: {why}", ""]
     lines = [plain(workspace["name"]), *(f"  {line}" for line in table(_HEADS, [_row(peer, now) for peer in found]))]
     for peer in found:
-        lines += ["", f"  {plain(peer['device'] or peer['address'])}: {plain(peer['why'])}"]
+        failed = [way for way in peer["ways"] if way["problem"]]
+        why = "it is not reached" if failed and peer["state"] == "away" else plain(peer["why"])
+        lines += ["", f"  {plain(peer['device'] or peer['address'])}: {why}"]
         lines += [f"    {transfer_line(transfer, peer['device'])}" for transfer in peer["transfers"]]
-        for way in peer["ways"]:
-            if way["problem"]:
-                lines += [f"    {plain(way['kind'])} {plain(way['address'])}: {plain(way['problem'])}"]
+        lines += [f"    {plain(way['kind'])} {plain(way['address'])}: {plain(way['problem'])}" for way in failed]
     return [*lines, ""]
 
 

@@ -103,11 +103,12 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
 def _invitations(invitations: Sequence[dict[str, Any]]) -> list[str]:
     lines: list[str] = []
     for open_one in invitations:
-        whom = "one device" if open_one["once"] else "any device"
-        lines += [
-            "",
-            f"An invitation to {plain(open_one['workspace'])} is open to {whom}, {age(open_one['seconds'])} left",
-        ]
+        if open_one["once"] and open_one["joined"]:
+            lines += ["", f"An invitation to {plain(open_one['workspace'])} was for one device, and is used"]
+        else:
+            whom = "one device" if open_one["once"] else "any device"
+            left = f"is open to {whom}, {age(open_one['seconds'])} left"
+            lines += ["", f"An invitation to {plain(open_one['workspace'])} {left}"]
         lines += [f"  {plain(v['name'])} has joined by it, from {plain(v['address'])}" for v in open_one["joined"]]
         lines += [
             f"  {plain(v['name'])} was refused, from {plain(v['address'])}: another device had joined by it before"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Collection
@@ -21,6 +22,7 @@ from autosync.core.commands import Announce
 from autosync.core.model import Base, CommitId, DeviceId, RelPath, SnapshotId, TreeId, Version
 from autosync.core.settings import SessionSettings
 from autosync.core.sources import HELLO, Peer
+from autosync.errors import Unreachable
 from autosync.link.wire import Wish
 from autosync.partial import SPOOL
 from autosync.perform import Performer
@@ -94,6 +96,25 @@ def news() -> ev.Announced:
         certificate=b"",
     )
     return ev.Announced(announcement=said, lane="lan", live=True)
+
+
+async def test_why_a_fetch_fails_is_in_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
+    """What is tried again for days, as where there is no way to a peer, does not fill the log."""
+    caplog.set_level(logging.INFO)
+    attempts: asyncio.Queue[None] = asyncio.Queue()
+
+    class Unreached(World):
+        async def fetch_from_peer(self, _runner: Runner, _device: DeviceId, _wish: Wish, _sink: BinaryIO) -> None:
+            attempts.put_nowait(None)
+            raise Unreachable("no way", hint="")
+
+    async with started(Unreached(), working_copy()) as runner:
+        runner.post(news())
+        for _ in range(3):  # the log has its line before the next attempt
+            await asyncio.wait_for(attempts.get(), 60)
+    assert [r.message for r in caplog.records if "not to be had" in r.message] == [
+        f"notes: 5555555555 not to be had from peer {DESKTOP}: no way"
+    ]
 
 
 def peer_of(runner: Runner) -> Peer:

@@ -61,6 +61,7 @@ def test_small_changes_travel_by_the_reflector_alone(tmp_path: Path, reflector: 
         assert {a["lane"] for a in desktop.activities("applied")} == {"inline over reflector"}
         shown = laptop.run("status").stdout.splitlines()[0]
         assert shown.endswith(f"channel reflector online: Connected to 127.0.0.1:{reflector.port}.")
+        assert laptop.run("peers").stdout == "notes: direct connections are off here (`listen: none`)\n\n"
         for device in (laptop, desktop):
             device.end()
         late.start()  # nobody else is there: what it gets was kept

@@ -164,7 +164,10 @@ def test_what_cannot_be_revoked_is_told(fleet: Fleet) -> None:
         done = anna.run("revoke", wanted, "--yes")
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
     asked = anna.run("revoke", "cleo")  # nobody answers
-    assert asked.returncode != 0
+    assert asked.returncode == 1
+    assert asked.stderr.endswith(
+        "Error: Nobody was there to say yes: nothing was changed\n  Give --yes not to be asked.\n"
+    )
     assert "the new key goes to this device and to bert" in asked.stdout
     assert tag(anna) == before
 

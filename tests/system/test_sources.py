@@ -123,7 +123,9 @@ def test_peers_shows_who_where_and_why(fleet_of_two: Fleet) -> None:
     assert laptop.status()["transfers"] == []
     desktop.end()
     until(lambda: peers_of(laptop)[0]["state"] == "away")
-    assert "Connection refused" in laptop.run("peers").stdout
+    away = laptop.run("peers").stdout
+    assert "desktop: it is not reached\n    lan " in away
+    assert away.count(f":{fleet_of_two.ports['desktop']}: Connection refused") == 1
     laptop.end()
     assert (laptop.state / "ways.json").exists()
     stopped = laptop.run("peers")
