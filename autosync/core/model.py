@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -82,6 +83,7 @@ class Version:
     """
 
     counters: tuple[tuple[DeviceId, int], ...] = ()
+    """In canonical order: by device."""
 
     @classmethod
     def of(cls, counters: Mapping[DeviceId, int]) -> Version:
@@ -90,7 +92,8 @@ class Version:
 
     def count(self, device: DeviceId) -> int:
         """Return the counter of ``device``, 0 if it is not contained."""
-        return dict(self.counters).get(device, 0)
+        at = bisect_left(self.counters, (device,))
+        return self.counters[at][1] if at < len(self.counters) and self.counters[at][0] == device else 0
 
     def bump(self, device: DeviceId, *, above: int = 0) -> Version:
         """Return this version with ``device`` raised past its counter and past ``above``."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,3 +61,16 @@ def test_senseless_settings_are_refused(base: float, cap: float, factor: float) 
 def test_a_random_number_outside_the_unit_is_refused(unit: float) -> None:
     with pytest.raises(ValueError, match=f"random_unit is {unit}"):
         Backoff(1, 2).next(unit)
+
+
+@pytest.mark.parametrize(("away", "most"), [(5.0, 600), (60.0, 60), (600.0, 60)])
+def test_a_thousand_devices_come_back_one_after_the_other(away: float, most: int) -> None:
+    """The server is gone for ``away`` seconds: of 1,000 no more than ``most`` come back in any one second."""
+    random, returns = Random(1), Counter[int]()  # repeatable by design
+    for _ in range(1000):
+        backoff, now = Backoff(1.0, 60.0), 0.0
+        while now < away:
+            now += backoff.next(random.random())
+        assert now - away <= min(60.0, 2 * away + 1)
+        returns[int(now - away)] += 1
+    assert max(returns.values()) <= most
