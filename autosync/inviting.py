@@ -16,8 +16,8 @@ from autosync.config import Config
 from autosync.errors import AutosyncError
 from autosync.invitation import Invitation, Invitations, Offer, XmppOffer
 from autosync.invitation.grant import PLACES
-from autosync.invitation.hubof import hub_of
-from autosync.invitation.opened import Visitor
+from autosync.invitation.inviter import Visitor
+from autosync.invitation.remotes import hub_of
 from autosync.link import Links
 from autosync.sealing import key_text
 from autosync.workspace import Workspace

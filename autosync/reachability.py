@@ -6,7 +6,7 @@ from autosync.broadcast import Membership
 from autosync.config import Config
 from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.events import Announcement
-from autosync.introductions import introductions
+from autosync.invitation.introductions import introductions
 from autosync.link import Links
 from autosync.link.addresses import join
 from autosync.moving import Moving

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from autosync.backends.opening import repository_around
 from autosync.cli.adding import key_place, read_configuration, write_configuration
 from autosync.cli.invocation import Invocation
-from autosync.cli.remotes import add_remote, url_of
 from autosync.cli.repositories import Folder, folder, is_ambiguous
 from autosync.config import (
     Addition,
@@ -25,9 +24,10 @@ from autosync.config import (
     parse,
 )
 from autosync.errors import AutosyncError, ConfigError, Unsafe
-from autosync.introductions import Introduction, introduce
 from autosync.invitation import Hub, Offer
 from autosync.invitation.hubs import problem_with, without_credentials
+from autosync.invitation.introductions import Introduction, introduce
+from autosync.invitation.remotes import add_remote, url_of
 from autosync.keyfile import KeyText, replace_key
 from autosync.keyfile import parse as parse_key
 from autosync.sealing import key_in, load_key, write_key

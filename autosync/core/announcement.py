@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Mapping
 
-from autosync.core.candidates import Candidate, CandidateKind
+from autosync.core.candidates import Candidate, from_pairs, to_pairs
 from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, SnapshotId, TreeId, Version
 
@@ -31,7 +31,6 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DEVICE = re.compile(r"\w[\w .+-]{0,127}")
 _STATE = re.compile(r"[a-z][a-z -]{0,31}")
 _STORE = re.compile(r"(?:[0-9a-f]{32})?")
-_KINDS = {kind.value: kind for kind in CandidateKind}
 
 
 def encode(announcement: Announcement) -> bytes:
@@ -53,7 +52,7 @@ def encode(announcement: Announcement) -> bytes:
             "commit": announcement.base.commit,
             "branch": announcement.base.branch,
             "version": dict(announcement.version.counters),
-            "candidates": [[c.kind.value, c.address] for c in announcement.candidates],
+            "candidates": to_pairs(announcement.candidates),
             "on-hub": announcement.on_hub,
             "sent-at": announcement.sent_at_ms,
             **({} if announcement.remote is None else {"remote": announcement.remote}),
@@ -149,25 +148,14 @@ class _Header:
     def count(self, key: str, most: int) -> int:
         return _count(self._fields.get(key), key, most)
 
+    def candidates(self) -> tuple[Candidate, ...]:
+        return from_pairs(self._fields.get("candidates"), most=MAX_CANDIDATES)
+
     def version(self) -> Version:
         value = self._fields.get("version")
         if not isinstance(value, dict):
             raise ValueError("version is not an object")
         return Version.of({DeviceId(str(d)): _count(n, "version", _MOST) for d, n in value.items()})
-
-    def candidates(self) -> tuple[Candidate, ...]:
-        """Return those of a kind that is known here: a later release may have more."""
-        value = self._fields.get("candidates")
-        if not isinstance(value, list) or len(value) > MAX_CANDIDATES:
-            raise ValueError(f"candidates are not a list of at most {MAX_CANDIDATES}")
-        pairs = [_pair_of_texts(pair) for pair in value]
-        return tuple(Candidate(kind=_KINDS[kind], address=address) for kind, address in pairs if kind in _KINDS)
-
-
-def _pair_of_texts(value: object) -> tuple[str, str]:
-    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(text, str) for text in value):
-        raise ValueError("a candidate is not a pair of texts")
-    return value[0], value[1]
 
 
 def _count(value: object, what: str, most: int) -> int:

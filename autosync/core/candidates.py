@@ -60,6 +60,31 @@ class Candidate:
         return ""
 
 
+_KINDS = {kind.value: kind for kind in CandidateKind}
+
+
+def to_pairs(candidates: Iterable[Candidate]) -> list[list[str]]:
+    """Return candidates as :func:`from_pairs` reads them."""
+    return [[candidate.kind.value, candidate.address] for candidate in candidates]
+
+
+def from_pairs(pairs: object, *, most: int) -> tuple[Candidate, ...]:
+    """Return the candidates that a list of ``[kind, address]`` names, but those of a kind that is not known here.
+
+    A later release may have more kinds.  Raises :class:`ValueError` for what is no list of at most ``most``
+    such pairs; whether an address may be used, :meth:`Candidate.problem` tells.
+    """
+    if not isinstance(pairs, list) or len(pairs) > most:
+        raise ValueError(f"candidates are not a list of at most {most}")
+    found = []
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise ValueError("a candidate is not a pair of texts")
+        if pair[0] in _KINDS:
+            found.append(Candidate(kind=_KINDS[pair[0]], address=pair[1]))
+    return tuple(found)
+
+
 def on_lan(addresses: Iterable[str]) -> tuple[Candidate, ...]:
     """Return candidates for addresses ``host:port`` that are reached directly."""
     return tuple(Candidate(kind=CandidateKind.LAN, address=address) for address in addresses)

@@ -1,9 +1,9 @@
 """Lets a device into a workspace by one line: the line, what is granted for it, both ends of the way between."""
 
-from autosync.invitation.arriving import Arrival, reached
 from autosync.invitation.grant import Hub, Offer, XmppOffer
+from autosync.invitation.inviter import Invitation, Invitations
+from autosync.invitation.joiner import Arrival, reached
 from autosync.invitation.line import InvitationLine, read_line
-from autosync.invitation.opened import Invitation, Invitations
 
 __all__ = [
     "Arrival",

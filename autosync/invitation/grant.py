@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from autosync.core.candidates import Candidate, CandidateKind
+from autosync.core.candidates import Candidate, from_pairs, to_pairs
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import Unsafe
 from autosync.invitation.hubs import MAX_URL, is_remote_name
@@ -29,7 +29,6 @@ _SERVICE = re.compile(r"(?:[^@/\s\"'\\]{1,255}@)?[A-Za-z0-9.-]{1,253}")
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:.]{2,45}")
 _PLACE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
-_KINDS = {kind.value: kind for kind in CandidateKind}
 PLACES = ("reflector", "fanout")
 """Keys of the configuration that are one ``host:port`` and may be handed on."""
 
@@ -89,7 +88,7 @@ def encode_offer(offer: Offer) -> bytes:
         "vcs": offer.vcs,
         "device": offer.device,
         "device-name": offer.device_name,
-        "candidates": [[c.kind.value, c.address] for c in offer.candidates[:MAX_WAYS]],
+        "candidates": to_pairs(offer.candidates[:MAX_WAYS]),
         "hub": None if hub is None else {"name": hub.name, "url": hub.url},
         "xmpp": None
         if xmpp is None
@@ -145,16 +144,13 @@ def _offer(fields: _Fields) -> Offer:
 
 
 def _candidates(fields: _Fields) -> tuple[Candidate, ...]:
-    found = []
-    for pair in fields.list("candidates", most=MAX_WAYS):
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-            raise _unsafe("candidates")
-        if pair[0] in _KINDS:
-            candidate = Candidate(kind=_KINDS[pair[0]], address=pair[1])
-            if candidate.problem():
-                raise _unsafe("candidates")
-            found.append(candidate)
-    return tuple(found)
+    try:
+        found = from_pairs(fields.get("candidates"), most=MAX_WAYS)
+    except ValueError:
+        raise _unsafe("candidates") from None
+    if any(candidate.problem() for candidate in found):
+        raise _unsafe("candidates")
+    return found
 
 
 def _hub(fields: _Fields) -> Hub:

@@ -35,11 +35,11 @@ from autosync.invitation import (
     reached,
     read_line,
 )
-from autosync.invitation.arriving import Closed
 from autosync.invitation.grant import MAX_BYTES, OFFER, decode_key, decode_offer, encode_key, encode_offer
-from autosync.invitation.hubof import hub_of
 from autosync.invitation.hubs import problem_with, without_credentials
+from autosync.invitation.joiner import Closed
 from autosync.invitation.line import choose
+from autosync.invitation.remotes import hub_of
 from autosync.keyfile import KeyText
 from autosync.link import Links, load_or_create_identity
 from autosync.sealing import WorkspaceKey, key_in

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from autosync.core.announcement import is_device_id
-from autosync.core.candidates import Candidate, CandidateKind
+from autosync.core.candidates import Candidate, from_pairs, to_pairs
 from autosync.core.model import DeviceId, WorkspaceId
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ GOOD_FOR = 7 * 86400
 """Seconds after which an address is too old to be worth an attempt."""
 _NAME = "introductions.json"
 _MOST = 100
-_KINDS = {kind.value: kind for kind in CandidateKind}
+_MAX_WAYS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Introduction:
 class _Entry(msgspec.Struct):
     workspace: str
     device: str
-    candidates: list[tuple[str, str]]
+    candidates: list[list[str]]
     at: float
 
 
@@ -47,7 +47,7 @@ def introduce(state_dir: str, introduction: Introduction) -> None:
     entry = _Entry(
         workspace=introduction.workspace,
         device=introduction.device,
-        candidates=[(c.kind.value, c.address) for c in introduction.candidates],
+        candidates=to_pairs(introduction.candidates[:_MAX_WAYS]),
         at=time.time(),
     )
     others = [e for e in _read(state_dir) if (e.workspace, e.device) != (entry.workspace, entry.device)]
@@ -66,7 +66,10 @@ def introductions(state_dir: str) -> Sequence[Introduction]:
     """Return those that are not too old; a damaged file is none: what it held is only a hint."""
     found = []
     for entry in _read(state_dir):
-        candidates = tuple(Candidate(kind=_KINDS[k], address=a) for k, a in entry.candidates if k in _KINDS)
+        try:
+            candidates = from_pairs(entry.candidates, most=_MAX_WAYS)
+        except ValueError:
+            continue
         sound = re.fullmatch(r"[0-9a-f]{32}", entry.workspace) and is_device_id(DeviceId(entry.device))
         if sound and abs(time.time() - entry.at) < GOOD_FOR and not any(c.problem() for c in candidates):
             found.append(
