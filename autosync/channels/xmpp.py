@@ -26,7 +26,7 @@ from autosync.channels.xmpp_inbox import Inbox
 from autosync.channels.xmpp_relay import Accept, Relay
 from autosync.channels.xmpp_session import Party, Session, XmppTiming
 from autosync.core.backoff import Backoff
-from autosync.errors import AutosyncError, ConfigError, Refused, TransientError, Unreachable
+from autosync.errors import AutosyncError, ConfigError, Refused, TooLarge, TransientError, Unreachable
 from autosync.ports import ChannelListener, ChannelStatus
 
 __all__ = ["LANE", "XmppChannel", "XmppSettings", "XmppTiming"]
@@ -100,6 +100,8 @@ class XmppChannel:
         """Takes the bytestreams that members open; without it there are none."""
         self._session: Session | None = None
         self._password: str | None = None
+        self._refused: dict[str, str] = {}
+        """The slots of which the server did not take what was said last, and what it said."""
         self._nudged = asyncio.Event()
         self._proved = False
         """Whether the server has shown once that it is the account's."""
@@ -124,18 +126,23 @@ class XmppChannel:
 
         Returns once the server has taken it, or a newer one of the slot.  Raises
         :class:`Unreachable` when not online, :class:`autosync.errors.Refused` if the server
-        says no, and :class:`AutosyncError` for more than 64 KB.
+        says no, and :class:`TooLarge` for more than 64 KB.
         """
         if not (is_name(slot) and is_name(workspace_tag)):
             raise ValueError(f"slot {slot!r} and workspace tag {workspace_tag!r} must be visible ASCII")
         if len(sealed) > MAX_SEALED:
-            raise AutosyncError(
+            raise TooLarge(
                 f"An announcement of {len(sealed)} bytes is too large for XMPP, which carries {MAX_SEALED}",
                 hint="Announce it without its content; the others fetch that from this device or the hub.",
             )
         if self._session is None or self._state != "online":
             raise Unreachable(f"Not connected to the XMPP server {self._jid.domain}", hint=self._detail)
-        await self._session.publish(Item(slot=slot + self._mark, workspace_tag=workspace_tag, sealed=sealed))
+        try:
+            await self._session.publish(Item(slot=slot + self._mark, workspace_tag=workspace_tag, sealed=sealed))
+        except Refused as refused:
+            self._refused[slot] = refused.title
+            raise
+        self._refused.pop(slot, None)
 
     def nudge(self) -> None:
         """As :meth:`autosync.ports.Channel.nudge`."""
@@ -152,6 +159,8 @@ class XmppChannel:
             detail += f" Not (yet) allowed to listen to {', '.join(sorted(self._session.unheard))}."
         if self._state == "online" and self._session is not None and self._session.crowded:
             detail += " Its nodes are full: who was silent for longest is forgotten there."
+        if self._state == "online" and self._refused:
+            detail += f" {next(iter(self._refused.values()))}; the other channels and the hub have to do."
         return ChannelStatus(kind=LANE, state=self._state, detail=detail, dropped=dict(self._inbox.dropped))
 
     # -- bytestreams -------------------------------------------------------------------------
@@ -290,6 +299,7 @@ class XmppChannel:
 
     def _caught_up(self) -> None:
         self._proved = True
+        self._refused.clear()
         self._become("online", f"Connected to {self._jid.domain} as {self._jid.full}.")
         self._listener.catch_up_done(LANE)
         self._listener.channel_ready(LANE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 
@@ -141,6 +142,32 @@ async def test_a_stranger_can_neither_read_nor_write_nor_change_the_node(
     await lead.heard.until(b"still private")
     assert curious.heard.told == []
     assert lead.heard.received == [b"private", b"still private"]
+
+
+async def test_a_member_that_takes_the_place_of_another_is_told_of_or_gives_way(
+    team_server: XmppServer, start_device: StartDevice
+) -> None:
+    """ejabberd lets nobody replace what another account has published, Prosody everybody who was admitted."""
+    where = {"service": SERVICE, "node": "squatted"}
+    lead = await start_device("lead", "laptop", team_server, members=("member",), **where)
+    await lead.online()
+    member = await start_device("member", "pc", team_server, **where)
+    await member.online()
+    mark = hashlib.sha256(f"member@{DOMAIN}".encode()).hexdigest()[:8]
+    publish = f"<publish node='{NAMESPACE}@squatted'><item id='slot.{mark}'>{WORD}</item></publish>"
+    async with bare_client(team_server, "lead") as squatter:
+        await squatter.ask(SERVICE, "set", element(f"<pubsub xmlns='{PUBSUB}'>{publish}</pubsub>"), within=10)
+    await member.heard.until(b"hello")
+    if team_server.name == "prosody":
+        await member.say(b"mine again")
+        await lead.heard.until(b"mine again")
+    else:
+        with pytest.raises(Refused, match="forbidden"):
+            await member.say(b"mine again")
+        assert "refused an announcement (forbidden)" in member.state[1]
+    await member.say(b"elsewhere", slot="other")
+    await lead.heard.until(b"elsewhere")
+    assert ("forbidden" in member.state[1]) is (team_server.name == "ejabberd")
 
 
 async def test_who_may_not_make_the_node_is_told_and_uses_it_once_it_is_there(
