@@ -56,8 +56,7 @@ def tag(device: Device) -> str:
 
 def known(device: Device) -> dict[str, str]:
     """Return the state of each device that this one lists."""
-    answer = json.loads(device.run("devices", "--json").stdout)
-    return {d["device"]: d["state"] for d in answer["workspaces"][0]["devices"]}
+    return {d["device"]: d["state"] for d in device.ask("devices")["workspaces"][0]["devices"]}
 
 
 def moved(device: Device, before: str) -> None:
