@@ -206,6 +206,14 @@ class TestReading:
         os.unlink(os.path.join(looking.root, b"new"))
         assert looking.read("new") == clean
 
+    def test_an_ignored_file_is_found_as_soon_as_it_is_added(self, looking: Looking, root: bytes) -> None:
+        put(root, "late.o", b"ignored\n")
+        assert b"late.o" not in looking.listing(looking.read())
+        hg(root, "add", "late.o")
+        tree = looking.read("nothing")
+        assert looking.content(tree, "late.o") == b"ignored\n"
+        assert looking.read() == tree
+
     def test_an_added_file_is_tracked_whatever_the_rules_say(self, looking: Looking) -> None:
         put(looking.root, "ign/sub/y", b"y\n")
         asked = [RelPath(path) for path in (b"ign", b"ign/sub", b"ign/sub/y", b"ign/z", b"a.txt", b"tracked.o", b"")]

@@ -131,6 +131,8 @@ class Reader:
         start = footing.base_tree if footing.moved else footing.tree
         found = self._unignored(reachable, survey.ignored, footing)
         edits: dict[RelPath, Entry | None] = {}
+        # `hg add` of what was ignored touches nothing but the dirstate.
+        found.update(path for path in self._tracking.added if self._store.entry(footing.tree, path) is None)
         if places.directories:
             if not footing.moved:
                 edits.update(self._committed(places.directories, footing))
