@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import random
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 WORTH_FINISHING = 4 << 20
 """Bytes that have come of a snapshot for which it is fetched to its end before a newer one is."""
+MARGIN = 16 << 20
+"""Bytes of room beside what a snapshot took when there was not enough."""
 BUSY_FIRST, BUSY_MOST = 1.0, 4.0
 """Seconds, give or take half of it, before somebody who is busy is asked again."""
 
@@ -44,6 +47,8 @@ class Arriving:
     _parts: Parts = field(init=False)
     _refusals: int = 0
     """In a row, of those who were busy."""
+    _room: dict[SnapshotId, int] = field(default_factory=dict)
+    """Bytes that have to be free before it is fetched again for which there was no room, of one snapshot at most."""
 
     def __post_init__(self) -> None:
         self._parts = Parts(os.path.join(self.performer.backend.metadata, b"arriving"))
@@ -95,23 +100,35 @@ class Arriving:
         def have() -> Sequence[str]:
             return (*finished, *backend.haves())
 
+        await self._in_thread(lambda: self._look_for_room(command.wanted))
         part = await self._in_thread(lambda: self._parts.begin(command.wanted, have))
-        keep, whole = False, False
+        keep = False
         try:
             await self._ask_for(command.source.device, part, have)
-            whole = True
-            return await self._in_thread(
+            event = await self._in_thread(
                 lambda: self.performer.receive(command, lambda: backend.receive(command.wanted, part.whole()))
             )
-        except (Unreachable, Occupied, Missing):
-            keep = not whole  # with a whole one the next attempt could only fail as this one did
-            raise
-        except asyncio.CancelledError:
+            if event.hint:  # this machine did not allow it
+                self._room = {command.wanted: 2 * part.size + MARGIN}
+            return event
+        except (Unreachable, Occupied, Missing, asyncio.CancelledError):
             keep = True
+            raise
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                self._room = {command.wanted: part.size + MARGIN}
             raise
         finally:
             # Here and not in a thread: a cancelled task waits for none.
             part.keep() if keep else part.drop()
+
+    def _look_for_room(self, wanted: SnapshotId) -> None:
+        """Raise :class:`OSError` if there is no more room than it took already: trying would fill the disk again."""
+        place = self.performer.backend.metadata
+        disk = os.statvfs(place)
+        if disk.f_bavail * disk.f_frsize < self._room.get(wanted, 0):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place)
+        self._room.clear()
 
     async def _ask_for(self, device: DeviceId, part: Part, have: Callable[[], Sequence[str]]) -> None:
         sink = cast(BinaryIO, part)  # which has all that is needed of one

@@ -77,7 +77,7 @@ class Fetches:
         elif fetching is not None:
             if event.busy_for:
                 self._was_busy(fetching, now + event.busy_for)
-            elif fetching.asked.kind is SourceKind.PEER and fetching.for_ancestor_of is None:
+            elif fetching.asked.kind is SourceKind.PEER and fetching.for_ancestor_of is None and not event.hint:
                 self._peers.lapsed(fetching.asked.device, now)
             if fetching.left:
                 return self._next(fetching)

@@ -204,6 +204,9 @@ def test_who_fails_to_give_what_it_has_is_asked_after_the_others_for_longer_and_
     peers.lapsed(NEAR, now)
     peers.gave(NEAR)
     assert asked(peers, now) == [NEAR, FAR]
+    fetches.commands(list(peers.all()), now)
+    fetches.ended(replace(FAILED, hint="Make room"), now)
+    assert asked(peers, now) == [NEAR, FAR], "what this machine did not allow is no fault of a peer"
 
 
 def test_a_fetch_that_succeeds_makes_up_for_those_that_failed() -> None:

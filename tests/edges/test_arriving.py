@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -15,7 +16,7 @@ from typing import BinaryIO
 
 import pytest
 
-from autosync.arriving import WORTH_FINISHING, Arriving
+from autosync.arriving import MARGIN, WORTH_FINISHING, Arriving
 from autosync.backends.memory import MemoryWorkingCopy
 from autosync.core import events as ev
 from autosync.core.commands import Fetch, Source, SourceKind
@@ -207,6 +208,25 @@ async def test_what_is_whole_and_of_no_use_is_not_gone_on_with(
     assert left(tmp_path) == []
     assert (await arriving.fetch(fetch(wanted))).snapshot == wanted
     assert [wish.begun.size for wish in holder.wishes] == [0, 0]
+
+
+async def test_a_full_disk_is_not_filled_again_before_there_is_more_room(
+    tmp_path: Path, holder: Holder, network: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = holder.save(b"large", CONTENT)
+    arriving = receiver(tmp_path, holder, network)
+    for margin, asked in ((MARGIN, 1), (1 << 62, 2), (MARGIN, 2)):
+        monkeypatch.setattr("autosync.arriving.MARGIN", margin)
+        holder.breaks = [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))]
+        event = await arriving.fetch(fetch(wanted))
+        assert "is full" in event.reason
+        assert event.hint
+        assert len(holder.wishes) == asked
+    other = holder.save(b"another", b"which is small")
+    holder.breaks = []
+    assert (await arriving.fetch(fetch(other))).snapshot == other, "for which there may be room"
+    assert (await arriving.fetch(fetch(wanted))).snapshot == wanted
+    figures.record("faults injected", 3)
 
 
 async def test_who_is_busy_is_asked_again_later_and_later(
