@@ -24,6 +24,7 @@ from autosync.channels.xmpp import XmppChannel
 from autosync.classicworkspace import ClassicWorkspace, open_classic
 from autosync.commitnews import CommitNews
 from autosync.config import Config, PathConfig, Vcs, load, with_overrides
+from autosync.config.changes import CHANNELS, compare
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
 from autosync.core.commands import Announce
@@ -40,7 +41,6 @@ from autosync.peering import Peering, remembered_ways
 from autosync.ports import Channel
 from autosync.reachability import Reachability
 from autosync.relays import Relays
-from autosync.reloading import CHANNELS, compare
 from autosync.runner import Runner
 from autosync.served import Served
 from autosync.store import StateDirectory
@@ -93,7 +93,6 @@ class Agent:
             classics=self.classics,
             absent=self._absent,
             inviting=self._inviting,
-            peering=self._peering,
             moving=self._moving,
         )
 

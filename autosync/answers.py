@@ -23,7 +23,7 @@ from autosync.explaining import Explaining
 from autosync.inviting import Inviting
 from autosync.link import Links
 from autosync.moving import Moving
-from autosync.peering import Peering
+from autosync.peeranswers import list_peers, list_transfers
 from autosync.report import absent_status, agent_status, is_reachable, tidied, workspace_status
 from autosync.trustanswers import list_devices, refuse_revoked, revoke_device, with_trust
 from autosync.workspace import Workspace
@@ -52,13 +52,11 @@ class Answers:
         classics: Sequence[ClassicWorkspace],
         absent: Mapping[str, AutosyncError],
         inviting: Inviting,
-        peering: Peering,
         moving: Moving,
     ) -> None:
         self._config = config
         self._absent = absent
         self._inviting = inviting
-        self._peering = peering
         self._moving = moving
         self.reload: Callable[[], Awaitable[dict[str, Any]]] = _not_yet
         self._broadcaster = broadcaster
@@ -144,7 +142,7 @@ class Answers:
         ]
         kept: list[Workspace | ClassicWorkspace] = [*self._workspaces, *self._classics]
         for workspace, entry in zip(kept, status["workspaces"], strict=True):
-            entry["transfers"] = self._peering.transfers(workspace.member)
+            entry["transfers"] = list_transfers(self._links, workspace.member)
         status["invitations"] = self._inviting.listed()
         status["workspaces"] += [absent_status(p, self._absent[p.path]) for p in self._missing(None)]
         return status
@@ -154,7 +152,7 @@ class Answers:
         return {
             "device": self._config().device,
             "workspaces": [
-                {"name": w.config.workspace, "path": w.config.path, "peers": self._peering.report(w.member)}
+                {"name": w.config.workspace, "path": w.config.path, "peers": list_peers(self._links, w.member)}
                 for w in chosen
             ],
         }

@@ -27,7 +27,7 @@ def open_channel(
 ) -> Channel:
     """Return the channel, not started yet, that the ``key`` of a configuration asks for.
 
-    ``key`` is one of :data:`autosync.reloading.CHANNELS` and has a value; ``tags`` tells those of
+    ``key`` is one of :data:`autosync.config.changes.CHANNELS` and has a value; ``tags`` tells those of
     all workspaces of this device.  Raises :class:`AutosyncError` for an address or a JID that is none.
     """
     if key in _LINE_CHANNELS:

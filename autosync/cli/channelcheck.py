@@ -9,9 +9,9 @@ from dataclasses import replace
 from autosync.channels.deaf import Deaf
 from autosync.cli.finding import Finding, Level
 from autosync.config import Config
+from autosync.config.changes import CHANNELS
 from autosync.errors import AutosyncError
 from autosync.ports import ChannelStatus
-from autosync.reloading import CHANNELS
 
 _WITHIN = {"xmpp": 60.0, "reflector": 20.0, "fanout": 20.0}
 """Seconds until the first attempt to connect has to have ended; a login takes several exchanges."""

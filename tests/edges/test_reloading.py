@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from autosync.config import Config, PathConfig, add_settings, parse
+from autosync.config.changes import Changes, compare
 from autosync.errors import ConfigError
-from autosync.reloading import Changes, compare
 
 ENVIRON = {"HOME": "/home/you"}
 PATH = PathConfig(path="/home/you/notes", workspace="notes", key_file="/home/you/notes.key")

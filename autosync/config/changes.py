@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from autosync.config import Config, PathConfig
 from autosync.config.checks import own_files
+from autosync.config.model import Config, PathConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
