@@ -428,7 +428,7 @@ def test_what_the_owner_of_the_hub_makes_up_is_nobodys(site: Site, hub: Path, ca
     # What was there before can be put back; it is older than what is there, or than what is known of the device.
     git(hub, "update-ref", recorded, first.id)
     assert two.exchange.list_hub() == newest
-    assert [r for r in caplog.messages if "has refs that no device of this workspace has made: 1" in r]
+    assert [r for r in caplog.messages if "that no key known here fits, passed over: 1" in r]
     one.exchange.push(LAPTOP, third.id)
     assert two.exchange.list_hub() == {LAPTOP: third.id, DESKTOP: third.id}
     figures.record("bad inputs refused", len(forged) + 1)
@@ -450,7 +450,7 @@ def test_a_check_that_is_under_way_looks_like_nobodys_ref_to_no_one(
     one.exchange.probe_hub()
     assert f"{FOLDER}probe/check" in git(hub, "for-each-ref", "--format=%(refname)").split()
     assert two.exchange.list_hub() == {LAPTOP: snapshot.id}
-    assert not [r for r in caplog.messages if "no device of this workspace" in r]
+    assert not [r for r in caplog.messages if "no key known here" in r]
 
 
 def test_after_a_change_of_the_key_old_names_count_for_nothing_and_own_ones_go(site: Site, hub: Path) -> None:

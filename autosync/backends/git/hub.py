@@ -161,7 +161,12 @@ class Hub:
         listing = sort_out(refs, self._folder, self._names)
         if listing.strange and not self._told_of:
             self._told_of = True
-            log.warning("%s has refs that no device of this workspace has made: %d", remote.shown, listing.strange)
+            # Also what a device that was away while the key changed has put there, or one that has the next key already.
+            log.warning(
+                "%s: refs in the workspace's place that no key known here fits, passed over: %d",
+                remote.shown,
+                listing.strange,
+            )
         self._listing = listing
         return listing
 
