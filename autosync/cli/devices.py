@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +14,7 @@ import click
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, select
 from autosync.cli.table import age, plain, table
+from autosync.config import Config
 from autosync.control import call
 from autosync.errors import AutosyncError
 
@@ -58,7 +61,7 @@ def revoke(invocation: Invocation, device: str, workspace: str | None, *, yes: b
 
     What DEVICE has it keeps; it can read nothing that is synced from now on, and nobody takes anything
     from it. A device that is switched off gets the new key when it is back. Take away its access to the
-    hub as well: that is not autosync's to do.
+    hub as well, where all that is pushed can be read: that is not autosync's to do.
     """
     config = invocation.load(on_disk=False)
     chosen = select(config, workspace)
@@ -71,8 +74,29 @@ def revoke(invocation: Invocation, device: str, workspace: str | None, *, yes: b
     answer = call(config.state_dir, "revoke", device=device, path=path)
     for told in answer["workspaces"]:
         click.echo(f"{plain(told['name'])}: {plain(answer['device'])} is revoked; the key is a new one.")
-    click.echo("If it had a password for the hub or an XMPP account, change that too.")
+    for line in _left_open(config, {told["path"] for told in answer["workspaces"]}):
+        click.echo(line)
     return OK
+
+
+def _left_open(config: Config, paths: Collection[str]) -> Iterator[str]:
+    """Yield what to do about that which is not autosync's to take away, one line each."""
+    yield "It keeps the files that it has. What it may still get at, until you change that as well:"
+    hubs = [(p.workspace, re.sub(r"://[^/@]*@", "://", p.remote)) for p in config.paths if p.path in paths and p.remote]
+    for workspace, hub in hubs:
+        yield (
+            f"  the hub {plain(hub)} of {plain(workspace)}, where it can read whatever is pushed: "
+            "take away its key or password there"
+        )
+    if config.xmpp is not None:
+        yield (
+            f"  the XMPP account {plain(config.xmpp.jid)}, where it can see who is there, and delete what is said: "
+            "change the password, then on each device that stays"
+        )
+    if config.ssh_address is not None or config.ssh_peers:
+        yield "  your machines by ssh: take its key out of their authorized_keys"
+    if not hubs and config.xmpp is None and config.ssh_address is None and not config.ssh_peers:
+        yield "  nothing that is configured here (a hub, an XMPP account)"
 
 
 def _confirmed() -> bool:

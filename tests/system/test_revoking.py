@@ -74,6 +74,7 @@ def test_the_others_go_on_with_a_new_key_and_it_is_told(fleet: Fleet) -> None:
     told = anna.run("revoke", "cleo", "--yes")
     assert told.returncode == 0, told.stderr
     assert "notes: cleo is revoked; the key is a new one." in told.stdout
+    assert "nothing that is configured here (a hub, an XMPP account)" in told.stdout
     moved(bert, before)
     assert tag(anna) == tag(bert) != before
     assert load_key(str(bert.home / "notes.key")).id == before

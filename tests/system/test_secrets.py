@@ -107,7 +107,12 @@ def test_secrets_are_in_their_files_only(fleet: Fleet) -> None:
     for device in (anna, bert):
         until(lambda d=device: len(d.ask("devices")["workspaces"][0]["devices"]) == 3, why=lambda: anna.log[-3000:])  # type: ignore[misc]
     assert PASSWORD in anna.config.read_text()
-    assert anna.run("revoke", "cleo", "--yes").returncode == 0
+    told = anna.run("revoke", "cleo", "--yes")
+    assert told.returncode == 0, told.stderr
+    # What it says must be changed as well is named without a password.
+    assert "the hub origin of notes, where it can read whatever is pushed" in told.stdout
+    assert "the XMPP account you@localhost" in told.stdout
+    assert PASSWORD not in told.stdout
     until(lambda: bert.status()["trust"]["key-changes"] == 1, why=lambda: bert.log[-3000:])
     looked = 0
     for device in (anna, bert):
