@@ -94,12 +94,18 @@ class Turn:
         self._what = snapshot, asker, question
         self._bytes = 0
         self._begins = True
+        self._made: asyncio.Future[None] | None = None
         self.large = False
         """Whether it has turned out to be a large answer, and was admitted as one."""
 
     async def __aenter__(self) -> Turn:
         await self._beginning.acquire()
         return self
+
+    def made_by(self, work: asyncio.Future[None]) -> None:
+        """Take note of what makes the answer: it may go on after nobody wants it, and others wait for it then too."""
+        self._made = work
+        work.add_done_callback(lambda _: self.begun())
 
     def begun(self) -> None:
         """Let another one begin: how long this one takes now is for its taker to say."""
@@ -110,7 +116,8 @@ class Turn:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        self.begun()
+        if self._made is None or self._made.done():
+            self.begun()
         if self.large:
             self._allotment.ended(self._what[0], complete=error is None)
 

@@ -155,6 +155,7 @@ class Serving:
         read_end, write_end = os.pipe()
         source, out = open(read_end, "rb", buffering=0), open(write_end, "wb")  # noqa: ASYNC230, SIM115
         written = _in_thread(lambda: _write(self._handle, self._peer, wish, out))
+        turn.made_by(written)
         reader = asyncio.StreamReader(limit=CHUNK)
         transport: asyncio.ReadTransport | None = None
         try:
@@ -169,7 +170,7 @@ class Serving:
                     await self._deliver(request, held, credit, transfer)
             turn.begun()
             await self._deliver(request, held, credit, transfer)
-            await written
+            await asyncio.shield(written)
             skipping.end()
         except TimeoutError:
             raise Unreachable(f"the answer was not taken for {self._stall:.0f} s", hint="") from None

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import socket
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -33,7 +34,7 @@ from autosync.link.prefix import Prefix
 from autosync.link.serving import MAX_PER_LINK
 from autosync.link.transfers import Transfer
 from autosync.link.ways import MAX_WAYS, Ways
-from autosync.link.wire import CHUNK, WireError
+from autosync.link.wire import CHUNK, Kind, WireError
 from tests import figures
 from tests.edges.link_attackers import member
 from tests.edges.linked_devices import KEY, QUICK, WANTED, Device, Sink, eventually, linked_pair, running, serving
@@ -229,6 +230,32 @@ async def test_small_answers_that_nobody_takes_hold_up_no_others(tmp_path: Path)
         await laptop.fetch(desktop.id, WANTED, sink := Sink())
         assert sink.size == SMALL
         assert len(transfers.live(KEY.id)) >= MAX_PER_LINK
+
+
+async def test_what_is_asked_for_and_cancelled_again_and_again_is_made_a_few_times_at_once(tmp_path: Path) -> None:
+    """What makes an answer cannot be stopped before it has something to say."""
+    async with linked_pair(tmp_path) as (laptop, desktop), member(desktop, tmp_path) as (reader, writer):
+        begun, go_on = Counter[str](), threading.Event()
+
+        def answer(_have: Sequence[str], out: BinaryIO) -> None:
+            begun["answers"] += 1
+            go_on.wait(60)
+            out.write(b"pack")
+
+        desktop.workspace.answers[WANTED] = answer
+        for request in range(3 * AT_ONCE):
+            writer.write(wire.fetch(request, WANTED, ()))
+            if request < AT_ONCE:
+                await eventually(lambda request=request: begun["answers"] == request + 1)  # type: ignore[misc]
+            for token in range(3):
+                writer.write(wire.frame(Kind.PING, b"%7d%d" % (request, token)))
+                while await wire.read_frame(reader) != (Kind.PONG, b"%7d%d" % (request, token)):
+                    pass
+            writer.write(wire.cancel(request))
+        assert begun["answers"] == AT_ONCE
+        go_on.set()
+        await laptop.fetch(desktop.id, WANTED, sink := io.BytesIO())
+        assert sink.getvalue() == b"pack"
 
 
 async def test_who_was_refused_often_is_one_who_reaches_nobody_else() -> None:
