@@ -161,7 +161,7 @@ class Hub:
         listing = sort_out(refs, self._folder, self._names)
         if listing.strange and not self._told_of:
             self._told_of = True
-            # Also what a device that was away while the key changed has put there, or one that has the next key already.
+            # Also what a device has put there that was away while the key changed, or that has the next key already.
             log.warning(
                 "%s: refs in the workspace's place that no key known here fits, passed over: %d",
                 remote.shown,
