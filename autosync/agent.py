@@ -20,7 +20,6 @@ from autosync.causes import shortage_of
 from autosync.channels.lan import LanChannel
 from autosync.channels.opening import open_channel
 from autosync.channels.reflected import LineChannel
-from autosync.channels.xmpp import XmppChannel
 from autosync.classicworkspace import ClassicWorkspace, open_classic
 from autosync.commitnews import CommitNews
 from autosync.config import Config, PathConfig, Vcs, load, with_overrides
@@ -40,7 +39,7 @@ from autosync.moving import Moving
 from autosync.peering import Peering, remembered_ways
 from autosync.ports import Channel
 from autosync.reachability import Reachability
-from autosync.relays import Relays
+from autosync.relays import Piping, Relays
 from autosync.runner import Runner
 from autosync.served import Served
 from autosync.store import StateDirectory
@@ -227,7 +226,7 @@ class Agent:
         )
         if isinstance(channel, LineChannel):
             self._commit_news.tellers.append(channel)
-        if isinstance(channel, XmppChannel) and self.config.listen is not None:
+        if isinstance(channel, Piping) and self.config.listen is not None:
             self._relays.through(channel)
         return channel
 

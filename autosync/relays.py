@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol, runtime_checkable
 
-from autosync.channels.xmpp import XmppChannel
 from autosync.config import Config
 from autosync.core.candidates import Candidate, CandidateKind
 from autosync.link import Links
 from autosync.link.carriage import NARROW, TUNNEL
 from autosync.link.ssh import SshConnector
+
+
+@runtime_checkable
+class Piping(Protocol):
+    """A channel that leads byte pipes between its members too: XMPP's, whose library is loaded for an account only."""
+
+    accept: Callable[[socket.socket, str], None] | None
+
+    @property
+    def address(self) -> str | None:
+        """Where members can open a pipe to this device now."""
+
+    async def connect(self, address: str) -> socket.socket:
+        """Return one end of a pipe to ``address``.  Raises :class:`OSError`."""
 
 
 class Relays:
@@ -19,7 +33,7 @@ class Relays:
     def __init__(self, config: Config, links: Links) -> None:
         self._config = config
         self._links = links
-        self._xmpp: XmppChannel | None = None
+        self._xmpp: Piping | None = None
         self._ssh = SshConnector()
         links.add_connector(CandidateKind.SSH, self._ssh.connect, carriage=TUNNEL)
 
@@ -31,7 +45,7 @@ class Relays:
         """End what runs; the links have been stopped."""
         await self._ssh.stop()
 
-    def through(self, xmpp: XmppChannel) -> None:
+    def through(self, xmpp: Piping) -> None:
         """Use bytestreams of ``xmpp``, which has not been started yet."""
         self._xmpp = xmpp
         xmpp.accept = self._accept
