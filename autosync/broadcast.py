@@ -6,21 +6,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from autosync.channels.outbox import Outbox
 from autosync.core.announcement import decode, encode
 from autosync.core.candidates import Candidate
 from autosync.core.classic import Say
 from autosync.core.commands import Announce
-from autosync.core.events import Announced, Announcement, AnnouncementsAsked, Event
+from autosync.core.events import Announced, Announcement, AnnouncementsAsked
 from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
 from autosync.errors import AutosyncError, TooLarge
 from autosync.keyring import Keyring, Trust
 from autosync.link import Identity
+from autosync.membership import Membership, Voice
 from autosync.ports import Channel
 from autosync.roster import kept, met
 from autosync.rotation import point_of
@@ -28,7 +28,6 @@ from autosync.runner import Runner
 from autosync.sealing import SealBroken, WorkspaceKey
 from autosync.signing import SIGNATURE_BYTES, Forged, key_of, verify
 from autosync.store import StateDirectory, WorkspaceState
-from autosync.storetag import store_tag
 
 log = logging.getLogger(__name__)
 
@@ -39,53 +38,6 @@ FORGOTTEN = 1 << 32
 """Announcements that a device may have made and lost the memory of."""
 FAREWELL = 0.5
 """Seconds that the last announcement may take when the agent stops."""
-
-
-class Voice(Protocol):
-    """Whose announcements are broadcast, and who is told of those of others."""
-
-    @property
-    def workspace(self) -> str:
-        """The workspace's name."""
-
-    def post(self, event: Event) -> None:
-        """Take an event."""
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Membership:
-    """This device's part in one workspace: its key, its numbers, what it has seen of others."""
-
-    runner: Voice
-    keyring: Keyring
-    state: WorkspaceState
-    intake: Intake
-    seq: int
-    dropped: dict[str, int] = field(default_factory=dict)
-    timer: asyncio.TimerHandle | None = None
-    last: Announcement | None = None
-    unwritten: AutosyncError | None = None
-    """Why a new key of the workspace, which the others have by now, could not be written here."""
-    snapshots_directory: bytes = b""
-    """Where this device keeps them; empty if nowhere."""
-
-    @property
-    def key(self) -> WorkspaceKey:
-        """The key of the workspace that is used now."""
-        return self.keyring.current
-
-    @property
-    def store(self) -> str:
-        """What tells others that have the same directory of snapshots that they have."""
-        return store_tag(self.key, self.snapshots_directory) if self.snapshots_directory else ""
-
-    def is_out(self) -> bool:
-        """Return whether this device was revoked: it says and takes nothing then."""
-        return bool(self.keyring.trust.expulsion)
-
-    def count(self, reason: str) -> None:
-        """Take note of an announcement that was dropped."""
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from autosync.broadcast import Broadcaster, Membership
+from autosync.broadcast import Broadcaster
 from autosync.classiclisting import Lister
 from autosync.classicrunner import ClassicRunner, Pronouncer
 from autosync.classicstep import StepRunner
@@ -20,6 +20,7 @@ from autosync.core.classic import ClassicSettings
 from autosync.core.classiccommands import Action, Commands
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, ConfigError, Missing, TransientError
+from autosync.membership import Membership
 from autosync.sealing import load_key
 from autosync.store import StateDirectory, WorkspaceState
 from autosync.watch import TreeWatcher

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from autosync.broadcast import Broadcaster, Membership
+from autosync.broadcast import Broadcaster
 from autosync.core.allowance import Allowance
 from autosync.core.candidates import Candidate
 from autosync.core.events import Announcement, AnnouncementsAsked, Paused, Resumed
@@ -17,6 +17,7 @@ from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, Unsupported
 from autosync.keyring import BUNDLE, Outcome
 from autosync.link import Links, WorkspaceHandle
+from autosync.membership import Membership
 from autosync.roster import kept, mark_of, recipients
 from autosync.rotation import Rotation
 from autosync.sealing import SealBroken, WorkspaceKey

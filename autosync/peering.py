@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterable
 
 from autosync.activities import Activity
-from autosync.broadcast import Membership
 from autosync.core.events import PeersRanked
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.link import Links
 from autosync.link.transfers import Transfer
 from autosync.link.ways import FILE_NAME, Ways
+from autosync.membership import Membership
 from autosync.runner import Runner
 
 log = logging.getLogger(__name__)

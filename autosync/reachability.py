@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from autosync.broadcast import Membership
 from autosync.config import Config
 from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.events import Announcement
 from autosync.invitation.introductions import introductions
 from autosync.link import Links
 from autosync.link.addresses import join
+from autosync.membership import Membership
 from autosync.moving import Moving
 from autosync.relays import Relays
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from autosync.broadcast import Membership
 from autosync.config import PathConfig
 from autosync.core.brakes import Held
 from autosync.core.classic import ClassicPeer
@@ -18,6 +17,7 @@ from autosync.core.settings import SessionStatus
 from autosync.core.sources import Peer
 from autosync.errors import AutosyncError
 from autosync.history import Tidied
+from autosync.membership import Membership
 from autosync.ports import ChannelStatus
 from autosync.runner import Runner
 

@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autosync.broadcast import Broadcaster, Membership
+from autosync.broadcast import Broadcaster
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError
+from autosync.membership import Membership
 from autosync.moving import BACK, Moving, how_it_ended
 from autosync.report import iso
 from autosync.roster import chosen, mark_of

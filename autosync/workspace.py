@@ -12,7 +12,7 @@ from autosync.apply import WorkingTree
 from autosync.backends.git import RefNames
 from autosync.backends.opening import open_backend
 from autosync.backends.shelf import NoFiles, Shelf
-from autosync.broadcast import Broadcaster, Membership
+from autosync.broadcast import Broadcaster
 from autosync.config import Commits, Config, PathConfig, PullLock
 from autosync.core import events as ev
 from autosync.core.brakes import Brakes
@@ -22,6 +22,7 @@ from autosync.errors import AutosyncError
 from autosync.failures import not_opened
 from autosync.foothold import Foothold, identify_store, is_same_store
 from autosync.history import History
+from autosync.membership import Membership
 from autosync.perform import Performer
 from autosync.ports import CURRENT, Backend
 from autosync.runner import STOP_PATIENCE, Outside, Runner

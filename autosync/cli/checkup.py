@@ -21,7 +21,6 @@ from autosync.sealing import load_key
 from autosync.store import StateDirectory
 from autosync.vocabulary import vocabulary
 
-_LOGIN_WITHIN = 60.0
 _HUB_PREFIX = next(field.default for field in fields(PathConfig) if field.name == "hub_prefix")
 _WATCHES = "/proc/sys/fs/inotify/max_user_watches"
 _SPARE_WATCHES = 8192
