@@ -25,11 +25,12 @@ from autosync.link.greeting import Greeting
 from autosync.link.hello import Hello, HelloRefused, secure
 from autosync.link.identity import Identity
 from autosync.link.listening import Listener
+from autosync.link.overview import overview
 from autosync.link.prefix import NOTHING, Prefix
 from autosync.link.traffic import Traffic
 from autosync.link.ways import Ways
 from autosync.link.wire import WireError
-from autosync.link.workspace import PeerStatus, Timing, WayStatus, WorkspaceHandle
+from autosync.link.workspace import PeerStatus, Timing, WorkspaceHandle
 
 log = logging.getLogger(__name__)
 
@@ -238,33 +239,7 @@ class Links:
 
     def peers(self, workspace: WorkspaceId) -> list[PeerStatus]:
         """Return what is known of the ways to all peers, linked ones first."""
-        found: dict[DeviceId | str, PeerStatus] = {
-            link.device: PeerStatus(
-                device=link.device,
-                name=link.name,
-                address=link.origin.address,
-                connected=True,
-                rtt_ms=link.rtt_ms,
-                kind=link.origin.kind.value,
-                dialled=link.origin.dialled,
-                ways=self._ways_to(workspace, link.device, link.origin.candidate),
-            )
-            for link in self._linked(workspace)
-        }
-        for target in self._dialler.targets(workspace):
-            if target.device != target.handle.device:
-                first = self.ways.sorted(target.device, target.candidates)[0]
-                status = PeerStatus(
-                    device=target.device,
-                    name=target.name,
-                    address=first.address,
-                    connected=False,
-                    problem=target.problem,
-                    kind=first.kind.value,
-                    ways=self.ways.status(target.device, target.candidates),
-                )
-                found.setdefault(target.device or first.address, status)
-        return list(found.values())
+        return overview(self._linked(workspace), self._dialler.targets(workspace), self.ways)
 
     def order(self, workspace: WorkspaceId) -> tuple[DeviceId, ...]:
         """Return the linked peers, the nearest first."""
@@ -298,11 +273,6 @@ class Links:
     def _kind_of_link(self, target: Target) -> CandidateKind | None:
         link = None if target.device is None else self._links.get((target.handle.key.id, target.device))
         return None if link is None else link.origin.kind
-
-    def _ways_to(self, workspace: WorkspaceId, device: DeviceId, used: Candidate) -> tuple[WayStatus, ...]:
-        target = self._dialler.target(workspace, device)
-        candidates = target.candidates if target is not None else ()
-        return self.ways.status(device, dict.fromkeys((used, *candidates)))
 
     def _rank(self, workspace: WorkspaceId) -> None:
         """Tell the order of the linked peers if it is another one now."""
