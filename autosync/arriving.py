@@ -124,10 +124,11 @@ class Arriving:
 
     def _look_for_room(self, wanted: SnapshotId) -> None:
         """Raise :class:`OSError` if there is no more room than it took already: trying would fill the disk again."""
-        place = self.performer.backend.metadata
-        disk = os.statvfs(place)
-        if disk.f_bavail * disk.f_frsize < self._room.get(wanted, 0):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place)
+        if wanted in self._room:
+            place = self.performer.backend.metadata
+            disk = os.statvfs(place)
+            if disk.f_bavail * disk.f_frsize < self._room[wanted]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place)
         self._room.clear()
 
     async def _ask_for(self, device: DeviceId, part: Part, have: Callable[[], Sequence[str]]) -> None:
