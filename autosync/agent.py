@@ -43,6 +43,7 @@ from autosync.relays import Piping, Relays
 from autosync.runner import Runner
 from autosync.served import Served
 from autosync.store import StateDirectory
+from autosync.twins import refuse_twin
 from autosync.wakefulness import Wakefulness
 from autosync.workspace import LOOK_EVERY, PastLost, Workspace, WorkspaceOpener, was_here
 
@@ -152,6 +153,8 @@ class Agent:
     async def _open(self, path: PathConfig, stack: AsyncExitStack) -> Workspace | ClassicWorkspace:
         loop = asyncio.get_running_loop()
         workspace: Workspace | ClassicWorkspace
+        kept = [workspace.config for workspace in self.kept()]
+        await loop.run_in_executor(self._network, refuse_twin, path, kept)
         if path.backend is Vcs.COMMAND:
             opening = partial(open_classic, broadcaster=self._broadcaster, states=self._states)
             workspace = await loop.run_in_executor(

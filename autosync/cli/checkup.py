@@ -19,6 +19,7 @@ from autosync.errors import AutosyncError
 from autosync.ports import Backend
 from autosync.sealing import load_key
 from autosync.store import StateDirectory
+from autosync.twins import refuse_twin
 from autosync.vocabulary import vocabulary
 
 _HUB_PREFIX = next(field.default for field in fields(PathConfig) if field.name == "hub_prefix")
@@ -101,6 +102,7 @@ def check_path(config: Config, path: PathConfig) -> Iterator[Finding]:
     """Examine one working copy: its key, its repository, its hub."""
     try:
         key = load_key(path.key_file)
+        refuse_twin(path, config.paths[: config.paths.index(path)])
         if path.commands is not None:
             yield from check_commands(path, path.commands)
             return

@@ -24,6 +24,47 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
+# -- the same workspace twice --------------------------------------------------------------
+def test_a_second_folder_of_a_workspace_is_refused(tmp_path: Path) -> None:
+    """Neither of the two gets the other's memory, and the device stays who it is."""
+    with Fleet(tmp_path / "fleet") as fleet:
+        (laptop,) = fleet.clone(fleet.seed(FILES, hub=False), "laptop")
+        fleet.configure([laptop])
+        fleet.start()
+        until(lambda: laptop.status()["snapshot"] is not None)
+        before = laptop.status()["snapshot"], (laptop.state / "device.json").read_bytes()
+        alone = laptop.config.read_text()
+        other = laptop.home / "copy"
+        fleet.git("clone", "-q", str(laptop.root), str(other))
+        entry = f"- path: {json.dumps(str(other))}\n  workspace: copy\n  key-file: {json.dumps(str(fleet.key))}\n"
+        laptop.config.write_text(alone + entry)
+        told = f"{other} has the key of {laptop.root}: one device keeps a workspace in one folder"
+        answer = laptop.ask("reload")
+        assert (answer["added"], [f["title"] for f in answer["failed"]]) == ([], [told])
+        laptop.end()
+        started = laptop.run("run")
+        assert (started.returncode, started.stderr.count("Error: "), told in started.stderr) == (1, 1, True)
+        checked = laptop.run("check")
+        assert (checked.returncode, f"fail  copy: {told}\n" in checked.stdout) == (1, True), checked.stdout
+        laptop.config.write_text(alone)
+        laptop.start()
+        until(lambda: laptop.status()["snapshot"] is not None)
+        assert (laptop.status()["snapshot"], (laptop.state / "device.json").read_bytes()) == before
+
+
+def test_a_renamed_folder_is_taken_up_by_a_restart(fleet: Fleet) -> None:
+    laptop, desktop = fleet.devices
+    moved = laptop.home / "renamed"
+    laptop.root.rename(moved)
+    laptop.config.write_text(laptop.config.read_text().replace(str(laptop.root), str(moved)))
+    (failed,) = laptop.ask("reload")["failed"]
+    assert failed["hint"] == "If the folder was moved or renamed, start the agent again."
+    laptop.end()
+    laptop.start()
+    desktop.write("a.txt", "after the move\n")
+    until(lambda: (moved / "a.txt").read_text() == "after the move\n", why=lambda: laptop.log)
+
+
 # -- ends ----------------------------------------------------------------------------------
 def test_an_agent_that_is_killed_again_and_again_loses_nothing(fleet: Fleet) -> None:
     chance = random.Random(7)
