@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import math
 import os
 import socket
 import struct
@@ -14,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 
+Passing = Callable[[int], Awaitable[None]]
+"""Told of the size of each piece; the piece waits until it returns."""
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
@@ -29,6 +32,9 @@ class Hatch:
         self._loop = asyncio.new_event_loop()
         self.carried = 0
         """Bytes that went through, in both directions."""
+        self._allowed = math.inf
+        """Bytes that may still come out."""
+        self._more = asyncio.Event()
         self._server: asyncio.Server
         self._thread = threading.Thread(target=self._loop.run_forever, name="hatch")
 
@@ -50,11 +56,32 @@ class Hatch:
 
     async def _open(self) -> None:
         async def outside(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _join(reader, writer, asyncio.open_connection("127.0.0.1", self._port), self._count)
+            await _join(reader, writer, asyncio.open_connection("127.0.0.1", self._port), self._let_out, self._let_in)
 
         self._server = await asyncio.start_unix_server(outside, self._path)
 
-    def _count(self, size: int) -> None:
+    @property
+    def is_holding(self) -> bool:
+        """Whether something waits to come out."""
+        return self._allowed < 0
+
+    def hold_after(self, size: float) -> None:
+        """Let ``size`` more bytes out, and nothing after them; what goes in goes in."""
+
+        def hold() -> None:
+            self._allowed = size
+            self._more.set()
+
+        self._loop.call_soon_threadsafe(hold)
+
+    async def _let_in(self, size: int) -> None:
+        self.carried += size
+
+    async def _let_out(self, size: int) -> None:
+        self._allowed -= size
+        while self._allowed < 0:
+            self._more.clear()
+            await self._more.wait()
         self.carried += size
 
     async def _close(self) -> None:
@@ -66,11 +93,16 @@ class Hatch:
         await asyncio.sleep(0)  # in which aborted connections are closed
 
 
+async def _freely(_size: int) -> None:
+    """Hold nothing back."""
+
+
 async def _join(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     connecting: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]],
-    count: Callable[[int], None] = lambda _: None,
+    outward: Passing = _freely,
+    inward: Passing = _freely,
 ) -> None:
     try:
         to_reader, to_writer = await connecting
@@ -78,16 +110,16 @@ async def _join(
         writer.transport.abort()
         return
     try:
-        await asyncio.gather(_copy(reader, to_writer, count), _copy(to_reader, writer, count))
+        await asyncio.gather(_copy(reader, to_writer, outward), _copy(to_reader, writer, inward))
     except asyncio.CancelledError:  # not to be raised: asyncio would report it as unnoticed
         writer.transport.abort()
         to_writer.transport.abort()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: Callable[[int], None]) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passing: Passing) -> None:
     with contextlib.suppress(OSError):
         while content := await reader.read(65536):
-            count(len(content))
+            await passing(len(content))
             writer.write(content)
             await writer.drain()
     writer.close()
