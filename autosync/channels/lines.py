@@ -143,6 +143,17 @@ class LineClient:
 
     async def _connect(self) -> AutosyncError | None:
         """Connect and stay connected; return why it ended, ``None`` if the attempt was given up for another."""
+        try:
+            return await self._open()
+        except OSError as error:
+            return self._unreachable(_reason(error))
+        except UnicodeError:  # no name in DNS can be like that
+            return self._unreachable("the name is not known")
+        except Exception:
+            log.exception("%s: a bug ended the connection", self._kind)
+            return AutosyncError(f"The {self._kind} connection ended by a bug", hint="Please report what the log says.")
+
+    async def _open(self) -> AutosyncError | None:
         # Each address in turn, the next a moment later: one that is dead holds nobody up (RFC 8305).
         opening = asyncio.open_connection(self._host, self._port, happy_eyeballs_delay=0.25, limit=_PIECE)
         self._attempt = asyncio.create_task(opening, name=f"{self._kind} connects")
@@ -180,8 +191,6 @@ class LineClient:
                 if (cause := self._look()) is not None:
                     return cause
                 continue
-            except OSError as error:
-                return self._unreachable(_reason(error))
             finally:
                 self._timer = None
             if not piece:

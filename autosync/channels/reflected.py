@@ -12,9 +12,11 @@ from autosync.channels.lines import LineClient, LineTiming, LineUser
 from autosync.channels.sparkleshare import Commits, Speaker
 from autosync.errors import AutosyncError, Unreachable
 from autosync.ports import ChannelListener, ChannelStatus
-from autosync.reflector.protocol import is_name
+from autosync.reflector.protocol import GREETING, is_name
 
 log = logging.getLogger(__name__)
+
+_WELCOME = GREETING.rstrip().partition(b"!")[2]
 
 Tags = Callable[[], Iterable[str]]
 """Tells the tags of all workspaces of this device."""
@@ -64,6 +66,8 @@ class LineChannel(LineUser):
         detail = self.client.detail
         if self.client.state == "online" and self._refused:
             detail += f" It refuses something: {self._refused}."
+        elif self._refused:
+            detail += f" It said: {self._refused}."
         return ChannelStatus(kind=self.kind, state=self.client.state, detail=detail, dropped=dict(self.dropped))
 
     def announce_commit(self, identifier: str, commit: str) -> None:
@@ -100,7 +104,6 @@ class LineChannel(LineUser):
     def opened(self) -> None:
         """As :meth:`autosync.channels.lines.LineUser.opened`."""
         self.heard_of.clear()
-        self._refused = ""
         for line in self._speaker.subscriptions():
             self.client.say(line)
         for tag in sorted({tag.encode() for tag in self._tags()}):
@@ -133,9 +136,13 @@ class LineChannel(LineUser):
             self._deliver(name, message)
 
     def _take_remark(self, message: bytes) -> None:
-        if message.startswith(b"refused ") or message == b"busy":
-            self._refused = "too many connections" if message == b"busy" else _shown(message[len(b"refused ") :])
-            log.warning("%s: %s says: %s", self.kind, self.client.server, self._refused)
+        if message == _WELCOME:
+            self._refused = ""
+        elif message.startswith(b"refused ") or message == b"busy":
+            said = "too many connections" if message == b"busy" else _shown(message[len(b"refused ") :])
+            if said != self._refused:
+                log.warning("%s: %s says: %s", self.kind, self.client.server, said)
+            self._refused = said
 
     def _deliver(self, tag: bytes, message: bytes) -> None:
         # With or without the slot: the seal tells who it is of.

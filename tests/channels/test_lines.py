@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from autosync.channels.fanout import FanoutChannel
 from autosync.channels.lines import LineTiming
 from autosync.channels.reflector import ReflectorChannel
 from autosync.errors import TooLarge, Unreachable
+from autosync.reflector.limits import Limits
 from tests.channels.fanout_server import FanoutServer
 from tests.channels.media import QUICK, TAG, Participant, Recorder
 from tests.channels.reflectors import Running
@@ -258,5 +260,66 @@ async def test_the_largest_that_a_fanout_line_holds_passes() -> None:
                 await laptop.say(bytes(largest + 1))
             await laptop.say(bytes(largest))
             await desktop.heard.until(bytes(largest))
+    finally:
+        server.stop()
+
+
+async def test_a_server_that_cuts_every_connection_at_once_is_tried_again_for_ever() -> None:
+    """Sometimes it is cut before the first line, sometimes between connecting and using it."""
+    hasty = dataclasses.replace(QUICK, retry_base=0.001, retry_cap=0.001)
+    cut = 0
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal cut
+        cut += 1
+        # A linger time of zero makes close() send RST (socket(7)).
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    async with scripted(serve) as port, device(ReflectorChannel, port, hasty) as laptop:
+        await eventually(lambda: cut >= 200)
+        assert laptop.state == "offline"
+    record("faults injected", cut)
+
+
+@pytest.mark.parametrize("host", [f"{'a' * 64}.example", "a..example"])
+async def test_a_name_that_can_be_none_is_unknown(host: str) -> None:
+    async with device(ReflectorChannel, 1986, host=host) as laptop:
+        await laptop.becomes("offline")
+        assert laptop.channel.status().detail.endswith("the name is not known. It is tried again.")
+
+
+async def test_a_listener_that_fails_ends_no_channel(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Recorder):
+        def channel_ready(self, lane: str) -> None:
+            super().channel_ready(lane)
+            raise RuntimeError("a bug")
+
+    server, heard = Running(), Failing()
+    server.start()
+    try:
+        channel = ReflectorChannel(("127.0.0.1", server.port), heard, tags=lambda: (TAG,), timing=QUICK)
+        await channel.start()
+        await heard.until("ready", count=3)
+        await eventually(lambda: channel.status().state == "failed")
+        assert channel.status().detail == "The reflector connection ended by a bug. Please report what the log says."
+        await channel.stop()
+    finally:
+        server.stop()
+    assert "a bug ended the connection" in caplog.text
+
+
+async def test_a_reflector_that_is_full_is_said_to_be() -> None:
+    server = Running(Limits(clients_per_address=1))
+    server.start()
+    try:
+        async with device(ReflectorChannel, server.port) as laptop:
+            await laptop.becomes("online")
+            async with device(ReflectorChannel, server.port) as desktop:
+                await eventually(lambda: "It said: too many connections." in desktop.channel.status().detail)
+                assert desktop.state == "offline"
+                await laptop.channel.stop()
+                await desktop.becomes("online")
+                assert "too many" not in desktop.channel.status().detail
     finally:
         server.stop()
