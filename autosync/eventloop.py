@@ -47,6 +47,8 @@ class EventLoop(asyncio.SelectorEventLoop):
         found: _Found | Exception
         try:
             found = list(socket.getaddrinfo(*asked))
+        except UnicodeError:  # no name in DNS can be like that; for who connects it is one more that is unknown
+            found = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         except Exception as error:
             found = error
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more

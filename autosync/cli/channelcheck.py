@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
+from autosync import eventloop
 from autosync.channels.deaf import Deaf
 from autosync.cli.finding import Finding, Level
 from autosync.config import Config
@@ -27,7 +28,7 @@ def check_channels(config: Config) -> Iterator[Finding]:
         if getattr(config, key) is None:
             continue
         try:
-            status = asyncio.run(_visit(key, visitor))
+            status = eventloop.run(_visit(key, visitor))
         except AutosyncError as error:
             yield Finding(Level.FAIL, key, error.title, error.hint)
         else:

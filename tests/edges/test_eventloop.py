@@ -75,3 +75,9 @@ def test_what_is_unknown_is_an_error_for_each_who_asked(server: NameServer) -> N
         assert all(isinstance(answer, socket.gaierror) for answer in answers)
 
     run(main())
+
+
+@pytest.mark.parametrize("host", ["a..example", f"{'a' * 64}.example"])
+def test_a_name_that_can_be_none_is_unknown(host: str) -> None:
+    with pytest.raises(socket.gaierror, match="Name or service not known"):
+        run(lookup(host))
