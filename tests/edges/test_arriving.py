@@ -145,6 +145,28 @@ async def test_other_bytes_are_fetched_from_the_beginning(
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("lie", [b"garbage" * 500_000, b""], ids=["garbage", "an early end"])
+async def test_who_goes_on_with_a_lie_spoils_nothing_but_the_part(
+    tmp_path: Path, holder: Holder, network: ThreadPoolExecutor, lie: bytes
+) -> None:
+    wanted = holder.save(b"large", CONTENT)
+    holder.breaks = [3 << 20]
+    honest = receiver(tmp_path, holder, network)
+    await honest.fetch(fetch(wanted))
+
+    async def ask(_device: DeviceId, wish: Wish, sink: BinaryIO) -> None:
+        assert wish.begun.size == 3 << 20
+        sink.write(lie)
+
+    liar = Arriving(performer=honest.performer, network=network, ask=ask)
+    event = await liar.fetch(fetch(wanted))
+    assert event.snapshot is None
+    assert event.reason
+    assert left(tmp_path) == []
+    assert (await honest.fetch(fetch(wanted))).snapshot == wanted
+    figures.record("bad inputs refused", 1)
+
+
 async def test_what_came_in_large_part_is_finished_before_what_is_newer(
     tmp_path: Path, holder: Holder, network: ThreadPoolExecutor
 ) -> None:

@@ -303,7 +303,19 @@ async def test_an_answer_that_is_another_one_now_is_not_gone_on_with(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "changed", [b'"from":-1', b'"from":true', b'"from":"5"', b'"from":6,"sha256":"00"', b'"from":6,"sha256":7']
+    "changed",
+    [
+        b'"from":-1',
+        b'"from":true',
+        b'"from":"5"',
+        b'"from":5.0,"sha256":"' + b"00" * 32 + b'"',
+        b'"from":1e999,"sha256":"' + b"00" * 32 + b'"',
+        b'"from":9223372036854775808,"sha256":"' + b"00" * 32 + b'"',
+        b'"from":6,"sha256":"00"',
+        b'"from":6,"sha256":7',
+        b'"from":6,"sha256":"' + b"00" * 33 + b'"',
+        b'"from":6',
+    ],
 )
 def test_a_part_that_is_none_is_refused(changed: bytes) -> None:
     framed = wire.fetch(1, WANTED, (), Prefix(size=5, sha256=bytes(32)))
