@@ -115,8 +115,13 @@ class Broadcaster:
 
     def _trusted(self, member: Membership, trust: Trust, stay: Collection[str] | None) -> None:
         """Write down a change of the key, and in the same moment who is known after it."""
-        roster = member.state.roster if stay is None else kept(member.state.roster, stay)
-        self.save(member, trust=trust, roster=roster)
+        before = member.state
+        roster = before.roster if stay is None else kept(before.roster, stay)
+        try:
+            self.save(member, trust=trust, roster=roster)
+        except AutosyncError:
+            member.state = before
+            raise
 
     # -- out -----------------------------------------------------------------------------
     async def announce(self, runner: Runner, announce: Announce, pack: bytes) -> None:

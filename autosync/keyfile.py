@@ -160,7 +160,7 @@ def replacing_key(path: str, key: KeyText) -> Iterator[None]:
 
 
 def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # it is gone, or what went wrong before this is told
         os.unlink(path)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from autosync.core.model import DeviceId, WorkspaceId
+from autosync.errors import ConfigError
 from autosync.keyfile import KEY_BYTES, MAX_PREVIOUS, KeyText, read_key, replace_key, replacing_key
 from autosync.link.identity import Identity
 from autosync.rotation import Rotation, compose, examine, point
@@ -76,7 +77,7 @@ class Keyring:
         self.device = device
         self._name = name
         self._saved = saved
-        self._read()
+        self._use(read_key(path))
         self.trust = trust
         try:
             self._catch_up()
@@ -282,9 +283,16 @@ class Keyring:
         in_force = {**self._revoked(before), **rotation.revoked}
         wanted = {one: name for one, name in {**self.trust.wanted, **undone}.items() if one not in in_force}
         trust = replace(self.trust, chain=chain, expulsion=b"", wanted=wanted)
-        with replacing_key(self._path, self._text_of(rotation, raw)):  # what has no room must not begin
-            self._save(trust, stay=rotation.wrapped)
-        self._read()
+        text = self._text_of(rotation, raw)
+        try:
+            with replacing_key(self._path, text):  # what has no room must not begin
+                self._save(trust, stay=rotation.wrapped)
+        except ConfigError as error:
+            if self.trust is not trust:
+                raise
+            # It is made: the chain has it.
+            log.error("%s: %s; the new key is in use, and is written at the next start", error.title, error.hint)
+        self._use(text)
         return Outcome.ADOPTED
 
     def _text_of(self, rotation: Rotation, raw: bytes) -> KeyText:
@@ -295,8 +303,8 @@ class Keyring:
             raw=raw, id=rotation.workspace, epoch=rotation.epoch, head=rotation.digest, previous=kept[:MAX_PREVIOUS]
         )
 
-    def _read(self) -> None:
-        self._text = read_key(self._path)
+    def _use(self, text: KeyText) -> None:
+        self._text = text
         self._current = key_in(self._text)
         self._retired = tuple(
             WorkspaceKey(raw, workspace=self._current.id, epoch=self._current.epoch - back).retire()
@@ -330,8 +338,9 @@ class Keyring:
             if ahead == 1 or (ahead == 0 and rotation.digest != self._text.head):
                 raw = rotation.unwrap(self._identity)
                 if raw is not None and len(raw) == KEY_BYTES:
-                    replace_key(self._path, self._text_of(rotation, raw))
-                    self._read()
+                    text = self._text_of(rotation, raw)
+                    replace_key(self._path, text)
+                    self._use(text)
 
     def _save(self, trust: Trust, *, stay: Collection[str] | None = None) -> None:
         self._saved(trust, stay)

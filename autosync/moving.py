@@ -18,7 +18,7 @@ from autosync.errors import AutosyncError, Missing, Unsupported
 from autosync.keyring import BUNDLE, Outcome
 from autosync.link import Links, WorkspaceHandle
 from autosync.membership import Membership
-from autosync.roster import kept, mark_of, recipients
+from autosync.roster import mark_of, recipients
 from autosync.rotation import Rotation
 from autosync.sealing import SealBroken, WorkspaceKey
 
@@ -148,7 +148,6 @@ class Moving:
         """Use the new key from this moment on."""
         last = made or member.keyring.last
         if last is not None:
-            self._broadcaster.save(member, roster=kept(member.state.roster, last.wrapped))
             gone = ", ".join(sorted(last.revoked.values())) or "nobody"
             log.warning("%s: %s changed the key, revoked: %s", member.runner.workspace, last.name, gone)
         self._broadcaster.listen_for(member)
