@@ -19,7 +19,7 @@ from tests.edges.scene import WORKSPACE, Scene
 
 _MONTHS = 6 * AGE
 
-JOBS = {"start": 12, "record": 16, "integrate": 60, "receive": 12, "absorb": 8, "commit": 16, "tidy": 12}
+JOBS = {"start": 12, "record": 16, "integrate": 60, "receive": 12, "absorb": 8, "early": 24, "commit": 16, "tidy": 12}
 """Each job, and how many of its points are tried."""
 
 

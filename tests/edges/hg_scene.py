@@ -14,7 +14,7 @@ from autosync.ports import Backend
 from tests.backends.hg_repos import DEBIAN, Vanilla, hg
 from tests.edges.scene import WORKSPACE, Scene
 
-JOBS = {"start": 2, "record": 3, "integrate": 9, "receive": 3, "absorb": 2, "commit": 4, "tidy": 1}
+JOBS = {"start": 2, "record": 3, "integrate": 9, "receive": 3, "absorb": 2, "early": 3, "commit": 4, "tidy": 1}
 """Each job, and how many of its points are tried."""
 _LOCKS = ("wlock", "store/lock", "store/journal")
 _OURS = ("autosync/limbo/*", "autosync/landing*", "autosync/history-*", "autosync/transfer-*")

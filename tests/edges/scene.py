@@ -61,7 +61,7 @@ class Scene(ABC):
         there.backend.serve(self.theirs.id, [*here.backend.haves()], packed)
         self.pack = packed.getvalue()
         self.inline = there.backend.pack(self.theirs.id, limit=1 << 20, known=[self.head(template)]) or b""
-        if self.name != "receive":
+        if self.name not in {"receive", "absorb", "early"}:
             here.receive(_fetch(self.theirs), lambda: here.backend.receive(self.theirs.id, io.BytesIO(self.pack)))
         for agent in (here, there):
             _close(agent)
@@ -127,6 +127,20 @@ class Scene(ABC):
     def _absorb(self, agent: Performer, _: Snapshot | None) -> None:
         fetched = agent.absorb(_fetch(self.theirs, self.inline))
         assert fetched.snapshot is not None or fetched.reason, fetched
+
+    def _early(self, agent: Performer, current: Snapshot | None) -> Snapshot | None:
+        """Integrate what comes inline while it is in memory only."""
+        reached = self._record(agent, current)
+
+        def integrate(fetched: ev.SnapshotFetched) -> None:
+            nonlocal reached
+            if reached is not None and fetched.snapshot is not None:
+                event = _ask(agent, Integrate(current=reached, theirs=fetched.snapshot, exact=False, above=0))
+                reached = _reached(event) or reached
+
+        fetched = agent.absorb(_fetch(self.theirs, self.inline), integrate)
+        assert fetched.snapshot is not None or fetched.reason, fetched
+        return reached
 
     def _commit(self, agent: Performer, current: Snapshot | None) -> None:
         taken = _ask(agent, TakeSnapshot(paths=None, current=current, above=0))
@@ -262,6 +276,8 @@ class Scene(ABC):
     def _go_on(self, agent: Performer, current: Snapshot | None) -> None:
         """Do what a session does until all is where it has to be."""
         if agent.load(self.theirs.id) is None:
+            if self.name == "early":  # what stands here is recorded as ours before it comes again
+                current = _reached(_ask(agent, TakeSnapshot(paths=None, current=current, above=0))) or current
             agent.receive(_fetch(self.theirs), lambda: agent.backend.receive(self.theirs.id, io.BytesIO(self.pack)))
         for _ in range(_ROUNDS):
             taken = _ask(agent, TakeSnapshot(paths=None, current=current, above=0))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from autosync.apply.limbo import Limbo
 from tests.edges.forks import with_offspring
+from tests.edges.git_scene import GitScene
 from tests.edges.plain_scene import PlainScene
 from tests.edges.points import fast_directory, survive, undisturbed
 from tests.edges.powercut import PowerCut, lose
@@ -44,6 +45,24 @@ def test_applying_survives_a_power_cut_at_each_call(place: Path, names: bool) ->
         return scene.wrong(root) or scene.finish(root)
 
     record("kills survived", survive(range(1, len(calls) + 1), 10_000, attempt))
+
+
+@pytest.mark.parametrize("names", [False, True], ids=["content", "names"])
+def test_what_is_integrated_before_it_is_written_survives_a_power_cut(place: Path, names: bool) -> None:
+    scene = GitScene(directory=place, name="early")
+    calls = undisturbed(scene.calls)
+
+    def attempt(number: int, at: int) -> str | None:
+        root = scene.fresh(number)
+        report = str(place / f"report-{number}")
+        ended = with_offspring(lambda: scene.job(root, PowerCut(at, report)))
+        if ended.killed:
+            lose(root, report, names=names)
+        elif ended.error:
+            return ended.error[-1500:]
+        return scene.wrong(root) or scene.finish(root)
+
+    record("kills survived", survive(range(1, len(calls) + 1), 16, attempt))
 
 
 SLOT = b"what a user saved"
