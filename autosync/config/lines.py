@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from autosync.config.reading import Value
 from autosync.core.candidates import Candidate, CandidateKind
 
+T = TypeVar("T")
+
 SLOWEST = 8 * 1024
 """Bytes per second: with less, the answers of a few links at once would look like stalled ones."""
 _MOST = 1 << 40
+
+
+def unless_none(read: Callable[[Value], T]) -> Callable[[Value], T | None]:
+    """Return what reads a value that may be ``none``: as if the key were not there."""
+    return lambda value: None if getattr(value.node, "value", None) == "none" else read(value)
 
 
 def read_limit(value: Value) -> int | None:

@@ -7,13 +7,13 @@ import re
 import socket
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from autosync.config.brakes import read_brakes
 from autosync.config.checks import check_names, check_paths, own_files
 from autosync.config.commands import read_commands
 from autosync.config.history import read_history
-from autosync.config.lines import read_limit, read_public_address
+from autosync.config.lines import read_limit, read_public_address, unless_none
 from autosync.config.model import (
     INLINE_CAP,
     Commits,
@@ -33,6 +33,7 @@ from autosync.core.retention import Retention
 from autosync.core.temporary import DEFAULT_IGNORES
 from autosync.errors import ConfigError
 
+_OF_A_PATH = frozenset((*(field.name.replace("_", "-") for field in fields(PathConfig)), "hub-interval"))
 _NOTHING: tuple[str, ...] = ()
 _LEVELS = ("debug", "info", "warning", "error")
 _SSH = "ssh://"
@@ -126,21 +127,24 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
         device=section.get("device", _name, _default_device()),
         state_dir=section.get("state-dir", lambda v: absolute(v.text(), environ, here), _default_state_dir(environ)),
         listen=section.get("listen", _listen, _ANYWHERE),
-        public_address=section.get("public-address", read_public_address, None),
+        public_address=section.get("public-address", unless_none(read_public_address), None),
         limit_upload=section.get("limit-upload", read_limit, None),
         limit_download=section.get("limit-download", read_limit, None),
         peers=tuple(peer for peer in peers if not peer.startswith(_SSH)),
         ssh_peers=tuple(peer.removeprefix(_SSH) for peer in peers if peer.startswith(_SSH)),
-        ssh_address=section.get("ssh-address", _ssh_address, None),
+        ssh_address=section.get("ssh-address", unless_none(_ssh_address), None),
         ssh=section.get("ssh", Value.flag, True),
         discovery=section.get("discovery", Value.flag, True),
         xmpp=section.get("xmpp", lambda v: _xmpp(v.section(), environ, here), None),
-        reflector=section.get("reflector", _server, None),
-        fanout=section.get("fanout", _server, None),
+        reflector=section.get("reflector", unless_none(_server), None),
+        fanout=section.get("fanout", unless_none(_server), None),
         log_level=section.get("log-level", _log_level, "INFO"),
         hg=hg,
         paths=section.get("paths", lambda v: tuple(_path(p.section(), environ, here, hg) for p in v.list()), ()),
     )
+    for name, value in section.unread():
+        if name in _OF_A_PATH:
+            raise value.error("belongs to a working copy", "Write it below `paths:`, in the entry that it is about.")
     section.finish()
     check_names(config)
     return config

@@ -34,6 +34,9 @@ from autosync.link.workspace import PeerStatus, Timing, WorkspaceHandle
 
 log = logging.getLogger(__name__)
 
+_ANOTHER = "there is another link"
+_NEWER = "there is a newer link"
+
 _STOPPING = 1.0
 """Seconds for links to say good-bye."""
 
@@ -362,7 +365,7 @@ class Links:
         if self._handles.get(handle.key.id) is not handle or self._listener is None:
             link.close("it is not wanted any more")
         elif old is not None and not link.outranks(old):
-            link.close("there is another link")
+            link.close(_ANOTHER)
             old.doubt()
         else:
             self._links[way] = link
@@ -380,7 +383,7 @@ class Links:
 
     def _replace(self, old: Link, link: Link) -> None:
         """Let go of a link for another one, without a gap if both lead to the same agent."""
-        reason = "there is a newer link"
+        reason = _NEWER
         if old.origin.instance == link.origin.instance:
             self._retired.add(old)
             old.retire(reason)
@@ -399,4 +402,5 @@ class Links:
                 self._rank(link.handle.key.id)
         if link.misbehaved:
             self.dropped["broken frame"] += 1
-        log.info("%s: link to %s ended: %s", link.handle.name, link.device, reason)
+        level = logging.DEBUG if reason in (_ANOTHER, _NEWER) else logging.INFO  # they are linked all the same
+        log.log(level, "%s: link to %s ended: %s", link.handle.name, link.device, reason)

@@ -22,6 +22,20 @@ def test_limits_are_bytes_per_second(written: str, limit: int | None) -> None:
     assert (config.limit_upload, config.limit_download) == (limit, limit)
 
 
+def test_none_is_as_if_the_key_were_not_there() -> None:
+    keys = ("reflector", "fanout", "public-address", "ssh-address")
+    assert parsed("".join(f"{key}: none\n" for key in keys)) == parsed("")
+
+
+@pytest.mark.parametrize("key", ["poll", "hub-interval", "mode", "inline-limit", "brakes"])
+def test_a_key_of_a_working_copy_that_stands_above_them_is_told(key: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parsed(f"device: laptop\n{key}: 60\n")
+    assert refused.value.title == f"/etc/autosync.yaml, line 2: {key}: belongs to a working copy"
+    assert refused.value.hint == "Write it below `paths:`, in the entry that it is about."
+    figures.record("bad inputs refused", 1)
+
+
 @pytest.mark.parametrize(
     ("written", "address"),
     [
