@@ -31,7 +31,7 @@ from autosync.core.events import AnnouncementsAsked
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unreachable
 from autosync.inviting import Inviting
-from autosync.link import Links, load_or_create_identity
+from autosync.link import Links
 from autosync.link.flow import Flow
 from autosync.link.traffic import Traffic
 from autosync.link.wire import Wish
@@ -43,6 +43,7 @@ from autosync.relays import Piping, Relays
 from autosync.runner import Runner
 from autosync.served import Served
 from autosync.store import StateDirectory
+from autosync.trust.identity import load_or_create_identity
 from autosync.twins import refuse_twin
 from autosync.wakefulness import Wakefulness
 from autosync.workspace import LOOK_EVERY, PastLost, Workspace, WorkspaceOpener, was_here

@@ -18,16 +18,16 @@ from autosync.core.events import Announced, Announcement, AnnouncementsAsked
 from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
 from autosync.errors import AutosyncError, TooLarge
-from autosync.keyring import Keyring, Trust
-from autosync.link import Identity
 from autosync.membership import Membership, Voice
 from autosync.ports import Channel
-from autosync.roster import kept, met
-from autosync.rotation import point_of
 from autosync.runner import Runner
-from autosync.sealing import SealBroken, WorkspaceKey
-from autosync.signing import SIGNATURE_BYTES, Forged, key_of, verify
 from autosync.store import StateDirectory, WorkspaceState
+from autosync.trust.identity import Identity
+from autosync.trust.keyring import Keyring, Trust
+from autosync.trust.roster import kept, met
+from autosync.trust.rotation import point_of
+from autosync.trust.sealing import SealBroken, WorkspaceKey
+from autosync.trust.signing import SIGNATURE_BYTES, Forged, key_of, verify
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from autosync.core.classiccommands import Action, Commands
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, ConfigError, Missing, TransientError
 from autosync.membership import Membership
-from autosync.sealing import load_key
 from autosync.store import StateDirectory, WorkspaceState
+from autosync.trust.sealing import load_key
 from autosync.watch import TreeWatcher
 
 _SEEN = 1

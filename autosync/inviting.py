@@ -19,7 +19,7 @@ from autosync.invitation.grant import PLACES
 from autosync.invitation.inviter import Visitor
 from autosync.invitation.remotes import hub_of
 from autosync.link import Links
-from autosync.sealing import key_text
+from autosync.trust.sealing import key_text
 from autosync.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from typing import Protocol
 from autosync.core.events import Announcement, Event
 from autosync.core.intake import Intake
 from autosync.errors import AutosyncError
-from autosync.keyring import Keyring
-from autosync.sealing import WorkspaceKey
 from autosync.store import WorkspaceState
 from autosync.storetag import store_tag
+from autosync.trust.keyring import Keyring
+from autosync.trust.sealing import WorkspaceKey
 
 
 class Voice(Protocol):

@@ -15,12 +15,12 @@ from autosync.core.candidates import Candidate
 from autosync.core.events import Announcement, AnnouncementsAsked, Paused, Resumed
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, Unsupported
-from autosync.keyring import BUNDLE, Outcome
 from autosync.link import Links, WorkspaceHandle
 from autosync.membership import Membership
-from autosync.roster import mark_of, recipients
-from autosync.rotation import Rotation
-from autosync.sealing import SealBroken, WorkspaceKey
+from autosync.trust.keyring import BUNDLE, Outcome
+from autosync.trust.roster import mark_of, recipients
+from autosync.trust.rotation import Rotation
+from autosync.trust.sealing import SealBroken, WorkspaceKey
 
 log = logging.getLogger(__name__)
 

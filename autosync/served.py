@@ -9,7 +9,7 @@ from autosync.broadcast import Broadcaster
 from autosync.classicworkspace import ClassicWorkspace
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import Refused
-from autosync.sealing import WorkspaceKey
+from autosync.trust.sealing import WorkspaceKey
 from autosync.workspace import Workspace
 
 

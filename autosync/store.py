@@ -20,10 +20,10 @@ import msgspec
 from autosync.causes import shortage_of
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import StateError
-from autosync.keyring import Trust
-from autosync.link.identity import DamagedIdentity, create_identity, load_or_create_identity
 from autosync.pidlock import Held, PidLock
-from autosync.roster import Roster
+from autosync.trust.identity import DamagedIdentity, create_identity, load_or_create_identity
+from autosync.trust.keyring import Trust
+from autosync.trust.roster import Roster
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 
-from autosync.sealing import WorkspaceKey
+from autosync.trust.sealing import WorkspaceKey
 
 
 def store_tag(key: WorkspaceKey, directory: bytes) -> str:

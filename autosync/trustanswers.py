@@ -12,7 +12,7 @@ from autosync.errors import AutosyncError
 from autosync.membership import Membership
 from autosync.moving import BACK, Moving, how_it_ended
 from autosync.report import iso
-from autosync.roster import chosen, mark_of
+from autosync.trust.roster import chosen, mark_of
 
 
 def with_trust(member: Membership, status: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from autosync.config import PathConfig
 from autosync.errors import ConfigError
-from autosync.sealing import load_key
+from autosync.trust.sealing import load_key
 
 
 def refuse_twin(path: PathConfig, others: Iterable[PathConfig]) -> None:

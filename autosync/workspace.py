@@ -26,8 +26,8 @@ from autosync.membership import Membership
 from autosync.perform import Performer
 from autosync.ports import CURRENT, Backend
 from autosync.runner import STOP_PATIENCE, Outside, Runner
-from autosync.sealing import load_key
 from autosync.store import StateDirectory, WorkspaceState
+from autosync.trust.sealing import load_key
 from autosync.turns import Turns
 from autosync.watch import TreeWatcher
 

@@ -17,12 +17,12 @@ from random import Random
 from autosync.core.announcement import encode
 from autosync.core.events import Announcement, AnnouncementsAsked
 from autosync.core.model import DeviceId, RelPath
-from autosync.sealing import OVERHEAD
 from autosync.simulation.clock import Clock
 from autosync.simulation.device import Device
 from autosync.simulation.network import Network
 from autosync.simulation.users import Users
 from autosync.simulation.world import World
+from autosync.trust.sealing import OVERHEAD
 
 ACQUAINTANCE = 2000.0
 """Simulated seconds until each device of a hundred has let the others in."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autosync.core.announcement import is_device_id
 from autosync.core.model import DeviceId
-from autosync.sealing import WorkspaceKey
+from autosync.trust.sealing import WorkspaceKey
 
 MAX_ADDRESSES = 8
 """Addresses that one beacon tells, so that it fits in one packet of any network."""
@@ -63,7 +63,7 @@ def as_text(key: WorkspaceKey, label: str, content: bytes) -> bytes:
 def read(key: WorkspaceKey, label: str, text: bytes) -> Beacon | None:
     """Return what :func:`write` wrote, ``None`` if it is not for holders of ``key``.
 
-    Raises :class:`ValueError` for what is; :class:`autosync.sealing.SealBroken` is one.
+    Raises :class:`ValueError` for what is; :class:`autosync.trust.sealing.SealBroken` is one.
     """
     sealed = key.unhide(_joined(text[:MAX_TEXT]), label.encode("ascii", "replace"))
     if sealed is None:

@@ -14,7 +14,7 @@ from autosync.core.candidates import on_lan
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.link import Links, WorkspaceHandle
 from autosync.link.addresses import InterfaceAddress, link_local, machine_addresses, multicast_addresses, scoped
-from autosync.sealing import SealBroken
+from autosync.trust.sealing import SealBroken
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from autosync.core.candidates import on_lan
 from autosync.errors import TooLarge
 from autosync.link import Links
 from autosync.ports import ChannelListener, ChannelStatus
-from autosync.sealing import MAX_SEALED
+from autosync.trust.sealing import MAX_SEALED
 
 KIND = "lan"
 

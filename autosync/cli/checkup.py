@@ -17,8 +17,8 @@ from autosync.control import NotRunning, call
 from autosync.core.model import RelPath
 from autosync.errors import AutosyncError
 from autosync.ports import Backend
-from autosync.sealing import load_key
 from autosync.store import StateDirectory
+from autosync.trust.sealing import load_key
 from autosync.twins import refuse_twin
 from autosync.vocabulary import vocabulary
 

@@ -57,8 +57,8 @@ def _without_agent(config: Config, paths: list[PathConfig], *, dry_run: bool) ->
     from autosync.backends.opening import open_backend  # noqa: PLC0415
     from autosync.history import History  # noqa: PLC0415
     from autosync.report import tidied  # noqa: PLC0415
-    from autosync.sealing import load_key  # noqa: PLC0415
     from autosync.store import StateDirectory  # noqa: PLC0415
+    from autosync.trust.sealing import load_key  # noqa: PLC0415
 
     rows = []
     with StateDirectory(config.state_dir).lock():

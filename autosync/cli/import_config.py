@@ -14,7 +14,7 @@ from autosync.config import absolute, candidates
 from autosync.config.classicini import read_ini
 from autosync.config.importing import Imported, Outcome, convert
 from autosync.errors import ConfigError
-from autosync.sealing import create_key, load_key
+from autosync.trust.sealing import create_key, load_key
 
 
 @click.command(

@@ -27,7 +27,7 @@ from autosync.config import (
     parse,
 )
 from autosync.errors import AutosyncError
-from autosync.sealing import create_key, load_key
+from autosync.trust.sealing import create_key, load_key
 from autosync.vocabulary import vocabulary
 
 

@@ -100,8 +100,8 @@ async def _join(
     key_file: str | None,
 ) -> Plan | PathConfig:
     """Fetch what is granted and join; return what was done, or the entry that has a new key now."""
-    from autosync.link import load_or_create_identity  # noqa: PLC0415  (imports the cryptography)
     from autosync.store import StateDirectory  # noqa: PLC0415
+    from autosync.trust.identity import load_or_create_identity  # noqa: PLC0415  (imports the cryptography)
 
     source, text = read_configuration(invocation)
     config = parse(text, source, os.environ)

@@ -28,9 +28,9 @@ from autosync.invitation import Hub, Offer
 from autosync.invitation.hubs import problem_with, without_credentials
 from autosync.invitation.introductions import Introduction, introduce
 from autosync.invitation.remotes import add_remote, url_of
-from autosync.keyfile import KeyText, replace_key
-from autosync.keyfile import parse as parse_key
-from autosync.sealing import key_in, load_key, write_key
+from autosync.trust.keyfile import KeyText, replace_key
+from autosync.trust.keyfile import parse as parse_key
+from autosync.trust.sealing import key_in, load_key, write_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, Refused, TransientError, Unreachable, Unsafe
 from autosync.invitation.grant import KEY, MAX_BYTES, OFFER, Offer, decode_key, decode_offer
 from autosync.invitation.line import InvitationLine
-from autosync.link import Identity, Links, PeerStatus
+from autosync.link import Links, PeerStatus
+from autosync.trust.identity import Identity
 
 PATIENCE = 30.0
 """Seconds in which the inviter has to be found."""

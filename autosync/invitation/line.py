@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError
-from autosync.keyfile import KEY_BYTES
 from autosync.link.addresses import join, split
-from autosync.sealing import WorkspaceKey
-from autosync.signing import FINGERPRINT_BYTES
+from autosync.trust.keyfile import KEY_BYTES
+from autosync.trust.sealing import WorkspaceKey
+from autosync.trust.signing import FINGERPRINT_BYTES
 
 PREFIX = "autosync1-"
 TOKEN_BYTES = 16

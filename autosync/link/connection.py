@@ -23,7 +23,7 @@ from autosync.link.traffic import Traffic
 from autosync.link.transfers import Transfer
 from autosync.link.wire import Kind, WireError, frame, read_frame
 from autosync.link.workspace import WorkspaceHandle
-from autosync.sealing import MAX_SEALED
+from autosync.trust.sealing import MAX_SEALED
 
 log = logging.getLogger(__name__)
 

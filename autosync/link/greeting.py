@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from autosync.core.candidates import CandidateKind
 from autosync.link.dialling import Unlinked
 from autosync.link.hello import INSTANCE_BYTES, NONCE_BYTES, Hello, HelloRefused, NoHello, open_hello, receive_hello
-from autosync.link.identity import Identity
 from autosync.link.workspace import WorkspaceHandle
+from autosync.trust.identity import Identity
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from autosync.core.announcement import is_device_id
 from autosync.core.candidates import CandidateKind
 from autosync.core.model import DeviceId
-from autosync.link.identity import Identity
 from autosync.link.wire import MAX_FRAME
 from autosync.link.workspace import Timing
-from autosync.sealing import SealBroken, WorkspaceKey
-from autosync.signing import Forged, key_of
+from autosync.trust.identity import Identity
+from autosync.trust.sealing import SealBroken, WorkspaceKey
+from autosync.trust.signing import Forged, key_of
 
 MAX_HELLO = 4096
 """Bytes of a sealed hello."""

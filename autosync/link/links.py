@@ -23,7 +23,6 @@ from autosync.link.dialling import Connect, Dialler, Target, Unlinked
 from autosync.link.fetching import NothingCame
 from autosync.link.greeting import Greeting
 from autosync.link.hello import Hello, HelloRefused, secure
-from autosync.link.identity import Identity
 from autosync.link.listening import Listener
 from autosync.link.overview import overview
 from autosync.link.prefix import NOTHING, Prefix
@@ -31,6 +30,7 @@ from autosync.link.traffic import Traffic
 from autosync.link.ways import Ways
 from autosync.link.wire import WireError
 from autosync.link.workspace import PeerStatus, Timing, WorkspaceHandle
+from autosync.trust.identity import Identity
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from autosync.core.model import DeviceId, SnapshotId
-from autosync.sealing import WorkspaceKey
+from autosync.trust.sealing import WorkspaceKey
 
 
 class WorkspaceHandle(Protocol):

@@ -31,7 +31,7 @@ from autosync.core.model import (
     Version,
     WorkspaceId,
 )
-from autosync.sealing import WorkspaceKey
+from autosync.trust.sealing import WorkspaceKey
 
 WORKSPACE = WorkspaceId("0123456789abcdef" * 2)
 KEY = WorkspaceKey(bytes(range(32)), workspace=WORKSPACE)

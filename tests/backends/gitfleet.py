@@ -13,7 +13,7 @@ from autosync.apply import WorkingTree
 from autosync.backends.git.backend import open_git
 from autosync.backends.git.refnames import RefNames
 from autosync.core.model import Base, CommitId, WorkspaceId
-from autosync.sealing import WorkspaceKey
+from autosync.trust.sealing import WorkspaceKey
 
 WORKSPACE = WorkspaceId("c0ffee00" * 4)
 KEY = WorkspaceKey(bytes(32), workspace=WORKSPACE)

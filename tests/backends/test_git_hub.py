@@ -20,7 +20,7 @@ from autosync.backends.git.network import Patience
 from autosync.backends.git.refnames import RefNames
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, ConfigError, Missing, Refused, Unreachable, Unsafe
-from autosync.sealing import WorkspaceKey
+from autosync.trust.sealing import WorkspaceKey
 from tests import figures
 
 DESKTOP = DeviceId("desktop-00000002")

@@ -21,8 +21,9 @@ from autosync.channels.xmpp_client import Trust, XmppClient
 from autosync.channels.xmpp_element import EVENT, NAMESPACE
 from autosync.core.candidates import on_lan
 from autosync.core.model import DeviceId
-from autosync.link import Links, load_or_create_identity
+from autosync.link import Links
 from autosync.ports import Channel, ChannelListener
+from autosync.trust.identity import load_or_create_identity
 from tests.channels.fanout_server import FanoutServer
 from tests.channels.reflectors import Client, Running
 from tests.edges.linked_devices import KEY, LOOPBACK

@@ -15,11 +15,11 @@ from autosync.core.announcement import decode
 from autosync.core.commands import Announce
 from autosync.core.events import Announced, AnnouncementsAsked, Event
 from autosync.core.model import Base, CommitId, Snapshot, SnapshotId, TreeId, Version
-from autosync.link import load_or_create_identity
 from autosync.ports import ChannelStatus
-from autosync.sealing import create_key
-from autosync.signing import SIGNATURE_BYTES
 from autosync.store import StateDirectory, WorkspaceState
+from autosync.trust.identity import load_or_create_identity
+from autosync.trust.sealing import create_key
+from autosync.trust.signing import SIGNATURE_BYTES
 from tests.channels.fanout_server import FanoutServer
 from tests.channels.media import QUICK
 from tests.channels.reflectors import Running

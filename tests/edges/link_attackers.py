@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from autosync.core.model import DeviceId
-from autosync.link import load_or_create_identity, wire
+from autosync.link import wire
 from autosync.link.hello import Hello, open_hello, receive_hello, secure
 from autosync.link.wire import Kind
+from autosync.trust.identity import load_or_create_identity
 from tests.edges.linked_devices import KEY, QUICK, Device
 
 

@@ -17,8 +17,9 @@ from typing import Any, BinaryIO, cast
 from autosync.core.candidates import on_lan
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import Missing
-from autosync.link import Links, Timing, load_or_create_identity
-from autosync.sealing import WorkspaceKey
+from autosync.link import Links, Timing
+from autosync.trust.identity import load_or_create_identity
+from autosync.trust.sealing import WorkspaceKey
 
 KEY = WorkspaceKey(bytes(range(32)))
 OTHER_KEY = WorkspaceKey(bytes(32))

@@ -15,8 +15,9 @@ from autosync.cli.failures import exit_code_of
 from autosync.cli.run import PlainFormatter
 from autosync.config import read_overrides
 from autosync.errors import ConfigError, Unsafe
-from autosync.link import Links, load_or_create_identity
+from autosync.link import Links
 from autosync.link.hello import HelloRefused, open_hello
+from autosync.trust.identity import load_or_create_identity
 from tests import figures
 from tests.edges.link_attackers import hello_of
 from tests.edges.linked_devices import KEY, Workspace

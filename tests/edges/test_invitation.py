@@ -40,9 +40,10 @@ from autosync.invitation.hubs import problem_with, without_credentials
 from autosync.invitation.joiner import Closed
 from autosync.invitation.line import choose
 from autosync.invitation.remotes import hub_of
-from autosync.keyfile import KeyText
-from autosync.link import Links, load_or_create_identity
-from autosync.sealing import WorkspaceKey, key_in
+from autosync.link import Links
+from autosync.trust.identity import load_or_create_identity
+from autosync.trust.keyfile import KeyText
+from autosync.trust.sealing import WorkspaceKey, key_in
 from tests.edges.link_attackers import relay
 from tests.edges.linked_devices import LOOPBACK, QUICK, eventually
 from tests.edges.tcp_proxy import TcpProxy

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from autosync.core.model import WorkspaceId
 from autosync.errors import ConfigError
-from autosync.keyfile import MAX_PREVIOUS, KeyText, parse, read_key, replace_key
-from autosync.sealing import SealBroken, WorkspaceKey, create_key, key_text, load_key, write_key
+from autosync.trust.keyfile import MAX_PREVIOUS, KeyText, parse, read_key, replace_key
+from autosync.trust.sealing import SealBroken, WorkspaceKey, create_key, key_text, load_key, write_key
 from tests import figures
 
 RAW = bytes(range(32))

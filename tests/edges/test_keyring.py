@@ -14,12 +14,12 @@ import pytest
 
 from autosync.core.model import DeviceId
 from autosync.errors import ConfigError
-from autosync.keyfile import KeyText, make_key, read_key
-from autosync.keyring import BUNDLE, CONTEXT, Keyring, Outcome, Trust
-from autosync.link import load_or_create_identity
-from autosync.rotation import Rotation, compose, examine, point
-from autosync.sealing import SealBroken, WorkspaceKey, key_in, key_text, write_key
-from autosync.signing import Forged, fingerprint
+from autosync.trust.identity import load_or_create_identity
+from autosync.trust.keyfile import KeyText, make_key, read_key
+from autosync.trust.keyring import BUNDLE, CONTEXT, Keyring, Outcome, Trust
+from autosync.trust.rotation import Rotation, compose, examine, point
+from autosync.trust.sealing import SealBroken, WorkspaceKey, key_in, key_text, write_key
+from autosync.trust.signing import Forged, fingerprint
 from tests import figures
 
 RAW = bytes(range(32))

@@ -19,7 +19,7 @@ from autosync.channels.lan import LanChannel
 from autosync.channels.mdns import PORT
 from autosync.link import Timing
 from autosync.ports import Channel
-from autosync.sealing import WorkspaceKey
+from autosync.trust.sealing import WorkspaceKey
 from tests import figures
 from tests.edges.linked_devices import KEY, LOOPBACK, OTHER_KEY, Device, Workspace, eventually, running
 from tests.edges.mdns_neighbours import answer, eavesdropper, overheard, pointer, question, shout, text_record, texts_in

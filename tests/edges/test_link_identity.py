@@ -12,8 +12,8 @@ import pytest
 from cryptography import x509
 
 from autosync.errors import StateError
-from autosync.link import load_or_create_identity
 from autosync.link.addresses import join, machine_addresses, reachable, split
+from autosync.trust.identity import load_or_create_identity
 
 
 def test_an_identity_is_made_once_and_kept_secret(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from autosync.core.candidates import on_lan
 from autosync.errors import Unreachable
-from autosync.link import Timing, load_or_create_identity, wire
+from autosync.link import Timing, wire
 from autosync.link.hello import HelloRefused, open_hello, secure
 from autosync.link.wire import WINDOW, Kind, Outcome, WireError, frame
+from autosync.trust.identity import load_or_create_identity
 from tests import figures
 from tests.edges.link_attackers import close, hello_of, member, relay, rest_of, say_hello
 from tests.edges.linked_devices import (

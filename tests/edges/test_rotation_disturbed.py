@@ -13,14 +13,14 @@ from autosync.broadcast import Broadcaster
 from autosync.core.events import Event
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError
-from autosync.keyfile import KeyText, make_key
-from autosync.keyring import BUNDLE
-from autosync.link import load_or_create_identity
 from autosync.membership import Membership
-from autosync.roster import Known, mark_of, recipients
-from autosync.rotation import point
-from autosync.sealing import WorkspaceKey, load_key
 from autosync.store import StateDirectory
+from autosync.trust.identity import load_or_create_identity
+from autosync.trust.keyfile import KeyText, make_key
+from autosync.trust.keyring import BUNDLE
+from autosync.trust.roster import Known, mark_of, recipients
+from autosync.trust.rotation import point
+from autosync.trust.sealing import WorkspaceKey, load_key
 from tests.edges.faults import Around, Fault, Kill, Watched, install, rest
 from tests.edges.forks import fault_points, kill_points, with_offspring
 from tests.edges.points import fast_directory, survive, undisturbed

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from autosync.core.model import DeviceId
 from autosync.errors import ConfigError
-from autosync.sealing import MAX_SEALED, OVERHEAD, SealBroken, WorkspaceKey, create_key, load_key
+from autosync.trust.sealing import MAX_SEALED, OVERHEAD, SealBroken, WorkspaceKey, create_key, load_key
 
 KEY = WorkspaceKey(bytes(range(32)))
 OTHER = WorkspaceKey(bytes(32))

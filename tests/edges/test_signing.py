@@ -15,8 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autosync.core.model import DeviceId
-from autosync.link.identity import certify
-from autosync.signing import SIGNATURE_BYTES, Forged, device_id, fingerprint, is_of, key_of, public_key, sign, verify
+from autosync.trust.identity import certify
+from autosync.trust.signing import (
+    SIGNATURE_BYTES,
+    Forged,
+    device_id,
+    fingerprint,
+    is_of,
+    key_of,
+    public_key,
+    sign,
+    verify,
+)
 from tests import figures
 
 KEY = ec.generate_private_key(ec.SECP256R1())

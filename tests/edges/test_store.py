@@ -17,8 +17,8 @@ import pytest
 
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import StateError
-from autosync.link.identity import create_identity, load_or_create_identity
 from autosync.store import StateDirectory, WorkspaceState
+from autosync.trust.identity import create_identity, load_or_create_identity
 
 WORKSPACE = WorkspaceId("0123456789abcdef" * 2)
 STATE = WorkspaceState(

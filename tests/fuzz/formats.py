@@ -31,10 +31,11 @@ from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, RelPath, SnapshotId, TreeId, Version, WorkspaceId
 from autosync.core.safety import folded, unsafe_component
 from autosync.errors import ConfigError, Missing, StateError
-from autosync.link import Links, load_or_create_identity
+from autosync.link import Links
 from autosync.reflector.protocol import Malformed, Splitter, parse
-from autosync.sealing import SealBroken, WorkspaceKey
 from autosync.store import StateDirectory, WorkspaceState
+from autosync.trust.identity import load_or_create_identity
+from autosync.trust.sealing import SealBroken, WorkspaceKey
 from tests.fuzz.target import Broken, Target, same
 
 KEY = WorkspaceKey(bytes(range(32)))

@@ -14,12 +14,13 @@ from typing import Any
 from autosync.control import ControlServer
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError
-from autosync.link import Identity, Links, Timing, load_or_create_identity, wire
+from autosync.link import Links, Timing, wire
 from autosync.link.carriage import Carriage
 from autosync.link.connection import Link, Origin
 from autosync.link.hello import Hello
 from autosync.link.traffic import Traffic
 from autosync.link.wire import Kind, frame
+from autosync.trust.identity import Identity, load_or_create_identity
 from tests.fuzz.formats import KEY, Member, scratch
 from tests.fuzz.target import Broken, Target
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from autosync.control import call
 from autosync.errors import AutosyncError
-from autosync.sealing import create_key
+from autosync.trust.sealing import create_key
 from tests.ports import free_ports
 from tests.waiting import PATIENCE, until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import cast
 
-from autosync.sealing import create_key
+from autosync.trust.sealing import create_key
 from tests.backends.hg_repos import DEBIAN, Vanilla
 from tests.system.fleet import Device, Fleet, until
 

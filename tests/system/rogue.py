@@ -20,12 +20,12 @@ from autosync.backends.git.thin import Loose, Outgoing, encode
 from autosync.core.announcement import encode as encode_announcement
 from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, SnapshotId, TreeId, Version
-from autosync.link import Timing, load_or_create_identity, wire
+from autosync.link import Timing, wire
 from autosync.link.hello import Hello, open_hello, receive_hello, secure
-from autosync.link.identity import certify
 from autosync.link.wire import Kind, Outcome
-from autosync.sealing import WorkspaceKey
-from autosync.signing import device_id, sign
+from autosync.trust.identity import certify, load_or_create_identity
+from autosync.trust.sealing import WorkspaceKey
+from autosync.trust.signing import device_id, sign
 
 FILE, EXECUTABLE, LINK, DIRECTORY = b"100644", b"100755", b"120000", b"40000"
 Tree = list[tuple[bytes, bytes, bytes]]

@@ -17,10 +17,10 @@ from autosync.core.announcement import encode
 from autosync.core.candidates import on_lan
 from autosync.core.events import Announcement
 from autosync.core.model import Base, DeviceId, SnapshotId, Version
-from autosync.link import load_or_create_identity
 from autosync.link.hello import Hello
-from autosync.sealing import WorkspaceKey, create_key, load_key
-from autosync.signing import sign
+from autosync.trust.identity import load_or_create_identity
+from autosync.trust.sealing import WorkspaceKey, create_key, load_key
+from autosync.trust.signing import sign
 from tests import figures
 from tests.edges.mdns_neighbours import answer, pointer, shout, text_record
 from tests.networks import needs_network

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from autosync.core.model import WorkspaceId
-from autosync.sealing import load_key
 from autosync.store import StateDirectory
+from autosync.trust.sealing import load_key
 from tests.edges.xmpp_servers import DOMAIN, PASSWORD, Prosody, free_port
 from tests.system.commandline import Home
 

@@ -18,7 +18,7 @@ import pytest
 
 from autosync.core.candidates import on_lan
 from autosync.invitation import InvitationLine
-from autosync.sealing import create_key, load_key
+from autosync.trust.sealing import create_key, load_key
 from tests.figures import record
 from tests.ports import free_ports
 from tests.system.fleet import Device, Fleet, entries, until

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autosync.sealing import create_key
+from autosync.trust.sealing import create_key
 from tests.system.fleet import Fleet, entries, until
 
 FILES = {"a.txt": "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "d/x": "x\n"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from autosync.sealing import create_key
+from autosync.trust.sealing import create_key
 from tests import figures
 from tests.system import mounts
 from tests.system.fleet import Device, Fleet, entries, until

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from autosync.core.model import SnapshotId
-from autosync.keyring import BUNDLE
-from autosync.keyring import CONTEXT as ROTATION
 from autosync.link import wire
 from autosync.link.wire import Kind, Outcome, frame
-from autosync.sealing import load_key
+from autosync.trust.keyring import BUNDLE
+from autosync.trust.keyring import CONTEXT as ROTATION
+from autosync.trust.sealing import load_key
 from tests import figures
 from tests.channels.reflectors import Running
 from tests.system.fleet import Device, Fleet

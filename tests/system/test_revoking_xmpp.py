@@ -13,7 +13,7 @@ import pytest
 from autosync.channels.xmpp_client import XmppClient
 from autosync.channels.xmpp_element import NAMESPACE, OWNER, Item, write_item
 from autosync.core.model import DeviceId
-from autosync.sealing import WorkspaceKey, load_key
+from autosync.trust.sealing import WorkspaceKey, load_key
 from tests.edges.test_xmpp import ask, bare_client, item
 from tests.edges.xmpp_servers import SERVERS, XmppServer
 from tests.system.fleet import Device, Fleet

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from autosync.keyfile import read_key
-from autosync.link import load_or_create_identity
+from autosync.trust.identity import load_or_create_identity
+from autosync.trust.keyfile import read_key
 from tests import figures
 from tests.system.fleet import Device, Fleet
 from tests.waiting import until

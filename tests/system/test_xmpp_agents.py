@@ -16,7 +16,7 @@ import pytest
 
 from autosync.channels.xmpp import XmppChannel, XmppSettings
 from autosync.channels.xmpp_element import EVENT, NAMESPACE
-from autosync.sealing import load_key
+from autosync.trust.sealing import load_key
 from tests.edges.tcp_proxy import TcpProxy
 from tests.edges.test_xmpp import bare_client, element
 from tests.edges.xmpp_servers import DOMAIN, PASSWORD, SERVERS, XmppServer

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from autosync.core.announcement import MAX_DEVICES, is_device_id
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import Refused
-from autosync.sealing import SealBroken, WorkspaceKey
+from autosync.trust.sealing import SealBroken, WorkspaceKey
 
 _AT = struct.Struct(">Q")
 

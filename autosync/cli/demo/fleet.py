@@ -20,7 +20,7 @@ from autosync.cli.demo.offspring import end_with_parent
 from autosync.cli.demo.prosody import ACCOUNT, DOMAIN, Prosody
 from autosync.control import call
 from autosync.errors import AutosyncError
-from autosync.sealing import create_key
+from autosync.trust.sealing import create_key
 
 NAMES = ("laptop", "desktop", "server")
 WORKSPACE = "demo"

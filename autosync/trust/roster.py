@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from autosync.core.model import DeviceId
-from autosync.rotation import MAX_RECIPIENTS
+from autosync.trust.rotation import MAX_RECIPIENTS
 
 MOST = MAX_RECIPIENTS - 1
 """Devices beside this one; further ones are not taken up, as none that is known may lose its place to them."""
@@ -16,7 +16,7 @@ MOST = MAX_RECIPIENTS - 1
 class Known:
     """A device that has said something with its own key.
 
-    ``public`` is that key (:func:`autosync.rotation.point_of`); ``first`` and ``last`` are when it
+    ``public`` is that key (:func:`autosync.trust.rotation.point_of`); ``first`` and ``last`` are when it
     was heard, in seconds since 1970; ``via`` is the channel by which it was heard last.
     """
 

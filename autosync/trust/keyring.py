@@ -11,11 +11,11 @@ from enum import Enum
 
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.errors import ConfigError
-from autosync.keyfile import KEY_BYTES, MAX_PREVIOUS, KeyText, read_key, replace_key, replacing_key
-from autosync.link.identity import Identity
-from autosync.rotation import Rotation, compose, examine, point
-from autosync.sealing import MAX_SEALED, OVERHEAD, WorkspaceKey, key_in
-from autosync.signing import Forged, fingerprint
+from autosync.trust.identity import Identity
+from autosync.trust.keyfile import KEY_BYTES, MAX_PREVIOUS, KeyText, read_key, replace_key, replacing_key
+from autosync.trust.rotation import Rotation, compose, examine, point
+from autosync.trust.sealing import MAX_SEALED, OVERHEAD, WorkspaceKey, key_in
+from autosync.trust.signing import Forged, fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Keyring:
     chain is the truth, and the file follows from it, so that a kill at any moment is mended at the next
     start.  With a change come the fingerprints of those who are given the key by it: nobody else may be
     known after that, on the disk from the same moment on.  Raises :class:`ConfigError` as
-    :func:`autosync.sealing.load_key` does.
+    :func:`autosync.trust.sealing.load_key` does.
     """
 
     def __init__(

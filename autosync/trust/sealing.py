@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.errors import ConfigError
-from autosync.keyfile import KEY_BYTES, KeyText, make_key, parse, read_key
+from autosync.trust.keyfile import KEY_BYTES, KeyText, make_key, parse, read_key
 
 MAX_SEALED = 64 * 1024
 """Bytes of the largest sealed message."""

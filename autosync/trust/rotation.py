@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from autosync.core.announcement import is_device_id
 from autosync.core.model import DeviceId, WorkspaceId
-from autosync.keyfile import KEY_BYTES
-from autosync.link.identity import Identity
-from autosync.signing import SIGNATURE_BYTES, Forged, fingerprint, key_of, verify
+from autosync.trust.identity import Identity
+from autosync.trust.keyfile import KEY_BYTES
+from autosync.trust.signing import SIGNATURE_BYTES, Forged, fingerprint, key_of, verify
 
 FORMAT = 1
 MAX_RECIPIENTS = 384

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from autosync.core.model import DeviceId
 from autosync.durable import sync_directory
 from autosync.errors import StateError
-from autosync.signing import device_id, fingerprint, is_of, sign
+from autosync.trust.signing import device_id, fingerprint, is_of, sign
 
 FILE_NAME = "identity.pem"
 
@@ -45,7 +45,7 @@ class Identity:
         return is_of(device, self.key.public_key())
 
     def sign(self, message: bytes, *, purpose: bytes) -> bytes:
-        """As :func:`autosync.signing.sign`, with this device's key."""
+        """As :func:`autosync.trust.signing.sign`, with this device's key."""
         return sign(self.key, message, purpose=purpose)
 
 
