@@ -12,7 +12,7 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from autosync.activities import Activity, Reporter
-from autosync.arriving import Arriving
+from autosync.arriving.fetching import Arriving
 from autosync.conflicts import ConflictIndex
 from autosync.core import events as ev
 from autosync.core.commands import (

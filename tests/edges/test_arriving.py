@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 import pytest
 
-from autosync.arriving import MARGIN, WORTH_FINISHING, Arriving
+from autosync.arriving.fetching import MARGIN, WORTH_FINISHING, Arriving
+from autosync.arriving.parts import MAX_AGE, MAX_PARTS, SPOOL, WORTH_KEEPING, Part, Parts
 from autosync.backends.memory import MemoryWorkingCopy
 from autosync.core import events as ev
 from autosync.core.commands import Fetch, Source, SourceKind
@@ -24,7 +25,6 @@ from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, Version
 from autosync.errors import Missing, Occupied, Unreachable, Unsafe
 from autosync.link.fetching import OtherAnswer
 from autosync.link.wire import Wish
-from autosync.partial import MAX_AGE, MAX_PARTS, SPOOL, WORTH_KEEPING, Part, Parts
 from autosync.perform import Performer
 from tests import figures
 
@@ -238,7 +238,7 @@ async def test_a_full_disk_is_not_filled_again_before_there_is_more_room(
     wanted = holder.save(b"large", CONTENT)
     arriving = receiver(tmp_path, holder, network)
     for margin, asked in ((MARGIN, 1), (1 << 62, 2), (MARGIN, 2)):
-        monkeypatch.setattr("autosync.arriving.MARGIN", margin)
+        monkeypatch.setattr("autosync.arriving.fetching.MARGIN", margin)
         holder.breaks = [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))]
         event = await arriving.fetch(fetch(wanted))
         assert "is full" in event.reason
@@ -346,7 +346,7 @@ def test_a_damaged_part_is_begun_anew(tmp_path: Path, damage: str) -> None:
 
 KILLED = """
 import os, signal, sys
-from autosync.partial import Part
+from autosync.arriving.parts import Part
 part = Part(os.fsencode(sys.argv[1]), sys.argv[2], ("b" * 40,))
 for number in range(64):
     part.write(bytes([number]) * (1 << 16))

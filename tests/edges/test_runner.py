@@ -16,6 +16,7 @@ import pytest
 
 from autosync import runner as running
 from autosync.activities import Activity
+from autosync.arriving.parts import SPOOL
 from autosync.backends.memory import MemoryWorkingCopy
 from autosync.core import events as ev
 from autosync.core.commands import Announce
@@ -24,7 +25,6 @@ from autosync.core.settings import SessionSettings
 from autosync.core.sources import HELLO, Peer
 from autosync.errors import Unreachable
 from autosync.link.wire import Wish
-from autosync.partial import SPOOL
 from autosync.perform import Performer
 from autosync.runner import Runner
 from tests import figures

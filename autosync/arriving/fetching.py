@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, TypeVar, cast
 
+from autosync.arriving.parts import Part, Parts
 from autosync.core import events as ev
 from autosync.core.commands import Fetch
 from autosync.core.model import DeviceId, SnapshotId
@@ -19,7 +20,6 @@ from autosync.errors import AutosyncError, Missing, Occupied, Unreachable
 from autosync.failures import not_fetched
 from autosync.link.fetching import OtherAnswer
 from autosync.link.wire import Wish
-from autosync.partial import Part, Parts
 from autosync.perform import Performer
 
 T = TypeVar("T")

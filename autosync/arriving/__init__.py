@@ -1,0 +1,1 @@
+"""What comes from peers, and goes on where it was cut."""
