@@ -35,10 +35,10 @@ from autosync.link import Links
 from autosync.link.flow import Flow
 from autosync.link.traffic import Traffic
 from autosync.link.wire import Wish
-from autosync.moving import Moving
 from autosync.peering import Peering, remembered_ways
 from autosync.ports import Channel
 from autosync.reachability import Reachability
+from autosync.rekeying import Rekeying
 from autosync.relays import Piping, Relays
 from autosync.runner import Runner
 from autosync.served import Served
@@ -76,8 +76,8 @@ class Agent:
         self._broadcaster = Broadcaster(device=self._device, name=config.device, identity=identity, states=self._states)
         self._peering = Peering(self._links, self._broadcaster.members.values, self.happened)
         self._relays = Relays(config, self._links)
-        self._moving = Moving(self._broadcaster, self._links, may_link=config.listen is not None)
-        self._reachability = Reachability(config, self._links, self._relays, self._moving)
+        self._rekeying = Rekeying(self._broadcaster, self._links, may_link=config.listen is not None)
+        self._reachability = Reachability(config, self._links, self._relays, self._rekeying)
         self._broadcaster.candidates = self._reachability.candidates
         self._broadcaster.learned = self._reachability.learn
         self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
@@ -94,7 +94,7 @@ class Agent:
             classics=self.classics,
             absent=self._absent,
             inviting=self._inviting,
-            moving=self._moving,
+            rekeying=self._rekeying,
         )
 
     # -- life --------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ class Agent:
             channels.append(
                 LanChannel(self._links, self._broadcaster, peers=self.config.peers, discovery=self.config.discovery)
             )
-        self._moving.begin()
+        self._rekeying.begin()
         for channel in channels:
             await self._start_channel(channel, stack)
 

@@ -22,8 +22,8 @@ from autosync.errors import AutosyncError, TransientError
 from autosync.explaining import Explaining
 from autosync.inviting import Inviting
 from autosync.link import Links
-from autosync.moving import Moving
 from autosync.peeranswers import list_peers, list_transfers
+from autosync.rekeying import Rekeying
 from autosync.report import absent_status, agent_status, is_reachable, tidied, workspace_status
 from autosync.trustanswers import list_devices, refuse_revoked, revoke_device, with_trust
 from autosync.workspace import Workspace
@@ -52,12 +52,12 @@ class Answers:
         classics: Sequence[ClassicWorkspace],
         absent: Mapping[str, AutosyncError],
         inviting: Inviting,
-        moving: Moving,
+        rekeying: Rekeying,
     ) -> None:
         self._config = config
         self._absent = absent
         self._inviting = inviting
-        self._moving = moving
+        self._rekeying = rekeying
         self.reload: Callable[[], Awaitable[dict[str, Any]]] = _not_yet
         self._broadcaster = broadcaster
         self._links = links
@@ -174,7 +174,7 @@ class Answers:
     async def _revoke(self, arguments: dict[str, Any]) -> dict[str, Any]:
         every = self._both(arguments)
         members = {w.config.path: w.member for w in every}
-        return revoke_device(members, self._broadcaster, self._moving, arguments)
+        return revoke_device(members, self._broadcaster, self._rekeying, arguments)
 
     async def _reload(self, _arguments: dict[str, Any]) -> dict[str, Any]:
         # Whoever asked may go: what was begun is finished.

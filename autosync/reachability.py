@@ -9,18 +9,18 @@ from autosync.invitation.introductions import introductions
 from autosync.link import Links
 from autosync.link.addresses import join
 from autosync.membership import Membership
-from autosync.moving import Moving
+from autosync.rekeying import Rekeying
 from autosync.relays import Relays
 
 
 class Reachability:
     """The candidates of all devices; nothing is learnt where direct connections are off."""
 
-    def __init__(self, config: Config, links: Links, relays: Relays, moving: Moving) -> None:
+    def __init__(self, config: Config, links: Links, relays: Relays, rekeying: Rekeying) -> None:
         self._config = config
         self._links = links
         self._relays = relays
-        self._moving = moving
+        self._rekeying = rekeying
         self._told: tuple[Candidate, ...] = ()
 
     def candidates(self) -> tuple[Candidate, ...]:
@@ -35,7 +35,7 @@ class Reachability:
     def learn(self, member: Membership, said: Announcement) -> None:
         """Try to reach the device that has said this."""
         if self._config.listen is not None:
-            self._moving.learn(member, said)
+            self._rekeying.learn(member, said)
             ways = self._relays.usable(said.candidates)
             self._links.learn(member.key.id, said.device, ways, heard=said.state != "stopped")
 

@@ -10,9 +10,10 @@ from autosync.broadcast import Broadcaster
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError
 from autosync.membership import Membership
-from autosync.moving import BACK, Moving, how_it_ended
+from autosync.rekeying import BACK, Rekeying, how_it_ended
 from autosync.report import iso
-from autosync.trust.roster import chosen, mark_of
+from autosync.trust.roster import chosen
+from autosync.trust.signing import fingerprint_of
 
 
 def with_trust(member: Membership, status: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def _others(member: Membership, linked: Mapping[str, str]) -> list[dict[str, Any
         for device, known in sorted(member.state.roster.items(), key=lambda item: (item[1].name, item[0]))
     ]
     gone = {} if member.is_out() else member.keyring.revoked()
-    here = {mark_of(device) for device in member.state.roster}
+    here = {fingerprint_of(device) for device in member.state.roster}
     return rows + [
         _row(name, mark, own=False, seen=None, via=None, address=None, state="revoked")
         for mark, name in sorted(gone.items())
@@ -99,7 +100,7 @@ def _row(
 
 
 def revoke_device(
-    members: Mapping[str, Membership], broadcaster: Broadcaster, moving: Moving, arguments: dict[str, Any]
+    members: Mapping[str, Membership], broadcaster: Broadcaster, rekeying: Rekeying, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Revoke ``device`` (a name, or the beginning of an id) in all workspaces that know it, or rehearse that.
 
@@ -119,14 +120,14 @@ def revoke_device(
             continue
         stay = [k.name for d, k in sorted(member.state.roster.items()) if d != device]
         if not arguments.get("rehearse"):
-            moving.revoke(member, {mark_of(device): known.name})
+            rekeying.revoke(member, {fingerprint_of(device): known.name})
         done.append({"name": member.runner.workspace, "path": path, "stay": stay, "key-changes": member.key.epoch})
     return {"device": name, "id": device, "workspaces": done}
 
 
 def _one(members: Mapping[str, Membership], broadcaster: Broadcaster, wanted: str) -> tuple[DeviceId, str]:
     """Return the one device that ``wanted`` means."""
-    if wanted in (broadcaster.name, broadcaster.device, mark_of(broadcaster.device)):
+    if wanted in (broadcaster.name, broadcaster.device, fingerprint_of(broadcaster.device)):
         raise AutosyncError(
             f"{wanted} is this device: it cannot revoke itself",
             hint="Run `autosync revoke` on another device; to stop here, take the path out of the configuration.",

@@ -19,6 +19,7 @@ from autosync.errors import AutosyncError, Missing, Refused
 from autosync.invitation.grant import KEY, OFFER, Offer, encode_key, encode_offer
 from autosync.invitation.line import TOKEN_BYTES, InvitationLine, choose, identity_of
 from autosync.link import Links
+from autosync.trust.signing import fingerprint_of
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,6 @@ MOST = 20
 """Invitations that are open at a time."""
 MAX_TOLD = 100
 """Devices of which one invitation tells what they did; its line may have become public."""
-_FINGERPRINT_CHARS = 26
 
 
 def _now() -> float:
@@ -171,7 +171,7 @@ class Invitations:
             )
         line = InvitationLine(
             token=secrets.token_bytes(TOKEN_BYTES),
-            inviter=self._device[-_FINGERPRINT_CHARS:],
+            inviter=fingerprint_of(self._device),
             candidates=choose(candidates),
         )
         invitation = Invitation(

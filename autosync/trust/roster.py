@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from autosync.core.model import DeviceId
 from autosync.trust.rotation import MAX_RECIPIENTS
+from autosync.trust.signing import fingerprint_of
 
 MOST = MAX_RECIPIENTS - 1
 """Devices beside this one; further ones are not taken up, as none that is known may lose its place to them."""
@@ -30,11 +31,6 @@ class Known:
 Roster = Mapping[DeviceId, Known]
 
 
-def mark_of(device: DeviceId) -> str:
-    """Return the fingerprint in a device id, which is all of it that is proved."""
-    return device.rpartition("-")[2]
-
-
 def met(roster: Roster, device: DeviceId, *, name: str, public: bytes, via: str, now: int) -> Roster | None:
     """Return ``roster`` with what was heard of ``device``, ``None`` if it has no room for one more."""
     known = roster.get(device)
@@ -46,17 +42,17 @@ def met(roster: Roster, device: DeviceId, *, name: str, public: bytes, via: str,
 
 def kept(roster: Roster, marks: Collection[str]) -> Roster:
     """Return the devices whose key is one of ``marks``."""
-    return {device: known for device, known in roster.items() if mark_of(device) in marks}
+    return {device: known for device, known in roster.items() if fingerprint_of(device) in marks}
 
 
 def recipients(roster: Roster) -> Mapping[str, bytes]:
     """Return the keys of all devices by fingerprint."""
-    return {mark_of(device): known.public for device, known in roster.items()}
+    return {fingerprint_of(device): known.public for device, known in roster.items()}
 
 
 def chosen(roster: Roster, wanted: str) -> list[DeviceId]:
     """Return the devices that ``wanted`` may mean: a name, an id, the beginning of an id or of a fingerprint."""
-    exact = [device for device, known in roster.items() if wanted in (device, known.name, mark_of(device))]
+    exact = [device for device, known in roster.items() if wanted in (device, known.name, fingerprint_of(device))]
     if exact or not wanted:
         return exact
-    return [device for device in roster if device.startswith(wanted) or mark_of(device).startswith(wanted)]
+    return [device for device in roster if device.startswith(wanted) or fingerprint_of(device).startswith(wanted)]

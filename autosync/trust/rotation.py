@@ -18,7 +18,7 @@ from autosync.core.announcement import is_device_id
 from autosync.core.model import DeviceId, WorkspaceId
 from autosync.trust.identity import Identity
 from autosync.trust.keyfile import KEY_BYTES
-from autosync.trust.signing import SIGNATURE_BYTES, Forged, fingerprint, key_of, verify
+from autosync.trust.signing import SIGNATURE_BYTES, Forged, fingerprint, fingerprint_of, key_of, verify
 
 FORMAT = 1
 MAX_RECIPIENTS = 384
@@ -53,7 +53,7 @@ class Rotation:
     @property
     def issuer(self) -> str:
         """The fingerprint of the device that made it."""
-        return self.by.rpartition("-")[2]
+        return fingerprint_of(self.by)
 
     def unwrap(self, identity: Identity) -> bytes | None:
         """Return the new key, ``None`` if it is not for this device.  Raises :class:`Forged` if it is none."""

@@ -23,7 +23,6 @@ signature, and with it a second digest, from one that he has seen.
 """
 FINGERPRINT_BYTES = 16
 """Of the SHA-256 of a public key: 128 bits cost 2**128 attempts to meet with another key."""
-_FINGERPRINT_CHARS = 26
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
 _DOMAIN = b"autosync 1 signed "
 _HALF = SIGNATURE_BYTES // 2
@@ -47,9 +46,14 @@ def device_id(slug: str, key: ec.EllipticCurvePublicKey) -> DeviceId:
     return DeviceId(f"{slug}-{fingerprint(key)}")
 
 
+def fingerprint_of(device: DeviceId) -> str:
+    """Return the fingerprint in a device id, which is all of it that is proved."""
+    return device.rpartition("-")[2]
+
+
 def is_of(device: DeviceId, key: ec.EllipticCurvePublicKey) -> bool:
     """Return whether ``device`` is an id that only the holder of this key can speak for."""
-    return device[-_FINGERPRINT_CHARS - 1 :] == f"-{fingerprint(key)}"
+    return device.endswith(f"-{fingerprint(key)}")
 
 
 @lru_cache(maxsize=256)

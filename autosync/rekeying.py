@@ -18,9 +18,10 @@ from autosync.errors import AutosyncError, Missing, Unsupported
 from autosync.link import Links, WorkspaceHandle
 from autosync.membership import Membership
 from autosync.trust.keyring import BUNDLE, Outcome
-from autosync.trust.roster import mark_of, recipients
+from autosync.trust.roster import recipients
 from autosync.trust.rotation import Rotation
 from autosync.trust.sealing import SealBroken, WorkspaceKey
+from autosync.trust.signing import fingerprint_of
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ HEARD_RATE = 5.0
 HEARD_BURST = 50
 
 
-class Moving:
+class Rekeying:
     """Hears of changes of keys, makes them, and tells them on."""
 
     def __init__(self, broadcaster: Broadcaster, links: Links, *, may_link: bool) -> None:
@@ -240,7 +241,7 @@ def how_it_ended(member: Membership) -> str:
     if last is None:
         return ""
     at = datetime.fromtimestamp(last.at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
-    if mark_of(member.keyring.device) in last.revoked:
+    if fingerprint_of(member.keyring.device) in last.revoked:
         return f"this device was revoked by {last.name} on {at}; its files stay, nothing is synced"
     return f"{last.name} changed the key on {at} and did not know this device; its files stay, nothing is synced"
 
