@@ -16,6 +16,7 @@ COMMANDS = (
     ["benchmarks.history"],
     ["benchmarks.idle"],
     ["benchmarks.fleet"],
+    ["benchmarks.announcement"],
     ["benchmarks.scale"],
     ["benchmarks.side_by_side"],
 )
