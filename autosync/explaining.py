@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from autosync.broadcast import Broadcaster
 from autosync.config import Mode
 from autosync.core import events as ev
 from autosync.core.brakes import Brake, Held
-from autosync.core.model import Entry, RelPath, Snapshot, TreeId, parent_directories
+from autosync.core.model import Entry, Order, RelPath, Snapshot, TreeId, parent_directories
 from autosync.core.settings import SessionStatus
+from autosync.core.sources import Peer
 from autosync.errors import AutosyncError, TransientError
 from autosync.integrate import is_occupied
 from autosync.ports import Backend
@@ -57,6 +58,8 @@ class Explaining:
             found = await asyncio.get_running_loop().run_in_executor(
                 workspace.local, look, workspace.backend, session.current.tree, path, session.status().waiting_for
             )
+            if found and found[0] == "absent" and (names := _newer(session.peers.all(), session.current)):
+                found = "absent", f"There is no such file here; what {', '.join(names)} has is not all here yet.", ""
         state, reason, following = found or self._synced(workspace, session.current)
         return {
             "path": arguments["path"],
@@ -131,6 +134,13 @@ class Explaining:
                 "It is sent when one comes back.",
             )
         return "pending", f"It is recorded here and on its way to {', '.join(reachable)}.", ""
+
+
+def _newer(peers: Iterable[Peer], current: Snapshot) -> list[str]:
+    """Return the names of those who have something that ``current`` does not contain."""
+    known = [(peer.name, peer.version) for peer in peers if peer.tree != current.tree]
+    news = (Order.BEFORE, Order.CONCURRENT)
+    return [name for name, version in known if version and current.version.compare(version) in news]
 
 
 def _look(backend: Backend, tree: TreeId, path: RelPath, waiting_for: str) -> Found | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -61,6 +62,12 @@ def test_small_changes_travel_by_the_reflector_alone(tmp_path: Path, reflector: 
         assert {a["lane"] for a in desktop.activities("applied")} == {"inline over reflector"}
         shown = laptop.run("status").stdout.splitlines()[0]
         assert shown.endswith(f"channel reflector online: Connected to 127.0.0.1:{reflector.port}.")
+        desktop.write("big", os.urandom(40000))
+        until(lambda: any(p["state"] == "ahead" for p in laptop.status()["peers"]), why=lambda: laptop.log)
+        told = laptop.run("explain", str(laptop.root / "big")).stdout
+        assert told.endswith("big: absent. There is no such file here; what desktop has is not all here yet.\n")
+        (desktop.root / "big").unlink()
+        fleet.equal(laptop, desktop)
         assert laptop.run("peers").stdout == "notes: direct connections are off here (`listen: none`)\n\n"
         for device in (laptop, desktop):
             device.end()
