@@ -387,6 +387,18 @@ async def test_one_device_comes_in_and_may_repeat_what_a_cut_has_interrupted(tmp
         assert laptop.told == [("joined", "desktop"), ("refused", "thief")]
 
 
+async def test_of_those_who_come_at_one_moment_one_comes_in(tmp_path: Path) -> None:
+    async with host(tmp_path) as laptop, contextlib.AsyncExitStack() as visits:
+        _, line = laptop.open(once=True)
+        names = [f"guest{number}" for number in range(6)]
+        guests = [await visits.enter_async_context(visit(tmp_path, name, line)) for name in names]
+        answers = await asyncio.gather(*(guest.key_text() for guest in guests), return_exceptions=True)
+        assert sorted(type(answer).__name__ for answer in answers) == ["Refused"] * 5 + ["str"]
+        await eventually(lambda: len(laptop.told) == 6)
+        (joined,) = [name for what, name in laptop.told if what == "joined"]
+        assert answers[names.index(joined)] == KEY_TEXT
+
+
 async def test_a_joiner_that_is_cut_off_has_not_used_it_up(tmp_path: Path) -> None:
     async with host(tmp_path) as laptop, TcpProxy(laptop.links.port) as network:
         _, line = laptop.open(once=True, at=network.port)
