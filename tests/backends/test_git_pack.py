@@ -6,13 +6,14 @@ import io
 import os
 import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
 from git_repos import git, make_repository
 
 from autosync.backends.git.objects import object_id
-from autosync.backends.git.pack import PackWriter, index_bytes, write_pack
+from autosync.backends.git.pack import PackWriter, Stored, index_bytes, write_pack
 
 _CONTENTS = [b"", b"x", b"text\n" * 1000, os.urandom(70_000), bytes(300_000)]
 
@@ -53,6 +54,16 @@ def test_a_stream_is_stored_as_it_is(tmp_path: Path, content: bytes) -> None:
         writer.finish()
     assert git(root, "cat-file", "blob", oid.hex()) == content
     assert git(root, "fsck", "--strict", "--full", "--no-dangling") == b""
+
+
+@pytest.mark.parametrize("sizes", [(), (0,), (1,), (65535,), (65536,), (131070, 1), (1 << 20, 0, 70_000)])
+def test_what_does_not_shrink_is_a_stream_that_zlib_reads(sizes: tuple[int, ...]) -> None:
+    parts = [os.urandom(size) for size in sizes]
+    stored = Stored()
+    stream = b"".join([*map(stored.compress, parts), stored.flush()])
+    reading = zlib.decompressobj()
+    assert reading.decompress(stream) == b"".join(parts)
+    assert (reading.eof, reading.unused_data) == (True, b"")
 
 
 def test_a_stream_that_is_not_what_it_was_leaves_nothing(tmp_path: Path) -> None:
