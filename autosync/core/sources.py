@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from autosync.core.announcement import MAX_DEVICES
 from autosync.core.commands import Source, SourceKind
@@ -66,8 +67,8 @@ class Peer:
     retry_at: float = 0.0
     reason: str = ""
     refusal: Refusal | None = None
-    weighed: tuple[Snapshot, SnapshotId | None, Version | None, Snapshot | None] | None = None
-    """What ``is_news`` is about: ours, and what was known of theirs."""
+    weighed: Snapshot | None = None
+    """The state of ours with which ``is_news`` compares theirs; ``None`` once theirs is another one."""
     is_news: bool = False
     advanced: int = 0
     """How many states are in what is news."""
@@ -102,6 +103,7 @@ class Peers:
         if said.snapshot != peer.snapshot or peer.version is None:
             peer.snapshot, peer.here = said.snapshot, peer.here if said.snapshot == peer.snapshot else None
             peer.version = said.version if said.snapshot else None
+            peer.weighed = None
             peer.pack, peer.on_hub, peer.refusal = b"", False, None
         peer.pack = said.inline or peer.pack
         peer.lane = lane
@@ -130,7 +132,7 @@ class Peers:
         """Take note that a snapshot is in our store now."""
         for peer in self._known():
             if peer.snapshot == snapshot.id:
-                peer.here, peer.version, peer.pack = snapshot, snapshot.version, b""
+                peer.here, peer.version, peer.pack, peer.weighed = snapshot, snapshot.version, b"", None
                 peer.misses = 0
                 peer.failures, peer.retry_at, peer.reason = 0, 0.0, ""
 
@@ -190,8 +192,10 @@ class Peers:
         The most advanced come first, but none whose snapshots cannot be had can keep the
         others waiting.
         """
-        news = [p for p in self._known() if not _is_refused(p, current) and _is_news(p, current)]
-        return sorted(news, key=_turn)
+        # Remembered until one of the two moves on: every announcement of one device has all of them asked about.
+        known = chain(self._peers.values(), self._on_hub.values())
+        news = [p for p in known if (p.is_news if p.weighed is current else _weigh_anew(p, current))]
+        return sorted((p for p in news if not _is_refused(p, current)), key=_turn)
 
     def bases(self) -> frozenset[CommitId]:
         """Return the changesets that peers were last heard to have checked out."""
@@ -243,19 +247,9 @@ def _is_refused(peer: Peer, current: Snapshot) -> bool:
     return peer.refusal is not None and peer.refusal.ours == current.id
 
 
-def _is_news(peer: Peer, current: Snapshot) -> bool:
-    # Remembered until one of the two moves on: every announcement of one device has all of them asked about.
-    known = peer.weighed
-    if (
-        known is None
-        or known[0] is not current
-        or known[1] is not peer.snapshot
-        or known[2] is not peer.version
-        or known[3] is not peer.here
-    ):
-        peer.weighed = (current, peer.snapshot, peer.version, peer.here)
-        peer.is_news = _weigh(peer, current)
-        peer.advanced = sum(n for _, n in peer.version.counters) if peer.is_news and peer.version else 0
+def _weigh_anew(peer: Peer, current: Snapshot) -> bool:
+    peer.weighed, peer.is_news = current, _weigh(peer, current)
+    peer.advanced = sum(n for _, n in peer.version.counters) if peer.is_news and peer.version else 0
     return peer.is_news
 
 
