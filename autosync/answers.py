@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +18,7 @@ from autosync.classicworkspace import ClassicWorkspace
 from autosync.config import Config, PathConfig
 from autosync.conflictanswers import list_conflicts, resolve_conflict
 from autosync.core import events as ev
+from autosync.core.sources import Peer
 from autosync.errors import AutosyncError, TransientError
 from autosync.explaining import Explaining
 from autosync.inviting import Inviting
@@ -25,7 +26,8 @@ from autosync.link import Links
 from autosync.peeranswers import list_peers, list_transfers
 from autosync.rekeying import Rekeying
 from autosync.report import absent_status, agent_status, is_reachable, tidied, workspace_status
-from autosync.trustanswers import list_devices, refuse_revoked, revoke_device, with_trust
+from autosync.trust.signing import fingerprint_of
+from autosync.trustanswers import gone, list_devices, refuse_revoked, revoke_device, with_trust
 from autosync.workspace import Workspace
 
 REMEMBERED = 1000
@@ -186,6 +188,7 @@ class Answers:
         for workspace in chosen:
             workspace.runner.post(ev.FlushAsked())
         steer_classic(classics, ev.FlushAsked())
+        refuse_revoked([w.member for w in self._both(arguments)])
         if not arguments.get("wait"):
             return {"synced": True, "waiting": [], "detail": ""}
         timeout = _number(arguments, "timeout", 60.0)
@@ -226,14 +229,16 @@ class Answers:
         return bool(reachable) or not session.settings.hub or session.is_on_hub()
 
     def _reachable(self, workspace: Workspace) -> list[str]:
-        linked = self._linked(workspace)
-        now = asyncio.get_running_loop().time()
-        return [p.name for p in workspace.runner.session.peers.all() if is_reachable(p, now, linked)]
+        return self._here(workspace, workspace.runner.session.peers.all())
 
     def _unconfirmed(self, workspace: Workspace) -> list[str]:
-        linked = self._linked(workspace)
+        return self._here(workspace, workspace.runner.session.unconfirmed())
+
+    def _here(self, workspace: Workspace, peers: Iterable[Peer]) -> list[str]:
+        """Return the names of those of ``peers`` that can be reached and were not revoked."""
+        linked, left = self._linked(workspace), gone(workspace.member)
         now = asyncio.get_running_loop().time()
-        return [p.name for p in workspace.runner.session.unconfirmed() if is_reachable(p, now, linked)]
+        return [p.name for p in peers if is_reachable(p, now, linked) and fingerprint_of(p.device) not in left]
 
     async def _pause(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return self._steer(arguments, ev.Paused(), paused=True)

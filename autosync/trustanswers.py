@@ -23,7 +23,9 @@ def with_trust(member: Membership, status: dict[str, Any]) -> dict[str, Any]:
         "revoked": member.is_out(),
         "dispute": member.keyring.trust.dispute or None,
     }
-    status = {**status, "trust": trust}
+    left = gone(member)
+    peers = [] if member.is_out() else [p for p in status["peers"] if fingerprint_of(p["id"]) not in left]
+    status = {**status, "trust": trust, "peers": peers}
     if member.is_out():
         status |= {"phase": "halted", "state": "halted", "halt": {"title": how_it_ended(member), "hint": BACK}}
     elif member.unwritten is not None:
@@ -31,6 +33,12 @@ def with_trust(member: Membership, status: dict[str, Any]) -> dict[str, Any]:
         halt = {"title": title, "hint": f"{member.unwritten.hint} It is tried again by itself."}
         status |= {"phase": "halted", "state": "halted", "halt": halt}
     return status
+
+
+def gone(member: Membership) -> Mapping[str, str]:
+    """Return the devices that were revoked and have not come back (fingerprint to name)."""
+    here = {fingerprint_of(device) for device in member.state.roster}
+    return {mark: name for mark, name in member.keyring.revoked().items() if mark not in here}
 
 
 def refuse_revoked(members: Sequence[Membership]) -> None:
@@ -76,12 +84,10 @@ def _others(member: Membership, linked: Mapping[str, str]) -> list[dict[str, Any
         )
         for device, known in sorted(member.state.roster.items(), key=lambda item: (item[1].name, item[0]))
     ]
-    gone = {} if member.is_out() else member.keyring.revoked()
-    here = {fingerprint_of(device) for device in member.state.roster}
+    left = {} if member.is_out() else gone(member)
     return rows + [
         _row(name, mark, own=False, seen=None, via=None, address=None, state="revoked")
-        for mark, name in sorted(gone.items())
-        if mark not in here
+        for mark, name in sorted(left.items())
     ]
 
 

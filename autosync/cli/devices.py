@@ -39,7 +39,7 @@ def devices(invocation: Invocation, workspace: str | None, *, as_json: bool) -> 
         return OK
     now = datetime.now(UTC)
     rows = [
-        (w["name"], d["device"], "this one" if d["this"] else d["state"], _seen(d, now), d["via"] or "-", d["id"])
+        (w["name"], d["device"], _state(d), _seen(d, now), d["via"] or "-", d["id"])
         for w in answer["workspaces"]
         for d in w["devices"]
     ]
@@ -114,6 +114,12 @@ def _show(answer: dict[str, Any]) -> None:
     for told in answer["workspaces"]:
         stay = ", ".join(plain(name) for name in told["stay"]) or "no other device"
         click.echo(f"  {plain(told['name'])}: the new key goes to this device and to {stay}")
+
+
+def _state(device: dict[str, Any]) -> str:
+    if device["this"]:
+        return "this one, revoked" if device["state"] == "revoked" else "this one"
+    return str(device["state"])
 
 
 def _seen(device: dict[str, Any], now: datetime) -> str:

@@ -87,8 +87,12 @@ def test_the_others_go_on_with_a_new_key_and_it_is_told(fleet: Fleet) -> None:
     assert halt["title"].endswith("; its files stay, nothing is synced")
     assert "autosync join" in halt["hint"]
     assert "was revoked by anna" in cleo.run("status").stdout
-    refused = cleo.run("resume")
-    assert (refused.returncode, "was revoked by anna" in refused.stderr) == (1, True)
+    for words in ("resume", "sync"):
+        refused = cleo.run(words)
+        assert (refused.returncode, "was revoked by anna" in refused.stderr) == (1, True)
+    assert "this one, revoked" in cleo.run("devices").stdout
+    assert [[p["device"] for p in d.status()["peers"]] for d in (anna, bert, cleo)] == [["bert"], ["anna"], []]
+    assert anna.run("sync", "--wait").returncode == 0
     assert cleo.read("a.txt") == "one\n"
     assert tag(cleo) == before
     assert known(anna) == {"anna": "member", "bert": "linked", "cleo": "revoked"}
