@@ -374,7 +374,10 @@ class Session:
         if self.paused or self._halts.root_gone:
             return commands
         commands += self._hub.commands(self.current, now) if self._hub else []
-        commands += self._fetches.commands(self._to_fetch(), now)
+        to_fetch = self._to_fetch()
+        commands += self._fetches.commands(to_fetch, now)
+        if not to_fetch and self._integration.missing is None:
+            self._halts.short_of("fetch", "", "")  # what could not be fetched came otherwise
         if self._local is None and now >= self._not_before():
             self._local = self._next_local(now)
             if self._local is not None:

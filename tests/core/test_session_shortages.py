@@ -27,6 +27,22 @@ def state(device: DeviceId) -> Snapshot:
     )
 
 
+def said_of(theirs: Snapshot, *, inline: bytes = b"pack") -> ev.Announcement:
+    return ev.Announcement(
+        device=DeviceId("d1-1"),
+        name="d1",
+        seq=1,
+        state="ok",
+        snapshot=theirs.id,
+        tree=theirs.tree,
+        base=theirs.base,
+        version=theirs.version,
+        candidates=(),
+        certificate=b"",
+        inline=inline,
+    )
+
+
 def test_a_fetch_that_finds_no_room_halts_until_one_succeeds() -> None:
     world, one, two = pair()
     world.run(1)
@@ -35,8 +51,11 @@ def test_a_fetch_that_finds_no_room_halts_until_one_succeeds() -> None:
     session = one.session
     session.handle(ev.ShortageNoticed(what="announce", title="", hint=""), world.now)
     assert session.halt is None
+    world.run(1)
     assert two.session.current is not None
     wanted = two.session.current.id
+    said = said_of(two.session.current, inline=b"")
+    session.handle(ev.Announced(announcement=said, lane="lan", live=True), world.now)
     fetched = ev.SnapshotFetched(wanted=wanted, source="peer", snapshot=None, reason=TITLE, hint=HINT)
     told = [c for c in session.handle(fetched, world.now) if isinstance(c, Tell)]
     assert told == [Tell(title=TITLE, hint=HINT)]
@@ -55,19 +74,7 @@ def test_a_fetch_that_finds_no_room_is_told_even_if_another_source_is_asked_next
     session.handle(ev.Started(current=None), 0.0)
     session.handle(ev.SnapshotTaken(snapshot=state(DeviceId("d0-0")), changed=True), 0.0)
     theirs = state(DeviceId("d1-1"))
-    said = ev.Announcement(
-        device=DeviceId("d1-1"),
-        name="d1",
-        seq=1,
-        state="ok",
-        snapshot=theirs.id,
-        tree=theirs.tree,
-        base=theirs.base,
-        version=theirs.version,
-        candidates=(),
-        certificate=b"",
-        inline=b"pack",
-    )
+    said = said_of(theirs)
     inline = Source(kind=SourceKind.INLINE, device=said.device, pack=b"pack", lane="lan")
     announced = ev.Announced(announcement=said, lane="lan", live=True)
     assert session.handle(announced, 1.0) == [Fetch(wanted=theirs.id, source=inline)]
@@ -133,3 +140,16 @@ def test_an_apply_that_finds_no_room_halts_until_it_does() -> None:
     world.run(15)
     assert content(one) == b"new\n"
     assert one.session.halt is None
+
+
+def test_what_could_not_be_fetched_and_came_otherwise_halts_nothing_any_more() -> None:
+    session = Session(SessionSettings(device=DeviceId("d0-0"), name="d0"))
+    session.handle(ev.Started(current=None), 0.0)
+    session.handle(ev.SnapshotTaken(snapshot=state(DeviceId("d0-0")), changed=True), 0.0)
+    theirs = state(DeviceId("d1-1"))
+    session.handle(ev.Announced(announcement=said_of(theirs), lane="lan", live=True), 1.0)
+    failed = ev.SnapshotFetched(wanted=theirs.id, source="inline", snapshot=None, reason=TITLE, hint=HINT)
+    session.handle(failed, 1.0)
+    assert session.halt is not None
+    session.handle(ev.SnapshotTaken(snapshot=theirs, changed=True), 2.0)
+    assert session.halt is None
