@@ -82,7 +82,7 @@ class ClassicWork:
     def _commit(self, problem: Halt | None, *, is_whole: bool) -> Finished:
         """Commit if there is anything to; ``problem`` is what was met before."""
         is_told = bool(self._uncommitted)
-        dirty, failed = self._is_dirty(is_told or is_whole)
+        dirty, failed = self._is_dirty(otherwise=is_told or is_whole)
         if dirty and failed is None:
             message = commit_message(self._uncommitted, device=self.name, time=int(time.time()))
             failed = self._run(self.commands.commit(message[:_LONGEST_MESSAGE]))
@@ -94,7 +94,7 @@ class ClassicWork:
         # Clean although it was told of something: the user has committed it himself.
         return Finished(work=Work.RECORD, problem=problem, to_push=dirty or is_told)
 
-    def _is_dirty(self, otherwise: bool) -> tuple[bool, Halt | None]:
+    def _is_dirty(self, *, otherwise: bool) -> tuple[bool, Halt | None]:
         """Return whether there is something to commit, or why that is not known."""
         dirty = False
         for step in self.commands.plain(Action.STATUS):

@@ -137,17 +137,7 @@ def open_classic(
     assert commands is not None  # noqa: S101  # the configuration has seen to it
     root = os.fsencode(path.path)
     lister = Lister(root, path.ignore)
-    try:
-        footing = Footing(root, lister)
-    except OSError as error:
-        raise TransientError(
-            f"The folder {path.path} cannot be opened: {error.strerror}", hint=f"Mount or restore it; {_BACK}"
-        ) from error
-    if path.mode is Mode.STORE:
-        raise ConfigError(
-            f"{path.workspace}: `mode: store` keeps snapshots, of which `backend: command` has none",
-            hint="Remove `mode: store`; the remote is what keeps the content.",
-        )
+    footing = _take_footing(path, lister)
     state = _known_state(path, footing, states, key.id)
     steps = StepRunner(root, commands.time_limit)
     local = ThreadPoolExecutor(1, thread_name_prefix=f"local {path.workspace}")
@@ -189,6 +179,21 @@ def open_classic(
         make_watcher=make_watcher,
         watcher=make_watcher(),
     )
+
+
+def _take_footing(path: PathConfig, lister: Lister) -> Footing:
+    """Return the footing in the folder of ``path``.  Raises :class:`TransientError` or :class:`ConfigError`."""
+    if path.mode is Mode.STORE:
+        raise ConfigError(
+            f"{path.workspace}: `mode: store` keeps snapshots, of which `backend: command` has none",
+            hint="Remove `mode: store`; the remote is what keeps the content.",
+        )
+    try:
+        return Footing(os.fsencode(path.path), lister)
+    except OSError as error:
+        raise TransientError(
+            f"The folder {path.path} cannot be opened: {error.strerror}", hint=f"Mount or restore it; {_BACK}"
+        ) from error
 
 
 def _known_state(path: PathConfig, footing: Footing, states: StateDirectory, workspace: WorkspaceId) -> WorkspaceState:
