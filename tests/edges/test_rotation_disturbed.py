@@ -18,9 +18,10 @@ from autosync.store import StateDirectory
 from autosync.trust.identity import load_or_create_identity
 from autosync.trust.keyfile import KeyText, make_key
 from autosync.trust.keyring import BUNDLE
-from autosync.trust.roster import Known, mark_of, recipients
+from autosync.trust.roster import Known, recipients
 from autosync.trust.rotation import point
 from autosync.trust.sealing import WorkspaceKey, load_key
+from autosync.trust.signing import fingerprint_of
 from tests.edges.faults import Around, Fault, Kill, Watched, install, rest
 from tests.edges.forks import fault_points, kill_points, with_offspring
 from tests.edges.points import fast_directory, survive, undisturbed
@@ -69,7 +70,7 @@ def roster(member: Membership) -> Mapping[str, DeviceId]:
 def revoke(anna: Membership) -> None:
     gone = roster(anna).get("dora")
     if gone is not None:
-        anna.keyring.revoke({mark_of(gone): "dora"}, recipients(anna.state.roster), at=1_800_000_000)
+        anna.keyring.revoke({fingerprint_of(gone): "dora"}, recipients(anna.state.roster), at=1_800_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
