@@ -12,6 +12,9 @@ from autosync.core.model import SnapshotId
 from autosync.core.retry import FAILED_MOST
 from autosync.core.sources import RETRY_MOST, Peer, Peers
 
+_AT_HAND = frozenset({SourceKind.STORE, SourceKind.INLINE})
+"""Sources for which nothing has to come from elsewhere."""
+
 
 @dataclass(slots=True)
 class _Fetching:
@@ -24,19 +27,24 @@ class _Fetching:
 
 
 class Fetches:
-    """What is not here and somebody may have, source by source; at most one fetch is out at a time."""
+    """What is not here and somebody may have, source by source; at most one transfer is out at a time.
+
+    Beside it, which may take hours, goes what came with an announcement or is in the store in common.
+    """
 
     def __init__(self, peers: Peers, integration: Integration) -> None:
         self._peers = peers
         self._integration = integration
         self._fetching: _Fetching | None = None
+        self._beside: SnapshotId | None = None
+        """What is being fetched beside a transfer."""
         self._ancestor_at = 0.0
         """When those may have time who have what a merge needs; 0 if they do."""
 
     @property
     def under_way(self) -> bool:
         """Whether something is being fetched."""
-        return self._fetching is not None
+        return self._fetching is not None or self._beside is not None
 
     @property
     def for_ancestor(self) -> bool:
@@ -51,8 +59,10 @@ class Fetches:
 
     def commands(self, news: Sequence[Peer], now: float) -> list[Command]:
         """Return the fetch that is due: what a merge needs before the snapshots of ``news``."""
-        if self.under_way:
+        if self._beside is not None:
             return []
+        if self._fetching is not None:
+            return self._at_hand(self._fetching, news, now)
         if now >= self._ancestor_at:
             self._ancestor_at = 0.0
         if (missing := self._integration.missing) is not None and not self._ancestor_at:
@@ -69,19 +79,42 @@ class Fetches:
 
     def ended(self, event: SnapshotFetched, now: float) -> list[Command]:
         """Take note of how a fetch ended; return the one from the next source if it failed."""
-        fetching, self._fetching = self._fetching, None
         if event.snapshot is not None:
             self._peers.fetched(event.snapshot)
-            if fetching is not None and fetching.asked.kind is SourceKind.PEER:
+        if event.wanted == self._beside:
+            self._beside = None
+            if event.snapshot is None:
+                self._peers.failed(event.wanted, event.reason, now)
+            return []
+        fetching = self._fetching
+        if fetching is None or event.wanted != fetching.wanted:
+            return []  # it had been said to be here, and could not be kept
+        self._fetching = None
+        by_peer = fetching.asked.kind is SourceKind.PEER
+        if event.snapshot is not None:
+            if by_peer:
                 self._peers.gave(fetching.asked.device)
-        elif fetching is not None:
-            if event.busy_for:
-                self._was_busy(fetching, now + event.busy_for)
-            elif fetching.asked.kind is SourceKind.PEER and fetching.for_ancestor_of is None and not event.hint:
-                self._peers.lapsed(fetching.asked.device, now)
-            if fetching.left:
-                return self._next(fetching)
-            self._none_had_it(fetching, event, now)
+            return []
+        if event.busy_for:
+            self._was_busy(fetching, now + event.busy_for)
+        elif by_peer and fetching.for_ancestor_of is None and not event.hint:
+            self._peers.lapsed(fetching.asked.device, now)
+        if fetching.left:
+            return self._next(fetching)
+        self._none_had_it(fetching, event, now)
+        return []
+
+    def _at_hand(self, fetching: _Fetching, news: Sequence[Peer], now: float) -> list[Command]:
+        """Return the fetch of what need not wait for the transfer that is out."""
+        if fetching.asked.kind in _AT_HAND or fetching.for_ancestor_of is not None:
+            return []
+        for peer in news:
+            if peer.snapshot is None or peer.snapshot == fetching.wanted or now < peer.retry_at:
+                continue
+            for source in self._peers.sources(peer.snapshot, now)[:1]:
+                if source.kind in _AT_HAND:
+                    self._beside = peer.snapshot
+                    return [Fetch(wanted=peer.snapshot, source=source)]
         return []
 
     def _was_busy(self, fetching: _Fetching, until: float) -> None:

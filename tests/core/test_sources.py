@@ -237,10 +237,62 @@ def test_a_merge_waits_for_a_state_that_a_busy_device_has() -> None:
     integration.ancestor_missing(missing)
     assert source_of(fetches.commands([], 1.0)).device == NEAR
     assert fetches.for_ancestor
-    assert fetches.ended(busy(2.0), 1.0) == []
+    assert fetches.ended(replace(busy(2.0), wanted=missing.ancestor), 1.0) == []
     assert fetches.commands([], 2.9) == []
     assert integration.missing == missing
     assert fetches.times([]) == [3.0]
     assert source_of(fetches.commands([], 3.0)).device == NEAR
-    assert fetches.ended(FAILED, 3.1) == []
+    assert fetches.ended(replace(FAILED, wanted=missing.ancestor), 3.1) == []
     assert integration.missing is None
+
+
+def test_what_came_with_an_announcement_does_not_wait_for_a_transfer() -> None:
+    peers = peers_at_wanted(NEAR)
+    fetches = Fetches(peers, Integration())
+    assert source_of(fetches.commands(list(peers.all()), 1.0)).kind is SourceKind.PEER
+    assert fetches.commands(list(peers.all()), 1.0) == [], "at most one transfer"
+    small = replace(heard(FAR, inline=b"pack").announcement, snapshot=SnapshotId("small"))
+    peers.announced(Announced(announcement=small, lane="lan"), 1.0)
+    large = replace(heard(OTHER).announcement, snapshot=SnapshotId("another"))
+    peers.announced(Announced(announcement=large, lane="lan"), 1.0)
+    news = list(peers.all())
+    (beside,) = fetches.commands(news, 1.0)
+    source = Source(kind=SourceKind.INLINE, device=FAR, pack=b"pack", lane="lan")
+    assert beside == Fetch(wanted=SnapshotId("small"), source=source)
+    assert fetches.commands(news, 1.0) == []
+    assert fetches.ended(replace(FAILED, wanted=SnapshotId("small")), 1.0) == []
+    assert fetches.under_way
+    assert fetches.commands(news, 1.5) == [], "what failed is not tried again at once"
+    assert fetches.commands(news, 9.0) == [beside]
+    here = Snapshot(
+        id=SnapshotId("small"),
+        tree=TreeId("t"),
+        base=Base(commit=None, branch=None),
+        version=Version.of({FAR: 1}),
+        parents=(),
+        device="far",
+        time=0,
+    )
+    assert fetches.ended(replace(FAILED, wanted=here.id, snapshot=here, reason=""), 9.0) == []
+    assert {p.device: p.here for p in peers.all()} == {NEAR: None, FAR: here, OTHER: None}
+    assert fetches.ended(replace(FAILED, wanted=here.id), 9.0) == []
+    assert fetches.under_way, "that it could not be kept is not the end of the transfer"
+    assert fetches.commands([p for p in news if p.here is None], 9.1) == []
+    fetches.ended(FAILED, 9.2)
+    assert not fetches.under_way
+
+
+def test_nothing_goes_beside_what_is_at_hand_or_what_a_merge_needs() -> None:
+    peers = Peers()
+    peers.announced(heard(NEAR, inline=b"pack"), 0.0)
+    small = replace(heard(FAR, inline=b"pack").announcement, snapshot=SnapshotId("small"))
+    peers.announced(Announced(announcement=small, lane="lan"), 0.0)
+    news = list(peers.all())
+    fetches = Fetches(peers, Integration())
+    assert source_of(fetches.commands(news, 1.0)).kind is SourceKind.INLINE
+    assert fetches.commands(news, 1.0) == []
+    integration = Integration()
+    integration.ancestor_missing(AncestorMissing(theirs=WANTED, ancestor=SnapshotId("between")))
+    fetches = Fetches(peers, integration)
+    assert source_of(fetches.commands(news, 1.0)).kind is SourceKind.PEER
+    assert fetches.commands(news, 1.0) == []
