@@ -100,10 +100,11 @@ class Exchange:
         if holds_modules(objects.values(), self._repo.hash_name):  # only git can tell what is wrong with them
             return self.receive(snapshot, io.BytesIO(pack))
         checked = check(self._store, snapshot, objects)
+        if sum(loose.kind == b"commit" for loose in objects.values()) > 1:  # git itself is asked about changesets
+            self._store.write([(oid, loose.kind, loose.content) for oid, loose in objects.items()])
+            return checked
         for oid, loose in objects.items():
             self._store.keep(oid.hex(), loose.kind, loose.content)
-        if sum(loose.kind == b"commit" for loose in objects.values()) > 1:  # git itself is asked about changesets
-            self._store.flush()
         return checked
 
     def _base_of_delta(self, oid: bytes, size: int) -> Loose | None:

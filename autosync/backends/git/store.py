@@ -80,6 +80,11 @@ class Store:
             writer.finish()
         return True
 
+    def write(self, objects: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Write (raw id, kind, content) triples, after all that is kept, as one durable pack: all are here, or none."""
+        self.flush()
+        write_pack(self._packs, self.repo.hash_name, objects)
+
     def flush(self) -> None:
         """Write everything that is kept as one durable pack; who reads meanwhile is not held up."""
         with self._flushing:
