@@ -21,7 +21,8 @@ TIME = 1795256100  # 2026-11-21 10:15:00 UTC
 LAST = 253_402_300_799
 NAMES = st.binary(min_size=1, max_size=120).map(lambda name: name.replace(b"/", b"_").replace(b"\0", b"_"))
 ENDED = st.builds(bytes.__add__, NAMES, st.sampled_from([b"", b".txt", b".tar.gz", b".TAR.xz", b".", b".a b", b" 2"]))
-PATHS = st.lists(ENDED, min_size=1, max_size=3).map(lambda parts: RelPath(b"/".join(parts)))
+COMPONENTS = ENDED.filter(lambda name: name not in (b".", b".."))
+PATHS = st.lists(COMPONENTS, min_size=1, max_size=3).map(lambda parts: RelPath(b"/".join(parts)))
 DEVICES = st.text(alphabet=st.characters(exclude_characters="+"), min_size=1, max_size=15) | st.just("desktop+laptop")
 
 
