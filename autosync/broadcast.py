@@ -14,6 +14,7 @@ from autosync.core.announcement import decode, encode
 from autosync.core.candidates import Candidate
 from autosync.core.classic import Say
 from autosync.core.commands import Announce
+from autosync.core.condensing import condense, expand
 from autosync.core.events import Announced, Announcement, AnnouncementsAsked
 from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
@@ -227,7 +228,7 @@ class Broadcaster:
         except ValueError:  # too large: then without the content, which is to be fetched
             encoded = encode(replace(said, inline=b""))
         signature = self._identity.sign(encoded, purpose=_purpose(member))
-        return member.key.seal(encoded + signature, context=CONTEXT)
+        return member.key.seal(condense(encoded) + signature, context=CONTEXT)
 
     def _next_seq(self, member: Membership) -> int:
         member.seq += 1
@@ -293,7 +294,7 @@ class Broadcaster:
         Raises :class:`SealBroken`, :class:`Forged`, or :class:`ValueError` for what is malformed.
         """
         signed = member.key.open(sealed, context=CONTEXT)
-        encoded, signature = signed[:-SIGNATURE_BYTES], signed[-SIGNATURE_BYTES:]
+        encoded, signature = expand(signed[:-SIGNATURE_BYTES]), signed[-SIGNATURE_BYTES:]
         said = decode(encoded)
         objection = member.intake.objection(said.device, said.seq, asyncio.get_running_loop().time())
         if objection and said.device != self.device:

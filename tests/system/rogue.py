@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from autosync.backends.git.objects import format_snapshot
 from autosync.backends.git.thin import Loose, Outgoing, encode
 from autosync.core.announcement import encode as encode_announcement
+from autosync.core.condensing import condense
 from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, SnapshotId, TreeId, Version
 from autosync.link import Timing, wire
@@ -135,7 +136,8 @@ class Rogue:
     def signed_and_sealed(self, encoded: bytes, voice: Voice | None = None) -> bytes:
         """Return these bytes as an announcement of a device."""
         purpose = b"announcement in " + bytes.fromhex(self._key.id)
-        return self.sealed_bytes(encoded + sign((voice or self.voice).key, encoded, purpose=purpose))
+        signature = sign((voice or self.voice).key, encoded, purpose=purpose)
+        return self.sealed_bytes(condense(encoded) + signature)
 
     def sealed_bytes(self, content: bytes) -> bytes:
         return self._key.seal(content, context=b"announcement")

@@ -15,6 +15,7 @@ import pytest
 from autosync.channels.beacon import as_text
 from autosync.core.announcement import encode
 from autosync.core.candidates import on_lan
+from autosync.core.condensing import condense
 from autosync.core.events import Announcement
 from autosync.core.model import Base, DeviceId, SnapshotId, Version
 from autosync.link.hello import Hello
@@ -270,14 +271,14 @@ async def test_nobody_speaks_in_the_name_of_another_device(fleet: Fleet, mallory
         mallory.sealed(device=own["laptop"], name="laptop", seq=most),
         mallory.sealed(device=own["desktop"], certificate=b"", seq=most),
         mallory.sealed(device=own["desktop"], certificate=b"\x30\x82nonsense", seq=most),
-        mallory.sealed_bytes(encoded + bytes(64)),  # signed by nobody
+        mallory.sealed_bytes(condense(encoded) + bytes(64)),  # signed by nobody
         mallory.sealed(device=own["desktop"], certificate=certificate_of(desktop), seq=most),
         mallory.sealed(seq=most, certificate=certificate_of(desktop)),
     ]
     downgrades = [
-        mallory.sealed_bytes(first_format),
+        mallory.sealed_bytes(condense(first_format)),
         mallory.signed_and_sealed(first_format),
-        mallory.sealed_bytes(encoded),
+        mallory.sealed_bytes(condense(encoded)),
     ]
     await mallory.send(*forgeries, *downgrades)
     expected = {"forged": len(forgeries), "malformed": len(downgrades)}
@@ -285,7 +286,7 @@ async def test_nobody_speaks_in_the_name_of_another_device(fleet: Fleet, mallory
     figures.record("bad inputs refused", len(forgeries) + len(downgrades))
     # A word of the desktop's from another workspace that it shares with mallory.
     elsewhere = sign(mallory.voice.key, encoded, purpose=b"announcement in " + bytes(16))
-    await mallory.send(mallory.sealed_bytes(encoded + elsewhere))
+    await mallory.send(mallory.sealed_bytes(condense(encoded) + elsewhere))
     desktop.write("a.txt", "said by the desktop itself\n")
     await eventually(lambda: laptop.read("a.txt") == "said by the desktop itself\n", why=lambda: laptop.log[-3000:])
     laptop.write("a.txt", "and by the laptop\n")
