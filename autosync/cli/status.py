@@ -70,7 +70,7 @@ def _without_agent(config: Config) -> dict[str, Any]:
 
 
 def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> list[str]:
-    lines = [_headline(answer), *_channels(answer["channels"]), ""]
+    lines = [_headline(answer), *_channels(answer.get("channels", [])), ""]
     lines += table(_HEADS, [_row(w, now) for w in answer["workspaces"]]) if answer["workspaces"] else ["No paths."]
     peers = [
         (w["name"], p["device"], _peer_state(w, p), _since(p["seen"], now), p.get("problem") or "")
@@ -141,7 +141,7 @@ def _left_out(workspace: dict[str, Any]) -> list[str]:
 
 
 def _headline(answer: dict[str, Any]) -> str:
-    agent, channels = answer["agent"], answer["channels"]
+    agent, channels = answer["agent"], answer.get("channels", [])
     if agent is None:
         return f"{plain(answer['device'])}: no agent"
     size = "memory unknown" if agent["rss"] is None else f"{agent['rss'] / 1024**2:.0f} MB"
