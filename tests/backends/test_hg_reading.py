@@ -214,6 +214,16 @@ class TestReading:
         assert looking.content(tree, "late.o") == b"ignored\n"
         assert looking.read() == tree
 
+    def test_a_move_of_which_nothing_but_the_dirstate_is_told_is_seen_whole(
+        self, looking: Looking, root: bytes
+    ) -> None:
+        before = dict(looking.listing(looking.read()))
+        hg(root, "mv", "a.txt", "elsewhere")
+        tree = looking.read("nothing")
+        before[b"elsewhere"] = before.pop(b"a.txt")
+        assert looking.listing(tree) == before
+        assert looking.read() == tree
+
     def test_an_added_file_is_tracked_whatever_the_rules_say(self, looking: Looking) -> None:
         put(looking.root, "ign/sub/y", b"y\n")
         asked = [RelPath(path) for path in (b"ign", b"ign/sub", b"ign/sub/y", b"ign/z", b"a.txt", b"tracked.o", b"")]

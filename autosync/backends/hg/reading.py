@@ -132,7 +132,8 @@ class Reader:
         found = self._unignored(reachable, survey.ignored, footing)
         edits: dict[RelPath, Entry | None] = {}
         # `hg add` of what was ignored touches nothing but the dirstate.
-        found.update(path for path in self._tracking.added if self._store.entry(footing.tree, path) is None)
+        unseen = [path for path in self._tracking.added if self._store.entry(footing.tree, path) is None]
+        found |= self._tracking.related(unseen)
         if places.directories:
             if not footing.moved:
                 edits.update(self._committed(places.directories, footing))

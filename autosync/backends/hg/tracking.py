@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 
 from autosync.backends.git.settings import FileSignature, file_signature
 from autosync.backends.hg.files import CLOCK_TICK
@@ -26,6 +27,11 @@ class Tracking:
         self._meant: tuple[TreeId, Marks] | None = None
         self.added: frozenset[RelPath] = frozenset()
         """What is tracked and not in the base."""
+
+    def related(self, paths: Collection[RelPath]) -> set[RelPath]:
+        """Return the paths with what each was copied or moved from: half a move is none."""
+        sources = {self._told[path].partition(b"\0")[2] for path in paths if path in self._told}
+        return {*paths, *(RelPath(source) for source in sources if source)}
 
     def is_outdated(self) -> bool:
         """Return whether hg has to be asked; if so, :meth:`learn` is to follow."""
