@@ -71,10 +71,9 @@ class Fetches:
                 return []
             return self._next(_Fetching(missing.ancestor, sources, for_ancestor_of=missing.theirs))
         for peer in news:
-            if peer.snapshot is None or now < peer.retry_at:
-                continue
-            if sources := self._peers.sources(peer.snapshot, now):
-                return self._next(_Fetching(peer.snapshot, sources))
+            if peer.snapshot is not None and now >= peer.retry_at:
+                # Never none: whoever is known for a snapshot has said so, or the hub lists it.
+                return self._next(_Fetching(peer.snapshot, self._peers.sources(peer.snapshot, now)))
         return []
 
     def ended(self, event: SnapshotFetched, now: float) -> list[Command]:
