@@ -11,7 +11,7 @@ import pytest
 
 from autosync.core.model import WorkspaceId
 from autosync.store import StateDirectory
-from autosync.trust.sealing import load_key
+from autosync.trust.sealing import create_key, load_key
 from tests.edges.xmpp_servers import DOMAIN, PASSWORD, Prosody, free_port
 from tests.system.commandline import Home
 
@@ -27,12 +27,13 @@ def home(home: Home) -> Home:
     assert home.run("--config", home.config, "init", "notes").returncode == 0
     home.configured(HEAD + PATHS)
     (home.path / "plain").mkdir()
+    create_key(str(home.path / "other.key"))
     (home.path / "notes/sub").mkdir()
     return home
 
 
 def other(path: str, workspace: str = "other") -> str:
-    return f"- path: {path}\n  workspace: {workspace}\n  key-file: notes.key\n"
+    return f"- path: {path}\n  workspace: {workspace}\n  key-file: other.key\n"
 
 
 STATIC = {
