@@ -214,10 +214,13 @@ class Broadcaster:
 
     async def _publish_on(self, channel: Channel, slot: str, letter: _Letter) -> None:
         member, said = letter.member, letter.said
+        if letter.tag != member.key.tag:
+            # The key was changed meanwhile: under the old one its place is that of what tells so.
+            return
         try:
             await channel.publish(slot, letter.tag, letter.sealed)
         except TooLarge:
-            if not said.inline:
+            if not said.inline or letter.tag != member.key.tag:
                 raise
             shorter = self._seal(member, replace(said, seq=letter.bare, inline=b""))
             await channel.publish(slot, letter.tag, shorter)

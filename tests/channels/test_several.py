@@ -184,6 +184,23 @@ async def test_a_server_that_answers_nothing_holds_up_no_other_channel(tmp_path:
         assert [decode(expand(condensed)).inline for condensed in said] == [b"0", b"4"]
 
 
+async def test_what_waits_is_not_said_any_more_once_the_key_was_changed(tmp_path: Path) -> None:
+    """Its place under the old key belongs to what tells of the new one, for those who were off."""
+    laptop, mute = Device(tmp_path, "laptop", tmp_path / "notes.key"), Mute()
+    laptop.broadcaster.channels.append(mute)
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as saying:
+        for number in range(2):
+            saying.create_task(laptop.announce(b"%d" % number))
+            await asyncio.sleep(0)
+        await eventually(lambda: len(mute.taken) == 1)
+        laptop.member.keyring.revoke({"a" * 26: "lost"}, {}, at=0)
+        mute.answers.set()
+    assert len(mute.taken) == 1
+    await laptop.announce(b"2")
+    opened = expand(laptop.member.key.open(mute.taken[1], context=CONTEXT)[:-SIGNATURE_BYTES])
+    assert (len(mute.taken), decode(opened).inline) == (2, b"2")
+
+
 async def test_what_is_said_in_a_workspace_of_others_wakes_nobody(tmp_path: Path) -> None:
     laptop, stranger = (Device(tmp_path, name, tmp_path / f"{name}.key") for name in ("laptop", "stranger"))
     server = Mute()
