@@ -44,8 +44,9 @@ def run_here(invocation: Invocation, beside: Callable[[Config], Awaitable[None]]
     handler = logging.StreamHandler()
     handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if invocation.verbose else config.log_level, handlers=[handler])
-    # An XMPP library's every stanza is not what --verbose asks for, and holds the login.
-    logging.getLogger("slixmpp").setLevel(logging.WARNING)
+    # An XMPP library's every stanza is not what --verbose asks for, and holds the login; what ends a
+    # connection it would tell with a traceback, and the channel tells it in words.
+    logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
     return eventloop.run(_run(run_agent(config), None if beside is None else beside(config)))
 
 
