@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -77,9 +78,9 @@ class LineChannel(LineUser):
                 self.client.say(line)
 
     # -- for those who keep states one way or the other ----------------------------------------
+    @abstractmethod
     def ask_for(self, tag: bytes) -> None:
         """Have what is said in ``tag`` from now on."""
-        raise NotImplementedError
 
     def end_heard(self, tag: bytes) -> None:
         """Take note that all that was kept in ``tag`` has come."""
