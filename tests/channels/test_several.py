@@ -189,9 +189,11 @@ async def test_what_waits_is_not_said_any_more_once_the_key_was_changed(tmp_path
     laptop, mute = Device(tmp_path, "laptop", tmp_path / "notes.key"), Mute()
     laptop.broadcaster.channels.append(mute)
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as saying:
-        for number in range(2):
-            saying.create_task(laptop.announce(b"%d" % number))
+        saying.create_task(laptop.announce(b"on its way"))
         await eventually(lambda: len(mute.taken) == 1)
+        said = laptop.member.seq
+        saying.create_task(laptop.announce(b"waits"))
+        await eventually(lambda: laptop.member.seq > said)
         laptop.member.keyring.revoke({"a" * 26: "lost"}, {}, at=0)
         mute.answers.set()
     assert len(mute.taken) == 1
