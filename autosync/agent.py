@@ -20,7 +20,7 @@ from autosync.causes import shortage_of
 from autosync.channels.lan import LanChannel
 from autosync.channels.opening import open_channel
 from autosync.channels.reflected import LineChannel
-from autosync.classicworkspace import ClassicWorkspace, open_classic
+from autosync.commanded.workspace import CommandedWorkspace, open_commanded
 from autosync.commitnews import CommitNews
 from autosync.config import Config, PathConfig, Vcs, load, with_overrides
 from autosync.config.changes import CHANNELS, compare
@@ -61,7 +61,7 @@ class Agent:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.workspaces: list[Workspace] = []
-        self.classics: list[ClassicWorkspace] = []
+        self.commanded: list[CommandedWorkspace] = []
         """Those that are kept by commands."""
         self._states = StateDirectory(config.state_dir)
         self._device = self._states.device(config.device)
@@ -91,7 +91,7 @@ class Agent:
             self._broadcaster,
             self._links,
             self.workspaces,
-            classics=self.classics,
+            commanded=self.commanded,
             absent=self._absent,
             inviting=self._inviting,
             rekeying=self._rekeying,
@@ -141,23 +141,23 @@ class Agent:
             except AutosyncError as error:  # nothing hangs on it: the next start asks everybody
                 log.warning("the end was not written down: %s", error)
 
-    def kept(self) -> list[Workspace | ClassicWorkspace]:
+    def kept(self) -> list[Workspace | CommandedWorkspace]:
         """Return the working copies of both kinds."""
-        return [*self.workspaces, *self.classics]
+        return [*self.workspaces, *self.commanded]
 
-    def _keep(self, workspace: Workspace | ClassicWorkspace) -> None:
-        if isinstance(workspace, ClassicWorkspace):
-            self.classics.append(workspace)
+    def _keep(self, workspace: Workspace | CommandedWorkspace) -> None:
+        if isinstance(workspace, CommandedWorkspace):
+            self.commanded.append(workspace)
         else:
             self.workspaces.append(workspace)
 
-    async def _open(self, path: PathConfig, stack: AsyncExitStack) -> Workspace | ClassicWorkspace:
+    async def _open(self, path: PathConfig, stack: AsyncExitStack) -> Workspace | CommandedWorkspace:
         loop = asyncio.get_running_loop()
-        workspace: Workspace | ClassicWorkspace
+        workspace: Workspace | CommandedWorkspace
         kept = [workspace.config for workspace in self.kept()]
         await loop.run_in_executor(self._network, refuse_twin, path, kept)
         if path.backend is Vcs.COMMAND:
-            opening = partial(open_classic, broadcaster=self._broadcaster, states=self._states)
+            opening = partial(open_commanded, broadcaster=self._broadcaster, states=self._states)
             workspace = await loop.run_in_executor(
                 self._network, opening, path, self.config, self._device, self._broadcaster
             )
@@ -256,7 +256,7 @@ class Agent:
         for channel in channels:
             await self._start_channel(channel, stack)
 
-    async def _start_workspace(self, workspace: Workspace | ClassicWorkspace, stack: AsyncExitStack) -> None:
+    async def _start_workspace(self, workspace: Workspace | CommandedWorkspace, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         workspace.runner.bind(loop)
         await loop.run_in_executor(workspace.local, workspace.watcher.start)

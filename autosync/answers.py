@@ -13,8 +13,8 @@ from typing import Any
 
 from autosync.activities import Activity
 from autosync.broadcast import Broadcaster
-from autosync.classicanswers import classic_status, steer_classic, sync_classic
-from autosync.classicworkspace import ClassicWorkspace
+from autosync.commanded.answers import commanded_status, steer_commanded, sync_commanded
+from autosync.commanded.workspace import CommandedWorkspace
 from autosync.config import Config, PathConfig
 from autosync.conflictanswers import list_conflicts, resolve_conflict
 from autosync.core import events as ev
@@ -39,7 +39,7 @@ FIRST_PEER = 5.0
 class Answers:
     """The commands of the control socket.
 
-    ``workspaces``, ``classics`` (those that are kept by commands) and ``absent``, the paths
+    ``workspaces``, ``commanded`` (those that are kept by commands) and ``absent``, the paths
     that are waited for, may change after construction, and so may what ``config`` returns.  ``reload`` is
     set once the agent is up.
     """
@@ -51,7 +51,7 @@ class Answers:
         links: Links,
         workspaces: Sequence[Workspace],
         *,
-        classics: Sequence[ClassicWorkspace],
+        commanded: Sequence[CommandedWorkspace],
         absent: Mapping[str, AutosyncError],
         inviting: Inviting,
         rekeying: Rekeying,
@@ -64,7 +64,7 @@ class Answers:
         self._broadcaster = broadcaster
         self._links = links
         self._workspaces = workspaces
-        self._classics = classics
+        self._commanded = commanded
         self._explaining = Explaining(broadcaster, workspaces, self._reachable)
         self._started_at = time.time()
         self._activities: deque[tuple[int, Activity]] = deque(maxlen=REMEMBERED)
@@ -102,13 +102,13 @@ class Answers:
         if answer is None:
             raise AutosyncError(f"The agent does not know the command {command!r}", hint="Is it an older version?")
         if command in ("explain", "release"):
-            self._refuse_classics(arguments)
+            self._refuse_commanded(arguments)
         return await answer(arguments)
 
-    def _refuse_classics(self, arguments: dict[str, Any]) -> None:
+    def _refuse_commanded(self, arguments: dict[str, Any]) -> None:
         """Raise :class:`AutosyncError` for a path in a working copy that is kept by commands."""
         asked = str(arguments.get("path"))
-        for workspace in self._classics:
+        for workspace in self._commanded:
             root = os.path.realpath(workspace.config.path)
             if os.path.commonpath((root, os.path.abspath(asked))) == root:
                 raise AutosyncError(
@@ -139,10 +139,10 @@ class Answers:
             for w in self._workspaces
         ]
         status["workspaces"] += [
-            with_trust(w.member, classic_status(w, now=now, linked=self._linked(w), watch=asdict(w.watcher.status())))
-            for w in self._classics
+            with_trust(w.member, commanded_status(w, now=now, linked=self._linked(w), watch=asdict(w.watcher.status())))
+            for w in self._commanded
         ]
-        kept: list[Workspace | ClassicWorkspace] = [*self._workspaces, *self._classics]
+        kept: list[Workspace | CommandedWorkspace] = [*self._workspaces, *self._commanded]
         for workspace, entry in zip(kept, status["workspaces"], strict=True):
             entry["transfers"] = list_transfers(self._links, workspace.member)
         status["invitations"] = self._inviting.listed()
@@ -150,7 +150,7 @@ class Answers:
         return status
 
     async def _peers(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        chosen: list[Workspace | ClassicWorkspace] = [*self._chosen(arguments), *self._chosen_classics(arguments)]
+        chosen: list[Workspace | CommandedWorkspace] = [*self._chosen(arguments), *self._chosen_commanded(arguments)]
         return {
             "device": self._config().device,
             "workspaces": [
@@ -160,7 +160,7 @@ class Answers:
         }
 
     async def _invite(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        if self._chosen_classics(arguments) and not self._chosen(arguments):
+        if self._chosen_commanded(arguments) and not self._chosen(arguments):
             raise AutosyncError(
                 "A working copy that is kept by commands cannot be joined by an invitation",
                 hint="Its commands are this device's own: configure them there too (docs/command-backend.md).",
@@ -184,17 +184,17 @@ class Answers:
 
     async def _sync(self, arguments: dict[str, Any]) -> dict[str, Any]:
         chosen = self._chosen(arguments)
-        classics = self._chosen_classics(arguments)
+        commanded = self._chosen_commanded(arguments)
         for workspace in chosen:
             workspace.runner.post(ev.FlushAsked())
-        steer_classic(classics, ev.FlushAsked())
+        steer_commanded(commanded, ev.FlushAsked())
         refuse_revoked([w.member for w in self._both(arguments)])
         if not arguments.get("wait"):
             return {"synced": True, "waiting": [], "detail": ""}
         timeout = _number(arguments, "timeout", 60.0)
         results = await asyncio.gather(
             *(self._wait_for_peers(w, timeout) for w in chosen),
-            *(sync_classic(w, self._linked(w), timeout) for w in classics),
+            *(sync_commanded(w, self._linked(w), timeout) for w in commanded),
         )
         waiting = sorted({name for _, names in results for name in names})
         details = [detail for detail, _ in results if detail]
@@ -252,13 +252,13 @@ class Answers:
 
     def _steer(self, arguments: dict[str, Any], event: ev.Event, *, paused: bool) -> dict[str, Any]:
         chosen = self._chosen(arguments)
-        classics = self._chosen_classics(arguments)
-        for member in (*(w.member for w in chosen), *(w.member for w in classics)):
+        commanded = self._chosen_commanded(arguments)
+        for member in (*(w.member for w in chosen), *(w.member for w in commanded)):
             self._broadcaster.save(member, paused=paused)
         for workspace in chosen:
             workspace.runner.post(event)
-        steer_classic(classics, event)
-        return {"workspaces": [w.config.workspace for w in chosen] + [w.config.workspace for w in classics]}
+        steer_commanded(commanded, event)
+        return {"workspaces": [w.config.workspace for w in chosen] + [w.config.workspace for w in commanded]}
 
     async def _gc(self, arguments: dict[str, Any]) -> dict[str, Any]:
         rehearse = arguments.get("dry-run") is True
@@ -289,7 +289,7 @@ class Answers:
     def _chosen(self, arguments: dict[str, Any]) -> list[Workspace]:
         path = arguments.get("path")
         chosen = [w for w in self._workspaces if path in (None, w.config.path)]
-        if not chosen and path is not None and not self._chosen_classics(arguments):
+        if not chosen and path is not None and not self._chosen_commanded(arguments):
             if isinstance(path, str) and path in self._absent:
                 raise self._absent[path]
             raise AutosyncError(
@@ -298,17 +298,17 @@ class Answers:
             )
         return chosen
 
-    def _chosen_classics(self, arguments: dict[str, Any]) -> list[ClassicWorkspace]:
-        return [w for w in self._classics if arguments.get("path") in (None, w.config.path)]
+    def _chosen_commanded(self, arguments: dict[str, Any]) -> list[CommandedWorkspace]:
+        return [w for w in self._commanded if arguments.get("path") in (None, w.config.path)]
 
-    def _both(self, arguments: dict[str, Any]) -> list[Workspace | ClassicWorkspace]:
-        return [*self._chosen(arguments), *self._chosen_classics(arguments)]
+    def _both(self, arguments: dict[str, Any]) -> list[Workspace | CommandedWorkspace]:
+        return [*self._chosen(arguments), *self._chosen_commanded(arguments)]
 
     def _missing(self, path: object) -> list[PathConfig]:
         """Return the working copies that are waited for, of all or of the one at ``path``."""
         return [p for p in self._config().paths if p.path in self._absent and path in (None, p.path)]
 
-    def _linked(self, workspace: Workspace | ClassicWorkspace) -> dict[str, str]:
+    def _linked(self, workspace: Workspace | CommandedWorkspace) -> dict[str, str]:
         peers = self._links.peers(workspace.member.key.id)
         return {p.device: p.address for p in peers if p.connected and p.device is not None}
 

@@ -12,7 +12,7 @@ from functools import partial
 from autosync.channels.outbox import Outbox
 from autosync.core.announcement import decode, encode
 from autosync.core.candidates import Candidate
-from autosync.core.classic import Say
+from autosync.core.commanded.session import Say
 from autosync.core.commands import Announce
 from autosync.core.condensing import condense, expand
 from autosync.core.events import Announced, Announcement, AnnouncementsAsked

@@ -11,7 +11,7 @@ from typing import Any
 
 from autosync.config import PathConfig
 from autosync.core.brakes import Held
-from autosync.core.classic import ClassicPeer
+from autosync.core.commanded.session import CommandedPeer
 from autosync.core.model import Order, Snapshot
 from autosync.core.settings import SessionStatus
 from autosync.core.sources import Peer
@@ -136,7 +136,7 @@ def absent_status(path: PathConfig, error: AutosyncError) -> dict[str, Any]:
     }
 
 
-def is_reachable(peer: Peer | ClassicPeer, now: float, linked: Mapping[str, str]) -> bool:
+def is_reachable(peer: Peer | CommandedPeer, now: float, linked: Mapping[str, str]) -> bool:
     """Return whether a peer can be expected to answer soon."""
     if peer.state == "stopped":
         return False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from autosync.broadcast import Broadcaster
-from autosync.classicworkspace import ClassicWorkspace
+from autosync.commanded.workspace import CommandedWorkspace
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import Refused
 from autosync.trust.sealing import WorkspaceKey
@@ -16,7 +16,7 @@ from autosync.workspace import Workspace
 class Served:
     """A :class:`autosync.link.WorkspaceHandle` of a working copy of this agent."""
 
-    def __init__(self, workspace: Workspace | ClassicWorkspace, broadcaster: Broadcaster) -> None:
+    def __init__(self, workspace: Workspace | CommandedWorkspace, broadcaster: Broadcaster) -> None:
         self.device = broadcaster.device
         self.name = broadcaster.name
         self._workspace = workspace

@@ -6,10 +6,10 @@ import os
 import shutil
 from collections.abc import Iterator
 
-from autosync.classicstep import StepRunner
 from autosync.cli.finding import Finding, Level
+from autosync.commanded.step import StepRunner
 from autosync.config import PathConfig
-from autosync.core.classiccommands import Action, Commands
+from autosync.core.commanded.commands import Action, Commands
 
 _NEEDED = {
     Action.PUSH: "nothing is ever pushed",

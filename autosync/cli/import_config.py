@@ -11,7 +11,7 @@ import click
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.table import plain
 from autosync.config import absolute, candidates
-from autosync.config.classicini import read_ini
+from autosync.config.dvcsini import read_ini
 from autosync.config.importing import Imported, Outcome, convert
 from autosync.errors import ConfigError
 from autosync.trust.sealing import create_key, load_key

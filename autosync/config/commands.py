@@ -7,7 +7,7 @@ from collections.abc import Callable
 import yaml
 
 from autosync.config.reading import Section, Value
-from autosync.core.classiccommands import PLACEHOLDERS, Action, Commands, Step
+from autosync.core.commanded.commands import PLACEHOLDERS, Action, Commands, Step
 
 _NO_STEPS: tuple[Step, ...] = ()
 _EVERY = tuple(dict.fromkeys(word for words in PLACEHOLDERS.values() for word in words))

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from autosync.config.classicdvcs import KEYS, Speaks, Untranslatable, spoken, translate
-from autosync.config.classicini import Ini
+from autosync.config.dvcsini import Ini
+from autosync.config.dvcssection import KEYS, Speaks, Untranslatable, spoken, translate
 from autosync.config.editing import as_scalar
 from autosync.config.loading import absolute, is_name, parse
-from autosync.core.classiccommands import Action
+from autosync.core.commanded.commands import Action
 from autosync.errors import ConfigError
 
 _SHORTEST, _LONGEST = 1, 86400

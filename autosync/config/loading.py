@@ -40,7 +40,7 @@ _SSH = "ssh://"
 _ANYWHERE: tuple[str, int] | None = ("", 0)
 _NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _HUB_PREFIX = re.compile(r"refs(/[A-Za-z0-9][A-Za-z0-9_-]*)+")
-_CLASSIC = re.compile(r"(?:\s*[#;].*\n|\s*\n)*\[autosync\]\s*\n")
+_INI = re.compile(r"(?:\s*[#;].*\n|\s*\n)*\[autosync\]\s*\n")
 _BARE_JID = re.compile(r"[^@/\s]+@[^@/\s]+")
 _SERVICE_JID = re.compile(r"([^@/\s]+@)?[^@/\s]+")
 _NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
@@ -95,7 +95,7 @@ def load(
     """
     source = locate(option, environ)
     text, mode = _read(source)
-    if _CLASSIC.match(text):
+    if _INI.match(text):
         raise ConfigError(
             f"{source}: this is a configuration of dvcs-autosync",
             hint=f"Turn it into one of autosync with `autosync import-config {source}`.",

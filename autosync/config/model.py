@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from autosync.core.brakes import BrakeLimits
-from autosync.core.classiccommands import Commands
+from autosync.core.commanded.commands import Commands
 from autosync.core.retention import Retention
 from autosync.core.temporary import DEFAULT_IGNORES
 

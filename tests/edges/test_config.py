@@ -31,7 +31,7 @@ from autosync.config import (
     read_overrides,
 )
 from autosync.core.brakes import BrakeLimits
-from autosync.core.classiccommands import Action, Commands
+from autosync.core.commanded.commands import Action, Commands
 from autosync.core.retention import Retention
 from autosync.errors import ConfigError
 

@@ -13,7 +13,7 @@ import pytest
 
 from autosync.cli.main import autosync, main
 from autosync.config import Commits, Config, PullLock, Vcs, load
-from autosync.core.classiccommands import Action, Commands
+from autosync.core.commanded.commands import Action, Commands
 from autosync.errors import ConfigError
 from tests import figures
 

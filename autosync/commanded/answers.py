@@ -7,17 +7,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autosync.classicworkspace import ClassicWorkspace
+from autosync.commanded.workspace import CommandedWorkspace
 from autosync.core import events as ev
-from autosync.core.classic import ClassicPeer
+from autosync.core.commanded.session import CommandedPeer
 from autosync.report import is_reachable, iso
 
 VCS = "command"
 _NAMED = 1000
 
 
-def classic_status(
-    workspace: ClassicWorkspace, *, now: float, linked: Mapping[str, str], watch: Mapping[str, Any]
+def commanded_status(
+    workspace: CommandedWorkspace, *, now: float, linked: Mapping[str, str], watch: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return one working copy's part of the status, with the keys that every other one has."""
     runner, machine = workspace.runner, workspace.runner.machine
@@ -60,8 +60,8 @@ def classic_status(
     }
 
 
-async def sync_classic(
-    workspace: ClassicWorkspace, linked: Mapping[str, str], patience: float
+async def sync_commanded(
+    workspace: CommandedWorkspace, linked: Mapping[str, str], patience: float
 ) -> tuple[str, list[str]]:
     """Wait until all is pushed and pulled; return what is in the way and who has not confirmed."""
     runner, machine = workspace.runner, workspace.runner.machine
@@ -74,19 +74,19 @@ async def sync_classic(
     return "", waited_for(workspace, linked)
 
 
-def waited_for(workspace: ClassicWorkspace, linked: Mapping[str, str]) -> list[str]:
+def waited_for(workspace: CommandedWorkspace, linked: Mapping[str, str]) -> list[str]:
     """Return the names of the peers that can be reached and have not pulled what was pushed here."""
     now = asyncio.get_running_loop().time()
     return [p.name for p in workspace.runner.machine.unconfirmed() if is_reachable(p, now, linked)]
 
 
-def steer_classic(workspaces: Sequence[ClassicWorkspace], event: ev.Event) -> None:
+def steer_commanded(workspaces: Sequence[CommandedWorkspace], event: ev.Event) -> None:
     """Hand ``event``, which the user asked for, to each working copy."""
     for workspace in workspaces:
         workspace.runner.post(event)
 
 
-def _peer_state(peer: ClassicPeer, *, is_behind: bool, now: float, linked: Mapping[str, str]) -> str:
+def _peer_state(peer: CommandedPeer, *, is_behind: bool, now: float, linked: Mapping[str, str]) -> str:
     if not is_reachable(peer, now, linked):
         return "away"
     if peer.state in ("paused", "halted"):
@@ -94,7 +94,7 @@ def _peer_state(peer: ClassicPeer, *, is_behind: bool, now: float, linked: Mappi
     return "behind" if is_behind else "equal"
 
 
-def _other_remote(peer: ClassicPeer, mine: str) -> str | None:
+def _other_remote(peer: CommandedPeer, mine: str) -> str | None:
     """Return what to tell of a peer that pushes to another place, as far as both tell."""
     if not mine or not peer.remote or mine == peer.remote:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autosync.core.classiccommands import BATCH, Action, Commands
+from autosync.core.commanded.commands import BATCH, Action, Commands
 from autosync.core.model import RelPath
 
 COMMANDS = Commands(

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from autosync.classiclisting import Lister
-from autosync.classicstep import Ran, StepRunner
-from autosync.core.classic import Finished, Perform, Work
-from autosync.core.classiccommands import Action, Commands, Step
-from autosync.core.classicedits import Edits, Listing, Telling, as_changes, compare, tellings
+from autosync.commanded.listing import Lister
+from autosync.commanded.step import Ran, StepRunner
+from autosync.core.commanded.commands import Action, Commands, Step
+from autosync.core.commanded.edits import Edits, Listing, Telling, as_changes, compare, tellings
+from autosync.core.commanded.session import Finished, Perform, Work
 from autosync.core.message import commit_message
 from autosync.core.model import Change, RelPath
 from autosync.core.settings import Halt
@@ -30,7 +30,7 @@ _MOST_REFUSED = 20
 
 
 @dataclass(slots=True, kw_only=True)
-class ClassicWork:
+class CommandedWork:
     """What is done in one working copy, in one thread at a time.
 
     ``name`` is the device's, for commit messages; ``most_deleted`` the brake against accidents;

@@ -11,10 +11,19 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from autosync.classicstep import StepRunner
-from autosync.classicwork import ClassicWork
+from autosync.commanded.step import StepRunner
+from autosync.commanded.work import CommandedWork
 from autosync.core import events as ev
-from autosync.core.classic import Classic, ClassicEvent, ClassicSettings, Finished, Opened, Perform, Say, Work
+from autosync.core.commanded.session import (
+    CommandedEvent,
+    CommandedSession,
+    CommandedSettings,
+    Finished,
+    Opened,
+    Perform,
+    Say,
+    Work,
+)
 from autosync.core.settings import Halt
 from autosync.errors import AutosyncError
 
@@ -28,24 +37,24 @@ UNANNOUNCED_MOST = 10.0
 class Pronouncer(Protocol):
     """What the agent does for a runner of this kind."""
 
-    async def pronounce(self, runner: ClassicRunner, say: Say, remote: str) -> None:
+    async def pronounce(self, runner: CommandedRunner, say: Say, remote: str) -> None:
         """Seal an announcement and broadcast it over every channel."""
 
 
 @dataclass(slots=True, kw_only=True)
-class ClassicRunner:
+class CommandedRunner:
     """One working copy of the agent; :meth:`post` feeds it events from the event loop's thread,
     :meth:`post_from_thread` from any other."""
 
     workspace: str
-    settings: ClassicSettings
-    work: ClassicWork
+    settings: CommandedSettings
+    work: CommandedWork
     steps: StepRunner
     outside: Pronouncer
     local: Executor
     demand: Callable[[], None] = lambda: None
     """Raises :class:`AutosyncError` if the working copy is not the one that was opened."""
-    machine: Classic = field(init=False)
+    machine: CommandedSession = field(init=False)
     synced_at: float | None = None
     """Wall clock, in seconds, of the last pull or push that worked."""
     abandoned: bool = False
@@ -59,7 +68,7 @@ class ClassicRunner:
     _stopped: bool = False
 
     def __post_init__(self) -> None:
-        self.machine = Classic(self.settings, first=int(time.time() * 1000), draw=random.random)
+        self.machine = CommandedSession(self.settings, first=int(time.time() * 1000), draw=random.random)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take events from now on."""
@@ -89,11 +98,11 @@ class ClassicRunner:
         self.steps.stop()
 
     # -- the way in ------------------------------------------------------------------------
-    def post_from_thread(self, event: ClassicEvent) -> None:
+    def post_from_thread(self, event: CommandedEvent) -> None:
         """Feed the machine from another thread."""
         self._loop.call_soon_threadsafe(self.post, event)
 
-    def post(self, event: ClassicEvent) -> None:
+    def post(self, event: CommandedEvent) -> None:
         """Feed the machine."""
         if self._stopped:
             return

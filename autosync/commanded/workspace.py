@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from autosync.broadcast import Broadcaster
-from autosync.classiclisting import Lister
-from autosync.classicrunner import ClassicRunner, Pronouncer
-from autosync.classicstep import StepRunner
-from autosync.classicwork import ClassicWork
+from autosync.commanded.footing import BACK, Footing
+from autosync.commanded.listing import Lister
+from autosync.commanded.runner import CommandedRunner, Pronouncer
+from autosync.commanded.step import StepRunner
+from autosync.commanded.work import CommandedWork
 from autosync.config import Config, Mode, PathConfig, PullLock
 from autosync.core import events as ev
-from autosync.core.classic import ClassicSettings
-from autosync.core.classiccommands import Action, Commands
+from autosync.core.commanded.commands import Action, Commands
+from autosync.core.commanded.session import CommandedSettings
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, ConfigError, Missing, TransientError
 from autosync.membership import Membership
@@ -29,52 +30,14 @@ _SEEN = 1
 """Remembered in the place of a store's mark: there was a repository that could be recognised."""
 LOOK_EVERY = 2.0
 """Seconds between two looks whether the folder is there."""
-_BACK = "autosync goes on by itself as soon as it is back. Nothing was committed."
-
-
-class Footing:
-    """The folder ``root`` with what shows whose working copy it is.
-
-    A disk that is unmounted leaves an empty folder of the same name, in which everything would
-    seem to be deleted.
-    """
-
-    def __init__(self, root: bytes, lister: Lister) -> None:
-        self._root = root
-        self._lister = lister
-        self._seen = _identity(root)
-        self._marks = lister.marks()
-
-    @property
-    def has_repository(self) -> bool:
-        """Whether anything shows whose working copy it is: of a version control unknown to us nothing does."""
-        return bool(self._marks)
-
-    def demand(self) -> None:
-        """Raise :class:`TransientError` unless it is there."""
-        try:
-            is_same = _identity(self._root) == self._seen
-            is_like = self._marks and self._marks <= self._lister.marks()
-        except OSError as error:
-            title = f"The folder {os.fsdecode(self._root)} is gone: {error.strerror}"
-            raise TransientError(title, hint=f"Mount or restore it; {_BACK}") from error
-        if not is_same and not is_like:
-            raise TransientError(
-                f"Another folder stands at {os.fsdecode(self._root)}",
-                hint=f"Put back the one that was there; {_BACK} To go on with this one restart the agent.",
-            )
-        if self._marks and not is_like:
-            raise TransientError(
-                f"The repository of {os.fsdecode(self._root)} is gone", hint=f"Mount or restore it; {_BACK}"
-            )
 
 
 @dataclass(slots=True, kw_only=True)
-class ClassicWorkspace:
+class CommandedWorkspace:
     """One working copy of this agent that is kept by commands; ``local`` is the one thread in which they run."""
 
     config: PathConfig
-    runner: ClassicRunner
+    runner: CommandedRunner
     member: Membership
     local: ThreadPoolExecutor
     footing: Footing
@@ -120,7 +83,7 @@ class ClassicWorkspace:
         raise Missing(f"{self.config.workspace} is kept by commands", hint="It has no snapshots; it pushes and pulls.")
 
 
-def open_classic(
+def open_commanded(
     path: PathConfig,
     config: Config,
     device: DeviceId,
@@ -128,7 +91,7 @@ def open_classic(
     *,
     broadcaster: Broadcaster,
     states: StateDirectory,
-) -> ClassicWorkspace:
+) -> CommandedWorkspace:
     """Return the working copy at ``path``.
 
     Raises :class:`AutosyncError`: no key, no folder, a corrupt state.
@@ -141,10 +104,10 @@ def open_classic(
     state = _known_state(path, footing, states, key.id)
     steps = StepRunner(root, commands.time_limit)
     local = ThreadPoolExecutor(1, thread_name_prefix=f"local {path.workspace}")
-    runner = ClassicRunner(
+    runner = CommandedRunner(
         workspace=path.workspace,
-        settings=classic_settings(path, commands, device),
-        work=ClassicWork(
+        settings=commanded_settings(path, commands, device),
+        work=CommandedWork(
             lister=lister,
             commands=commands,
             steps=steps,
@@ -170,7 +133,7 @@ def open_classic(
             rescan_interval=path.rescan,
         )
 
-    return ClassicWorkspace(
+    return CommandedWorkspace(
         config=path,
         runner=runner,
         member=member,
@@ -192,7 +155,7 @@ def _take_footing(path: PathConfig, lister: Lister) -> Footing:
         return Footing(os.fsencode(path.path), lister)
     except OSError as error:
         raise TransientError(
-            f"The folder {path.path} cannot be opened: {error.strerror}", hint=f"Mount or restore it; {_BACK}"
+            f"The folder {path.path} cannot be opened: {error.strerror}", hint=f"Mount or restore it; {BACK}"
         ) from error
 
 
@@ -200,16 +163,16 @@ def _known_state(path: PathConfig, footing: Footing, states: StateDirectory, wor
     """Return what is remembered, if the folder is not one whose disk has yet to be mounted over it."""
     state = states.workspace(workspace)
     if state.store and not footing.has_repository:
-        raise TransientError(f"There is no repository in {path.path}", hint=f"Mount or restore it; {_BACK}")
+        raise TransientError(f"There is no repository in {path.path}", hint=f"Mount or restore it; {BACK}")
     if footing.has_repository and not state.store:
         state = replace(state, store=_SEEN)
         states.save(workspace, state)
     return state
 
 
-def classic_settings(path: PathConfig, commands: Commands, device: DeviceId) -> ClassicSettings:
+def commanded_settings(path: PathConfig, commands: Commands, device: DeviceId) -> CommandedSettings:
     """Return what the machine needs to know of the configuration."""
-    return ClassicSettings(
+    return CommandedSettings(
         device=device,
         commit_after=path.commit_after,
         poll=path.poll,
@@ -221,15 +184,10 @@ def classic_settings(path: PathConfig, commands: Commands, device: DeviceId) -> 
     )
 
 
-def _identity(directory: bytes) -> tuple[int, int]:
-    found = os.stat(directory)
-    return found.st_dev, found.st_ino
-
-
 class _Listener:
     """Hands what the watcher's thread sees to the machine."""
 
-    def __init__(self, runner: ClassicRunner) -> None:
+    def __init__(self, runner: CommandedRunner) -> None:
         self._runner = runner
 
     def paths_changed(self, hints: Sequence[ev.PathHint]) -> None:

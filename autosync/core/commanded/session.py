@@ -33,7 +33,7 @@ class Work(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassicSettings:
+class CommandedSettings:
     """What has to be known of the configuration; times in seconds."""
 
     device: DeviceId
@@ -87,7 +87,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassicPeer:
+class CommandedPeer:
     """What another device has said."""
 
     device: DeviceId
@@ -99,28 +99,28 @@ class ClassicPeer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassicStatus:
+class CommandedStatus:
     """What a machine tells about itself."""
 
     phase: str
     pending: int
     waiting_for: str
     halt: Halt | None
-    peers: tuple[ClassicPeer, ...]
+    peers: tuple[CommandedPeer, ...]
 
 
-ClassicCommand = Perform | Say
-ClassicEvent = ev.Event | Opened | Finished
+Command = Perform | Say
+CommandedEvent = ev.Event | Opened | Finished
 
 
-class Classic:
+class CommandedSession:
     """The state machine of one working copy.
 
     ``first`` is above every number that this device has counted its pushes with (milliseconds
     since the epoch are); ``draw`` returns random numbers in 0..1.
     """
 
-    def __init__(self, settings: ClassicSettings, *, first: int, draw: Callable[[], float]) -> None:
+    def __init__(self, settings: CommandedSettings, *, first: int, draw: Callable[[], float]) -> None:
         self.settings = settings
         self.busy: Work | None = None
         self.paused = False
@@ -139,7 +139,7 @@ class Classic:
         self._pull_at = math.inf
         self._pull_failed = False
         self._look_at = math.inf
-        self._peers: dict[DeviceId, ClassicPeer] = {}
+        self._peers: dict[DeviceId, CommandedPeer] = {}
         self._pulled = Version()
         self._pulling = Version()
         self._problems: dict[Work, Halt] = {}
@@ -152,9 +152,9 @@ class Classic:
         """Return what this device has: its own pushes, and what it pulled of others'."""
         return self._pulled.join(Version.of({self.settings.device: self.pushes}))
 
-    def status(self) -> ClassicStatus:
+    def status(self) -> CommandedStatus:
         """Return what a user may want to know."""
-        return ClassicStatus(
+        return CommandedStatus(
             phase=self._phase(),
             pending=int(self._is_dirty()) + int(self._wants_push()),
             waiting_for="; ".join(f"{problem.title} ({problem.hint})" for problem in self._problems.values()),
@@ -167,7 +167,7 @@ class Classic:
         at_rest = self.busy is None and not self._is_dirty() and not self._wants_push() and not self._problems
         return at_rest and not (self.settings.can_pull and self._has_news())
 
-    def unconfirmed(self) -> tuple[ClassicPeer, ...]:
+    def unconfirmed(self) -> tuple[CommandedPeer, ...]:
         """Return the peers that have not said that they pulled what was pushed here."""
         me = self.settings.device
         return tuple(peer for peer in self._peers.values() if peer.version.count(me) < self.pushes)
@@ -180,7 +180,7 @@ class Classic:
         return None if moment == math.inf else moment
 
     # -- what happens --------------------------------------------------------------------------
-    def handle(self, event: ClassicEvent, now: float) -> list[ClassicCommand]:
+    def handle(self, event: CommandedEvent, now: float) -> list[Command]:
         """Return what is to be done about ``event`` at the moment ``now``."""
         said = self._heed(event, now)
         if self._look_at <= now and not self._rests():
@@ -188,7 +188,7 @@ class Classic:
             self._dirty(now, whole=not self._pull_failed)
         return [*said, *self._begin(now)]
 
-    def _heed(self, event: ClassicEvent, now: float) -> list[ClassicCommand]:
+    def _heed(self, event: CommandedEvent, now: float) -> list[Command]:
         match event:
             case Opened():
                 self._is_open = True
@@ -248,7 +248,7 @@ class Classic:
         if said.remote is None:
             return  # a device with another kind of backend: a mistake that its own user sees
         self._peers.pop(said.device, None)
-        self._peers[said.device] = ClassicPeer(
+        self._peers[said.device] = CommandedPeer(
             device=said.device,
             name=said.name,
             state=said.state,
@@ -268,7 +268,7 @@ class Classic:
             self._pull_at = when
 
     # -- what was done -------------------------------------------------------------------------
-    def _finished(self, event: Finished, now: float) -> list[ClassicCommand]:
+    def _finished(self, event: Finished, now: float) -> list[Command]:
         work, self.busy = event.work, None
         if event.problem is None:
             self._problems.pop(work, None)
@@ -278,7 +278,7 @@ class Classic:
             self._not_before[work] = now + self._backoffs[work].next(self._draw())
         return _AFTER[work](self, event, now)
 
-    def _recorded(self, event: Finished, now: float) -> list[ClassicCommand]:
+    def _recorded(self, event: Finished, now: float) -> list[Command]:
         self._unpushed |= event.to_push
         if event.halted:
             self.halt = self._problems.pop(Work.RECORD, None)
@@ -291,7 +291,7 @@ class Classic:
             self._look_at = min(self._look_at, self._not_before[Work.RECORD])
         return []
 
-    def _was_pulled(self, event: Finished, now: float) -> list[ClassicCommand]:
+    def _was_pulled(self, event: Finished, now: float) -> list[Command]:
         self._unpushed |= event.to_push
         self._pull_at = now + self.settings.poll
         self._pull_failed = event.problem is not None
@@ -308,7 +308,7 @@ class Classic:
             self._pull_at = now
         return [] if self._pulled == before else [self._say()]
 
-    def _was_pushed(self, event: Finished, now: float) -> list[ClassicCommand]:
+    def _was_pushed(self, event: Finished, now: float) -> list[Command]:
         if event.problem is not None:
             self._unpushed = True
             self._want_pull(now)  # it may be that the remote has moved
@@ -317,7 +317,7 @@ class Classic:
         return [self._say()]
 
     # -- what is next ----------------------------------------------------------------------------
-    def _begin(self, now: float) -> list[ClassicCommand]:
+    def _begin(self, now: float) -> list[Command]:
         if self._rests():
             return []
         for work in Work:
@@ -379,8 +379,8 @@ class Classic:
         return Say(self._phase(), self.version)
 
 
-_AFTER: Mapping[Work, Callable[[Classic, Finished, float], list[ClassicCommand]]] = {
-    Work.RECORD: Classic._recorded,
-    Work.PULL: Classic._was_pulled,
-    Work.PUSH: Classic._was_pushed,
+_AFTER: Mapping[Work, Callable[[CommandedSession, Finished, float], list[Command]]] = {
+    Work.RECORD: CommandedSession._recorded,
+    Work.PULL: CommandedSession._was_pulled,
+    Work.PUSH: CommandedSession._was_pushed,
 }

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autosync.core.classiccommands import PLACEHOLDERS, Action, Step
+from autosync.core.commanded.commands import PLACEHOLDERS, Action, Step
 
 KEYS: Mapping[str, Action] = {
     "statuscmd": Action.STATUS,

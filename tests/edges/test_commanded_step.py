@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from autosync.classicstep import KEPT, SHOWN, StepRunner
+from autosync.commanded.step import KEPT, SHOWN, StepRunner
 from tests import figures
 from tests.waiting import until
 

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
-from autosync.core.classicedits import Listing, Seen
+from autosync.core.commanded.edits import Listing, Seen
 from autosync.core.model import Kind, RelPath
 from autosync.core.patterns import Patterns
 

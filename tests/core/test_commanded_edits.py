@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autosync.core.classiccommands import Action, Commands
-from autosync.core.classicedits import Edits, Seen, Telling, as_changes, compare, tellings
+from autosync.core.commanded.commands import Action, Commands
+from autosync.core.commanded.edits import Edits, Seen, Telling, as_changes, compare, tellings
 from autosync.core.message import commit_message
 from autosync.core.model import Kind, RelPath
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autosync.core import events as ev
-from autosync.core.classic import (
+from autosync.core.commanded.session import (
     LAST_RETRY,
     MOST_PEERS,
-    Classic,
-    ClassicCommand,
-    ClassicEvent,
-    ClassicSettings,
+    Command,
+    CommandedEvent,
+    CommandedSession,
+    CommandedSettings,
     Finished,
     Opened,
     Perform,
@@ -31,7 +31,7 @@ RECORD, PULL, PUSH = Perform(Work.RECORD), Perform(Work.PULL), Perform(Work.PUSH
 WHOLE = Perform(Work.RECORD, whole=True)
 OFFLINE = Halt(title="`vcs push` failed with exit code 1: no route", hint="It is tried again.")
 HINT = ev.PathsChanged(hints=(ev.PathHint(path=RelPath(b"a"), touch=ev.Touch.WRITTEN),))
-SETTINGS = ClassicSettings(device=ME, commit_after=10.0, poll=60.0, rescan=600.0)
+SETTINGS = CommandedSettings(device=ME, commit_after=10.0, poll=60.0, rescan=600.0)
 
 
 def said(
@@ -56,25 +56,25 @@ def said(
 class Scene:
     """A machine and its clock."""
 
-    def __init__(self, settings: ClassicSettings = SETTINGS) -> None:
-        self.machine = Classic(settings, first=1000, draw=lambda: 1.0)
+    def __init__(self, settings: CommandedSettings = SETTINGS) -> None:
+        self.machine = CommandedSession(settings, first=1000, draw=lambda: 1.0)
         self.now = 0.0
 
-    def at(self, now: float, event: ClassicEvent) -> list[ClassicCommand]:
+    def at(self, now: float, event: CommandedEvent) -> list[Command]:
         self.now = now
         return self.machine.handle(event, now)
 
-    def then(self, event: ClassicEvent) -> list[ClassicCommand]:
+    def then(self, event: CommandedEvent) -> list[Command]:
         return self.machine.handle(event, self.now)
 
-    def wait(self) -> list[ClassicCommand]:
+    def wait(self) -> list[Command]:
         """Let time pass until something is due."""
         deadline = self.machine.deadline()
         assert deadline is not None
         return self.at(max(self.now, deadline), ev.TimePassed())
 
 
-def begun(settings: ClassicSettings = SETTINGS) -> Scene:
+def begun(settings: CommandedSettings = SETTINGS) -> Scene:
     """Return a scene in which the start is over and nothing is left to be done."""
     scene = Scene(settings)
     assert scene.at(0.0, Opened()) == [WHOLE]
@@ -369,7 +369,7 @@ def test_whatever_happens_it_does_one_thing_at_a_time_and_comes_to_rest(
     performing: list[Work] = []
     news = 0
 
-    def heed(commands: list[ClassicCommand]) -> None:
+    def heed(commands: list[Command]) -> None:
         begun = [command.work for command in commands if isinstance(command, Perform)]
         assert len(begun) <= 1
         assert not (begun and performing)

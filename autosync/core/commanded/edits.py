@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from autosync.core.classiccommands import Action, Commands, Step
+from autosync.core.commanded.commands import Action, Commands, Step
 from autosync.core.model import Change, Entry, Kind, ObjectId, RelPath
 
 

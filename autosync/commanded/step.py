@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import IO
 
-from autosync.core.classiccommands import Step
+from autosync.core.commanded.commands import Step
 from autosync.core.settings import Halt
 
 log = logging.getLogger(__name__)

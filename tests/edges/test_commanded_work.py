@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from autosync.classiclisting import Lister
-from autosync.classicstep import StepRunner
-from autosync.classicwork import ClassicWork
-from autosync.core.classic import Finished, Perform, Work
-from autosync.core.classiccommands import Action, Commands
+from autosync.commanded.listing import Lister
+from autosync.commanded.step import StepRunner
+from autosync.commanded.work import CommandedWork
+from autosync.core.commanded.commands import Action, Commands
+from autosync.core.commanded.session import Finished, Perform, Work
 from autosync.core.model import Kind, RelPath
 from tests import figures
 
@@ -57,7 +57,7 @@ class Place:
             steps={a: ((*vcs, a.value, *words.get(a, ())),) for a in Action if a not in without}, time_limit=30.0
         )
         self.steps = StepRunner(os.fsencode(self.root), commands.time_limit)
-        self.work = ClassicWork(
+        self.work = CommandedWork(
             lister=Lister(os.fsencode(self.root), ["*.tmp", "/own/"]),
             commands=commands,
             steps=self.steps,

@@ -1,0 +1,1 @@
+"""What is decided for working copies that are kept by commands."""
