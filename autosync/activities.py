@@ -10,8 +10,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 
-from autosync.conflictnews import find_conflicts
-from autosync.conflicts import ConflictIndex, shown
+from autosync.conflicts.index import ConflictIndex, shown
+from autosync.conflicts.news import find_conflicts
 from autosync.core import events as ev
 from autosync.core.commands import Commit, Integrate, LocalCommand, MergeBranch, SyncBranch, Tell
 from autosync.core.model import RelPath, Snapshot, SnapshotId

@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from autosync.activities import Activity
-from autosync.answers import Answers
+from autosync.answers.answering import Answers
+from autosync.answers.inviting import Inviting
 from autosync.broadcast import FAREWELL, Broadcaster
 from autosync.causes import shortage_of
 from autosync.channels.lan import LanChannel
@@ -30,7 +31,6 @@ from autosync.core.commands import Announce
 from autosync.core.events import AnnouncementsAsked
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unreachable
-from autosync.inviting import Inviting
 from autosync.link import Links
 from autosync.link.flow import Flow
 from autosync.link.traffic import Traffic

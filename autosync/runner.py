@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 from autosync.activities import Activity, Reporter
 from autosync.arriving.fetching import Arriving
-from autosync.conflicts import ConflictIndex
+from autosync.conflicts.index import ConflictIndex
 from autosync.core import events as ev
 from autosync.core.commands import (
     Announce,

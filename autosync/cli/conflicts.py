@@ -18,8 +18,8 @@ from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
 from autosync.cli.table import age, plain, table
 from autosync.config import Config, PathConfig
-from autosync.conflictlisting import conflict_row
-from autosync.conflicts import listed, names_in, original_beside
+from autosync.conflicts.index import listed, names_in, original_beside
+from autosync.conflicts.listing import conflict_row
 from autosync.control import NotRunning, call
 from autosync.core.copies import MARK
 from autosync.core.resolution import Keep

@@ -54,9 +54,9 @@ def gc(invocation: Invocation, path: str | None, *, dry_run: bool, as_json: bool
 
 def _without_agent(config: Config, paths: list[PathConfig], *, dry_run: bool) -> dict[str, Any]:
     # These bring version control and the keys, which a command that asks the agent does without.
+    from autosync.answers.report import tidied  # noqa: PLC0415
     from autosync.backends.opening import open_backend  # noqa: PLC0415
     from autosync.history import History  # noqa: PLC0415
-    from autosync.report import tidied  # noqa: PLC0415
     from autosync.store import StateDirectory  # noqa: PLC0415
     from autosync.trust.sealing import load_key  # noqa: PLC0415
 

@@ -10,9 +10,10 @@ import pytest
 
 from autosync.apply import WorkingTree
 from autosync.backends.git import GitBackend, open_git
-from autosync.conflictlisting import describe_conflicts
-from autosync.conflictnews import TOLD, find_conflicts
-from autosync.conflicts import ConflictIndex
+from autosync.conflicts.index import ConflictIndex
+from autosync.conflicts.listing import describe_conflicts
+from autosync.conflicts.news import TOLD, find_conflicts
+from autosync.conflicts.resolver import NotRecorded, Resolved, Resolver
 from autosync.core import events as ev
 from autosync.core.commands import TakeSnapshot
 from autosync.core.copies import conflict_name
@@ -22,7 +23,6 @@ from autosync.core.resolution import Ambiguous, Keep
 from autosync.errors import AutosyncError, Busy, TransientError
 from autosync.perform import Performer
 from autosync.ports import Applied, Operation, Tree
-from autosync.resolve import NotRecorded, Resolved, Resolver
 from tests.backends.gitdevice import git
 
 LAPTOP = DeviceId("laptop-00000001")

@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autosync.answers.report import is_reachable, iso
 from autosync.commanded.workspace import CommandedWorkspace
 from autosync.core import events as ev
 from autosync.core.commanded.session import CommandedPeer
-from autosync.report import is_reachable, iso
 
 VCS = "command"
 _NAMED = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autosync.conflicts import ConflictIndex, original_beside, shown
+from autosync.conflicts.index import ConflictIndex, original_beside, shown
 from autosync.core import events as ev
 from autosync.core.model import RelPath, Snapshot, SnapshotId
 from autosync.core.plan import Clash, Conflict

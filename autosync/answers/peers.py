@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from autosync.answers.report import iso
 from autosync.core.model import DeviceId
 from autosync.link import Links, PeerStatus
 from autosync.link.connection import INCOMING
 from autosync.link.transfers import Transfer
 from autosync.link.workspace import WayStatus
 from autosync.membership import Membership
-from autosync.report import iso
 from autosync.runner import Runner
 
 

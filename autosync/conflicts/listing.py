@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from autosync.conflicts import ConflictIndex, files_at, original_beside
+from autosync.conflicts.index import ConflictIndex, files_at, original_beside
 from autosync.core.copies import ConflictName
 from autosync.core.model import RelPath, Snapshot, TreeId
 from autosync.ports import Backend

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 from autosync.config import Mode
-from autosync.conflictlisting import describe_conflicts
+from autosync.conflicts.listing import describe_conflicts
+from autosync.conflicts.resolver import NotRecorded, Resolved, Resolver
 from autosync.core import events as ev
 from autosync.core.copies import ConflictName
 from autosync.core.model import RelPath, Snapshot
 from autosync.core.resolution import Ambiguous, Keep
 from autosync.errors import AutosyncError, TransientError
-from autosync.resolve import NotRecorded, Resolved, Resolver
 from autosync.runner import Runner
 from autosync.workspace import Workspace
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autosync.conflicts import ConflictIndex, files_at, original_beside, shown
+from autosync.conflicts.index import ConflictIndex, files_at, original_beside, shown
 from autosync.core.copies import ConflictName, ordinary_name
 from autosync.core.model import Entry, Kind, RelPath, Snapshot
 from autosync.core.resolution import Ambiguous, Choice, Keep, choose

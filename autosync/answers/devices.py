@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autosync.answers.report import iso
 from autosync.broadcast import Broadcaster
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError
 from autosync.membership import Membership
 from autosync.rekeying import BACK, Rekeying, how_it_ended
-from autosync.report import iso
 from autosync.trust.roster import chosen
 from autosync.trust.signing import fingerprint_of
 

@@ -12,22 +12,22 @@ from dataclasses import asdict
 from typing import Any
 
 from autosync.activities import Activity
+from autosync.answers.commanded import commanded_status, steer_commanded, sync_commanded
+from autosync.answers.conflicts import list_conflicts, resolve_conflict
+from autosync.answers.devices import gone, list_devices, refuse_revoked, revoke_device, with_trust
+from autosync.answers.explaining import Explaining
+from autosync.answers.inviting import Inviting
+from autosync.answers.peers import list_peers, list_transfers
+from autosync.answers.report import absent_status, agent_status, is_reachable, tidied, workspace_status
 from autosync.broadcast import Broadcaster
-from autosync.commanded.answers import commanded_status, steer_commanded, sync_commanded
 from autosync.commanded.workspace import CommandedWorkspace
 from autosync.config import Config, PathConfig
-from autosync.conflictanswers import list_conflicts, resolve_conflict
 from autosync.core import events as ev
 from autosync.core.sources import Peer
 from autosync.errors import AutosyncError, TransientError
-from autosync.explaining import Explaining
-from autosync.inviting import Inviting
 from autosync.link import Links
-from autosync.peeranswers import list_peers, list_transfers
 from autosync.rekeying import Rekeying
-from autosync.report import absent_status, agent_status, is_reachable, tidied, workspace_status
 from autosync.trust.signing import fingerprint_of
-from autosync.trustanswers import gone, list_devices, refuse_revoked, revoke_device, with_trust
 from autosync.workspace import Workspace
 
 REMEMBERED = 1000

@@ -1,0 +1,1 @@
+"""Conflicts: which there are, who is told, and how one is finished."""
