@@ -9,6 +9,7 @@ import pickle
 import random
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ def with_offspring(do: Callable[[], object]) -> Ended:
 
 def _run(do: Callable[[], object], answers: int) -> None:
     write, end = os.write, os._exit  # the real ones, whatever ``do`` puts in their place
+    sys.settrace(None)  # what is covered here is never saved, and measuring it takes longer than the work
+    threading.settrace(None)  # type: ignore[arg-type]  # as documented
     try:
         ended = Ended(result=do())
     except BaseException:
