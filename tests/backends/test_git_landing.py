@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Base, CommitId, Entry, Kind, ObjectId, RelPath, TreeId
 from autosync.errors import AutosyncError, Busy, Diverged, Missing, Unsafe
+from tests.figures import record
+from tests.system.torture.trouble import children
 from tests.waiting import until
 
 MAIN = "refs/heads/main"
@@ -633,12 +636,9 @@ def test_a_kill_at_any_moment_is_repaired(laptop: Device, desktop: Device) -> No
         agent.wait()
         agent.stdout.close()
         states.add(os.path.exists(desktop.repo.git_dir + b"/index.lock"))
-        # What git itself was doing when it was killed with us leaves git's own locks.
-        for lock in desktop.landing._head.locks():
-            os.unlink(lock)
         desktop.landing.recover()
         assert desktop.landing.busy() is None
-        assert not os.path.exists(desktop.repo.git_dir + b"/index.lock")
+        assert locks_in(desktop) == []
         base = desktop.landing.base()
         assert (base.commit, base.branch) in bases
         # The index belongs to the base: nothing but what the user staged differs.
@@ -688,6 +688,123 @@ def test_an_index_that_cannot_be_written_takes_the_refs_back(
     desktop.landing.land(old, new, message="as on laptop")
     assert desktop.landing.base() == new
     assert desktop.status() == ""
+
+
+def locks_in(device: Device) -> list[str]:
+    return sorted(path.name for path in Path(os.fsdecode(device.repo.git_dir)).rglob("*.lock"))
+
+
+def at_the_index_lock(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
+    """Have ``do`` called when git holds the ref for us and the lock of the index is to be taken."""
+    link = os.link
+
+    def linked(source: bytes, target: bytes) -> None:
+        do()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", linked)
+
+
+def kill_our_git() -> None:
+    """Kill the git processes that this one has started."""
+    for child in children(os.getpid()):
+        os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("way", ["main", "side", "detach"])
+def test_a_git_of_ours_that_is_killed_leaves_no_lock_on_what_is_the_users(
+    laptop: Device, desktop: Device, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way != "main":
+        laptop.git("switch", "-q", *(("-c", "side") if way == "side" else ("--detach",)))
+    put(laptop.root, "a.txt", b"two\n")
+    commit_all(laptop.root)
+    old = desktop.landing.base()
+    at_the_index_lock(monkeypatch, kill_our_git)
+    with pytest.raises(Busy, match="git could not move"):
+        desktop.follow(laptop)
+    monkeypatch.undo()
+    record("kills survived", 1)
+    assert locks_in(desktop) == []
+    assert desktop.landing.base() == old
+    desktop.git("commit", "-q", "--allow-empty", "-m", "the user's git works")
+    desktop.git("reset", "-q", "--soft", "HEAD~")
+    assert desktop.follow(laptop) == desktop.landing.base()
+    assert desktop.status() == ""
+
+
+def test_a_git_of_ours_that_is_killed_when_it_was_done_has_the_index_follow(
+    laptop: Device, desktop: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(laptop.root, "a.txt", b"two\n")
+    commit_all(laptop.root)
+    real = shutil.which("git")
+    mortal = f'#!/bin/bash\n[[ $* == *update-ref* ]] || exec {real} "$@"\n'
+    mortal += f'{real} "$@" | while read line; do [[ $line == commit* ]] && kill -9 $$; echo "$line"; done\n'
+    put(os.fsencode(tmp_path), "bin/git", mortal, executable=True)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    new = desktop.follow(laptop)
+    monkeypatch.undo()
+    assert desktop.landing.base() == new
+    assert desktop.status() == ""
+    assert locks_in(desktop) == []
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_an_agent_that_is_killed_together_with_its_git_leaves_no_lock(
+    laptop: Device, desktop: Device, prepared: bool
+) -> None:
+    """Killed while git holds the refs for it, or before it could know which files git's locks are."""
+    put(laptop.root, "a.txt", b"two\n")
+    new = commit_all(laptop.root)
+    desktop.receive(laptop, new)
+    point = 'os, "link"' if prepared else 'RefLocks, "note"'
+    script = (
+        f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+        "from test_git_landing import *\n"
+        "from autosync.backends.git.reflocks import RefLocks\n"
+        "def die(*_): kill_our_git(); os._exit(9)\n"
+        f"setattr({point}, die)\n"
+        f"device = Device({desktop.root!r})\n"
+        f"device.landing.land(device.landing.base(), Base(commit=CommitId({new!r}), branch={MAIN!r}), message='x')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    record("kills survived", 1)
+    assert {"HEAD.lock", "main.lock"} <= set(locks_in(desktop))
+    assert Device(desktop.root).landing.busy() is not None  # who only looks takes nothing away
+    desktop.landing.recover()
+    assert locks_in(desktop) == []
+    assert desktop.follow(laptop) == desktop.landing.base()
+
+
+def test_a_lock_that_another_git_may_hold_stays_until_that_has_ended(
+    laptop: Device, desktop: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(laptop.root, "a.txt", b"two\n")
+    commit_all(laptop.root)
+    os.mkfifo(tmp_path / "words")
+    lock = desktop.repo.git_dir + b"/HEAD.lock"
+    with contextlib.ExitStack() as users:
+
+        def be_quicker() -> None:
+            """Our git is killed, and the user's takes the lock before that is noticed."""
+            kill_our_git()
+            os.unlink(lock)
+            by_somebody_else(desktop.root, f"git update-ref --stdin <{tmp_path}/words")
+            users.enter_context((tmp_path / "words").open("wb"))
+            until(lambda: running_command(desktop.root) == "git update-ref")
+            put(desktop.root, ".git/HEAD.lock", b"")
+
+        at_the_index_lock(monkeypatch, be_quicker)
+        with pytest.raises(Busy, match="git could not move"):
+            desktop.follow(laptop)
+        monkeypatch.undo()
+        assert "HEAD.lock" in locks_in(desktop)
+        assert desktop.landing.busy() == "git is at work here: it holds HEAD.lock"
+    until(lambda: running_command(desktop.root) is None)
+    assert desktop.landing.busy() is None
+    assert locks_in(desktop) == []
+    assert desktop.follow(laptop) == desktop.landing.base()
 
 
 def test_recover_leaves_the_users_lock_and_removes_ours(desktop: Device) -> None:

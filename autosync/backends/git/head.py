@@ -66,6 +66,13 @@ class Head:
             candidates.append(os.path.join(self._repo.common_dir, os.fsencode(branch) + b".lock"))
         return (path for path in candidates if os.path.lexists(path))
 
+    def locks_of(self, old: Base, new: Base) -> Sequence[bytes]:
+        """Return the locks that git takes to move HEAD from ``old`` to ``new`` or back."""
+        refs = {ref for ref in (old.branch, new.branch) if ref is not None}
+        names = [*sorted(map(os.fsencode, refs)), b"packed-refs"]
+        shared = [os.path.join(self._repo.common_dir, name + b".lock") for name in names]
+        return [os.path.join(self._repo.git_dir, b"HEAD.lock"), *shared]
+
     def directories(self) -> Sequence[bytes]:
         """Return the directories in which base, branch and locks show."""
         branches = os.path.join(self._repo.common_dir, b"refs", b"heads")

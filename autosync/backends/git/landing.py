@@ -13,6 +13,7 @@ from autosync.backends.git.lock import IndexLock
 from autosync.backends.git.nextindex import SETTINGS, NextIndex
 from autosync.backends.git.objects import slot_of
 from autosync.backends.git.processes import running_command
+from autosync.backends.git.reflocks import RefLocks
 from autosync.backends.git.refmove import RefMove
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
@@ -39,6 +40,7 @@ class Landing:
         self._head = Head(repo)
         self._lock = IndexLock(repo)
         self._index = NextIndex(repo)
+        self._ref_locks = RefLocks(repo, b"landing-locks")
 
     # -- looking -------------------------------------------------------------------------
     def base(self) -> Base:
@@ -51,6 +53,8 @@ class Landing:
             return words
         if self._lock.is_held_by_user():
             return "git is at work here: it holds index.lock"
+        if self._ref_locks.left:
+            self._ref_locks.clear()
         for path in self._head.locks():
             return f"git is at work here: it holds {os.fsdecode(os.path.basename(path))}"
         return None
@@ -123,6 +127,7 @@ class Landing:
 
     def recover(self) -> None:
         """Finish or undo what a killed agent left half done; a lock that is not ours is left alone."""
+        self._ref_locks.clear()
         unfinished = self._lock.unfinished()
         if unfinished is not None and self._lock.is_ours() and self.base() == unfinished[1] and self._index.exists():
             self._index.put_in_place()
@@ -138,7 +143,11 @@ class Landing:
         if not message.startswith(_PREFIX):
             message = _PREFIX + message
         self._check(old, new)
-        with self._ref_move(old, new, message) as move, self._lock.held(old, new):
+        with (
+            self._ref_locks.expected(self._head.locks_of(old, new)),
+            self._ref_move(old, new, message) as move,
+            self._lock.held(old, new),
+        ):
             self._check_again(old)
             self._index.raise_if_outdated()
             try:
@@ -147,7 +156,8 @@ class Landing:
                 if new.branch is not None and new.branch != old.branch:  # a kill before it: the branch is only ahead
                     self._git.run("symbolic-ref", "-m", message, "HEAD", new.branch)
             except GitFailed as failure:
-                raise _unmoved(new, failure) from failure
+                if self.base() != new:  # else git was killed when it was done, and the index has to follow
+                    raise _unmoved(new, failure) from failure
             try:
                 self._index.put_in_place()
             except OSError:
@@ -178,9 +188,11 @@ class Landing:
             f"delete {new.branch} {was}" if new.commit is None else f"update {new.branch or 'HEAD'} {new.commit} {was}"
         )
         try:
-            return RefMove(self._git, *options, order=order)
+            move = RefMove(self._git, *options, order=order)
         except GitFailed as failure:
             raise _unmoved(new, failure) from failure
+        self._ref_locks.note()
+        return move
 
     # -- preconditions ---------------------------------------------------------------------
     def _check(self, old: Base, new: Base) -> None:
