@@ -13,12 +13,13 @@ from autosync.backends.git.footing import Footing
 from autosync.backends.git.ground import Ground, storable
 from autosync.backends.git.ignore import Ignore
 from autosync.backends.git.index import Index
+from autosync.backends.git.indexfile import IndexFile
 from autosync.backends.git.objects import is_tree
 from autosync.backends.git.settings import SettingsWatch
 from autosync.backends.git.status import dirty_paths
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
-from autosync.core.model import Base, Entry, RelPath, TreeId, parent_directories
+from autosync.core.model import Base, Entry, Kind, RelPath, TreeId, parent_directories
 from autosync.errors import Busy
 from autosync.ports import Hold, Reading, Standing, hold_nothing
 
@@ -44,6 +45,7 @@ class Reader:
         self._ignore = ignore
         self._base = base
         self._index = Index(self._repo)
+        self._index_file = IndexFile(self._repo)
         self._contents = Contents(self._store, settings)
         self._last: Previous | None = None
         self._unreadable: frozenset[RelPath] = frozenset()
@@ -80,17 +82,33 @@ class Reader:
             footing.warm(paths)
             ground = Ground(self._repo.root, footing)
             before = {path: look(self._full(path)) if ground.reachable(path) else None for path in paths}
-            seen = self._contents.look([path for path, there in before.items() if there is not None], footing)
-            found: dict[RelPath, Standing] = {}
+            found = self._proven(before, footing)
+            seen = self._contents.look([path for path in before if path not in found], footing)
             for path, there in before.items():
-                if there is None:
-                    found[path] = Standing(entry=None, signature=None)
+                if path in found or there is None:
                     continue
                 after = look(self._full(path))
                 if path not in seen.torn and after is not None and _signature(after) == _signature(there):
                     entry = seen.entries[path] if path in seen.entries else footing.entry(path)
                     found[path] = Standing(entry=entry, signature=_signature(after))
             return found
+
+    def _proven(self, before: Mapping[RelPath, os.stat_result | None], footing: Footing) -> dict[RelPath, Standing]:
+        """Return what stands at those paths whose files need not be read.
+
+        Either there is none, or both the index and the last state say what is in it.
+        """
+        self._index_file.refresh(len(before))
+        proven: dict[RelPath, Standing] = {}
+        for path, there in before.items():
+            if there is None:
+                proven[path] = Standing(entry=None, signature=None)
+            elif stat.S_ISREG(there.st_mode) and (oid := self._index_file.content(path, there)) is not None:
+                entry = footing.entry(path)
+                kind = Kind.EXECUTABLE if there.st_mode & stat.S_IXUSR else Kind.FILE
+                if entry is not None and entry.oid == oid and entry.kind is kind:
+                    proven[path] = Standing(entry=entry, signature=_signature(there))
+        return proven
 
     def _full(self, path: RelPath) -> bytes:
         return self._repo.root + b"/" + path
