@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from autosync.apply import WorkingTree
-from autosync.backends.git import RefNames
+from autosync.backends.git.refnames import RefNames
 from autosync.backends.opening import open_backend
 from autosync.backends.shelf import NoFiles, Shelf
 from autosync.broadcast import Broadcaster

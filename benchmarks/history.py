@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from autosync.backends.git import GitBackend, open_git
+from autosync.backends.git.backend import GitBackend, open_git
 from autosync.core.model import DeviceId, RelPath, Snapshot, Version, WorkspaceId
 from autosync.core.retention import DAY, Retention, kept_by
 from autosync.history import History

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autosync.backends.git import open_git
-from autosync.backends.hg import open_hg
+from autosync.backends.git.backend import open_git
+from autosync.backends.hg.backend import open_hg
 from autosync.core.model import WorkspaceId
 from autosync.ports import Backend
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from autosync.backends.git import RefNames, open_git
-from autosync.backends.hg import open_hg
+from autosync.backends.git.backend import open_git
+from autosync.backends.git.refnames import RefNames
+from autosync.backends.hg.backend import open_hg
 from autosync.backends.shelf import Shelf
 from autosync.backends.stores import demand_store, refuse_store, repository_of
 from autosync.causes import shortage_of

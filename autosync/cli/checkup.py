@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import fields
 
-from autosync.backends.git import RefNames
+from autosync.backends.git.refnames import RefNames
 from autosync.backends.opening import open_backend
 from autosync.cli.commandcheck import check_commands
 from autosync.cli.finding import Finding, Level

@@ -13,7 +13,7 @@ from disksite import DiskSite
 from hg_repos import Vanilla
 
 from autosync.apply import WorkingTree
-from autosync.backends.hg import open_hg
+from autosync.backends.hg.backend import open_hg
 from autosync.core.model import Base, CommitId, WorkspaceId
 
 WORKSPACE = WorkspaceId("c0ffee00" * 4)

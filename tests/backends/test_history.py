@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from gitdevice import LAPTOP, clone, git, new_repository
 
-from autosync.backends.git import GitBackend, open_git
+from autosync.backends.git.backend import GitBackend, open_git
 from autosync.backends.git.maintenance import Maintenance
 from autosync.backends.git.pins import Pins
 from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, Version, WorkspaceId

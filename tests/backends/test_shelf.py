@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from git_repos import git, isolate, make_repository
 
-from autosync.backends.git import open_git
+from autosync.backends.git.backend import open_git
 from autosync.backends.memory import MemoryWorkingCopy
 from autosync.backends.shelf import NoFiles, Shelf
 from autosync.core.model import Base, DeviceId, Kind, Order, RelPath, Snapshot, Version, WorkspaceId, relate

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autosync.apply import WorkingTree
-from autosync.backends.git import GitBackend, open_git
+from autosync.backends.git.backend import GitBackend, open_git
 from autosync.conflicts.index import ConflictIndex
 from autosync.conflicts.listing import describe_conflicts
 from autosync.conflicts.news import TOLD, find_conflicts
