@@ -124,6 +124,9 @@ class Application:
                     if standing.entry != original.new:
                         self._demand(original.expected, standing)
                         demand_closed(parent, name)
+            except FileNotFoundError as error:  # the directory too: as it has to be for a file that is new
+                if original.expected is not None:
+                    self._refuse(original, obstacle_of(error))
             except Obstacle as obstacle:
                 self._refuse(original, obstacle)
             except (OSError, AutosyncError) as error:

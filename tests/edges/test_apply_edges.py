@@ -165,6 +165,25 @@ def test_a_conflict_copy_comes_with_the_version_that_it_stands_beside(copy: Copy
     assert contents(copy) == {"a.txt": b"yours", beside: b"mine", beside.replace("a", "b", 1): b"new"}
 
 
+def test_a_conflict_copy_comes_with_its_file_into_a_directory_that_is_not_there_yet(copy: Copy) -> None:
+    beside = "new/deep/a (conflict, laptop, 2026-11-21 10.15.02).txt"
+    mine, yours = copy.entry(b"mine"), copy.entry(b"yours")
+    assert copy.apply(op("new/deep/a.txt", None, yours), op(beside, None, mine))[1] == {}
+    assert contents(copy) == {"new/deep/a.txt": b"yours", beside: b"mine"}
+
+
+def test_a_file_that_went_with_its_directory_is_told_as_gone_and_gets_no_conflict_copy(copy: Copy) -> None:
+    beside = "gone/a (conflict, laptop, 2026-11-21 10.15.02).txt"
+    mine, yours = copy.entry(b"mine"), copy.entry(b"yours")
+    done, refused = copy.apply(op("gone/a.txt", mine, yours), op(beside, None, mine))
+    assert done == {}
+    assert refused == {
+        "gone/a.txt": "it disappeared here meanwhile",
+        beside: "it comes with the file whose other version it is",
+    }
+    assert copy.listing() == []
+
+
 # -- renames ----------------------------------------------------------------------------------------
 
 
