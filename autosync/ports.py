@@ -269,11 +269,20 @@ class Backend(Protocol):
         """Undo or finish what a killed agent left half done (a lock of ours)."""
 
     # -- exchange: may be called from any thread ------------------------------------------------
-    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
-        """Return a self-contained thin pack of what ``snapshot`` has beyond its base, ``None``
-        if it would be larger than ``limit`` bytes.
+    def pack(
+        self,
+        snapshot: SnapshotId,
+        *,
+        limit: int,
+        known: Collection[CommitId] = (),
+        reached: Sequence[SnapshotId] = (),
+    ) -> bytes | None:
+        """Return a thin pack of what ``snapshot`` has beyond its base, ``None`` if it would be larger
+        than ``limit`` bytes.
 
-        If the base is one of a few new changesets on top of a ``known`` one, those are in it too.
+        If the base is one of a few new changesets on top of a ``known`` one, those are in it too.  If
+        that is too large it is what ``snapshot`` has beyond the first of ``reached``, states that
+        peers are at, with which it is small enough: :meth:`absorb` then needs that one.
         """
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +30,7 @@ from autosync.core.commands import (
     TakeSnapshot,
     Tell,
 )
-from autosync.core.model import CommitId, DeviceId, Snapshot
+from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId
 from autosync.core.session import Session
 from autosync.core.settings import Mode, SessionSettings
 from autosync.errors import AutosyncError
@@ -345,8 +345,10 @@ class Runner:
             command, self._announce_next = self._announce_next, None
             pack = b""
             if command.inline and command.share and command.current and not self.session.peers.share_store():
-                known = self.session.peers.bases()
-                pack = await self._loop.run_in_executor(self.network, self._inline_pack, command.current, known)
+                known, reached = self.session.peers.bases(), self.session.peers.reached()
+                pack = await self._loop.run_in_executor(
+                    self.network, self._inline_pack, command.current, known, reached
+                )
             await self._tell(command, pack)
 
     async def _tell(self, command: Announce, pack: bytes) -> None:
@@ -367,9 +369,10 @@ class Runner:
                     self.post(ev.ShortageNoticed(what="announce", title="", hint=""))
                 return
 
-    def _inline_pack(self, current: Snapshot, known: Collection[CommitId]) -> bytes:
+    def _inline_pack(self, current: Snapshot, known: Collection[CommitId], reached: Sequence[SnapshotId]) -> bytes:
         try:
-            return self.performer.backend.pack(current.id, limit=self.inline_limit, known=known) or b""
+            backend = self.performer.backend
+            return backend.pack(current.id, limit=self.inline_limit, known=known, reached=reached) or b""
         except Exception as error:  # an edge: what is announced without content can be fetched
             log.info("%s: announced without content: %s", self.workspace, title_of(error))
             return b""

@@ -201,6 +201,15 @@ class Peers:
         """Return the changesets that peers were last heard to have checked out."""
         return frozenset(p.base.commit for p in self._peers.values() if p.base and p.base.commit)
 
+    def reached(self) -> tuple[SnapshotId, ...]:
+        """Return the states at which peers were last heard to be: the oldest, and the newest if that is another.
+
+        Who is at a newer one most likely has what the oldest holds; but it may be that of a peer which fell behind.
+        """
+        there = [p for p in self._peers.values() if p.snapshot and p.version and p.state != "stopped"]
+        there.sort(key=lambda p: (sum(n for _, n in p.version.counters) if p.version else 0, p.snapshot))
+        return tuple(dict.fromkeys(p.snapshot for p in (*there[:1], *there[-1:]) if p.snapshot))
+
     def sources(self, wanted: SnapshotId, now: float) -> list[Source]:
         """Return the places to get ``wanted`` from: what is here in a sense, then peers, then the hub."""
         holders = sorted((p for p in self._known() if p.snapshot == wanted), key=lambda p: self._distance(p, now))

@@ -311,9 +311,9 @@ class Device:
         shared = current if command.share else None
         pack = b""
         if command.inline and shared is not None:
-            known = self.session.peers.bases()
+            known, reached = self.session.peers.bases(), self.session.peers.reached()
             with suppress(AutosyncError):  # what is announced without content can be fetched
-                pack = self.copy.pack(shared.id, limit=INLINE_LIMIT, known=known) or b""
+                pack = self.copy.pack(shared.id, limit=INLINE_LIMIT, known=known, reached=reached) or b""
         said = ev.Announcement(
             device=self.id,
             name=self.name,

@@ -50,6 +50,27 @@ def asked(peers: Peers, now: float = 0.0) -> list[DeviceId]:
     return [source.device for source in peers.sources(WANTED, now)]
 
 
+def at(device: str, snapshot: str, count: int, *, state: str = "ok") -> Announced:
+    said = heard(DeviceId(device)).announcement
+    version = Version.of({NEAR: count})
+    said = replace(said, snapshot=SnapshotId(snapshot), version=version, state=state)
+    return Announced(announcement=said, lane="lan")
+
+
+def test_what_peers_have_reached_is_the_oldest_and_the_newest_of_their_states() -> None:
+    peers = Peers()
+    assert peers.reached() == ()
+    peers.announced(at("one", "fifth", 5), 0.0)
+    assert peers.reached() == (SnapshotId("fifth"),)
+    peers.announced(at("two", "third", 3), 0.0)
+    peers.announced(at("three", "fourth", 4), 0.0)
+    peers.announced(at("gone", "first", 1, state="stopped"), 0.0)
+    assert peers.reached() == (SnapshotId("third"), SnapshotId("fifth"))
+    peers.announced(at("two", "fifth", 5), 0.0)
+    peers.announced(at("three", "fifth", 5), 0.0)
+    assert peers.reached() == (SnapshotId("fifth"),)
+
+
 def test_what_was_compared_once_is_not_compared_again_until_somebody_moves_on() -> None:
     devices = [DeviceId(f"d{n}") for n in range(40)]
     peers = peers_at_wanted(*devices)

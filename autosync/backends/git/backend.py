@@ -276,12 +276,20 @@ class GitBackend:
     def recover(self) -> None:
         """Undo or finish what a killed agent left half done."""
         self._landing.recover()
+        self._snapshots.clear_locks()
         self._maintenance.drop_stale_files()
 
     # -- exchange: may be called from any thread ------------------------------------------------
-    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
-        """Return a self-contained thin pack of what ``snapshot`` has beyond its base, or beyond ``known``."""
-        return self._exchange.pack(snapshot, limit=limit, known=known)
+    def pack(
+        self,
+        snapshot: SnapshotId,
+        *,
+        limit: int,
+        known: Collection[CommitId] = (),
+        reached: Sequence[SnapshotId] = (),
+    ) -> bytes | None:
+        """Return a thin pack of what ``snapshot`` has beyond its base, ``known``, or one of ``reached``."""
+        return self._exchange.pack(snapshot, limit=limit, known=known, reached=reached)
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
         """Store an inline pack and return the snapshot."""

@@ -43,6 +43,21 @@ def beyond_base(store: Store, snapshot: Snapshot, *, most: int, known: Collectio
         tree = commit.tree
     wanted[snapshot.id] = None
     _choose(store, snapshot.tree, tree, most, wanted)
+    yield from _outgoing(store, wanted)
+
+
+def beyond_state(store: Store, snapshot: Snapshot, state: Snapshot, *, most: int) -> Iterator[Outgoing]:
+    """Yield the objects that ``snapshot`` has and ``state``, another one on the same base, has not.
+
+    Raises :class:`TooLarge` as :func:`beyond_base`.
+    """
+    wanted: dict[str, str | None] = {snapshot.id: None}
+    _choose(store, snapshot.tree, state.tree, most, wanted)
+    yield from _outgoing(store, wanted)
+
+
+def _outgoing(store: Store, wanted: Mapping[str, str | None]) -> Iterator[Outgoing]:
+    """Yield objects, each with the one that it is like, if any."""
     left = SOURCE_LIMIT
     for oid, old in wanted.items():
         for part in (oid, old):

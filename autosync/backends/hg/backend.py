@@ -290,9 +290,16 @@ class HgBackend:
         self._landing.recover()
 
     # -- exchange: may be called from any thread ------------------------------------------------
-    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
-        """Return a self-contained pack of what ``snapshot`` has beyond its base, or beyond ``known``."""
-        return self._exchange.pack(snapshot, limit=limit, known=known)
+    def pack(
+        self,
+        snapshot: SnapshotId,
+        *,
+        limit: int,
+        known: Collection[CommitId] = (),
+        reached: Sequence[SnapshotId] = (),
+    ) -> bytes | None:
+        """Return a pack of what ``snapshot`` has beyond its base, ``known``, or one of ``reached``."""
+        return self._exchange.pack(snapshot, limit=limit, known=known, reached=reached)
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
         """Store an inline pack and return the snapshot."""

@@ -46,11 +46,19 @@ class Exchange:
         self._received: deque[SnapshotId] = deque(maxlen=4)
 
     # -- inline ----------------------------------------------------------------------------
-    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
+    def pack(
+        self,
+        snapshot: SnapshotId,
+        *,
+        limit: int,
+        known: Collection[CommitId] = (),
+        reached: Sequence[SnapshotId] = (),
+    ) -> bytes | None:
         """Return what ``snapshot`` has beyond its base, ``None`` if it would be larger than ``limit`` bytes.
 
         A few changesets between one of ``known`` and the base are in it as well, if there is room:
-        who is told of a large commit may well have it already.  Raises :class:`Missing`.
+        who is told of a large commit may well have it already.  If it does not fit at all, the contents
+        of the first of ``reached`` with which it does are left out.  Raises :class:`Missing`.
         """
         loaded = self._loaded(snapshot)
         with contextlib.suppress(TooLarge):
@@ -60,13 +68,19 @@ class Exchange:
                         return self._packed(loaded, limit, history)
         with contextlib.suppress(TooLarge):
             return self._packed(loaded, limit, None)
+        for state in self._store.load_many(reached):
+            if state.base.commit == loaded.base.commit:
+                with contextlib.suppress(TooLarge):
+                    return self._packed(loaded, limit, None, state)
         return None
 
-    def _packed(self, snapshot: Snapshot, limit: int, history: tuple[BinaryIO, int] | None) -> bytes:
+    def _packed(
+        self, snapshot: Snapshot, limit: int, history: tuple[BinaryIO, int] | None, state: Snapshot | None = None
+    ) -> bytes:
         out = io.BytesIO()
         if history is not None and history[1] > INLINE.history:
             raise TooLarge
-        self._write(snapshot, Writer(out, limit=min(limit, INLINE.packed)), history, left=SOURCE_LIMIT)
+        self._write(snapshot, Writer(out, limit=min(limit, INLINE.packed)), history, state=state, left=SOURCE_LIMIT)
         return out.getvalue()
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
@@ -126,10 +140,16 @@ class Exchange:
         history: tuple[BinaryIO, int] | None,
         *,
         known: Collection[ObjectId] = (),
+        state: Snapshot | None = None,
         left: int | None = None,
     ) -> None:
-        """Write a snapshot; raises :class:`TooLarge` if more than ``left`` bytes have to be read for it."""
+        """Write a snapshot without the contents ``known``, or those of a ``state`` that the reader has.
+
+        Raises :class:`TooLarge` if more than ``left`` bytes have to be read for it.
+        """
         outgoing = _Outgoing(self._differences, snapshot)
+        if state is not None:
+            outgoing.spare(state)
         marks = encode_marks(self._store.marks(snapshot.tree))
         writer.write(HEADER, format_header(snapshot, marks, outgoing.edits))
         if history is not None:
@@ -196,7 +216,8 @@ class _Outgoing:
     """What is sent of a snapshot: its edits, and contents each with one that it is like, if the reader has any."""
 
     def __init__(self, differences: Differences, snapshot: Snapshot) -> None:
-        store = differences.store
+        store = self._store = differences.store
+        self._tree = snapshot.tree
         base = differences.tree_of(snapshot.base.commit)
         changes = store.changes(base, snapshot.tree)
         self._there = {change.old.oid: change.path for change in changes if change.old is not None}
@@ -209,6 +230,13 @@ class _Outgoing:
                 self._likes[path] = entry.oid
         self.wanted: dict[ObjectId, ObjectId | None] = {}
         self.edits = [self._edit(change) for change in changes]
+
+    def spare(self, state: Snapshot) -> None:
+        """Leave out what ``state``, on the same base, has as well; the rest is rather like that than like the base."""
+        changes = self._store.changes(state.tree, self._tree)
+        new = {change.new.oid: change.old for change in changes if change.new is not None}
+        likes = {oid: old.oid if old is not None else self.wanted.get(oid) for oid, old in new.items()}
+        self.wanted = {oid: likes[oid] for oid in self.wanted if oid in likes}
 
     def _edit(self, change: Change) -> Edit:
         new, old = change.new, change.old

@@ -28,10 +28,10 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     texts: tuple[bytes, ...]
 
 
-def pack(store: ObjectStore, want: SnapshotId, have: Collection[str] | None) -> bytes:
+def pack(store: ObjectStore, want: SnapshotId, have: Collection[str] | None, *, state: Snapshot | None = None) -> bytes:
     """Return the bytes that bring ``want`` to one who has the changesets ``have`` and all they contain.
 
-    ``None`` stands for one who has all that ``want`` needs of the history.
+    ``None`` stands for one who has all that ``want`` needs of the history.  The texts of ``state`` are left out.
     Raises :class:`Missing` if ``want`` is not in ``store``.
     """
     snapshot = store.snapshots.get(want)
@@ -47,9 +47,9 @@ def pack(store: ObjectStore, want: SnapshotId, have: Collection[str] | None) -> 
             history.append((commit, changeset, _edits(store, store.tree_of(first), changeset.tree)))
     edits = _edits(store, store.tree_of(base), snapshot.tree)
     named = [edits, *(part for _, _, part in history)]
-    texts = {
-        e.oid: store.texts[e.oid] for part in named for _, e in part if e is not None and e.kind is not Kind.NESTED
-    }
+    entries = [e for part in named for _, e in part if e is not None and e.kind is not Kind.NESTED]
+    spared = {e.oid for _, e in _edits(store, store.tree_of(base), state.tree) if e is not None} if state else set()
+    texts = {e.oid: store.texts[e.oid] for e in entries if e.oid not in spared}
     body = msgspec.msgpack.encode(
         Bundle(snapshot=snapshot, edits=edits, history=tuple(history), texts=tuple(texts.values()))
     )
@@ -64,8 +64,9 @@ def unpack(store: ObjectStore, want: SnapshotId, packed: bytes) -> Snapshot:
     """
     bundle = _decode(want, packed)
     layer = ObjectStore(store)
-    for text in bundle.texts:
-        layer.add_text(text)
+    named = {e.oid for part in (bundle.edits, *(edits for _, _, edits in bundle.history)) for _, e in part if e}
+    if strangers := {layer.add_text(text) for text in bundle.texts} - named:
+        raise _unsafe(want, f"{len(strangers)} of its contents belong to nothing")
     for commit, changeset, edits in bundle.history:
         for parent in changeset.parents:
             _require(layer, parent)
@@ -125,12 +126,14 @@ def _edits(store: ObjectStore, old: TreeId, new: TreeId) -> Edits:
 
 
 def _edit(layer: ObjectStore, want: SnapshotId, old: TreeId, new: TreeId, edits: Edits) -> None:
-    """Add the tree ``new``, made from ``old``, to ``layer`` or raise :class:`Unsafe`."""
+    """Add the tree ``new``, made from ``old``, to ``layer`` or raise :class:`Missing` or :class:`Unsafe`."""
     for path, entry in edits:
         if reason := unsafe_path(path):
             raise _unsafe(want, f"{path!r} has {reason}")
         if entry is not None and entry.kind is not Kind.NESTED and ObjectId(entry.oid) not in layer.texts:
-            raise _unsafe(want, f"the content of {path!r} is not what its id says")
+            raise Missing(
+                f"The content of {path!r} in snapshot {want} is not here.", hint="Fetch from the device that has it."
+            )
     if layer.splice(old, dict(edits)) != new:
         raise _unsafe(want, f"the tree {new} is not what its id says")
 

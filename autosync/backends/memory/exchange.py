@@ -24,9 +24,22 @@ class Exchange:
         self.hub = hub
         self.workspace = workspace
 
-    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
-        """Return what ``snapshot`` has beyond its base or ``known``, ``None`` if it is larger than ``limit`` bytes."""
+    def pack(
+        self,
+        snapshot: SnapshotId,
+        *,
+        limit: int,
+        known: Collection[CommitId] = (),
+        reached: Sequence[SnapshotId] = (),
+    ) -> bytes | None:
+        """Return what ``snapshot`` has beyond its base, ``known``, or one of ``reached``.
+
+        ``None`` if it is larger than ``limit`` bytes.
+        """
         packed = bundle.pack(self.store, snapshot, list(known) or None)
+        for state in reached:
+            if len(packed) > limit and state in self.store.snapshots:
+                packed = bundle.pack(self.store, snapshot, None, state=self.store.snapshots[state])
         return packed if len(packed) <= limit else None
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -91,6 +92,29 @@ class TestPeers:
         answers = {serve(snapshot, one, have), serve(snapshot, one, have)}
         one.reopen()
         assert answers == {serve(snapshot, one, have)}
+
+    @pytest.mark.parametrize("edit", ["a file more", "a line more"])
+    def test_of_much_uncommitted_work_only_what_is_new_travels_inline(self, fleet: Fleet, edit: str) -> None:
+        one, two = pair(fleet)
+        three = fleet.clone(one, "three")
+        texts = {f"work/{n}": random.Random(n).randbytes(4_000) for n in range(8)}  # no pack makes that smaller
+        for path, text in texts.items():
+            one.write(path, text)
+        state = snap(one)
+        two.backend.pin("current", handed_over(state, one, two).id)
+        if edit == "a file more":
+            one.write("one.txt", b"more\n")
+        else:
+            one.write("work/3", texts["work/3"] + b"more\n")
+        snapshot = snap(one, state)
+        assert one.backend.pack(snapshot.id, limit=8192) is None
+        packed = one.backend.pack(snapshot.id, limit=8192, reached=[unknown(snapshot), state.id])
+        assert packed is not None
+        assert two.backend.absorb(snapshot.id, packed) == snapshot
+        assert contents(two, snapshot.tree) == one.files()
+        with pytest.raises(Missing):
+            three.backend.absorb(snapshot.id, packed)
+        assert handed_over(snapshot, two, three) == snapshot
 
     def test_the_root_may_become_what_one_of_its_directories_was(self, fleet: Fleet) -> None:
         one, two = pair(fleet, {"a": b"1\n", "d/a": b"2\n"})
