@@ -24,8 +24,10 @@ _WANTED = {
     "notify_delete": "true",
 }
 
-# How a server says that somebody else has the say over a node.
-_NOT_OURS = ("forbidden", "not-allowed")
+_SPELLINGS = {"true": ("1", "true")}  # a boolean of a data form (XEP-0004, section 3.3)
+
+NOT_OURS = ("forbidden", "not-allowed")
+"""How a server says that somebody else has the say over a node."""
 
 
 class Role(Enum):
@@ -57,12 +59,8 @@ class Node:
         self._role = role
         self._timeout = timeout
 
-    async def ensure(self, members: Iterable[str]) -> None:
-        """Bring a node of our own into being: private, persistent, open to ``members``.
-
-        Members are only ever added: another device of the account may know of one that
-        this device does not.  Raises :class:`NodeNotPrivate`.
-        """
+    async def make(self) -> None:
+        """Bring the node into being if there is none."""
         try:
             await self._set(
                 _query(PUBSUB, self._this(PUBSUB, "create"), _with_form(PUBSUB, "configure", _WANTED, "node_config"))
@@ -70,24 +68,27 @@ class Node:
         except IqError as error:
             if error.condition != "conflict":
                 raise
+
+    async def settle(self, members: Iterable[str]) -> None:
+        """See to it that the node is private, keeps what it is given, and is open to ``members``.
+
+        There may be one that this device did not make: what is published where a node was deleted in that
+        moment makes one that keeps a single item and tells nobody of its end (XEP-0060, section 7.1.4).
+        Members are only ever added: another device of the account may know of one that
+        this device does not.  Raises :class:`NodeNotPrivate`.
+        """
         config = await self._config()
-        if not _is_private(config):
-            await self._set(_query(OWNER, self._this(OWNER, "configure", _form(_WANTED, "node_config"))))
+        if not _is_as_wanted(config):
+            try:
+                await self._set(_query(OWNER, self._this(OWNER, "configure", _form(_WANTED, "node_config"))))
+            except IqError:
+                if not _is_private(config):
+                    raise
             config = await self._config()
             if not _is_private(config):
                 raise NodeNotPrivate(config.get("access_model", ""))
         if missing := sorted(set(members) - await self._admitted()):
             await self._admit(missing)
-
-    async def ensure_if_allowed(self, members: Iterable[str]) -> IqError | None:
-        """As :meth:`ensure`; return the refusal if another account has the say over the node."""
-        try:
-            await self.ensure(members)
-        except IqError as error:
-            if error.condition not in _NOT_OURS:
-                raise
-            return error
-        return None
 
     async def publish(self, item: Item) -> None:
         """Replace the item of ``item.slot``; fails if the node is not private any more."""
@@ -168,8 +169,12 @@ def read_event(message: ET.Element) -> Event | None:
     return None if deletion is None else Event(node=deletion.get("node", ""), deleted=True)
 
 
+def _is_as_wanted(config: Mapping[str, str]) -> bool:
+    return all(config.get(name) in _SPELLINGS.get(value, (value,)) for name, value in _WANTED.items())
+
+
 def _is_private(config: Mapping[str, str]) -> bool:
-    return config.get("access_model") == "whitelist" and config.get("persist_items") in ("1", "true")
+    return config.get("access_model") == "whitelist" and config.get("persist_items") in _SPELLINGS["true"]
 
 
 def _query(namespace: str, *children: ET.Element) -> ET.Element:

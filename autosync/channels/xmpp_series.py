@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+from slixmpp.exceptions import IqError
 
 from autosync.channels.xmpp_client import XmppClient
 from autosync.channels.xmpp_element import Item
 from autosync.channels.xmpp_inbox import Inbox, node_name
-from autosync.channels.xmpp_node import Node, Role
+from autosync.channels.xmpp_node import NOT_OURS, Node, Role
 from autosync.channels.xmpp_places import Places
 
 
@@ -83,7 +86,7 @@ class Series:
     async def close_again(self) -> None:
         """Make every node private that somebody has opened to others.  Raises as :meth:`catch_up`."""
         for node in self._nodes:
-            await self._ensure(node)
+            await self._settle(node)
 
     def note(self, number: int, slot: str) -> None:
         """Take note of what was published in a node."""
@@ -106,18 +109,32 @@ class Series:
 
     async def _open(self, number: int) -> None:
         node = Node(self._client, self.owner, node_name(self._base, number), role=self._role, timeout=self._timeout)
-        await self._ensure(node)
-        # In this order nothing can be published unheard in between.
+        # In this order nothing can be published unheard in between, and no other node take its place unseen.
+        await self._make(node)
         await node.subscribe()
+        await self._settle(node)
         if number == len(self._nodes):
             self._nodes.append(node)
         await self._look(number)
 
-    async def _ensure(self, node: Node) -> None:
-        if self._makes:
-            await node.ensure(self._members)
-        elif self._makes is None:
-            await node.ensure_if_allowed(self._members)
+    async def _make(self, node: Node) -> None:
+        if self._makes is not False:
+            with self._as_far_as_allowed():
+                await node.make()
+
+    async def _settle(self, node: Node) -> None:
+        if self._makes is not False:
+            with self._as_far_as_allowed():
+                await node.settle(self._members)
+
+    @contextlib.contextmanager
+    def _as_far_as_allowed(self) -> Iterator[None]:
+        """Let pass that another account has the say over a node, where that may be."""
+        try:
+            yield
+        except IqError as error:
+            if self._makes or error.condition not in NOT_OURS:
+                raise
 
     async def _look(self, number: int) -> None:
         self._stale.discard(number)

@@ -17,7 +17,8 @@ from slixmpp import JID
 from slixmpp.exceptions import IqError
 
 from autosync.channels.xmpp_client import Trust, XmppClient
-from autosync.channels.xmpp_element import EVENT, MAX_SEALED, NAMESPACE, OWNER, PUBSUB
+from autosync.channels.xmpp_element import EVENT, MAX_SEALED, NAMESPACE, OWNER, PUBSUB, Item
+from autosync.channels.xmpp_node import Node, Role
 from autosync.errors import AutosyncError, Unreachable
 from tests.edges.conftest import StartDevice
 from tests.edges.tcp_proxy import TcpProxy
@@ -290,6 +291,26 @@ async def test_a_deleted_node_is_made_again(xmpp_server: XmppServer, account: st
         assert await access_model(client, account) == "whitelist"
     await laptop.say(b"after it")
     await desktop.heard.until(b"after it")
+
+
+async def test_a_node_that_an_announcement_on_its_way_made_keeps_everybodys_last_word(
+    xmpp_server: XmppServer, account: str, start_device: StartDevice
+) -> None:
+    """Who publishes where a node was deleted in that moment makes one, which keeps a single item (XEP-0060, 7.1.4)."""
+    async with bare_client(xmpp_server, account) as client:
+        node = Node(client, f"{account}@{DOMAIN}", NAMESPACE, role=Role.READER, timeout=10)
+        for slot in ("early 1", "early 2"):
+            await node.publish(Item(slot=slot.replace(" ", "-"), workspace_tag="tag", sealed=slot.encode()))
+        assert len(await node.items()) == 1
+        laptop, desktop = await two_devices(xmpp_server, account, start_device)
+        await laptop.say(b"of laptop", slot="1")
+        await desktop.say(b"of desktop", slot="2")
+        late = await start_device(account, "late", xmpp_server)
+        await late.online()
+        assert sorted(late.heard.received) == [b"early 2", b"of desktop", b"of laptop"]
+        await ask(client, account, f"<pubsub xmlns='{OWNER}'><delete node='{NAMESPACE}'/></pubsub>")
+        for device in (laptop, desktop, late):
+            await device.online(times=2)
 
 
 # -- outages ---------------------------------------------------------------------------------------------

@@ -104,3 +104,23 @@ async def test_a_thief_with_the_account_holds_nobody_back(fleet: Fleet, server: 
 def device_id(device: Device) -> DeviceId:
     answer = device.ask("devices")
     return next(DeviceId(d["id"]) for d in answer["workspaces"][0]["devices"] if d["this"])
+
+
+@pytest.mark.parametrize("server", ["prosody"], indirect=True)  # test_xmpp.py has what both servers keep
+def test_what_was_said_stays_for_who_comes_when_nobody_is_there(fleet: Fleet) -> None:
+    """In whatever order the server gives what is kept under three keys, and with nobody to ask."""
+    anna, bert, cleo, dora = fleet.devices
+    before = tag(bert)
+    assert bert.end() == 0
+    for gone in (cleo, dora):
+        assert anna.run("revoke", gone.name, "--yes").returncode == 0
+        until(lambda d=gone: d.status()["state"] == "halted", 60, why=lambda d=gone: d.log[-3000:])  # type: ignore[misc]
+    anna.write("a.txt", "under the third key\n")
+    until(lambda: anna.activities("saved"), why=lambda: anna.log[-3000:])
+    assert anna.run("sync").returncode == 0
+    assert anna.end() == cleo.end() == dora.end() == 0
+    fleet.start(bert)
+    moved(bert, before)
+    until(lambda: tag(bert) == tag(anna), 60, why=lambda: bert.log[-3000:])
+    arrives(bert, "a.txt", "under the third key\n", anna)
+    assert known(bert) == {"bert": "member", "anna": "member", "cleo": "revoked", "dora": "revoked"}
