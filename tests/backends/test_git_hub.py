@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from git_repos import put
 from gitdevice import KEY, LAPTOP, WORKSPACE, Device, clone, git, new_repository
 from githubs import HttpHub, SshHub, bare, certificate
 
@@ -371,9 +373,30 @@ def test_what_was_fetched_of_a_branch_is_kept(site: Site, hub: Path) -> None:
     (site.one / "a.txt").write_bytes(b"second\n")
     git(site.one, "commit", "-qam", "second")
     one.exchange.push_branch(MAIN)
+    left = two.repo.store_dir + b"/refs/autosync/hub/heads/main.lock"  # by a git that was killed
+    put(two.repo.store_dir, os.path.relpath(left, two.repo.store_dir))
     tip = two.exchange.fetch_branch(MAIN)
     assert tip == one.base().commit
     assert git(two.repo.store_dir, "rev-parse", "refs/autosync/hub/heads/main") == tip
+    assert not os.path.exists(left)
+
+
+def test_a_push_that_is_killed_leaves_no_lock_of_the_users(
+    site: Site, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.remote(hub)
+    one, _ = site.pair()
+    (site.one / "a.txt").write_bytes(b"second\n")
+    git(site.one, "commit", "-qam", "second")
+    lock, real = site.one / ".git/refs/remotes/origin/main.lock", shutil.which("git")
+    mortal = f'#!/bin/bash\n{real} "$@"\ncode=$?\n[[ $* == *push* ]] && touch {lock} && kill -9 $$\nexit $code\n'
+    put(os.fsencode(tmp_path), "bin/git", mortal, executable=True)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    with pytest.raises(Unreachable):
+        one.exchange.push_branch(MAIN)
+    assert not lock.exists()
+    monkeypatch.undo()
+    assert git(site.one, "fetch", "-q") == ""
 
 
 def test_a_hostile_hub_gets_nothing_into_the_store(site: Site, hub: Path) -> None:

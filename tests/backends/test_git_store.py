@@ -16,7 +16,7 @@ from git_repos import Looking, added, commit_all, fingerprint, git, head, isolat
 from autosync.backends.git.merging import merge_text
 from autosync.backends.git.repository import open_repository
 from autosync.core.model import CommitId, ObjectId, RelPath, SnapshotId, TreeId
-from autosync.errors import Missing, NotAWorkingCopy, Unsafe, Unsupported
+from autosync.errors import Busy, Missing, NotAWorkingCopy, Unsafe, Unsupported
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +112,12 @@ def test_a_lock_left_by_a_killed_agent_is_cleared(looking: Looking) -> None:
     snapshot = looking.record().id
     looking.snapshots.pin("latest", snapshot)
     put(looking.repo.store_dir, looking.repo.pin_prefix + "latest.lock")
+    put(looking.repo.store_dir, "packed-refs.lock")
     with Looking(looking.root) as again:
+        with pytest.raises(Busy, match=r"latest\.lock exists"):  # who only looks may do so beside an agent
+            again.snapshots.pin("latest", snapshot)
+        again.snapshots.clear_locks()
+        assert not os.path.exists(looking.repo.store_dir + b"/packed-refs.lock")
         again.snapshots.pin("latest", snapshot)
         assert again.snapshots.pins() == {"latest": snapshot}
 

@@ -16,6 +16,7 @@ import pytest
 from gitdevice import LAPTOP, clone, git, new_repository
 
 from autosync.backends.git.backend import GitBackend, open_git
+from autosync.backends.git.leftlocks import sole_writer
 from autosync.backends.git.maintenance import Maintenance
 from autosync.backends.git.pins import Pins
 from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, Version, WorkspaceId
@@ -296,7 +297,7 @@ def test_a_kill_at_any_moment_of_repinning_loses_no_pin(copy: Copy) -> None:
         loose = f"keep/{pins[-1].moment + 1000 + step}-0-{snapshots[1].id}"
         copy.backend.pin(loose, snapshots[1].id)
         killed = repin_and_die(copy, added, drop, step)
-        after = Pins(copy.backend.repo, clock=lambda: time.time() + 3600)
+        after = Pins(copy.backend.repo, pause=0)
         after.clear_locks()
         left = after.read()
         assert {pin: s for pin, s in before.items() if pin not in drop}.items() <= left.items()
@@ -333,14 +334,28 @@ def repin_and_die(copy: Copy, add: dict[str, SnapshotId], drop: list[str], step:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
-def test_the_lock_of_another_process_is_respected_and_a_stale_one_is_not(copy: Copy) -> None:
+def test_the_lock_of_another_process_is_respected(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy.save(b"x\n")
+    with (
+        sole_writer(copy.backend.repo, []),
+        pytest.raises(Busy, match="another agent moves refs of"),
+    ):
+        copy.backend.repin(add={}, drop=())
+    lock = Path(os.fsdecode(copy.backend.repo.store_dir)) / "packed-refs.lock"
+    lock.touch()
+    monkeypatch.setattr(time, "sleep", lambda _: lock.write_bytes(b"of a git that lives"))
+    with pytest.raises(Busy, match=r"packed-refs\.lock exists"):
+        copy.backend.repin(add={}, drop=())
+    assert lock.read_bytes() == b"of a git that lives"
+
+
+@pytest.mark.parametrize("age", [-3600, 0, 3600])
+def test_the_lock_of_a_killed_agent_goes_whatever_the_clock_says(copy: Copy, age: int) -> None:
     copy.save(b"x\n")
     lock = Path(os.fsdecode(copy.backend.repo.store_dir)) / "packed-refs.lock"
     lock.touch()
-    with pytest.raises(Busy, match=r"packed-refs\.lock exists"):
-        copy.backend.repin(add={}, drop=())
-    os.utime(lock, (time.time() - 3600,) * 2)
-    copy.backend.repin(add={}, drop=())
+    os.utime(lock, (time.time() - age,) * 2)
+    Pins(copy.backend.repo, pause=0).repin(add={}, drop=())
     assert not lock.exists()
     assert len(copy.backend.pins()) == 2
 

@@ -8,8 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from autosync.backends.git.incoming import Incoming, alternates, incoming
+from autosync.backends.git.leftlocks import sole_writer
 from autosync.backends.git.network import Line, Outcome, Patience
 from autosync.backends.git.objects import is_branch
+from autosync.backends.git.reflocks import PUSHING, RefLocks
 from autosync.backends.git.refnames import Listing, RefNames, sort_out
 from autosync.backends.git.remote import ALIAS, Remote, find_remote
 from autosync.backends.git.repository import Repository
@@ -87,6 +89,7 @@ class Hub:
         self._folder = f"{prefix}/{workspace}/"
         self._names = names
         self._line = Line(repo.git, patience)
+        self._ref_locks = RefLocks(repo, PUSHING)
         self._listing: Listing | None = None
         """As the hub was seen last."""
         self._told_of = False
@@ -193,7 +196,10 @@ class Hub:
         does not run.
         """
         remote = find_remote(self._repo, self._remote)
-        reason = self._push(remote, remote.name, f"{_branch(branch)}:{branch}")
+        short = _branch(branch).removeprefix("refs/heads/")
+        tracking = os.path.join(self._repo.common_dir, os.fsencode(f"refs/remotes/{remote.name}/{short}.lock"))
+        with self._ref_locks.expected([tracking]):
+            reason = self._push(remote, remote.name, f"{branch}:{branch}")
         if reason is None:
             return True
         if any(sign in reason for sign in _OVERTAKEN):
@@ -214,7 +220,10 @@ class Hub:
             with incoming(self._repo) as arriving:
                 self._fetch(remote, branch, arriving)
                 arriving.admit_changeset(tip)
-        self._repo.store.run("update-ref", f"refs/autosync/hub/{branch.removeprefix('refs/')}", tip)
+        ref = f"refs/autosync/hub/{branch.removeprefix('refs/')}"
+        lock = os.path.join(self._repo.store_dir, os.fsencode(ref) + b".lock")
+        with sole_writer(self._repo, [lock], wait=True):
+            self._repo.store.run("update-ref", ref, tip)
         return tip
 
     def _push(self, remote: Remote, name: str, refspec: str) -> str | None:

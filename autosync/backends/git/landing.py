@@ -13,7 +13,7 @@ from autosync.backends.git.lock import IndexLock
 from autosync.backends.git.nextindex import SETTINGS, NextIndex
 from autosync.backends.git.objects import slot_of
 from autosync.backends.git.processes import running_command
-from autosync.backends.git.reflocks import RefLocks
+from autosync.backends.git.reflocks import LANDING, PUSHING, RefLocks
 from autosync.backends.git.refmove import RefMove
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
@@ -40,7 +40,7 @@ class Landing:
         self._head = Head(repo)
         self._lock = IndexLock(repo)
         self._index = NextIndex(repo)
-        self._ref_locks = RefLocks(repo, b"landing-locks")
+        self._ref_locks = RefLocks(repo, LANDING)
 
     # -- looking -------------------------------------------------------------------------
     def base(self) -> Base:
@@ -128,6 +128,7 @@ class Landing:
     def recover(self) -> None:
         """Finish or undo what a killed agent left half done; a lock that is not ours is left alone."""
         self._ref_locks.clear()
+        RefLocks(self._repo, PUSHING).clear()
         unfinished = self._lock.unfinished()
         if unfinished is not None and self._lock.is_ours() and self.base() == unfinished[1] and self._index.exists():
             self._index.put_in_place()

@@ -40,17 +40,19 @@ def remove_if_left(path: bytes, *, pause: float = PAUSE) -> bool:
 
 
 @contextlib.contextmanager
-def sole_writer(repo: Repository, locks: Sequence[bytes], *, pause: float = PAUSE) -> Iterator[None]:
+def sole_writer(
+    repo: Repository, locks: Sequence[bytes], *, wait: bool = False, pause: float = PAUSE
+) -> Iterator[None]:
     """Be the one of all agents who takes ``locks``, absolute paths, of refs in the private store.
 
     Whoever has them already was killed, then, or is a git that a user has started there
-    himself: that one has let go after ``pause`` seconds.  Raises :class:`Busy` if another agent
-    is at it.
+    himself: that one has let go after ``pause`` seconds.  If another agent is at it, ``wait`` for
+    it, for milliseconds, or raise :class:`Busy`.
     """
     guard = os.open(os.path.join(repo.store_dir, _WRITERS), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(guard, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise Busy(
                 f"another agent moves refs of {os.fsdecode(repo.store_dir)}", hint="It is tried again by itself."

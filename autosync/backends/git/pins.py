@@ -6,10 +6,10 @@ import contextlib
 import os
 import re
 import threading
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from autosync.backends.git.leftlocks import PAUSE, sole_writer
 from autosync.backends.git.repository import Repository
 from autosync.core.model import SnapshotId
 from autosync.core.retention import is_keeping, kept_by
@@ -18,8 +18,6 @@ from autosync.errors import Busy
 
 _PIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _HEADER = b"# pack-refs with: peeled fully-peeled sorted \n"
-_STALE = 600.0
-"""Seconds after which the lock of the packed refs belongs to a process that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +39,9 @@ class Pins:
     moves those of the history into ``packed-refs``, which is replaced as a whole.
     """
 
-    def __init__(self, repo: Repository, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, repo: Repository, *, pause: float = PAUSE) -> None:
         self._repo = repo
-        self._clock = clock
+        self._pause = pause
         self._prefix = os.fsencode(repo.pin_prefix)
         self._directory = os.path.join(repo.store_dir, self._prefix)
         self._packed = os.path.join(repo.store_dir, b"packed-refs")
@@ -51,10 +49,12 @@ class Pins:
         self._moving = threading.Lock()
 
     def clear_locks(self) -> None:
-        """Take away the locks of an agent that was killed; these pins have one owner."""
+        """Take away the locks of an agent that was killed; these pins have one owner, and only he may call it."""
         for path in self._files():
             if path.endswith(b".lock"):
                 os.unlink(path)
+        with contextlib.suppress(Busy), sole_writer(self._repo, [self._packed + b".lock"], pause=self._pause):
+            pass
 
     def read(self) -> Mapping[str, SnapshotId]:
         """Return all pins of this working copy."""
@@ -196,18 +196,16 @@ class Pins:
     def _packed_lock(self) -> Iterator[int]:
         """Hold git's own lock of the packed refs, which other worktrees' agents and git respect."""
         path = self._packed + b".lock"
-        with contextlib.suppress(FileNotFoundError):
-            if abs(self._clock() - os.stat(path).st_mtime) > _STALE:
-                os.unlink(path)
-        lock = self._lock(self._packed)
-        inode = os.fstat(lock).st_ino
-        try:
-            yield lock
-        finally:
-            os.close(lock)
-            with contextlib.suppress(FileNotFoundError):
-                if os.stat(path).st_ino == inode:
-                    os.unlink(path)
+        with sole_writer(self._repo, [path], pause=self._pause):
+            lock = self._lock(self._packed)
+            inode = os.fstat(lock).st_ino
+            try:
+                yield lock
+            finally:
+                os.close(lock)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.stat(path).st_ino == inode:
+                        os.unlink(path)
 
     def _path(self, name: str) -> bytes:
         if not _PIN.fullmatch(name) or ".." in name or any(p.endswith((".lock", ".")) for p in name.split("/")):

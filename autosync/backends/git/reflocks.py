@@ -12,9 +12,12 @@ from autosync.backends.git.leftlocks import PAUSE, Identity, identity, remove_if
 from autosync.backends.git.processes import running_command
 from autosync.backends.git.repository import Repository
 
+LANDING = b"landing-locks"
+PUSHING = b"pushing-locks"
+
 
 class RefLocks:
-    """The locks that git takes for us in the user's repository, in a journal called ``name``.
+    """The locks that git takes for us in the user's repository, in the journal ``name``, one for each purpose.
 
     A git command that is killed leaves its locks behind, and the user's own commands would
     fail for ever.  The journal names the locks before git starts, and tells which files they are as

@@ -19,6 +19,9 @@ class Snapshots:
         self._repo = store.repo
         self._pins = Pins(store.repo)
         self._recorded: SnapshotId | None = None
+
+    def clear_locks(self) -> None:
+        """Take away what an agent of this working copy left in the way of its pins when it was killed."""
         self._pins.clear_locks()
 
     def record(
