@@ -83,7 +83,7 @@ class Agent:
         self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
         self._absent: dict[str, AutosyncError] = {}
         """Paths that are waited for, and why they cannot be opened."""
-        self._inviting = Inviting(lambda: self.config, self._broadcaster, self._links, self.happened)
+        self._inviting = Inviting(lambda: self.config, self._broadcaster, self._links, self._relays, self.happened)
         self._commit_news = CommitNews(self.workspaces)
         self._reloading = asyncio.Lock()
         self._answers = Answers(

@@ -14,11 +14,12 @@ from autosync.activities import Activity
 from autosync.broadcast import Broadcaster
 from autosync.config import Config
 from autosync.errors import AutosyncError
-from autosync.invitation import Invitation, Invitations, Offer, XmppOffer
+from autosync.invitation import Invitation, Invitations, Offer, XmppOffer, text_of
 from autosync.invitation.grant import PLACES
 from autosync.invitation.inviter import Visitor
 from autosync.invitation.remotes import hub_of
 from autosync.link import Links
+from autosync.relays import Relays
 from autosync.trust.sealing import key_text
 from autosync.workspace import Workspace
 
@@ -39,12 +40,13 @@ class Inviting:
         config: Callable[[], Config],
         broadcaster: Broadcaster,
         links: Links,
+        relays: Relays,
         happened: Callable[[Activity], None],
     ) -> None:
         self._config = config
         self._broadcaster = broadcaster
         self._happened = happened
-        self.invitations = Invitations(links, device=broadcaster.device, name=broadcaster.name, tell=self._tell)
+        self.invitations = Invitations(links, relays, device=broadcaster.device, name=broadcaster.name, tell=self._tell)
 
     async def invite(self, chosen: Sequence[Workspace], arguments: dict[str, Any]) -> dict[str, Any]:
         """Open an invitation to the one workspace that is chosen, for ``seconds``, for one device if ``once``.
@@ -79,7 +81,7 @@ class Inviting:
         return {
             **_shown(invitation),
             "line": str(line),
-            "addresses": [candidate.address for candidate in line.candidates],
+            "addresses": [text_of(candidate) for candidate in line.candidates],
         }
 
     def listed(self) -> list[dict[str, Any]]:

@@ -119,7 +119,13 @@ async def _join(
     identity = load_or_create_identity(config.state_dir)
     tell.say("Looking for the inviting device …", passing=True)
     async with reached(
-        line, identity, device=device, name=config.device, host=config.listen[0], discovery=config.discovery
+        line,
+        identity,
+        device=device,
+        name=config.device,
+        host=config.listen[0],
+        discovery=config.discovery,
+        ssh=config.ssh,
     ) as inviter:
         offer = await inviter.offer()
         tell.say(f"{plain(inviter.name)} ({inviter.address}) invites to {plain(offer.workspace)}.")

@@ -1,4 +1,4 @@
-"""``autosync reflector``: the server that passes announcements on between devices."""
+"""``autosync reflector``: the server that passes on what is said between devices."""
 
 from __future__ import annotations
 
@@ -33,13 +33,32 @@ _LIMITS = Limits()
     show_default=True,
     help="Clients of one address at most.",
 )
-def reflector(*, listen: str, clients: int, per_address: int) -> int:
+@click.option(
+    "--pipes",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=_LIMITS.pipes,
+    show_default=True,
+    help="Pairs of devices that are joined at most; 0: announcements alone.",
+)
+@click.option(
+    "--pipe-rate",
+    metavar="BYTES",
+    type=click.IntRange(min=1024),
+    default=_LIMITS.pipe_rate,
+    show_default=True,
+    help="What each of such a pair may send per second.",
+)
+def reflector(*, listen: str, clients: int, per_address: int, pipes: int, pipe_rate: int) -> int:
     """Pass announcements on between devices, and keep the last of each for those who come later.
 
-    Everything that passes is sealed: who runs this learns who is there when, and nothing else.
+    Devices that reach each other by no other way are joined through it: what they fetch and send passes too.
+
+    Everything that passes is sealed: who runs this learns who is there when, and how much is said.
     It runs until SIGTERM or Ctrl-C; SIGHUP writes figures to the log. SparkleShare up to 1.5.1 can use
     the same port. No configuration is read, and where only Python is installed it runs as
     `python3 -m autosync.reflector`.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    return run_reflector(listen, Limits(clients=clients, clients_per_address=per_address))
+    limits = Limits(clients=clients, clients_per_address=per_address, pipes=pipes, pipe_rate=pipe_rate)
+    return run_reflector(listen, limits)

@@ -23,6 +23,8 @@ class CandidateKind(Enum):
     """TCP to an address that the user has configured, as that of a forwarded port: ``host:port``."""
     SSH = "ssh"
     """A port of the device forwarded by ssh(1): ``user@host[:port]/port``."""
+    REFLECTOR = "reflector"
+    """A pipe through a reflector, and the name of the place there: ``host:port/place``."""
     XMPP = "xmpp"
     """A bytestream between two XMPP clients: the full JID."""
 
@@ -37,6 +39,7 @@ _SHAPES = {
     CandidateKind.LAN: _DIRECT,
     CandidateKind.PUBLIC: _DIRECT,
     CandidateKind.SSH: re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,63}}@{_HOST}(?::({_PORT}))?/({_PORT})"),
+    CandidateKind.REFLECTOR: re.compile(rf"{_HOST}:({_PORT})/[0-9a-f]{{32}}"),
     # RFC 7622, without what its profiles allow beside letters, digits and the usual punctuation.
     CandidateKind.XMPP: re.compile(rf"(?!-){_JID_PART}{{1,255}}@(?![.-])[\w.-]{{1,253}}/(?!-)[\w.+~:@=/ -]{{1,255}}"),
 }

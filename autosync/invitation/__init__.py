@@ -3,7 +3,7 @@
 from autosync.invitation.grant import Hub, Offer, XmppOffer
 from autosync.invitation.inviter import Invitation, Invitations
 from autosync.invitation.joiner import Arrival, reached
-from autosync.invitation.line import InvitationLine, read_line
+from autosync.invitation.line import InvitationLine, read_line, text_of
 
 __all__ = [
     "Arrival",
@@ -15,4 +15,5 @@ __all__ = [
     "XmppOffer",
     "reached",
     "read_line",
+    "text_of",
 ]

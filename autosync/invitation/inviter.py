@@ -10,14 +10,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Protocol
 
-from autosync.core.candidates import Candidate
+from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, Refused
 from autosync.invitation.grant import KEY, OFFER, Offer, encode_key, encode_offer
-from autosync.invitation.line import TOKEN_BYTES, InvitationLine, choose, identity_of
+from autosync.invitation.line import TOKEN_BYTES, InvitationLine, choose, identity_of, place_of
 from autosync.link import Links
 from autosync.trust.signing import fingerprint_of
 
@@ -51,6 +51,16 @@ Told = Callable[[str, "Invitation", Visitor], None]
 """Called in the event loop with ``joined`` or ``refused``, once for each device."""
 
 
+class Meeting(Protocol):
+    """Where a device that joins can call, if it reaches this one by no address."""
+
+    def attend(self, place: str) -> tuple[Candidate, ...]:
+        """Take calls to ``place``, until it is left; return the ways to it."""
+
+    def leave(self, place: str) -> None:
+        """Take no more calls to ``place``."""
+
+
 class Invitation:
     """One open invitation: a workspace of its own, whose key is in the line.
 
@@ -72,6 +82,7 @@ class Invitation:
         tell: Told,
     ) -> None:
         self.key = line.key
+        self.place = place_of(line.token)
         self.device = device
         self.name = name
         self.id = identity_of(line.token)
@@ -144,8 +155,9 @@ class Invitations:
     ``tell`` is called when somebody comes by one of them.
     """
 
-    def __init__(self, links: Links, *, device: DeviceId, name: str, tell: Told) -> None:
+    def __init__(self, links: Links, meeting: Meeting, *, device: DeviceId, name: str, tell: Told) -> None:
         self._links = links
+        self._meeting = meeting
         self._device = device
         self._name = name
         self._tell = tell
@@ -170,9 +182,7 @@ class Invitations:
                 f"{MOST} invitations are open already", hint="Close one: `autosync invite --list`, then --cancel ID."
             )
         line = InvitationLine(
-            token=secrets.token_bytes(TOKEN_BYTES),
-            inviter=fingerprint_of(self._device),
-            candidates=choose(candidates),
+            token=secrets.token_bytes(TOKEN_BYTES), inviter=fingerprint_of(self._device), candidates=()
         )
         invitation = Invitation(
             line,
@@ -186,6 +196,9 @@ class Invitations:
             tell=self._tell,
         )
         self._links.add(invitation)
+        # The place at a reflector where the members call is not for guests.
+        direct = [c for c in candidates if c.kind is not CandidateKind.REFLECTOR]
+        line = replace(line, candidates=choose((*direct, *self._meeting.attend(invitation.place))))
         task = asyncio.create_task(self._close_in_time(invitation), name=f"invitation {invitation.id}")
         self._open[invitation.id] = invitation, task
         log.info("%s: invitation %s is open for %.0f s", invitation.workspace, invitation.id, seconds)
@@ -220,5 +233,6 @@ class Invitations:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        self._meeting.leave(invitation.place)
         await self._links.remove(invitation)
         log.info("%s: invitation %s is closed: %s", invitation.workspace, invitation.id, why)

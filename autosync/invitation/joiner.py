@@ -10,11 +10,15 @@ from typing import BinaryIO, cast
 
 from autosync.channels.deaf import Deaf
 from autosync.channels.lan import LanChannel
+from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId, SnapshotId
 from autosync.errors import AutosyncError, Missing, Refused, TransientError, Unreachable, Unsafe
 from autosync.invitation.grant import KEY, MAX_BYTES, OFFER, Offer, decode_key, decode_offer
-from autosync.invitation.line import InvitationLine
+from autosync.invitation.line import InvitationLine, text_of
 from autosync.link import Links, PeerStatus
+from autosync.link.carriage import TUNNEL
+from autosync.link.reflected import NOBODY_THERE, call
+from autosync.link.ssh import SshConnector
 from autosync.trust.identity import Identity
 
 PATIENCE = 30.0
@@ -22,6 +26,9 @@ PATIENCE = 30.0
 _LOOK_EVERY = 0.05
 _GRANTED_WITHIN = 60.0
 _TRIES = 5
+_NOBODY_FOR = 10.0
+"""Seconds after which it is told that nobody waits at the reflector, and nobody is elsewhere."""
+_MOST_TOLD = 6
 _CLOSED = "does not know this workspace"
 """What :class:`Links` says of a device that answers, but not to this key."""
 
@@ -118,30 +125,38 @@ async def reached(
     name: str,
     host: str,
     discovery: bool,
+    ssh: bool = True,
     patience: float = PATIENCE,
 ) -> AsyncIterator[Arrival]:
-    """Find the inviter by the line's addresses, or on the local network, and keep the link for the while.
+    """Find the inviter on the ways that the line names, or on the local network, and keep the link for the while.
 
-    ``device`` and ``name`` are this device's, ``host`` is where it listens (empty: all interfaces).  Raises
-    :class:`Closed` or :class:`Unreachable`.
+    ``device`` and ``name`` are this device's, ``host`` is where it listens (empty: all interfaces), ``ssh`` says
+    whether an address of that kind is used.  Raises :class:`Closed` or :class:`Unreachable`.
     """
+    ways = [c for c in line.candidates if ssh or c.kind is not CandidateKind.SSH]
     links = Links(identity, listen=(host, 0))
+    tunnels = SshConnector()
+    links.add_connector(CandidateKind.SSH, tunnels.connect, carriage=TUNNEL)
+    links.add_connector(CandidateKind.REFLECTOR, call, carriage=TUNNEL)
     guest = _Guest(line, device, name)
     channel = LanChannel(links, Deaf(), discovery=discovery)
     await links.start()
     try:
         links.add(guest)
-        links.learn(guest.key.id, None, line.candidates)
+        links.learn(guest.key.id, None, ways)
         await channel.start()
         yield Arrival(links, line, await _inviter(links, line, patience))
     finally:
         await channel.stop()
         await links.stop()
+        await tunnels.stop()
 
 
 async def _inviter(links: Links, line: InvitationLine, patience: float) -> PeerStatus:
     """Return the link to who has made the line; nobody else who knows it will do."""
-    problems: list[str] = []
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    known: list[PeerStatus] = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(patience):
             while True:
@@ -149,14 +164,31 @@ async def _inviter(links: Links, line: InvitationLine, patience: float) -> PeerS
                 for peer in known:
                     if peer.connected and peer.device is not None and line.names(peer.device):
                         return peer
-                problems = [peer.problem for peer in known if peer.problem]
                 tried = [peer for peer in known if not peer.connected]
-                if tried and len(problems) == len(tried) and any(_CLOSED in problem for problem in problems):
-                    raise Closed
+                if tried and all(peer.problem for peer in tried):
+                    if any(_CLOSED in peer.problem for peer in tried):
+                        raise Closed
+                    if clock() - began > _NOBODY_FOR and any(NOBODY_THERE in peer.problem for peer in tried):
+                        break
                 await asyncio.sleep(_LOOK_EVERY)
-    places = ", ".join(c.address for c in line.candidates) or "the local network"
     raise Unreachable(
-        f"The inviting device is not reached at {places}" + (f" ({'; '.join(problems[:3])})" if problems else ""),
-        hint="Both devices must be able to reach each other now: the same network, or `listen:` with a port that is "
-        "forwarded and `public-address:` there. Is the agent still running on the other one?",
+        f"The inviting device is not reached{_tried(known, line)}",
+        hint="Is its agent still running, and the invitation open (`autosync invite --list` there)? Both devices need "
+        "one way to each other: the same network, a `public-address:` with a forwarded port, an `ssh-address:`, or a "
+        "`reflector:` there. Then make a new invitation.",
     )
+
+
+def _tried(known: Sequence[PeerStatus], line: InvitationLine) -> str:
+    """Return in lines which way was tried, and what it came to."""
+    problems = {peer.address: peer.problem for peer in known}
+    told = [f"{c.kind.value} {text_of(c)}: {_why(problems.get(c.address, ''), c)}" for c in line.candidates]
+    others = [
+        peer.problem for peer in known if peer.problem and peer.address not in {c.address for c in line.candidates}
+    ]
+    told += others[: _MOST_TOLD - len(told)] or (["the local network: it is not found there"] if not told else [])
+    return "".join(f"\n  {text}" for text in told)
+
+
+def _why(problem: str, candidate: Candidate) -> str:
+    return problem.removeprefix(f"{candidate.address}: ") or "it is not used here, or does not answer"

@@ -17,21 +17,28 @@ from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError
 from autosync.link.addresses import join, split
+from autosync.link.reflected import reflector_of
 from autosync.trust.keyfile import KEY_BYTES
 from autosync.trust.sealing import WorkspaceKey
 from autosync.trust.signing import FINGERPRINT_BYTES
 
 PREFIX = "autosync1-"
 TOKEN_BYTES = 16
-MAX_CANDIDATES = 6
-"""So that the line stays below 200 characters in nearly every network."""
+FITTING = 195
+"""Characters of a line whose QR code fits into a terminal of 80 columns and 24 lines (ISO/IEC 18004: version 6)."""
 _CHECKSUM_BYTES = 4
 _LONGEST_NAME = 64
-"""Characters of the longest ``host:port`` that is put into a line."""
+"""Characters of the longest address that is put into a line."""
 _LONGEST = 1000
-_IPV4, _IPV6, _LAN, _PUBLIC = range(4)
+_IPV4, _IPV6, _LAN, _PUBLIC, _SSH, _REFLECTOR = range(6)
 """How a candidate is written: both kinds of IP address with their port in binary, or as text."""
-_TEXTS = {_LAN: CandidateKind.LAN, _PUBLIC: CandidateKind.PUBLIC}
+_TEXTS = {
+    _LAN: CandidateKind.LAN,
+    _PUBLIC: CandidateKind.PUBLIC,
+    _SSH: CandidateKind.SSH,
+    _REFLECTOR: CandidateKind.REFLECTOR,
+}
+_FORMS = {kind: form for form, kind in _TEXTS.items()}
 _SHAPE = re.compile(r"autosync(\d+)-([a-z2-7]+)")
 
 
@@ -40,7 +47,8 @@ class InvitationLine:
     """What stands in the line.
 
     ``inviter`` is the fingerprint of the inviting device's key, 26 base32 characters as at the end of
-    its id: who has only read the line cannot pass himself off as that device.
+    its id: who has only read the line cannot pass himself off as that device.  At a reflector the two
+    meet at :func:`place_of` the token; the line names the reflector alone.
     """
 
     token: bytes = field(repr=False)
@@ -92,20 +100,33 @@ def read_line(text: str) -> InvitationLine:
         raise damaged
     named, ways = body[TOKEN_BYTES : TOKEN_BYTES + FINGERPRINT_BYTES], body[TOKEN_BYTES + FINGERPRINT_BYTES :]
     try:
-        candidates = tuple(_unpacked(ways))
+        candidates = tuple(_unpacked(ways, place_of(body[:TOKEN_BYTES])))
     except ValueError:
         raise damaged from None
     return InvitationLine(token=body[:TOKEN_BYTES], inviter=_to_base32(named), candidates=candidates)
 
 
 def choose(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Return those that go into a line: few, of different kinds; loopback only if there is nothing else."""
-    direct = [c for c in candidates if c.kind in _TEXTS.values() and len(c.address) <= _LONGEST_NAME]
-    outer = [c for c in direct if not _is_loopback(c)] or direct
-    fours = [c for c in outer if c.kind is CandidateKind.LAN and not c.address.startswith("[")]
-    sixes = [c for c in outer if c.kind is CandidateKind.LAN and c.address.startswith("[")]
-    public = [c for c in outer if c.kind is CandidateKind.PUBLIC]
-    return (*fours[:3], *public[:1], *sixes[:2])[:MAX_CANDIDATES]
+    """Return those that go into a line: one of each kind, and more of the local network while the line fits.
+
+    Loopback only if there is nothing else.
+    """
+    short = [c for c in candidates if c.kind in _FORMS and len(text_of(c)) <= _LONGEST_NAME]
+    outer = [c for c in short if not _is_loopback(c)] or short
+    firsts = {c.kind: c for c in reversed(outer)}
+    chosen = sorted(firsts.values(), key=lambda c: c.kind.rank)
+    local = [c for c in outer if c.kind is CandidateKind.LAN and c not in chosen]
+    fours, sixes = ([c for c in local if c.address.startswith("[") is is_six] for is_six in (False, True))
+    most = (FITTING - len(PREFIX)) * 5 // 8 - TOKEN_BYTES - FINGERPRINT_BYTES - _CHECKSUM_BYTES
+    for candidate in (*sixes[:1], *fours[:2], *sixes[1:2]):
+        if sum(map(len, _packed((*chosen, candidate)))) <= most:
+            chosen.append(candidate)
+    return tuple(chosen)
+
+
+def place_of(token: bytes) -> str:
+    """Return the name under which the two meet at a reflector; tells nothing of the token."""
+    return _derive(token, b"place", 16).hex()
 
 
 def identity_of(token: bytes) -> str:
@@ -115,9 +136,9 @@ def identity_of(token: bytes) -> str:
 
 def _packed(candidates: Iterable[Candidate]) -> Iterator[bytes]:
     for candidate in candidates:
-        host, port = split(candidate.address)
-        form, content = (_LAN if candidate.kind is CandidateKind.LAN else _PUBLIC), candidate.address.encode("ascii")
+        form, content = _FORMS[candidate.kind], text_of(candidate).encode("ascii")
         if candidate.kind is CandidateKind.LAN:
+            host, port = split(candidate.address)
             try:
                 ip = ipaddress.ip_address(host)
                 form, content = (_IPV4 if ip.version == 4 else _IPV6), ip.packed + port.to_bytes(2, "big")
@@ -126,7 +147,12 @@ def _packed(candidates: Iterable[Candidate]) -> Iterator[bytes]:
         yield bytes((form, len(content))) + content
 
 
-def _unpacked(ways: bytes) -> Iterator[Candidate]:
+def text_of(candidate: Candidate) -> str:
+    """Return what is written and told of an address: the place at a reflector follows from the token."""
+    return reflector_of(candidate) if candidate.kind is CandidateKind.REFLECTOR else candidate.address
+
+
+def _unpacked(ways: bytes, place: str) -> Iterator[Candidate]:
     """Yield the candidates of a kind that is known here.  Raises :class:`ValueError`."""
     while ways:
         form, content, rest = ways[0], ways[2 : 2 + ways[1]] if len(ways) > 1 else b"", ways[2:]
@@ -137,7 +163,8 @@ def _unpacked(ways: bytes) -> Iterator[Candidate]:
             ip = ipaddress.ip_address(content[:-2])
             candidate = Candidate(kind=CandidateKind.LAN, address=join(str(ip), int.from_bytes(content[-2:], "big")))
         elif form in _TEXTS:
-            candidate = Candidate(kind=_TEXTS[form], address=content.decode("ascii"))
+            at = f"/{place}" if form == _REFLECTOR else ""
+            candidate = Candidate(kind=_TEXTS[form], address=content.decode("ascii") + at)
         else:
             continue  # a later release may have more
         if problem := candidate.problem():
@@ -147,9 +174,9 @@ def _unpacked(ways: bytes) -> Iterator[Candidate]:
 
 def _is_loopback(candidate: Candidate) -> bool:
     try:
-        return ipaddress.ip_address(split(candidate.address)[0]).is_loopback
+        return ipaddress.ip_address(split(text_of(candidate))[0]).is_loopback
     except ValueError:
-        return False
+        return text_of(candidate).startswith("localhost:")
 
 
 def _derive(token: bytes, purpose: bytes, length: int) -> bytes:

@@ -78,7 +78,7 @@ class Dialler:
         self._kind_of_link = kind_of_link
         self._ways = ways
         self._timing = timing
-        self.connectors: dict[CandidateKind, Connect] = {CandidateKind.LAN: _connect, CandidateKind.PUBLIC: _connect}
+        self.connectors: dict[CandidateKind, Connect] = {CandidateKind.LAN: connect, CandidateKind.PUBLIC: connect}
         """How to connect, by kind; candidates of other kinds are passed over."""
         self.carriages: defaultdict[CandidateKind, Carriage] = defaultdict(lambda: Carriage(timing=timing))
         """What such connections are good for."""
@@ -294,8 +294,8 @@ def _told(connection: socket.socket | None) -> str:
     return connection.problem if isinstance(connection, Tunnel) else ""
 
 
-async def _connect(address: str) -> socket.socket:
-    """Return a connection to the first address that the name has and that takes one."""
+async def connect(address: str) -> socket.socket:
+    """Return a connection to the first address that the name has and that takes one.  Raises :class:`OSError`."""
     loop = asyncio.get_running_loop()
     host, port = split(address)
     problem: OSError | None = None

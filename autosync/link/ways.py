@@ -31,7 +31,13 @@ _YEAR_3000 = 32_503_680_000
 """In seconds since the epoch."""
 _PROBLEM = 200
 """Characters kept of why an attempt failed."""
-_USUAL = {CandidateKind.LAN: 50e6, CandidateKind.PUBLIC: 5e6, CandidateKind.SSH: 5e6, CandidateKind.XMPP: 20e3}
+_USUAL = {
+    CandidateKind.LAN: 50e6,
+    CandidateKind.PUBLIC: 5e6,
+    CandidateKind.SSH: 5e6,
+    CandidateKind.REFLECTOR: 2e6,
+    CandidateKind.XMPP: 20e3,
+}
 """Bytes per second that a way is taken for as long as nothing came over it."""
 _TYPICAL = 1e6
 """Bytes of the fetch for which ways are compared."""

@@ -1,7 +1,7 @@
-"""The reflector: one TCP port that passes sealed announcements on and keeps the last of each device.
+"""The reflector: one TCP port that passes sealed announcements on, keeps the last of each device, and joins pipes.
 
 It needs Python's standard library alone and knows no key: what it passes on is sealed.  It
-speaks SparkleShare's "fanout" protocol with three requests more.  Everything is a line of
+speaks SparkleShare's "fanout" protocol with five requests more.  Everything is a line of
 visible ASCII and spaces that ends with a newline.
 
 ======================================  =====================================================
@@ -16,7 +16,12 @@ A client says                           and the server
                                         kept ``TAG!SLOT PAYLOAD``, then ``TAG!end``
 ``keep TAG SLOT PAYLOAD``               keeps the payload in place of the slot's last one and
                                         passes ``TAG!SLOT PAYLOAD`` on, not to the sender
+``call ID``                             says ``ID!TICKET`` to all who subscribe to ``ID``
+``take TICKET``                         joins this connection and the one that has called
 ======================================  =====================================================
+
+Who calls or takes a call subscribes to nothing and says nothing more until it hears ``pipe!open``; from
+there on everything that one of the two says goes to the other, and no line is read.
 
 What the server refuses it answers with ``debug!refused REASON``; SparkleShare passes over all
 that begins with ``debug!``.  An id, tag or slot is up to 128 visible characters without ``!``.  A

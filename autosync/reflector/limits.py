@@ -10,7 +10,7 @@ class Limits:
     """Sizes in bytes, times in seconds.
 
     What an honest client needs is far below each; together they bound the memory, whoever
-    connects, to about 200 MB.
+    connects, to about 250 MB.
     """
 
     clients: int = 4000
@@ -45,3 +45,14 @@ class Limits:
     kept: int = 32 * 1024 * 1024
     """Kept in all; of who takes the most, what was not renewed for longest goes first."""
     kept_for: float = 30 * 86400.0
+    pipes: int = 1000
+    """Pairs of connections that are joined, and calls that wait; 0: none. Each holds two times 16 KiB at most."""
+    pipes_per_address: int = 250
+    """Ends of pipes that lead to one address."""
+    pipe_rate: int = 2 * 1024 * 1024
+    """Bytes per second of one end of a pipe, in the long run."""
+    pipe_burst: int = 4 * 1024 * 1024
+    call_within: float = 15.0
+    """From a call until it is taken."""
+    pipe_idle: float = 300.0
+    """A pipe on which nothing is said for so long is ended; links say something every minute."""

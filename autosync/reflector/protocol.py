@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 GREETING = b"debug!connected...\n"
+OPENED = b"pipe!open\n"
+"""From here on a connection carries the bytes of another one."""
+NOBODY = "nobody is there"
+"""Why a call is refused that nobody hears, or nobody takes."""
 PORT = 1986
 """Of the fanout server that SparkleShare's users ran."""
 MAX_FANOUT_LINE = 4096
@@ -29,6 +33,8 @@ class Verb(Enum):
     PING = b"ping"
     FOLLOW = b"follow"
     KEEP = b"keep"
+    CALL = b"call"
+    TAKE = b"take"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +102,11 @@ def kept(tag: bytes, slot: bytes, payload: bytes) -> bytes:
 def end_of(tag: bytes) -> bytes:
     """Return the line after the last that was kept."""
     return b"%b!end\n" % tag
+
+
+def called(place: bytes, ticket: str) -> bytes:
+    """Return the line that tells who is at a place of a call."""
+    return b"%b!%b\n" % (place, ticket.encode("ascii"))
 
 
 def refused(reason: str) -> bytes:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import ipaddress
 import logging
 import selectors
 import socket
@@ -12,13 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from autosync.errors import AutosyncError
 from autosync.reflector import protocol
 from autosync.reflector.client import Client
 from autosync.reflector.keeping import Keeper
 from autosync.reflector.limits import Limits
-from autosync.reflector.protocol import GREETING, MAX_FANOUT_LINE, Malformed, Request, Verb
-from autosync.reflector.tcp import tune
+from autosync.reflector.pipes import Pipes
+from autosync.reflector.port import listen, origin_of, prepare
+from autosync.reflector.protocol import GREETING, MAX_FANOUT_LINE, NOBODY, OPENED, Malformed, Request, Verb
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +25,6 @@ _SWEEP = 5.0
 """Seconds between looks at who is slow, silent or stuck."""
 _ACCEPT_AGAIN = 1.0
 """Seconds after a lack of file descriptors."""
-_BUFFER = 256 * 1024
-"""Bytes that the kernel may hold for one client in each direction."""
 
 
 class Reflector:
@@ -49,7 +45,7 @@ class Reflector:
         self.limits = limits or Limits()
         self.counts: Counter[str] = Counter()
         self._clock = clock
-        self._listener = _listen(host, port)
+        self._listener = listen(host, port)
         self.port: int = self._listener.getsockname()[1]
         self._keeper = Keeper(self.limits)
         self._clients: dict[socket.socket, Client] = {}
@@ -66,6 +62,7 @@ class Reflector:
         for wanted in (self._listener, self._called):
             wanted.setblocking(False)
             self._selector.register(wanted, selectors.EVENT_READ)
+        self._pipes = Pipes(self._selector, self.limits, self.counts, self._leave)
         self._caller.setblocking(False)
 
     # -- life --------------------------------------------------------------------------------
@@ -76,6 +73,7 @@ class Reflector:
             while not self._ending:
                 times = [sweep_at, *(c.resume_at for c in self._resting if c.resume_at is not None)]
                 times += [] if self._accept_at is None else [self._accept_at]
+                times += self._pipes.resumptions()
                 for key, events in self._selector.select(max(0.0, min(times) - self._clock())):
                     self._look_at(key.fileobj, events)
                 now = self._clock()
@@ -96,6 +94,7 @@ class Reflector:
         """Close every connection and the port; harmless when repeated."""
         for client in list(self._clients.values()):
             self._forget(client, "stopped")
+        self._pipes.close()
         for open_one in (self._listener, self._called, self._caller):
             open_one.close()
         self._selector.close()
@@ -105,7 +104,8 @@ class Reflector:
         counts = ", ".join(f"{what} {number}" for what, number in sorted(self.counts.items()))
         return (
             f"clients {len(self._clients)}, subscriptions {self._subscriptions.total()}, kept {len(self._keeper)} "
-            f"({self._keeper.size} bytes), unsent {self._waiting} bytes; so far: {counts or 'nothing'}"
+            f"({self._keeper.size} bytes), unsent {self._waiting} bytes, pipes {len(self._pipes)}; "
+            f"so far: {counts or 'nothing'}"
         )
 
     def _look_at(self, ready: object, events: int) -> None:
@@ -114,6 +114,8 @@ class Reflector:
         elif ready is self._called:
             with contextlib.suppress(BlockingIOError):
                 self._called.recv(4096)
+        elif self._pipes.holds(ready):
+            self._pipes.look_at(ready, events, self._clock())
         elif (client := self._clients.get(ready)) is not None:  # type: ignore[call-overload]  # a key of any other kind is not in it
             if events & selectors.EVENT_WRITE:
                 self._write(client)
@@ -131,10 +133,13 @@ class Reflector:
             self._selector.unregister(self._listener)
             self._accept_at = self._clock() + _ACCEPT_AGAIN
             return
-        origin = _origin(address[0])
+        origin = origin_of(address[0])
         self.counts["connections"] += 1
         limits = self.limits
-        if len(self._clients) >= limits.clients or self._origins[origin] >= limits.clients_per_address:
+        if (
+            len(self._clients) + self._pipes.connections >= limits.clients
+            or self._origins[origin] >= limits.clients_per_address
+        ):
             self.counts["turned away"] += 1
             with contextlib.suppress(OSError):
                 connection.setblocking(False)
@@ -142,7 +147,7 @@ class Reflector:
             connection.close()
             return
         try:
-            _prepare(connection)
+            prepare(connection)
         except OSError:  # it is gone already
             connection.close()
             return
@@ -159,17 +164,26 @@ class Reflector:
         if self._clients.pop(client.connection, None) is None:
             return
         self.counts[f"ended: {reason}"] += 1
-        self._origins[client.origin] -= 1
-        if not self._origins[client.origin]:
-            del self._origins[client.origin]
         for name in list(client.names):
             self._unsubscribe(client, name)
+        self._let_go(client)
+        client.connection.close()
+        self._leave(client.origin)
+
+    def _let_go(self, client: Client) -> None:
+        """Have nothing more to do with a connection, which stays open."""
+        self._pipes.hang_up(client.connection)
         self._waiting -= client.waiting
         self._unread -= client.splitter.held
         self._resting.discard(client)
         if client.events:
             self._selector.unregister(client.connection)
-        client.connection.close()
+
+    def _leave(self, origin: str) -> None:
+        """Count a connection of ``origin`` no more."""
+        self._origins[origin] -= 1
+        if not self._origins[origin]:
+            del self._origins[origin]
 
     def _select(self, client: Client) -> None:
         """Have the selector look for what the client can do next."""
@@ -196,6 +210,9 @@ class Reflector:
             return
         if not piece:
             self._forget(client, "closed")
+            return
+        if self._pipes.is_calling(client.connection):
+            self._forget(client, "spoke before the pipe")
             return
         now = self._clock()
         client.heard_at = now
@@ -247,6 +264,10 @@ class Reflector:
                     self._say(hearer, line)
             case Verb.KEEP:
                 self._keep(client, request, now)
+            case Verb.CALL:
+                self._call(client, request.name, now)
+            case Verb.TAKE:
+                self._take_call(client, request.name.decode("ascii"), now)
 
     def _keep(self, client: Client, request: Request, now: float) -> None:
         tag, slot = request.name, request.slot
@@ -286,6 +307,50 @@ class Reflector:
         if not hearers:
             del self._names[name]
 
+    # -- pipes ---------------------------------------------------------------------------------
+    def _may_pipe(self, client: Client, *, has_room: bool) -> bool:
+        """Return whether a connection may become one end of a pipe; if not, say why."""
+        reason = ""
+        if client.names or client.splitter.held or client.wants_to_write or self._pipes.is_calling(client.connection):
+            reason = "this connection is used for something else"
+        elif not has_room:
+            reason = "too many pipes"
+        if reason:
+            self.counts["refused"] += 1
+            self._refuse(client, reason)
+        return not reason
+
+    def _call(self, client: Client, place: bytes, now: float) -> None:
+        if not self._may_pipe(client, has_room=self._pipes.may_call(client.origin)):
+            return
+        hearers = list(self._names.get(place, ()))
+        if not hearers:
+            self._refuse(client, NOBODY)
+            return
+        line = protocol.called(place, self._pipes.call(client.connection, client.origin, now))
+        for hearer in hearers:
+            self._say(hearer, line)
+
+    def _take_call(self, client: Client, ticket: str, now: float) -> None:
+        if not self._may_pipe(client, has_room=self._pipes.may_take(client.origin)):
+            return
+        connection = self._pipes.caller(ticket)
+        caller = None if connection is None else self._clients.get(connection)
+        if caller is None:
+            self._refuse(client, NOBODY)
+            return
+        both = (caller, client)
+        for one in both:
+            self._say(one, OPENED)
+        if any(one.connection not in self._clients or one.wants_to_write for one in both):
+            for one in both:
+                self._forget(one, "broken")
+            return
+        for one in both:
+            del self._clients[one.connection]
+            self._let_go(one)
+        self._pipes.join((caller.connection, caller.origin), (client.connection, client.origin), now)
+
     # -- writing -------------------------------------------------------------------------------
     def _refuse(self, client: Client, reason: str) -> None:
         self._say(client, protocol.refused(reason))
@@ -320,6 +385,7 @@ class Reflector:
     # -- time ----------------------------------------------------------------------------------
     def _go_on(self, now: float) -> None:
         """Take up again what had to wait."""
+        self._pipes.go_on(now)
         for client in [c for c in self._resting if c.resume_at is not None and c.resume_at <= now]:
             self._resting.discard(client)
             self._select(client)
@@ -331,6 +397,10 @@ class Reflector:
         """Drop who holds a place and does nothing with it."""
         for client, reason in list(self._idlers(now)):
             self._forget(client, reason)
+        for connection in self._pipes.overdue(now):
+            self._refuse(self._clients[connection], NOBODY)
+            self._forget(self._clients[connection], "nobody took its call")
+        self._pipes.sweep(now)
         self._keeper.expire(now)
 
     def _idlers(self, now: float) -> Iterator[tuple[Client, str]]:
@@ -344,42 +414,3 @@ class Reflector:
                 yield client, "slow line"
             elif not client.names and now - client.heard_at > limits.aimless:
                 yield client, "aimless"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    shown = f"{host or '*'}:{port}"
-    try:
-        if not host and socket.has_dualstack_ipv6():
-            return socket.create_server(("", port), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True)
-        family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server((address[0], port), family=family, backlog=1024)
-    except socket.gaierror as error:
-        hint = "Name an address of this machine, or * for all."
-        raise AutosyncError(f"Cannot listen on {shown}: {error.strerror}", hint=hint) from None
-    except OSError as error:
-        hint = "Choose another address or port; `ss -tlnp` shows who listens where."
-        if error.errno == errno.EACCES:
-            hint = "A port below 1024 is root's: choose a higher one."
-        raise AutosyncError(f"Cannot listen on {shown}: {_reason(error)}", hint=hint) from None
-
-
-def _reason(error: OSError) -> str:
-    # create_server adds the address to the text that the kernel has for the error.
-    return (error.strerror or str(error)).partition(" (while")[0]
-
-
-def _origin(address: str) -> str:
-    """Return what connections are counted by: an IPv4 address, or the /64 of an IPv6 one, which one host may own."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    if parsed.version == 6:
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
-
-
-def _prepare(connection: socket.socket) -> None:
-    """Let it block nobody, and bound what the kernel holds."""
-    connection.setblocking(False)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-    tune(connection)

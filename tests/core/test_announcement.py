@@ -73,6 +73,11 @@ announcements = st.builds(
         )
         | st.builds(
             Candidate,
+            kind=st.just(CandidateKind.REFLECTOR),
+            address=st.from_regex(r"[a-z]{1,8}:22/[0-9a-f]{32}", fullmatch=True),
+        )
+        | st.builds(
+            Candidate,
             kind=st.just(CandidateKind.XMPP),
             address=st.from_regex(r"[a-zä]{1,8}@[a-z]{1,8}/[a-z0-9]{1,8}", fullmatch=True),
         ),

@@ -14,6 +14,8 @@ GOOD = [
     ("ssh", "ann@box/4711"),
     ("ssh", "ann@box.example.org:22/4711"),
     ("ssh", "ann@[2001:db8::1]:22/4711"),
+    ("reflector", "reflector.example.org:1986/0123456789abcdef0123456789abcdef"),
+    ("reflector", "[2001:db8::1]:1986/0123456789abcdef0123456789abcdef"),
     ("xmpp", "ann@example.org/4b1d"),
     ("xmpp", "Jürgen.o@bücher.example/autosync desktop"),
 ]
@@ -34,6 +36,11 @@ BAD = [
     ("ssh", "ann@box:22/0"),
     ("ssh", "ann@box:22"),
     ("ssh", "ann @box/4711"),
+    ("reflector", "box:1986"),
+    ("reflector", "box:1986/0123456789abcdef"),
+    ("reflector", "box:1986/0123456789abcdef0123456789abcde\n"),
+    ("reflector", "box:0/0123456789abcdef0123456789abcdef"),
+    ("reflector", "-box:1986/0123456789abcdef0123456789abcdef"),
     ("xmpp", "ann@example.org"),
     ("xmpp", "ann@example.org/\x00"),
     ("xmpp", "ann@-example.org/x"),
@@ -55,7 +62,7 @@ def test_what_is_no_way_to_a_device_is_refused(kind: str, address: str) -> None:
 
 
 def test_the_nearest_way_comes_first() -> None:
-    kinds = [CandidateKind.XMPP, CandidateKind.SSH, CandidateKind.LAN, CandidateKind.PUBLIC]
-    ways = [Candidate(kind=kind, address="x") for kind in kinds]
-    assert [str(way) for way in sorted(ways, key=lambda way: way.kind.rank)] == ["lan x", "public x", "ssh x", "xmpp x"]
+    ways = [Candidate(kind=kind, address="x") for kind in reversed(CandidateKind)]
+    nearest_first = ["lan x", "public x", "ssh x", "reflector x", "xmpp x"]
+    assert [str(way) for way in sorted(ways, key=lambda way: way.kind.rank)] == nearest_first
     assert on_lan(["a:1", "b:2"])[1] == Candidate(kind=CandidateKind.LAN, address="b:2")

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+import segno
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autosync.channels.deaf import Deaf
+from autosync.channels.reflector import ReflectorChannel
 from autosync.cli.invocation import Invocation
 from autosync.cli.joining import find_outdated, perform, prepare, renew
-from autosync.config import PathConfig
+from autosync.config import Config, PathConfig
 from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, Refused, Unreachable, Unsafe
@@ -38,9 +41,10 @@ from autosync.invitation import (
 from autosync.invitation.grant import MAX_BYTES, OFFER, decode_key, decode_offer, encode_key, encode_offer
 from autosync.invitation.hubs import problem_with, without_credentials
 from autosync.invitation.joiner import Closed
-from autosync.invitation.line import choose
+from autosync.invitation.line import FITTING, choose, place_of
 from autosync.invitation.remotes import hub_of
 from autosync.link import Links
+from autosync.relays import Relays
 from autosync.trust.identity import load_or_create_identity
 from autosync.trust.keyfile import KeyText
 from autosync.trust.sealing import WorkspaceKey, key_in
@@ -81,20 +85,32 @@ def fingerprint(raw: bytes) -> str:
     return base64.b32encode(raw).decode().rstrip("=").lower()
 
 
-LINES = st.builds(
-    InvitationLine,
-    token=st.binary(min_size=16, max_size=16),
-    inviter=st.binary(min_size=16, max_size=16).map(fingerprint),
-    candidates=st.lists(
-        st.builds(
-            lambda kind, host, port: Candidate(kind=kind, address=f"{host}:{port}"),
-            st.sampled_from([CandidateKind.LAN, CandidateKind.PUBLIC]),
-            ADDRESSES,
-            st.integers(1, 65535),
-        ),
-        max_size=4,
-    ).map(tuple),
-)
+TOKENS = st.binary(min_size=16, max_size=16)
+
+
+def lines_of(token: bytes) -> st.SearchStrategy[InvitationLine]:
+    """Lines of one token: the place at a reflector follows from it."""
+    shapes = {
+        CandidateKind.LAN: "{}:{}",
+        CandidateKind.PUBLIC: "{}:{}",
+        CandidateKind.SSH: "me@{}/{}",
+        CandidateKind.REFLECTOR: f"{{}}:{{}}/{place_of(token)}",
+    }
+    candidates = st.builds(
+        lambda kind, host, port: Candidate(kind=kind, address=shapes[kind].format(host, port)),
+        st.sampled_from(list(shapes)),
+        ADDRESSES,
+        st.integers(1, 65535),
+    )
+    return st.builds(
+        InvitationLine,
+        token=st.just(token),
+        inviter=st.binary(min_size=16, max_size=16).map(fingerprint),
+        candidates=st.lists(candidates, max_size=4).map(tuple),
+    )
+
+
+LINES = TOKENS.flatmap(lines_of)
 
 
 # -- the line --------------------------------------------------------------------------------------
@@ -133,10 +149,22 @@ def test_a_line_stays_short_and_names_loopback_only_where_there_is_nothing_else(
     public = Candidate(kind=CandidateKind.PUBLIC, address="home.example.org:4711")
     loopback = on_lan(["127.0.0.1:40000"])
     chosen = choose((*many, public, *loopback))
-    assert (len(chosen), chosen[3]) == (6, public)
-    line = InvitationLine(token=bytes(16), inviter="a" * 26, candidates=chosen)
-    assert len(str(line)) < 240
+    assert [str(c) for c in chosen[:2]] == [str(many[0]), str(public)]
+    assert (chosen[2], len(chosen)) == (many[9], 5)
+    assert len(str(InvitationLine(token=bytes(16), inviter="a" * 26, candidates=chosen))) <= FITTING
     assert choose(loopback) == loopback
+    afar = [
+        Candidate(kind=CandidateKind.REFLECTOR, address=f"reflector.example.org:1986/{place_of(bytes(16))}"),
+        Candidate(kind=CandidateKind.SSH, address="me@server.example.org/4711"),
+    ]
+    # One of each kind, whatever room that takes; of what is local alone nobody afar has anything.
+    chosen = choose((*many, public, *afar, *loopback))
+    assert chosen == (many[0], public, afar[1], afar[0])
+    line = InvitationLine(token=bytes(16), inviter="a" * 26, candidates=chosen)
+    assert read_line(str(line)) == line
+    assert len(str(line)) < 240
+    line = replace(line, candidates=choose((*many, afar[0])))
+    assert segno.make(str(line).upper(), error="l", boost_error=False).symbol_size(border=2)[1] // 2 < 24
     usual = InvitationLine(token=bytes(16), inviter="a" * 26, candidates=(many[0], many[9]))
     assert len(str(usual)) < 130
 
@@ -322,20 +350,28 @@ def test_the_hub_is_told_as_it_is_configured_but_for_the_login(tmp_path: Path, v
 class Host:
     """A device that invites, without an agent around it."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, reflector: int | None = None) -> None:
         identity = load_or_create_identity(str(state / "laptop"))
         self.device = identity.device_id("laptop")
         self.links = Links(identity, listen=LOOPBACK, timing=QUICK)
         self.told: list[tuple[str, str]] = []
         self.key_text = KEY_TEXT
+        relays = Relays(Config(source="", device="laptop", state_dir=str(state)), self.links)
+        self.channel = None if reflector is None else ReflectorChannel(("127.0.0.1", reflector), Deaf(), tags=tuple)
+        if self.channel is not None:
+            relays.through(self.channel)
         self.invitations = Invitations(
-            self.links, device=self.device, name="laptop", tell=lambda what, _, who: self.told.append((what, who.name))
+            self.links,
+            relays,
+            device=self.device,
+            name="laptop",
+            tell=lambda what, _, who: self.told.append((what, who.name)),
         )
 
     def open(self, *, seconds: float = 60, once: bool = False, at: int | None = None) -> tuple[Invitation, str]:
-        """Return an invitation that leads to the port ``at``, and its line."""
+        """Return an invitation that leads to the port ``at``, or through the reflector, and its line."""
         offer = decode_offer(encode_offer(OFFERED).replace(LAPTOP.encode(), self.device.encode()))
-        where = on_lan([f"127.0.0.1:{at or self.links.port}"])
+        where = on_lan([f"127.0.0.1:{at or self.links.port}"]) if self.channel is None else ()
         invitation, line = self.invitations.open(
             lambda: offer, lambda: self.key_text, where, seconds=seconds, once=once
         )
@@ -343,14 +379,19 @@ class Host:
 
 
 @contextlib.asynccontextmanager
-async def host(state: Path) -> AsyncIterator[Host]:
-    """A device that invites."""
-    host = Host(state)
+async def host(state: Path, reflector: int | None = None) -> AsyncIterator[Host]:
+    """A device that invites; with a ``reflector`` at that port it is reached through that alone."""
+    host = Host(state, reflector)
     await host.links.start()
+    if (channel := host.channel) is not None:
+        await channel.start()
+        await eventually(lambda: channel.status().state == "online")
     try:
         yield host
     finally:
         await host.invitations.stop()
+        if channel is not None:
+            await channel.stop()
         await host.links.stop()
 
 

@@ -52,6 +52,7 @@ ANNOUNCEMENT = Announcement(
     candidates=(
         *on_lan(["192.168.1.5:4711", "[fe80::1]:4711"]),
         Candidate(kind=CandidateKind.SSH, address="ann@box.example.org:2222/4711"),
+        Candidate(kind=CandidateKind.REFLECTOR, address="box.example.org:1986/" + "0" * 32),
     ),
     certificate=b"\x30\x82cert",
     on_hub=True,

@@ -1,0 +1,115 @@
+"""`autosync invite` and `join` between networks that only a reflector, or only ssh, joins."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.channels.reflectors import Running, running
+from tests.ports import free_ports
+from tests.system.fleet import Device, Fleet
+from tests.system.secluded import Hatch
+from tests.waiting import PATIENCE, until
+
+FILES = {"a.txt": "one\n"}
+LARGE = 3_000_000
+"""Bytes that fit into no announcement."""
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """A laptop with a repository and no hub, and a server with nothing; neither runs."""
+    with Fleet(tmp_path / "fleet") as fleet:
+        laptop, *_ = fleet.clone(fleet.seed(FILES, hub=False), "laptop")
+        fleet.device("server")
+        laptop.write("large.bin", os.urandom(LARGE))
+        yield fleet
+
+
+@pytest.fixture
+def reflector() -> Iterator[Running]:
+    with running() as server:
+        yield server
+
+
+def configure(device: Device, more: str = "") -> None:
+    (port,) = free_ports(1)
+    device.config.write_text(
+        f"device: {device.name}\nstate-dir: state\nlisten: 127.0.0.1:{port}\ndiscovery: false\nlog-level: debug\n{more}"
+    )
+    device.config.chmod(0o600)
+
+
+def seclude(stack: ExitStack, device: Device, port: int) -> None:
+    """Let everything that runs on a device reach ``port`` and nothing else."""
+    device.prefix = stack.enter_context(Hatch(device.home / "hatch", port)).prefix
+
+
+def start_laptop(fleet: Fleet, more: str) -> str:
+    """Have the laptop run; return the line by which it invites."""
+    laptop = fleet.devices[0]
+    configure(laptop, more)
+    done = laptop.run("init", str(laptop.root), "--workspace", "notes")
+    assert done.returncode == 0, done.stderr
+    laptop.start()
+    until(lambda: laptop.status()["phase"] == "watching" and laptop.status()["tree"], why=lambda: laptop.log)
+    if "reflector" in more:
+        until(lambda: laptop.ask("status")["channels"][0]["state"] == "online", why=lambda: laptop.log)
+    done = laptop.run("invite", "--once")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def join(device: Device, line: str) -> subprocess.CompletedProcess[str]:
+    """Join from where the device is."""
+    argv = [*device.prefix, sys.executable, "-m", "autosync", "--config", str(device.config)]
+    return subprocess.run(
+        [*argv, "join", line, str(device.root), "--no-run"],
+        cwd=Path(__file__).parents[2],
+        env=device.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 2,
+        check=False,
+    )
+
+
+def ways(device: Device) -> list[tuple[str, bool]]:
+    """Return by what kind of way each peer is reached, and whether it is linked."""
+    return [(str(p["kind"]), bool(p["connected"])) for p in device.ask("peers")["peers"]]
+
+
+def agree(fleet: Fleet) -> None:
+    """Wait until both have everything, changes of each side included."""
+    laptop, server = fleet.devices
+    server.start()
+    until((server.root / "large.bin").exists, PATIENCE, why=lambda: server.log[-5000:])
+    server.write("note.txt", "from the server\n")
+    fleet.equal(seconds=PATIENCE)
+    assert (server.root / "large.bin").read_bytes() == (laptop.root / "large.bin").read_bytes()
+    assert laptop.read("note.txt") == "from the server\n"
+    assert "Traceback" not in laptop.log + server.log
+
+
+def test_a_reflector_alone_is_enough_for_everything(fleet: Fleet, reflector: Running) -> None:
+    laptop, server = fleet.devices
+    with ExitStack() as stack:
+        for device in fleet.devices:
+            seclude(stack, device, reflector.port)
+        line = start_laptop(fleet, f"reflector: 127.0.0.1:{reflector.port}\n")
+        configure(server)
+        done = join(server, line)
+        assert done.returncode == 0, done.stderr
+        assert f"reflector: 127.0.0.1:{reflector.port}\n" in server.config.read_text()
+        agree(fleet)
+        assert reflector.reflector.counts["piped bytes"] > LARGE
+        assert f"reflector  127.0.0.1:{reflector.port}/" in laptop.run("peers").stdout + server.run("peers").stdout
+        for device in fleet.devices:
+            assert device.end() == 0
