@@ -1,11 +1,17 @@
-"""Waits until directories are on the disk: a new name of a file survives a power cut only then (fsync(2))."""
+"""Puts files and names on the disk so that a kill or a power cut leaves the old or the new, never a half.
+
+What was written, and the name of a new file, survive a power cut only after fsync(2).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Collection
+import tempfile
+from collections.abc import Collection, Iterator
+from typing import BinaryIO
 
 _ONE_BY_ONE = 16
 """Up to so many are forced to disk each by itself, more of them by one syncfs(2).
@@ -15,17 +21,61 @@ against 7 ms.
 """
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_MINE = 0o600
+"""What a file is made with: nobody else reads or writes it."""
 _NONE_ANY_MORE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """What opening a directory meets that is gone, or that has become a file or a link."""
 
 
+@contextlib.contextmanager
+def replacing(
+    path: str | bytes, *, mode: int = _MINE, sole_writer: bool = False, durable: bool = True
+) -> Iterator[BinaryIO]:
+    """Yield a new file that takes the place of ``path`` at the end of the context, unless that raises.
+
+    Whoever opens ``path`` meets the old content or all of the new one (rename(2)); if it is ``durable``,
+    after a power cut too.  The file has the ``mode`` whatever the umask is.  It is made beside
+    ``path``, under a name of its own; where there is a ``sole_writer`` as ``path`` + ``.new``, so that
+    what a kill leaves is taken away the next time.  Raises :class:`OSError`.
+    """
+    place = os.fsdecode(path)
+    directory = os.path.dirname(place) or "."
+    file, draft = _sole_draft(place) if sole_writer else tempfile.mkstemp(".new", ".autosync-", directory)
+    try:
+        with open(file, "wb") as new:
+            if mode != _MINE:  # not every file system lets it be set
+                os.fchmod(file, mode)
+            yield new
+            if durable:
+                new.flush()
+                os.fsync(file)
+        os.replace(draft, place)
+    except BaseException:
+        with contextlib.suppress(OSError):  # what went wrong before this is told
+            os.unlink(draft)
+        raise
+    if durable:
+        _sync(directory, _DIRECTORY)
+
+
+def _sole_draft(place: str) -> tuple[int, str]:
+    draft = place + ".new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(draft)
+    return os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MINE), draft
+
+
 def sync_directory(path: bytes) -> None:
     """Return when the names in the directory survive a power cut."""
-    directory = os.open(path, _DIRECTORY | os.O_NOFOLLOW)
+    _sync(path, _DIRECTORY | os.O_NOFOLLOW)
+
+
+def _sync(path: str | bytes, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def sync_directories(paths: Collection[bytes], within: bytes) -> None:

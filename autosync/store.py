@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import stat
-import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ import msgspec
 
 from autosync.causes import shortage_of
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
+from autosync.durable import replacing
 from autosync.errors import StateError
 from autosync.pidlock import Held, PidLock
 from autosync.trust.identity import DamagedIdentity, create_identity, load_or_create_identity
@@ -263,21 +263,5 @@ def _explained(path: str) -> Iterator[None]:
 
 def _write(path: str, content_of: Callable[[int], bytes]) -> None:
     """Replace ``path`` atomically and durably by what ``content_of`` makes of the new file's inode number."""
-    directory = os.path.dirname(path)
-    with _explained(path):
-        fd, temporary = tempfile.mkstemp(dir=directory, prefix=".", suffix=".tmp")  # mode 0600
-        try:
-            with open(fd, "wb") as file:
-                file.write(content_of(os.fstat(fd).st_ino))
-                file.flush()
-                os.fsync(fd)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    with _explained(path), replacing(path) as file:
+        file.write(content_of(os.fstat(file.fileno()).st_ino))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 
 from autosync.cli.invocation import Invocation
 from autosync.config import absolute, candidates, locate
+from autosync.durable import replacing
 from autosync.errors import ConfigError
 
 
@@ -39,21 +39,11 @@ def key_place(source: str, name: str, key_file: str | None) -> str:
 def write_configuration(source: str, text: str) -> None:
     """Replace the configuration file atomically; a symlink to it stays one, its mode stays."""
     target = os.path.realpath(source)
-    directory = os.path.dirname(target)
     with _named(target):
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(dir=directory, prefix=".autosync-")  # mode 0600
-        try:
-            with open(fd, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                if os.path.exists(target):
-                    os.fchmod(fd, os.stat(target).st_mode & 0o7777)
-                file.flush()
-                os.fsync(fd)
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        mode = os.stat(target).st_mode & 0o7777 if os.path.exists(target) else 0o600
+        with replacing(target, mode=mode) as file:
+            file.write(text.encode())
 
 
 @contextlib.contextmanager

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import msgspec
 from autosync.core.announcement import is_device_id
 from autosync.core.candidates import Candidate, from_pairs, to_pairs
 from autosync.core.model import DeviceId, WorkspaceId
+from autosync.durable import replacing
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +50,8 @@ def introduce(state_dir: str, introduction: Introduction) -> None:
         at=time.time(),
     )
     others = [e for e in _read(state_dir) if (e.workspace, e.device) != (entry.workspace, entry.device)]
-    fd, unfinished = tempfile.mkstemp(dir=state_dir, prefix=".introductions-")  # mode 0600
-    try:
-        with open(fd, "wb") as file:
-            file.write(msgspec.json.encode([*others[-_MOST + 1 :], entry]))
-        os.replace(unfinished, os.path.join(state_dir, _NAME))
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(unfinished)
-        raise
+    with replacing(os.path.join(state_dir, _NAME), durable=False) as file:
+        file.write(msgspec.json.encode([*others[-_MOST + 1 :], entry]))
 
 
 def introductions(state_dir: str) -> Sequence[Introduction]:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from autosync.core.model import DeviceId
-from autosync.durable import sync_directory
+from autosync.durable import replacing
 from autosync.errors import StateError
 from autosync.trust.signing import device_id, fingerprint, is_of, sign
 
@@ -111,15 +111,8 @@ def _damaged(path: str) -> DamagedIdentity:
 def _create(directory: str, path: str) -> None:
     """Write a new identity, whole or not at all."""
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    unfinished = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(unfinished)
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+    with replacing(path, sole_writer=True) as file:
         file.write(_new_pem())
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(unfinished, path)
-    sync_directory(os.fsencode(directory))
 
 
 def _new_pem() -> bytes:

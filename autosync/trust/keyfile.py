@@ -7,11 +7,10 @@ import contextlib
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from autosync.durable import sync_directory
+from autosync.durable import replacing
 from autosync.errors import ConfigError
 
 KEY_BYTES = 32
@@ -143,25 +142,15 @@ def replace_key(path: str, key: KeyText) -> None:
 @contextlib.contextmanager
 def replacing_key(path: str, key: KeyText) -> Iterator[None]:
     """Do as :func:`replace_key` at the end of the context, unless that raises; at its beginning it has room."""
-    target = os.path.realpath(path)
-    directory = os.path.dirname(target)
     with contextlib.ExitStack() as unfinished:
         with _explained(path):
-            fd, temporary = tempfile.mkstemp(dir=directory, prefix=".", suffix=".key")  # mode 0600
-            unfinished.callback(_remove, temporary)
-            with open(fd, "wb") as file:
-                file.write(key.render())
-                file.flush()
-                os.fsync(fd)
+            file = unfinished.enter_context(replacing(os.path.realpath(path)))
+            file.write(key.render())
+            file.flush()
+            os.fsync(file.fileno())
         yield
         with _explained(path):
-            os.replace(temporary, target)
-            sync_directory(os.fsencode(directory))
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):  # it is gone, or what went wrong before this is told
-        os.unlink(path)
+            unfinished.close()
 
 
 @contextlib.contextmanager
