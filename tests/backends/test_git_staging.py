@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import time
@@ -127,6 +128,59 @@ def test_files_are_as_git_checks_them_out(root: bytes, tmp_path: Path, rules: by
     for (path, _), written in zip(entries, staged, strict=True):
         there = clone / os.fsdecode(path)
         assert written == ((os.readlink(there),) if there.is_symlink() else there.read_bytes()), path
+
+
+MANY = 70
+"""Files that one git writes together."""
+
+
+@pytest.mark.parametrize("autocrlf", ["false", "true"])
+def test_many_files_are_as_git_checks_them_out(root: bytes, tmp_path: Path, autocrlf: str) -> None:
+    git(root, "config", "--global", "core.autocrlf", autocrlf)
+    git(root, "config", "--global", "core.attributesFile", str(tmp_path / "attributes"))
+    (tmp_path / "attributes").write_bytes(b"[0-9]* text eol=crlf\n")  # the names in the limbo have no rules
+    put(root, ".gitattributes", b"*.bin -text\n*.txt text eol=crlf\n")
+    for number in range(MANY):
+        put(root, f"d/f{number}.bin", b"line %d\n" % number * (number % 5), executable=number % 7 == 0)
+        put(root, f"d/f{number}.txt", b"text %d\n" % number)
+    os.symlink(b"d/f1.bin", root + b"/link")
+    commit_all(root)
+    clone = tmp_path / "checkout"
+    git(root, "checkout-index", "-a", f"--prefix={clone}/")
+    stager = Stager(root, tmp_path)
+    entries = stager.committed()
+    staged = stager.stage(*entries)
+    stager.close()
+    for (path, _), written in zip(entries, staged, strict=True):
+        there = clone / os.fsdecode(path)
+        assert written == ((os.readlink(there),) if there.is_symlink() else there.read_bytes()), path
+
+
+def test_one_content_that_is_not_here_is_named_and_the_others_are_written_without_it(
+    stager: Stager, tmp_path: Path
+) -> None:
+    entries = [stager.entry(f"f{number}", b"%d\n" % number) for number in range(MANY)]
+    missing = (RelPath(b"missing"), Entry(kind=Kind.FILE, oid=ObjectId("0123456789" * 4)))
+    with pytest.raises(Missing, match="object 0123456789012345678901234567890123456789 is not here"):
+        stager.stage(*entries, missing)
+    assert stager.stage(*entries) == [b"%d\n" % number for number in range(MANY)]
+
+
+def test_many_files_are_written_without_a_git_that_writes_them(
+    stager: Stager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it is killed in the middle: what it has begun is begun anew."""
+    entries = [stager.entry(f"f{number}", b"%d\n" % number) for number in range(MANY)]
+    broken = tmp_path / "bin" / "git"
+    broken.parent.mkdir()
+    real = shutil.which("git")
+    broken.write_text(
+        '#!/bin/sh\ncase "$*" in *checkout-index*) printf half >"$GIT_WORK_TREE/3"; kill -9 $$;; esac\n'
+        f'exec {real} "$@"\n'
+    )
+    broken.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
+    assert stager.stage(*entries) == [b"%d\n" % number for number in range(MANY)]
 
 
 def test_changed_rules_count_at_once(stager: Stager) -> None:

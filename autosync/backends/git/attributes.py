@@ -34,6 +34,11 @@ class Conversion:
     writes_crlf: bool = False
     """A checkout ends the lines in CRLF, if it converts line ends at all."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a checkout writes any content as it is stored."""
+        return not (self.foreign or self.ident or self.writes_crlf)
+
     def changes(self, *, has_crlf: bool, looks_binary: bool, has_ident: bool) -> bool:
         """Return whether content of that make may be stored as other bytes.
 

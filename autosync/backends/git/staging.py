@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from autosync.backends.git.attributes import Attributes
+from autosync.backends.git.attributes import Attributes, Conversion
+from autosync.backends.git.cli import GitFailed
 from autosync.backends.git.objects import slot_of
 from autosync.backends.git.settings import FileSignature, SettingsWatch, file_signature
 from autosync.backends.git.store import Store
@@ -16,6 +18,9 @@ from autosync.errors import Missing, TransientError, Unsafe
 
 _BIG = 8 << 20
 """Bytes above which content is never held in memory."""
+
+_MANY = 64
+"""Files that are worth starting two processes."""
 
 _ATTRIBUTES = b".gitattributes"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -33,12 +38,14 @@ _SETTINGS = (
     "lfs.transfer.maxretries=1",
 )
 
+_AS_STORED = ("core.autocrlf=false", "core.eol=lf", "core.attributesFile=/dev/null", f"core.bigFileThreshold={_BIG}")
+
 
 class Staging:
     """The way from entries to files.
 
-    Most content is written by ourselves, without starting a process.  Where gitattributes(5)
-    convert it, git does: a filter is run only if the user's own configuration defines it.
+    A few contents are written by ourselves, without starting a process, and many by git.  Where gitattributes(5)
+    convert it, git does, too: a filter is run only if the user's own configuration defines it.
     """
 
     def __init__(self, store: Store, settings: SettingsWatch) -> None:
@@ -61,16 +68,33 @@ class Staging:
         files = [path for path, entry in entries if entry.kind in {Kind.FILE, Kind.EXECUTABLE}]
         self._refresh(files)
         conversions = self._attributes.conversions(files)
-        sizes = self._sizes(entry for path, entry in entries if path in conversions and not conversions[path].foreign)
-        converted: list[int] = []
-        small: list[int] = []
+        plain: list[int] = []
         for index, (path, entry) in enumerate(entries):
-            target = os.path.join(directory, b"%d" % index)
             if entry.kind is Kind.NESTED:
                 raise Unsafe(f"{_show(path)} is a nested repository", hint="Its files are left to the user.")
             if entry.kind is Kind.SYMLINK:
-                self._write_link(entry, target)
-                continue
+                self._write_link(entry, os.path.join(directory, b"%d" % index))
+            elif conversions[path].is_plain:
+                plain.append(index)
+        if len(plain) < _MANY or not self._check_out([(index, entries[index][1]) for index in plain], directory):
+            plain = []
+        written = frozenset(plain)
+        left = [i for i, (_, e) in enumerate(entries) if e.kind is not Kind.SYMLINK and i not in written]
+        self._write_each(left, entries, conversions, directory)
+
+    # -- by ourselves --------------------------------------------------------------------
+    def _write_each(
+        self,
+        indexes: Sequence[int],
+        entries: Sequence[tuple[RelPath, Entry]],
+        conversions: Mapping[RelPath, Conversion],
+        directory: bytes,
+    ) -> None:
+        sizes = self._sizes(entry for path, entry in map(entries.__getitem__, indexes) if not conversions[path].foreign)
+        converted: list[int] = []
+        small: list[int] = []
+        for index in indexes:
+            path, entry = entries[index]
             conversion = conversions[path]
             if conversion.foreign:
                 converted.append(index)
@@ -79,7 +103,7 @@ class Staging:
             elif conversion.ident or conversion.writes_crlf:
                 converted.append(index)
             else:
-                self._stream(entry, target)
+                self._stream(entry, os.path.join(directory, b"%d" % index))
         for some in _batches(small, lambda index: sizes[entries[index][1].oid]):
             contents = self._store.blobs(entries[index][1].oid for index in some)
             for index in some:
@@ -91,7 +115,6 @@ class Staging:
         if converted:
             self._convert([(index, *entries[index]) for index in converted], directory)
 
-    # -- by ourselves --------------------------------------------------------------------
     def _refresh(self, files: Sequence[RelPath]) -> None:
         """Notice changed rules: those in the tree by looking at every directory above ``files``."""
         self._attributes.refresh()
@@ -136,6 +159,36 @@ class Staging:
             )
 
     # -- by git ----------------------------------------------------------------------------
+    def _check_out(self, entries: Sequence[tuple[int, Entry]], directory: bytes) -> bool:
+        """Let git write many contents as they are stored; return false, and leave nothing, if it cannot.
+
+        From an index in which their numbers are their names, so that no rule is about any of them.
+        """
+        self._store.flush()
+        index = os.path.join(directory, b"numbered")
+        env = {
+            "GIT_DIR": os.fsdecode(self._repo.store_dir),
+            "GIT_WORK_TREE": os.fsdecode(directory),
+            "GIT_INDEX_FILE": os.fsdecode(index),
+            "GIT_ATTR_NOSYSTEM": "1",
+        }
+        config = [part for setting in (*_SETTINGS, *_AS_STORED) for part in ("-c", setting)]
+        lines = b"".join(b"100644 %s\t%d\0" % (entry.oid.encode("ascii"), number) for number, entry in entries)
+        try:
+            self._repo.store.run(*config, "update-index", "-z", "--index-info", input=lines, env=env)
+            self._repo.store.run(*config, "checkout-index", "--quiet", "--all", env=env)
+        except (GitFailed, OSError):
+            # What it could not write it may have begun; one by one it shows whose fault that was.
+            for number, _ in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(directory, b"%d" % number))
+            return False
+        finally:
+            for name in (index, index + b".lock"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name)
+        return True
+
     def _convert(self, entries: Sequence[tuple[int, RelPath, Entry]], directory: bytes) -> None:
         """Let git write the files below a directory of their own, from an index that holds only them."""
         self._store.flush()
