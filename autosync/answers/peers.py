@@ -10,7 +10,7 @@ from autosync.core.model import DeviceId
 from autosync.link import Links, PeerStatus
 from autosync.link.connection import INCOMING
 from autosync.link.transfers import Transfer
-from autosync.link.workspace import WayStatus
+from autosync.link.workspace import Way
 from autosync.membership import Membership
 from autosync.runner import Runner
 
@@ -84,7 +84,7 @@ def _place(peer: PeerStatus) -> int:
     return next((n for n, way in enumerate(peer.ways) if way.address == peer.address), 0)
 
 
-def _way(way: WayStatus) -> dict[str, Any]:
+def _way(way: Way) -> dict[str, Any]:
     return {
         "kind": way.kind,
         "address": way.address,

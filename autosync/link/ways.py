@@ -8,14 +8,15 @@ import math
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import msgspec
 
 from autosync.core.candidates import Candidate, CandidateKind
 from autosync.core.model import DeviceId
+from autosync.durable import replacing
 from autosync.link.transfers import Transfer
-from autosync.link.workspace import WayStatus
+from autosync.link.workspace import Way
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +42,6 @@ _USUAL = {
 """Bytes per second that a way is taken for as long as nothing came over it."""
 _TYPICAL = 1e6
 """Bytes of the fetch for which ways are compared."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Way:
-    """As :class:`~autosync.link.workspace.WayStatus`."""
-
-    kind: str
-    address: str
-    rtt_ms: float | None = None
-    throughput: float | None = None
-    used_at: float | None = None
-    failed_at: float | None = None
-    problem: str = ""
 
 
 class Ways:
@@ -84,59 +72,57 @@ class Ways:
 
     def used(self, device: DeviceId, candidate: Candidate) -> None:
         """Take note that an attempt has led to a link."""
-        way = self._way(device, candidate)
-        way.used_at, way.failed_at, way.problem = time.time(), None, ""
+        self._note(device, replace(self._way(device, candidate), used_at=time.time(), failed_at=None, problem=""))
 
     def failed(self, device: DeviceId | None, candidate: Candidate, problem: str) -> None:
         """Take note of why an attempt has led to none."""
         if device is not None:
             way = self._way(device, candidate)
-            way.failed_at, way.problem = time.time(), problem[:_PROBLEM]
+            self._note(device, replace(way, failed_at=time.time(), problem=problem[:_PROBLEM]))
 
     def measured(self, device: DeviceId, candidate: Candidate, rtt_ms: float | None) -> None:
         """Take note of a round trip: a shorter one counts at once, a longer one may have had to wait here."""
         if rtt_ms is not None:
             way = self._way(device, candidate)
-            way.rtt_ms = rtt_ms if way.rtt_ms is None else min(rtt_ms, (3 * way.rtt_ms + rtt_ms) / 4)
+            smooth = rtt_ms if way.rtt_ms is None else min(rtt_ms, (3 * way.rtt_ms + rtt_ms) / 4)
+            self._note(device, replace(way, rtt_ms=smooth))
 
     def moved(self, device: DeviceId, candidate: Candidate, transfer: Transfer) -> None:
         """Take note of a transfer that has ended; small ones say nothing of the way."""
         if transfer.moved >= WORTH_MEASURING and transfer.took:
-            self._way(device, candidate).throughput = transfer.moved / transfer.took
+            self._note(device, replace(self._way(device, candidate), throughput=transfer.moved / transfer.took))
 
-    def status(self, device: DeviceId | None, candidates: Iterable[Candidate]) -> tuple[WayStatus, ...]:
+    def status(self, device: DeviceId | None, candidates: Iterable[Candidate]) -> tuple[Way, ...]:
         """Return what is known of ``candidates``, in the order in which they are tried."""
-        known = self._ways.get(device or "", {})
-        found = [
-            (c, known.get(c) or Way(kind=c.kind.value, address=c.address)) for c in self.sorted(device, candidates)
-        ]
-        return tuple(WayStatus(**{name: getattr(way, name) for name in _FIELDS}) for _, way in found)
+        return tuple(self._way(device, candidate) for candidate in self.sorted(device, candidates))
 
     def save(self) -> None:
         """Write what has changed; that it cannot be written is told in the log alone, for nothing hangs on it."""
         if self._path is None or not self._changed:
             return
-        unfinished = f"{self._path}.new"
         kept = {device: list(ways.values()) for device, ways in self._ways.items()}
         try:
-            with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            with replacing(self._path, sole_writer=True, durable=False) as file:
                 file.write(msgspec.json.encode(kept))
-            os.replace(unfinished, self._path)
             self._changed = False
         except OSError as error:
             log.info("the ways to other devices were not written down: %s", error.strerror)
 
-    def _way(self, device: DeviceId, candidate: Candidate) -> Way:
+    def _way(self, device: DeviceId | None, candidate: Candidate) -> Way:
+        known = self._ways.get(device or "", {}).get(candidate)
+        return known or Way(kind=candidate.kind.value, address=candidate.address)
+
+    def _note(self, device: DeviceId, way: Way) -> None:
         self._changed = True
+        candidate = _candidate(way)
         ways = self._ways.pop(device, {})
         self._ways[device] = ways  # at the end: a dict remembers the order
-        way = ways.pop(candidate, None) or Way(kind=candidate.kind.value, address=candidate.address)
+        ways.pop(candidate, None)
         ways[candidate] = way
         if len(ways) > MAX_WAYS:
             del ways[next(iter(ways))]
         if len(self._ways) > MAX_DEVICES:
             del self._ways[next(iter(self._ways))]
-        return way
 
     def _load(self, path: str) -> None:
         with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):
@@ -147,8 +133,11 @@ class Ways:
             for device, ways in kept.items():
                 for way in ways[:MAX_WAYS]:
                     _check(way)
-                    candidate = Candidate(kind=CandidateKind(way.kind), address=way.address)
-                    self._ways.setdefault(device, {})[candidate] = way
+                    self._ways.setdefault(device, {})[_candidate(way)] = way
+
+
+def _candidate(way: Way) -> Candidate:
+    return Candidate(kind=CandidateKind(way.kind), address=way.address)
 
 
 def _check(way: Way) -> None:
@@ -159,6 +148,3 @@ def _check(way: Way) -> None:
     for moment in (way.used_at, way.failed_at):
         if moment is not None and not 0 <= moment < _YEAR_3000:
             raise ValueError(moment)
-
-
-_FIELDS = ("kind", "address", "rtt_ms", "throughput", "used_at", "failed_at", "problem")

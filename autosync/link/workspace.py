@@ -47,7 +47,7 @@ class AnswersByPeer(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WayStatus:
+class Way:
     """What is known of one way to a peer.
 
     ``rtt_ms`` and ``throughput`` (bytes per second) are as last measured, the times in
@@ -82,7 +82,7 @@ class PeerStatus:
     kind: str = ""
     dialled: bool = False
     """Whether this device made the link, and so chose the way."""
-    ways: tuple[WayStatus, ...] = ()
+    ways: tuple[Way, ...] = ()
     """All that are known, in the order in which they are tried."""
 
 
