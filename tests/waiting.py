@@ -7,12 +7,16 @@ from collections.abc import Callable
 
 PATIENCE = 30.0
 """Seconds after which it is taken for not happening."""
+_FIRST, _SHARE, _LONGEST = 0.01, 0.1, 0.1
+"""Seconds between two looks: a share of what was waited already, so that waiting leaves the processor to what is
+waited for, and tells of it hardly later."""
 
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE, *, why: Callable[[], object] = str) -> None:
     """Return as soon as ``condition()`` is true; fail with ``why()`` after ``seconds``."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"not within {seconds} s: {why()}")
-        time.sleep(0.01)
+        time.sleep(min(max(_FIRST, waited * _SHARE), _LONGEST))
