@@ -83,6 +83,7 @@ class Runner:
     inline_limit: int = 8192
     before_whole_look: Callable[[], None] = lambda: None
     """Called before everything is looked at: ignore rules outside the tree may be other now."""
+    crash_pause: float = CRASH_PAUSE
     session: Session = field(init=False)
     reporter: Reporter = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
@@ -223,7 +224,7 @@ class Runner:
         """
         crashes = 0
         while crashes != self.counts["crashes"]:  # once more if it crashed again meanwhile
-            await asyncio.sleep(CRASH_PAUSE)
+            await asyncio.sleep(self.crash_pause)
             crashes = self.counts["crashes"]
             try:
                 await self.start()

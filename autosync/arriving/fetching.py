@@ -44,6 +44,7 @@ class Arriving:
     performer: Performer
     network: Executor
     ask: Ask
+    margin: int = MARGIN
     _parts: Parts = field(init=False)
     _refusals: int = 0
     """In a row, of those who were busy."""
@@ -109,14 +110,14 @@ class Arriving:
                 lambda: self.performer.receive(command, lambda: backend.receive(command.wanted, part.whole()))
             )
             if event.hint:  # this machine did not allow it
-                self._room = {command.wanted: 2 * part.size + MARGIN}
+                self._room = {command.wanted: 2 * part.size + self.margin}
             return event
         except (Unreachable, Occupied, Missing, asyncio.CancelledError):
             keep = True
             raise
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                self._room = {command.wanted: part.size + MARGIN}
+                self._room = {command.wanted: part.size + self.margin}
             raise
         finally:
             # Here and not in a thread: a cancelled task waits for none.

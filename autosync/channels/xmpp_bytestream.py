@@ -48,7 +48,7 @@ class Bytestream:
     connection.
     """
 
-    def __init__(self, sid: str, *, block_size: int, ask: Ask, pace: Pace) -> None:
+    def __init__(self, sid: str, *, block_size: int, ask: Ask, pace: Pace, overdue: float = OVERDUE) -> None:
         self.sid = sid
         self.end, self._socket = socket.socketpair()
         for end in (self.end, self._socket):
@@ -57,6 +57,7 @@ class Bytestream:
         self._block_size = block_size
         self._ask = ask
         self._pace = pace
+        self._overdue_after = overdue
         self._expected = 0
         self._received: deque[tuple[bytes, Callable[[], None]]] = deque()
         self._news = asyncio.Event()
@@ -156,7 +157,7 @@ class Bytestream:
                 block.text = base64.b64encode(content).decode("ascii")
                 answer = self._ask(block)
                 self._unanswered.add(answer)
-                late = loop.call_later(OVERDUE, self._late, answer)
+                late = loop.call_later(self._overdue_after, self._late, answer)
                 answer.add_done_callback(partial(self._answered, loop.time(), late))
                 number = (number + 1) % _NUMBERS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import random
@@ -313,13 +314,12 @@ def _varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
-def test_too_many_files_are_refused(pair: Pair, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autosync.backends.hg.headers.MOST_ENTRIES", 2)
-    assert admission.MOST_ENTRIES == 500_000
+def test_too_many_files_are_refused(snapshot: Snapshot) -> None:
+    assert inspect.signature(parse_header).parameters["most"].default == admission.MOST_ENTRIES == 500_000
     edits = [Edit(path=RelPath(b"f%d" % n), kind=Kind.FILE, source=RelPath(b"a")) for n in range(3)]
-    pair.refuses(
-        snapshot.id, put_together([(HEADER, format_header(snapshot, b"", edits), b"", b"")]), match="more than 2"
-    )
+    assert parse_header(snapshot.id, format_header(snapshot, b"", edits), most=3).edits == edits
+    with pytest.raises(Unsafe, match="more than 2"):
+        parse_header(snapshot.id, format_header(snapshot, b"", edits), most=2)
 
 
 # -- history ------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 from hg_stores import HOUR, START, WEEK, Clock, contents, killed_at_work, node, snapshot_of, stored, written
 
-from autosync.backends.hg import database
 from autosync.backends.hg.store import Store
 from autosync.causes import shortage_of
 from autosync.core.model import CommitId, RelPath, Snapshot
@@ -438,8 +437,8 @@ def test_nothing_is_written_to_a_file_that_was_moved_away(store: Store, metadata
     again.close()
 
 
-def test_another_process_that_uses_it_is_told(store: Store, metadata: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_PATIENCE", 0.01)
+def test_another_process_that_uses_it_is_told(metadata: bytes, clock: Clock) -> None:
+    store = Store(metadata, clock=clock, patience=0.01)
     store.put(b"x")
     store.flush()
     store.close()
@@ -456,6 +455,7 @@ def test_another_process_that_uses_it_is_told(store: Store, metadata: bytes, mon
         other.communicate(b"\n")
     snapshot = written(store, {"a": b"1"}, 1)
     assert store.load(snapshot.id) == snapshot
+    store.close()
 
 
 @needs_mounts

@@ -233,12 +233,12 @@ async def test_what_is_whole_and_of_no_use_is_not_gone_on_with(
 
 
 async def test_a_full_disk_is_not_filled_again_before_there_is_more_room(
-    tmp_path: Path, holder: Holder, network: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, holder: Holder, network: ThreadPoolExecutor
 ) -> None:
     wanted = holder.save(b"large", CONTENT)
     arriving = receiver(tmp_path, holder, network)
     for margin, asked in ((MARGIN, 1), (1 << 62, 2), (MARGIN, 2)):
-        monkeypatch.setattr("autosync.arriving.fetching.MARGIN", margin)
+        arriving.margin = margin
         holder.breaks = [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))]
         event = await arriving.fetch(fetch(wanted))
         assert "is full" in event.reason

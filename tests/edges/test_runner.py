@@ -14,7 +14,6 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from autosync import runner as running
 from autosync.activities import Activity
 from autosync.arriving.parts import SPOOL
 from autosync.backends.memory import MemoryWorkingCopy
@@ -173,11 +172,11 @@ async def test_an_agent_that_ends_has_said_what_it_recorded_last() -> None:
 
 
 async def test_a_session_that_crashed_goes_on_from_what_is_recorded_and_asks_the_others(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(running, "CRASH_PAUSE", 0.0)
     world, copy = World(), working_copy()
     async with started(world, copy) as runner:
+        runner.crash_pause = 0.0
         before = runner.session.current
         assert before is not None
         copy.user.write(RelPath(b"a"), b"2\n")

@@ -282,10 +282,9 @@ async def test_numbers_begin_again_after_the_last() -> None:
     await asyncio.gather(*running)
 
 
-async def test_a_stream_whose_peer_is_silent_takes_no_turn_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_whose_peer_is_silent_takes_no_turn_of_the_others() -> None:
     """A peer that hibernates may answer after minutes (XEP-0198); the window here is one block."""
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr("autosync.channels.xmpp_bytestream.OVERDUE", 0.05)
     pace = Pace()
     asked: list[asyncio.Future[None]] = []
 
@@ -293,7 +292,7 @@ async def test_a_stream_whose_peer_is_silent_takes_no_turn_of_the_others(monkeyp
         asked.append(loop.create_future())
         return asked[-1]
 
-    silent = Bytestream("s", block_size=4, ask=ask, pace=pace)
+    silent = Bytestream("s", block_size=4, ask=ask, pace=pace, overdue=0.05)
     running = asyncio.create_task(silent.run())
     await loop.sock_sendall(silent.end, b"12345678")
     async with asyncio.timeout(10):

@@ -54,7 +54,7 @@ CREATE INDEX unpacked ON snapshots (number) WHERE packed = 0;
 CREATE TABLE pins (name TEXT PRIMARY KEY, snapshot BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE moments (name TEXT PRIMARY KEY, moment INTEGER NOT NULL) WITHOUT ROWID;
 """
-_PATIENCE = 10.0
+PATIENCE = 10.0
 """Seconds to wait for another process, of which there is none."""
 _PROBE = 1 << 16
 _LOG_LIMIT = 4 << 20
@@ -71,8 +71,9 @@ class Database:
     A damaged file raises :class:`StateError`; what the machine does not allow, :class:`OSError`.
     """
 
-    def __init__(self, directory: bytes) -> None:
+    def __init__(self, directory: bytes, *, patience: float = PATIENCE) -> None:
         self.directory = directory
+        self._patience = patience
         self.path = os.path.join(directory, NAME)
         self.lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -144,7 +145,7 @@ class Database:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self.path + suffix)
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(connection)
         except BaseException:

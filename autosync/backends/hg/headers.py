@@ -76,8 +76,10 @@ def format_header(snapshot: Snapshot, marks: bytes, edits: Iterable[Edit]) -> by
     return b"".join(_SIZE.pack(len(field)) + field for field in fields)
 
 
-def parse_header(wanted: SnapshotId, raw: bytes) -> Header:
+def parse_header(wanted: SnapshotId, raw: bytes, *, most: int = MOST_ENTRIES) -> Header:
     """Return what :func:`format_header` wrote; its id is ``wanted``, which is not checked here.
+
+    It may name ``most`` paths.
 
     Raises :class:`Unsafe` for anything else, and for what no working copy can hold or must not.
     """
@@ -105,7 +107,7 @@ def parse_header(wanted: SnapshotId, raw: bytes) -> Header:
     if commit == bytes(_NODE) or not is_branch(snapshot.base.branch or ""):
         raise _bad(f"is on the impossible base {commit.hex()} {branch[:200]!r}")
     refuse_impossible(snapshot)
-    return Header(snapshot=snapshot, marks=marks, edits=list(_edits(edits)))
+    return Header(snapshot=snapshot, marks=marks, edits=list(_edits(edits, most)))
 
 
 def _split(raw: bytes) -> Iterator[bytes]:
@@ -130,7 +132,7 @@ def _format_edit(edit: Edit) -> bytes:
     return b"%s%s\0%s\0" % (letter.upper(), edit.path, edit.source or b"")
 
 
-def _edits(raw: bytes) -> Iterator[Edit]:
+def _edits(raw: bytes, most: int) -> Iterator[Edit]:
     """Yield what was written by :func:`_format_edit`; a list of files stands for no more files than it names."""
     at = count = 0
     before = b""
@@ -141,8 +143,8 @@ def _edits(raw: bytes) -> Iterator[Edit]:
         at = found.end()
         edit = _edit(found)
         count += 1
-        if edit.path <= before or count > MOST_ENTRIES:
-            raise _bad(f"lists paths out of order, or more than {MOST_ENTRIES}")
+        if edit.path <= before or count > most:
+            raise _bad(f"lists paths out of order, or more than {most}")
         before = edit.path
         if edit.kind is not None:
             refuse_path(edit.path)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from autosync.backends.git.objects import Slot, entry_of, is_tree
 from autosync.backends.git.trees import Trees
 from autosync.backends.hg.bundles import Bundles
-from autosync.backends.hg.database import Database
+from autosync.backends.hg.database import PATIENCE, Database
 from autosync.backends.hg.directories import Directories
 from autosync.backends.hg.expiry import Expiry
 from autosync.backends.hg.living import Use
@@ -29,12 +29,13 @@ class Store:
     A :class:`TreeId` is that of a state: the tree of the files and the marks.  Nothing is made
     before something is written.  A damaged file raises :class:`StateError`, what the machine does
     not allow :class:`OSError`, ids that cannot be ones :class:`Unsafe`, what is asked for in
-    vain :class:`Missing`.  ``clock`` is in seconds since the epoch.
+    vain :class:`Missing`.  ``clock`` is in seconds since the epoch, ``patience`` in seconds that another
+    process may be at work on the file.
     """
 
-    def __init__(self, metadata: bytes, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, metadata: bytes, *, clock: Callable[[], float] = time.time, patience: float = PATIENCE) -> None:
         self.metadata = metadata
-        self._database = Database(metadata)
+        self._database = Database(metadata, patience=patience)
         self._objects = Objects(self._database, clock=clock)
         self._states = States(self._objects)
         self._directories = Directories(self._objects)
