@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -147,10 +147,17 @@ class SlowToPack(MemoryWorkingCopy):
         self.asked, self.let = threading.Event(), threading.Event()
         self.let.set()
 
-    def pack(self, snapshot: SnapshotId, *, limit: int, known: Collection[CommitId] = ()) -> bytes | None:
+    def pack(
+        self,
+        snapshot: SnapshotId,
+        *,
+        limit: int,
+        known: Collection[CommitId] = (),
+        reached: Sequence[SnapshotId] = (),
+    ) -> bytes | None:
         self.asked.set()
         self.let.wait(30)
-        return super().pack(snapshot, limit=limit, known=known)
+        return super().pack(snapshot, limit=limit, known=known, reached=reached)
 
 
 async def test_an_agent_that_ends_has_said_what_it_recorded_last() -> None:
