@@ -28,7 +28,7 @@ from autosync.core.model import (
 from autosync.core.plan import Conflict, Labels, Side, merge_trees, operations
 from autosync.errors import Busy, Diverged
 from autosync.origin import Origins
-from autosync.ports import Backend, Hold, Tree, hold_nothing
+from autosync.ports import LANDING, Backend, Hold, Tree, hold_nothing
 from autosync.vocabulary import Vocabulary, vocabulary
 
 ROUNDS = 6
@@ -127,13 +127,16 @@ class Integrator:
     def _landed(self, ours: Snapshot, base: Base, found: TreeId, *, above: int) -> Integrated | None:
         """Find the snapshot that was brought completely, base and all, but not noted any more.
 
-        The base moves last: so all that the snapshot has beyond it has to stand there.
+        The base moves last: so it is the one that was pinned for that, whatever was edited since, or
+        one of which all that it has beyond its base stands there.
         """
         committed = self.backend.tree_of(base.commit)
-        for snapshot in sorted(self.known(), key=_advance, reverse=True):
+        pinned = self.backend.pins().get(LANDING)
+        for snapshot in sorted(self.known(), key=lambda s: (s.id == pinned, _advance(s)), reverse=True):
             if snapshot.base == base and relate(ours, snapshot) is Order.BEFORE:
                 edited = {c.path for c in self.backend.changes(snapshot.tree, found)}
-                if edited.isdisjoint(c.path for c in self.backend.changes(committed, snapshot.tree)):
+                own = {c.path for c in self.backend.changes(committed, snapshot.tree)}
+                if snapshot.id == pinned or edited.isdisjoint(own):
                     attempt = _Attempt(start=base, ours=snapshot, theirs=snapshot, above=above)
                     current = self._record(attempt, found)
                     return Integrated(theirs=snapshot.id, current=current, complete=True)
@@ -258,6 +261,7 @@ class Integrator:
         if marked or target.base != attempt.start:
             message = f"autosync: as on {attempt.theirs.device}"
             try:
+                self.backend.pin(LANDING, target.id)
                 self.backend.land(attempt.start, target.base, tree=target.tree, message=message, ours=attempt.ours.tree)
             except Busy as busy:
                 attempt.refused = {RelPath(b""): busy.title}

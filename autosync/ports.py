@@ -86,6 +86,8 @@ def undisturbed() -> Iterator[bool]:
 
 CURRENT = "current"
 """The pin of the state that a working copy was at when it was recorded last."""
+LANDING = "landing"
+"""The pin of the state whose files were all brought when its base was about to be checked out the last time."""
 
 
 class Backend(Protocol):

@@ -195,6 +195,20 @@ def test_what_was_saved_on_it_before_the_start_is_an_edit_of_it() -> None:
     assert one.content(OWN) == b"two " + LINES
 
 
+def test_what_was_saved_over_what_was_brought_before_the_start_is_an_edit_of_it() -> None:
+    """Else the commit would count as checked out here, and clash with what its owner makes of it next."""
+    one, two = equal_copies(2)
+    one.files.user.write(OWN, LINES)
+    one.files.user.commit("a commit")
+    one.save(HELD)
+    _kill_after_landing(two, one)
+    two.files.user.write(HELD, b"saved while no agent ran\n")
+    two.start()
+    two.look()
+    assert one.merge(two) == two.current
+    assert one.content(HELD) == b"saved while no agent ran\n"
+
+
 def test_a_base_that_the_user_went_to_by_himself_is_no_state_of_others() -> None:
     one, two = equal_copies(2)
     one.files.user.write(OWN, LINES)
