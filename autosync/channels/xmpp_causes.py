@@ -188,17 +188,21 @@ def item_refused(server: str, error: IqError) -> AutosyncError:
 
 def no_own_node(jid: str, server: str, error: IqError) -> AutosyncError:
     """Return why there is no node for the announcements of ``jid``: most often the server has no PEP."""
-    return _for_now(server, error) or Refused(
-        f"The XMPP server offers no personal eventing (PEP, XEP-0163) for {jid} ({_said(error)})",
-        hint="Ask its administrator to enable it (Prosody: module pep; ejabberd: mod_pubsub with the plugin pep), "
-        "or use another account.",
+    return (
+        _too_few_items(jid, error)
+        or _for_now(server, error)
+        or Refused(
+            f"The XMPP server offers no personal eventing (PEP, XEP-0163) for {jid} ({_said(error)})",
+            hint="Ask its administrator to enable it (Prosody: module pep; ejabberd: mod_pubsub with the plugin pep), "
+            "or use another account.",
+        )
     )
 
 
 def no_service_node(service: str, jid: str, server: str, error: IqError) -> AutosyncError:
     """Return why the node of the pubsub service ``service`` cannot be used by ``jid``."""
-    if passing := _for_now(server, error):
-        return passing
+    if known := _too_few_items(service, error) or _for_now(server, error):
+        return known
     if error.condition == "item-not-found":
         return NotAdmitted(
             f"The service {service} has no node for announcements yet, and {jid} may not make it",
@@ -232,6 +236,17 @@ def node_not_private(jid: str, access: str) -> Refused:
 def node_deleted(owner: str) -> Unreachable:
     """Return the error for a node that is there no more."""
     return Unreachable(f"The node for announcements of {owner} was deleted", hint="It is made again by itself.")
+
+
+def _too_few_items(owner: str, error: IqError) -> Refused | None:
+    """Return the error for a server that lets no node keep enough; ejabberd says as if that would pass."""
+    if "max_items" not in (error.text or ""):
+        return None
+    return Refused(
+        f"The XMPP server lets a node of {owner} keep too few items ({_said(error)})",
+        hint="Its administrator allows 256: Prosody: pep_max_items (and pubsub_max_items of a service); ejabberd: "
+        "max_items_node in mod_pubsub.",
+    )
 
 
 def _for_now(server: str, error: IqError) -> Unreachable | None:

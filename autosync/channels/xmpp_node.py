@@ -18,13 +18,15 @@ _FORM = "jabber:x:data"
 _PRIVATE = {"access_model": "whitelist", "persist_items": "true"}
 _WANTED = {
     **_PRIVATE,
-    "max_items": str(CAPACITY),
     "publish_model": "publishers",
     "send_last_published_item": "never",
     "notify_delete": "true",
 }
 
 _SPELLINGS = {"true": ("1", "true")}  # a boolean of a data form (XEP-0004, section 3.3)
+
+# How a server says that something in a form is more than it allows: Prosody the first, ejabberd the second.
+_TOO_LARGE = ("bad-request", "resource-constraint", "not-acceptable")
 
 NOT_OURS = ("forbidden", "not-allowed")
 """How a server says that somebody else has the say over a node."""
@@ -48,26 +50,32 @@ class NodeNotPrivate(Exception):
 class Node:
     """The node ``name`` of ``owner`` (an account's bare JID, or a service), seen through a connected client.
 
-    ``role`` is what admitted accounts get.  Every method raises slixmpp's ``IqError`` when the
-    server refuses, and ``IqTimeout`` after ``timeout`` seconds.
+    ``role`` is what admitted accounts get; ``capacity`` is how many items it keeps, as far as this is
+    known.  Every method raises slixmpp's ``IqError`` when the server refuses, and ``IqTimeout`` after
+    ``timeout`` seconds.
     """
 
     def __init__(self, client: XmppClient, owner: str, name: str, *, role: Role, timeout: float) -> None:
         self.owner = owner
         self.name = name
+        self.capacity = CAPACITY
         self._client = client
         self._role = role
         self._timeout = timeout
 
-    async def make(self) -> None:
-        """Bring the node into being if there is none."""
-        try:
-            await self._set(
-                _query(PUBSUB, self._this(PUBSUB, "create"), _with_form(PUBSUB, "configure", _WANTED, "node_config"))
-            )
-        except IqError as error:
-            if error.condition != "conflict":
-                raise
+    async def make(self, capacities: Sequence[int] = (CAPACITY,)) -> None:
+        """Bring the node into being if there is none, with the first of ``capacities`` that the server allows."""
+        for capacity in capacities:
+            self.capacity = capacity
+            form = _with_form(PUBSUB, "configure", self._wanted, "node_config")
+            try:
+                await self._set(_query(PUBSUB, self._this(PUBSUB, "create"), form))
+            except IqError as error:
+                if error.condition in _TOO_LARGE and capacity != capacities[-1]:
+                    continue
+                if error.condition != "conflict":
+                    raise
+            return
 
     async def settle(self, members: Iterable[str]) -> None:
         """See to it that the node is private, keeps what it is given, and is open to ``members``.
@@ -78,15 +86,16 @@ class Node:
         this device does not.  Raises :class:`NodeNotPrivate`.
         """
         config = await self._config()
-        if not _is_as_wanted(config):
+        if not self._is_as_wanted(config):
             try:
-                await self._set(_query(OWNER, self._this(OWNER, "configure", _form(_WANTED, "node_config"))))
+                await self._set(_query(OWNER, self._this(OWNER, "configure", _form(self._wanted, "node_config"))))
             except IqError:
                 if not _is_private(config):
                     raise
             config = await self._config()
             if not _is_private(config):
                 raise NodeNotPrivate(config.get("access_model", ""))
+        self.capacity = _number(config.get("max_items", ""), self.capacity)
         if missing := sorted(set(members) - await self._admitted()):
             await self._admit(missing)
 
@@ -110,6 +119,14 @@ class Node:
         """Return every ``<item/>`` of the node."""
         answer = await self._get(_query(PUBSUB, self._this(PUBSUB, "items")))
         return answer.findall(f"{{{PUBSUB}}}pubsub/{{{PUBSUB}}}items/{{{PUBSUB}}}item")
+
+    @property
+    def _wanted(self) -> Mapping[str, str]:
+        return {**_WANTED, "max_items": str(self.capacity)}
+
+    def _is_as_wanted(self, config: Mapping[str, str]) -> bool:
+        enough = _number(config.get("max_items", ""), 0) >= self.capacity
+        return enough and all(config.get(name) in _SPELLINGS.get(value, (value,)) for name, value in _WANTED.items())
 
     async def _config(self) -> Mapping[str, str]:
         answer = await self._get(_query(OWNER, self._this(OWNER, "configure")))
@@ -169,8 +186,9 @@ def read_event(message: ET.Element) -> Event | None:
     return None if deletion is None else Event(node=deletion.get("node", ""), deleted=True)
 
 
-def _is_as_wanted(config: Mapping[str, str]) -> bool:
-    return all(config.get(name) in _SPELLINGS.get(value, (value,)) for name, value in _WANTED.items())
+def _number(text: str, otherwise: int) -> int:
+    """Return a number of items; a server may also say "max", which says nothing."""
+    return int(text) if text.isascii() and text.isdigit() else otherwise
 
 
 def _is_private(config: Mapping[str, str]) -> bool:

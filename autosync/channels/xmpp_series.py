@@ -13,7 +13,7 @@ from autosync.channels.xmpp_client import XmppClient
 from autosync.channels.xmpp_element import Item
 from autosync.channels.xmpp_inbox import Inbox, node_name
 from autosync.channels.xmpp_node import NOT_OURS, Node, Role
-from autosync.channels.xmpp_places import Places
+from autosync.channels.xmpp_places import CAPACITIES, CAPACITY, Places
 
 
 class Series:
@@ -55,6 +55,7 @@ class Series:
         self._nodes: list[Node] = []
         self._stale: set[int] = set()
         self._doubted: set[int] = set()
+        self._ends_at = (0, 0)
 
     @property
     def heard(self) -> bool:
@@ -72,8 +73,8 @@ class Series:
             try:
                 while self._stale:
                     await self._look(min(self._stale))
-                while self.places.wants_next:
-                    await self._open(self.places.looked_at)
+                while self.places.wants_next or self._may_have_next:
+                    await self._open_next()
             except BaseException:
                 self.due.set()
                 raise
@@ -94,7 +95,7 @@ class Series:
             # Only the server knows what it let go; not all devices ask it in the same moment.
             self._doubted.add(number)
             asyncio.get_running_loop().call_later(self._spread * random.random(), self._outdate, number)  # noqa: S311
-        if self.places.wants_next:
+        if self.places.wants_next or self._may_have_next:
             self.due.set()
 
     def look_again(self) -> None:
@@ -107,12 +108,26 @@ class Series:
         self._stale.add(number)
         self.due.set()
 
+    @property
+    def _may_have_next(self) -> bool:
+        """Whether only its owner knows if there is one node more, who alone is told how much each one keeps."""
+        return self._makes is False and self.places.may_have_next and self.places.extent != self._ends_at
+
+    async def _open_next(self) -> None:
+        try:
+            await self._open(self.places.looked_at)
+        except IqError as error:
+            if error.condition != "item-not-found" or self.places.wants_next:
+                raise
+            self._ends_at = self.places.extent
+
     async def _open(self, number: int) -> None:
         node = Node(self._client, self.owner, node_name(self._base, number), role=self._role, timeout=self._timeout)
         # In this order nothing can be published unheard in between, and no other node take its place unseen.
         await self._make(node)
         await node.subscribe()
         await self._settle(node)
+        self.places.capacity = min(self.places.capacity, node.capacity)
         if number == len(self._nodes):
             self._nodes.append(node)
         await self._look(number)
@@ -120,7 +135,8 @@ class Series:
     async def _make(self, node: Node) -> None:
         if self._makes is not False:
             with self._as_far_as_allowed():
-                await node.make()
+                # On a service others would not know how much less each node keeps.
+                await node.make([c for c in CAPACITIES if c <= self.places.capacity] if self._makes else [CAPACITY])
 
     async def _settle(self, node: Node) -> None:
         if self._makes is not False:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autosync.channels.xmpp_places import AHEAD, CAPACITY, FULL, MAX_NODES, Places
+from autosync.channels.xmpp_places import CAPACITIES, CAPACITY, MAX_NODES, Places, ahead, full
 from autosync.channels.xmpp_window import Window
 
 
@@ -22,7 +22,7 @@ def filled(*counts: int) -> Places:
 
 def test_a_small_series_is_one_node() -> None:
     assert Places().wants_next
-    places = filled(AHEAD - 1)
+    places = filled(ahead(CAPACITY) - 1)
     assert not places.wants_next
     assert places.choose() == 0
     assert not places.note(0, "new")
@@ -30,7 +30,7 @@ def test_a_small_series_is_one_node() -> None:
 
 
 def test_a_new_slot_goes_to_the_first_node_that_is_not_full_and_stays_there() -> None:
-    places = filled(FULL - 1, 0)
+    places = filled(full(CAPACITY) - 1, 0)
     assert places.choose() == 0
     places.note(0, "last")
     assert places.choose() == 1
@@ -39,7 +39,7 @@ def test_a_new_slot_goes_to_the_first_node_that_is_not_full_and_stays_there() ->
 
 
 def test_a_full_series_takes_more_in_its_last_node_and_tells_what_was_displaced() -> None:
-    places = filled(*[FULL] * (MAX_NODES - 1), CAPACITY)
+    places = filled(*[full(CAPACITY)] * (MAX_NODES - 1), CAPACITY)
     assert not places.wants_next
     assert places.choose() == MAX_NODES - 1
     assert places.has_room
@@ -55,16 +55,18 @@ def test_what_is_published_in_a_node_that_was_not_looked_at_is_learned_later() -
     assert places.find("early") is None
 
 
-@given(st.integers(1, MAX_NODES * FULL))
-@settings(max_examples=10, deadline=None)
-def test_no_node_overflows_by_slots_that_come_one_after_the_other(count: int) -> None:
-    places = Places()
+@given(st.sampled_from(CAPACITIES), st.data())
+@settings(max_examples=20, deadline=None)
+def test_no_node_overflows_by_slots_that_come_one_after_the_other(capacity: int, data: st.DataObject) -> None:
+    places, room = Places(), full(capacity)
+    places.capacity = capacity
+    count = data.draw(st.integers(1, MAX_NODES * room))
     for n in range(count):
         while places.wants_next:
             places.looked(places.looked_at, [])
         assert not places.note(places.choose(), f"slot {n}")
-    assert all(places.find(f"slot {n}") == n // FULL for n in range(count))
-    assert places.looked_at <= count // FULL + 2
+    assert all(places.find(f"slot {n}") == n // room for n in range(count))
+    assert places.looked_at <= count // room + 2
 
 
 async def taken(window: Window, amount: int, order: list[int]) -> None:

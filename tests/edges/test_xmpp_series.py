@@ -12,12 +12,12 @@ from slixmpp.exceptions import IqError
 
 from autosync.channels.xmpp_client import XmppClient
 from autosync.channels.xmpp_element import NAMESPACE, PUBSUB
-from autosync.channels.xmpp_places import AHEAD, CAPACITY, FULL
+from autosync.channels.xmpp_places import CAPACITY, ahead, full
 from autosync.channels.xmpp_publisher import WINDOW
 from tests.edges.conftest import StartDevice
 from tests.edges.test_xmpp import ask, bare_client, element, item
 from tests.edges.xmpp_devices import QUICK, Device, eventually
-from tests.edges.xmpp_servers import DOMAIN, SERVICE, XmppServer
+from tests.edges.xmpp_servers import DOMAIN, SERVERS, SERVICE, XmppServer
 
 PATIENT = dataclasses.replace(QUICK, keepalive=60, ping_timeout=60, iq_timeout=60)
 """Hundreds of items take their time on a busy machine."""
@@ -56,6 +56,31 @@ async def test_everybody_is_heard_when_there_are_more_than_a_node_holds(
     assert words[0] not in late.heard.received
 
 
+@pytest.mark.parametrize("kind", sorted(SERVERS))
+async def test_a_server_that_allows_few_items_gets_more_nodes(kind: str, start_device: StartDevice) -> None:
+    """Debian 11's ejabberd allows ten.  Accounts that only listen are not told how many it is."""
+    with SERVERS[kind](["ann", "bob"], items=10) as server:
+        where = {"members": ("ann", "bob"), "timing": PATIENT}
+        laptop = await start_device("ann", "laptop", server, **where)
+        other = await start_device("bob", "pc", server, **where)
+        await laptop.online()
+        await other.online()
+        words = []
+        for n in range(20):
+            words.append(b"%d" % n)
+            await laptop.say(words[-1], slot=f"{n}")
+            await other.heard.until(words[-1])
+        for account in ("ann", "bob"):
+            late = await start_device(account, "late", server, **where)
+            await late.online()
+            await late.heard.until(*words)
+        # Those who write on a service are not told it either, and would displace each other.
+        team = await start_device("ann", "team", server, service=SERVICE)
+        await eventually(lambda: team.state[0] == "failed")
+        assert team.state[1].startswith(f"The XMPP server lets a node of {SERVICE} keep too few items (")
+        assert "pubsub_max_items" in team.state[1]
+
+
 async def slots(client: XmppClient, account: str, node: str) -> set[str] | None:
     """Return the slots in a node of ``account``, ``None`` if there is no such node."""
     listing = element(f"<pubsub xmlns='{PUBSUB}'><items node='{node}'/></pubsub>")
@@ -81,7 +106,7 @@ async def slots_once(
 async def test_a_small_account_has_one_node(xmpp_server: XmppServer, account: str, start_device: StartDevice) -> None:
     laptop = await start_device(account, "laptop", xmpp_server, timing=PATIENT)
     await laptop.online()
-    await fill(laptop, "a", AHEAD - 1)
+    await fill(laptop, "a", ahead(CAPACITY) - 1)
     async with bare_client(xmpp_server, account) as client:
         assert await slots(client, account, f"{NAMESPACE}/2") is None
         await laptop.say(b"one more", slot="more")
@@ -94,13 +119,14 @@ async def test_what_a_full_node_lets_go_is_said_again(
     laptop = await start_device(account, "laptop", xmpp_server, timing=PATIENT)
     await laptop.online()
     await laptop.say(b"the first of all", slot="first")
-    words = await fill(laptop, "a", FULL - 1)
+    words = await fill(laptop, "a", full(CAPACITY) - 1)
     async with bare_client(xmpp_server, account) as client:
         # As devices would that add slots in the same moment, and do not know of each other's yet.
-        crowd = [f"crowd-{n}" for n in range(CAPACITY - FULL + 10)]
+        crowd = [f"crowd-{n}" for n in range(CAPACITY - full(CAPACITY) + 10)]
         for slot in crowd:
             await ask(client, account, item(WORD, slot=slot))
-        lost = {"first", *(f"a-{n}" for n in range(FULL - 1))} - (await slots(client, account, NAMESPACE) or set())
+        kept = await slots(client, account, NAMESPACE) or set()
+        lost = {"first", *(f"a-{n}" for n in range(full(CAPACITY) - 1))} - kept
         assert len(lost) == 10
         again = await slots_once(client, account, f"{NAMESPACE}/2", lambda found: len(found or ()) >= 10)
         assert again == lost

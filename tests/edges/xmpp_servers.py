@@ -73,7 +73,8 @@ class XmppServer(ABC):
     the certificate's.  ``pep`` says whether the server offers personal eventing.  ``makers`` are
     the accounts that may make nodes on the pubsub service :data:`SERVICE`, all by default.
     ``limited`` switches on the rate limits that the server is shipped with, and ``sessions`` is how
-    many an account may have where that is limited.  Started by root it runs as *nobody*.  Use it in
+    many an account may have where that is limited.  ``items`` is how many a node may keep, if not as many as
+    are shipped.  Started by root it runs as *nobody*.  Use it in
     a ``with`` statement: nothing survives that.
     """
 
@@ -90,6 +91,7 @@ class XmppServer(ABC):
         makers: Sequence[str] | None = None,
         limited: bool = False,
         sessions: int = 10,
+        items: int | None = None,
     ) -> None:
         if shutil.which(self.program) is None:
             raise RuntimeError(f"{self.program} is not installed: apt install prosody ejabberd")
@@ -101,6 +103,7 @@ class XmppServer(ABC):
         self.makers = self.accounts if makers is None else tuple(makers)
         self.limited = limited
         self.sessions = sessions
+        self.items = items
         (self.root / "data").mkdir()
         self.ca_file = str(write_certificate(self.root, host=host, days=days))
         self._process: subprocess.Popen[bytes] | None = None
@@ -248,9 +251,11 @@ authentication = "internal_hashed"
 storage = "internal"
 ssl = {{ key = "{root}/key.pem"; certificate = "{root}/cert.pem" }}
 {limits}
+{items}
 VirtualHost "{domain}"
 Component "{service}" "pubsub"
     admins = {{ {admins} }}
+    {service_items}
 """
 
 
@@ -270,6 +275,8 @@ class Prosody(XmppServer):
                 service=SERVICE,
                 modules=("" if not self.pep else '"pep";') + ("" if not self.limited else '"limits";'),
                 limits='limits = { c2s = { rate = "10kb/s" } }' if self.limited else "",
+                items="" if self.items is None else f"pep_max_items = {self.items}",
+                service_items="" if self.items is None else f"pubsub_max_items = {self.items}",
                 admins=", ".join(f'"{maker}@{DOMAIN}"' for maker in self.makers),
             )
         )
@@ -311,7 +318,7 @@ modules:
 
 _EJABBERD_PEP = """
   mod_caps: {}
-  mod_pubsub: {access_createnode: makers, plugins: [flat, pep]}
+  mod_pubsub: {access_createnode: makers, plugins: [flat, pep]%s}
 """
 
 
@@ -323,12 +330,13 @@ class Ejabberd(XmppServer):
 
     def configure(self) -> None:
         """Write the configuration; accounts are registered at each start."""
+        few = "" if self.items is None else f", max_items_node: {self.items}"
         (self.root / "ejabberd.yml").write_text(
             _EJABBERD.format(
                 root=self.root,
                 port=self.port,
                 domain=DOMAIN,
-                pep=_EJABBERD_PEP if self.pep else "",
+                pep=_EJABBERD_PEP % few if self.pep else "",
                 limits="shaper: c2s_shaper" if self.limited else "",
                 makers=", ".join(self.makers),
                 sessions=self.sessions,
