@@ -14,6 +14,7 @@ import pytest
 from git_repos import Looking, added, commit_all, fingerprint, git, head, isolate, make_repository, put
 
 from autosync.backends.git.merging import merge_text
+from autosync.backends.git.recent import RecentObjects
 from autosync.backends.git.repository import open_repository
 from autosync.core.model import CommitId, ObjectId, RelPath, SnapshotId, TreeId
 from autosync.errors import Busy, Missing, NotAWorkingCopy, Unsafe, Unsupported
@@ -353,3 +354,32 @@ def test_a_store_that_lost_its_link_is_mended(looking: Looking) -> None:
     with Looking(looking.root) as again:
         assert again.read() == snapshot.tree
         assert again.trees.slot(TreeId(snapshot.tree), RelPath(b"src/m.c")) is not None
+
+
+def test_what_was_read_and_then_pruned_by_the_user_is_not_here_any_more(looking: Looking) -> None:
+    put(looking.root, "a.txt", b"amended away\n")
+    commit_all(looking.root, "goes")
+    gone = CommitId(head(looking.root))
+    assert looking.store.tree_of(gone) and looking.store.has_commit(gone)
+    git(looking.root, "reset", "-q", "--hard", "HEAD~1")
+    git(looking.root, "reflog", "expire", "--expire=now", "--all")
+    git(looking.root, "gc", "-q", "--prune=now")
+    looking.store.close()  # as after each look for what has expired: git itself goes on reading what it has open
+    assert not looking.store.has_commit(gone)
+    with pytest.raises(Missing):
+        looking.store.tree_of(gone)
+
+
+def test_objects_of_late_are_kept_up_to_a_limit() -> None:
+    recent = RecentObjects()
+    for number in range(40):
+        recent.put(f"read {number}", b"blob", bytes(1 << 20), written=False)
+    assert [number for number in range(40) if recent.get(f"read {number}")] == list(range(32, 40))
+    recent.put("large", b"blob", bytes((1 << 20) + 1), written=True)
+    recent.put("small", b"tree", b"of ours", written=True)
+    assert recent.get("large") is None
+    assert recent.written("small") == recent.get("small") == (b"tree", b"of ours")
+    assert recent.get("read 39") is not None
+    assert recent.written("read 39") is None
+    recent.clear()
+    assert recent.get("small") is None

@@ -10,10 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import BinaryIO, cast
 
+from autosync.backends.git.arrived import Arrived
 from autosync.backends.git.cli import Git
 from autosync.backends.git.hub import Hub
 from autosync.backends.git.incoming import incoming
-from autosync.backends.git.inline import TooLarge, beyond_base, beyond_state, check, holds_modules
+from autosync.backends.git.inline import TooLarge, beyond_base, beyond_state
 from autosync.backends.git.network import Patience
 from autosync.backends.git.pins import Pins
 from autosync.backends.git.refnames import RefNames
@@ -113,9 +114,10 @@ class Exchange:
         if known is not None:
             return known
         objects = decode(pack, self._repo.hash_name, self._base_of_delta, Bounds())
-        if holds_modules(objects.values(), self._repo.hash_name):  # only git can tell what is wrong with them
+        arrived = Arrived(self._store, objects)
+        if arrived.holds_modules():  # only git can tell what is wrong with them
             return self.receive(snapshot, io.BytesIO(pack))
-        checked = check(self._store, snapshot, objects)
+        checked = arrived.check(snapshot)
         if sum(loose.kind == b"commit" for loose in objects.values()) > 1:  # git itself is asked about changesets
             self._store.write([(oid, loose.kind, loose.content) for oid, loose in objects.items()])
             return checked

@@ -28,7 +28,9 @@ FORMAT = 1
 
 TREE_MODE = b"40000"
 
-_MODES = {Kind.FILE: b"100644", Kind.EXECUTABLE: b"100755", Kind.SYMLINK: b"120000", Kind.NESTED: b"160000"}
+NESTED = b"160000"
+"""The mode of a nested repository's entry."""
+_MODES = {Kind.FILE: b"100644", Kind.EXECUTABLE: b"100755", Kind.SYMLINK: b"120000", Kind.NESTED: NESTED}
 # 100664 was written by git before 2005; git reads it as 100644 still (canon_mode).
 _KINDS = {mode: kind for kind, mode in _MODES.items()} | {b"100664": Kind.FILE}
 _OLD_TREE_MODE = b"040000"  # some importers wrote the leading zero; fsck only warns of it

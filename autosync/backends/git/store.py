@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from autosync.backends.git.catfile import CatFile
 from autosync.backends.git.coprocess import Ended
 from autosync.backends.git.objects import Slot, commit_tree, format_tree, object_id, parse_snapshot, parse_tree
 from autosync.backends.git.pack import PackWriter, write_pack
+from autosync.backends.git.recent import RecentObjects
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.treecache import TreeCache
 from autosync.core.model import CommitId, Snapshot, SnapshotId, TreeId
@@ -37,13 +38,16 @@ class Store:
         self._pending: dict[str, tuple[bytes, bytes]] = {}
         self._pending_bytes = 0
         self._trees = TreeCache(repo.hash_name)
+        self._recent = RecentObjects()
         self.empty_tree = TreeId(object_id(repo.hash_name, b"tree", b"").hex())
         self.vetted: set[CommitId] = set()
         """Changesets that are known to be no larger than a working copy can be."""
 
     def close(self) -> None:
-        """End the process that reads objects."""
+        """End the process that reads objects, and ask anew for what was here."""
         self._cat.close()
+        with self._lock:
+            self._recent.clear()
 
     def put(self, kind: bytes, content: bytes) -> str:
         """Keep an object in memory until :meth:`flush`; return its hex id."""
@@ -98,15 +102,16 @@ class Store:
                 [(bytes.fromhex(oid), kind, content) for oid, (kind, content) in written.items()],
             )
             with self._lock:
-                for oid, (_, content) in written.items():
+                for oid, (kind, content) in written.items():
                     del self._pending[oid]
                     self._pending_bytes -= len(content)
+                    self._recent.put(oid, kind, content, written=True)
                 self._trees.rest()
 
     def header(self, oid: str) -> tuple[bytes, int] | None:
         """Return kind and size in bytes of an object, ``None`` if it is not here."""
         with self._lock:
-            kept = self._pending.get(oid)
+            kept = self._pending.get(oid) or self._recent.written(oid)
         if kept is not None:
             return kept[0], len(kept[1])
         return self._cat.header(self._checked(oid))
@@ -115,7 +120,8 @@ class Store:
         """Return hex id -> kind and size in bytes of those objects that are here."""
         wanted = {self._checked(oid) for oid in oids}
         with self._lock:
-            found = {oid: (kept[0], len(kept[1])) for oid in wanted if (kept := self._pending.get(oid)) is not None}
+            here = {oid: self._pending.get(oid) or self._recent.written(oid) for oid in wanted}
+        found = {oid: (kept[0], len(kept[1])) for oid, kept in here.items() if kept is not None}
         try:
             return found | self._cat.headers_of_many([oid for oid in wanted if oid not in found])
         except Ended:  # killed since the last question: asked one by one it is started again
@@ -137,10 +143,14 @@ class Store:
     def read(self, oid: str) -> tuple[bytes, bytes]:
         """Return kind and content of an object; raises :class:`Missing`."""
         with self._lock:
-            kept = self._pending.get(oid)
-        found = kept or self._cat.contents(self._checked(oid))
+            kept = self._pending.get(oid) or self._recent.get(oid)
+        if kept is not None:
+            return kept
+        found = self._cat.contents(self._checked(oid))
         if found is None:
             raise Missing(f"object {oid} is not here", hint="It is asked for again from the other devices.")
+        with self._lock:
+            self._recent.put(oid, *found, written=False)
         return found
 
     def blob(self, oid: str) -> bytes:
@@ -194,9 +204,9 @@ class Store:
     def load_many(self, snapshots: Iterable[SnapshotId]) -> list[Snapshot]:
         """Return those of ``snapshots`` that are here and not damaged."""
         wanted = [snapshot for snapshot in snapshots if self.repo.is_id(snapshot)]
-        found = []
+        found: list[Snapshot] = []
         try:
-            for oid, kind, content in self._cat.contents_of_many(wanted):
+            for oid, kind, content in self._contents_of_many(wanted):
                 with contextlib.suppress(Unsafe):
                     if kind == b"commit":
                         found.append(parse_snapshot(SnapshotId(oid), content))
@@ -207,6 +217,15 @@ class Store:
                     loaded = self.load(snapshot)
                     found += [loaded] if loaded is not None else []
         return found
+
+    def _contents_of_many(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes, bytes]]:
+        """Yield hex id, kind and content of those objects that are here, in this order."""
+        with self._lock:
+            kept = {oid: found for oid in oids if (found := self._pending.get(oid) or self._recent.written(oid))}
+        if len(kept) == len(oids):
+            yield from ((oid, *kept[oid]) for oid in oids)
+        else:
+            yield from self._cat.contents_of_many(oids)
 
     def _of_kind(self, oid: str, wanted: bytes) -> bytes:
         kind, content = self.read(oid)
