@@ -82,6 +82,7 @@ class Inviting:
             **_shown(invitation),
             "line": str(line),
             "addresses": [text_of(candidate) for candidate in line.candidates],
+            "ways": [{"kind": c.kind.value, "address": text_of(c)} for c in line.candidates],
         }
 
     def listed(self) -> list[dict[str, Any]]:

@@ -36,10 +36,15 @@ class Progress:
         """Print a line on standard error; a ``passing`` one only on a terminal."""
         if self._quiet or (passing and (not self._shows_passing or text == self._passing)):
             return
-        if self._passing:
-            click.echo("\r\x1b[K", err=True, nl=False)
+        self.clear()
         click.echo(text, err=True, nl=not passing)
         self._passing = text if passing else ""
+
+    def clear(self) -> None:
+        """Take a passing line away."""
+        if self._passing:
+            click.echo("\r\x1b[K", err=True, nl=False)
+        self._passing = ""
 
 
 def first_sync(state_dir: str, path: str, tell: Progress, stop: threading.Event) -> dict[str, Any]:

@@ -13,10 +13,13 @@ import click
 from autosync.cli.failures import OK, USAGE
 from autosync.cli.invocation import Invocation, pass_invocation, select
 from autosync.cli.table import age, plain, table
+from autosync.config import Config
 from autosync.control import call
+from autosync.core.candidates import CandidateKind
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PATIENCE = 30.0
+_OVER_OTHERS = (CandidateKind.SSH.value, CandidateKind.REFLECTOR.value)
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
@@ -63,8 +66,9 @@ def invite(
     Whoever has the line within its time becomes a member and gets all files, so send it by a way that nobody else
     reads.
     It is of no use once it has expired, was used (--once), was cancelled, or the agent was restarted.
-    The agent has to run, and the other device has to reach this one: on the same network, or by the address of
-    `public-address`. Who has joined is told by `autosync status`, the list and the log.
+    The agent has to run, and the other device has to reach this one: on the same network, or by what the configuration
+    has of `public-address`, `ssh-address` and `reflector`. Who has joined is told by `autosync status`, the list and
+    the log.
     """
     if listing and cancel is not None:
         click.echo("Error: --list and --cancel exclude each other.", err=True)
@@ -83,28 +87,39 @@ def invite(
         if as_json:
             click.echo(json.dumps(answer, indent=2))
         else:
-            _show(invocation, answer, qr=not no_qr and sys.stdout.isatty())
+            _show(invocation, config, answer, qr=not no_qr and sys.stdout.isatty())
     return OK
 
 
-def _show(invocation: Invocation, answer: dict[str, Any], *, qr: bool) -> None:
+def _show(invocation: Invocation, config: Config, answer: dict[str, Any], *, qr: bool) -> None:
     """Print the line alone on standard output; what is said about it does not get in the way of a pipe."""
     click.echo(answer["line"])
-    if qr:
-        import segno  # noqa: PLC0415  (needed here alone)
-
-        # In capitals a QR code needs a third less room (ISO/IEC 18004, alphanumeric mode); `join` takes both.
-        segno.make(answer["line"].upper(), error="l", boost_error=False).terminal(compact=True, border=2)
     whom = "one device" if answer["once"] else "any number of devices"
     click.echo("\nOn the other device: autosync join   (it asks for the line)", err=True)
     take_back = invocation.command(f"invite --cancel {shlex.quote(answer['id'])}")
-    places = ", ".join(map(plain, answer["addresses"])) or "no address (is there a network?)"
+    places = ", ".join(map(_named, answer["ways"])) or "no address (is there a network?)"
     for text in (
         f"It invites {whom} to {plain(answer['workspace'])} for {age(answer['seconds'])}, reaching this one at",
-        f"{places}. Keep it to yourself: who has it gets your files.",
+        f"  {places}",
+        "Keep it to yourself: who has it gets your files.",
         f"To take it back: {take_back}",
     ):
         click.echo(text, err=True)
+    if config.reflector is not None and all(way["kind"] != CandidateKind.REFLECTOR.value for way in answer["ways"]):
+        own = f"`reflector: {config.reflector}` leads other machines to themselves, so it is not in the line."
+        click.echo(f"{own} Write there how they reach this one.", err=True)
+    if qr:
+        import segno  # noqa: PLC0415  (needed here alone)
+
+        # Last, so that nothing moves it out of the window.  In capitals a QR code needs a third less room
+        # (ISO/IEC 18004, alphanumeric mode); `join` takes both.
+        segno.make(answer["line"].upper(), error="l", boost_error=False).terminal(compact=True, border=2)
+
+
+def _named(way: dict[str, str]) -> str:
+    """Return how a way is called: what leads over another machine by its kind too."""
+    address = plain(way["address"])
+    return f"{way['kind']} {address}" if way["kind"] in _OVER_OTHERS else address
 
 
 def _list(invitations: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -60,7 +60,10 @@ def join(
     """
     said = read_line(_line(line))
     tell = Progress(quiet=as_json)
-    plan = eventloop.run(_join(invocation, said, tell, path=path, workspace=workspace, key_file=key_file))
+    try:
+        plan = eventloop.run(_join(invocation, said, tell, path=path, workspace=workspace, key_file=key_file))
+    finally:
+        tell.clear()
     if isinstance(plan, PathConfig):
         return _renewed(invocation, plan, tell, as_json=as_json)
     for text in next_steps(invocation, plan):
@@ -128,12 +131,12 @@ async def _join(
         ssh=config.ssh,
     ) as inviter:
         offer = await inviter.offer()
-        tell.say(f"{plain(inviter.name)} ({inviter.address}) invites to {plain(offer.workspace)}.")
+        tell.say(f"{plain(inviter.name)} ({plain(inviter.address)}) invites to {plain(offer.workspace)}.")
         outdated = find_outdated(invocation, offer)
         if outdated is not None:
             renew(outdated, offer, await inviter.key_text())
             return outdated
-        plan = prepare(invocation, offer, path=path, workspace=workspace, key_file=key_file)
+        plan = prepare(invocation, offer, path=path, workspace=workspace, key_file=key_file, way=inviter.way)
         key_text = await inviter.key_text()
         # In this thread and without a break: Ctrl-C comes before or after it, or undoes it.
         perform(plan, key_text)

@@ -19,10 +19,12 @@ from autosync.config import (
     add_path,
     add_settings,
     check_nesting,
+    has_setting,
     inside,
     is_name,
     parse,
 )
+from autosync.core.candidates import Candidate, CandidateKind
 from autosync.errors import AutosyncError, ConfigError, Unsafe
 from autosync.invitation import Hub, Offer
 from autosync.invitation.hubs import problem_with, without_credentials
@@ -55,9 +57,18 @@ class Plan:
 
 
 def prepare(
-    invocation: Invocation, offer: Offer, *, path: str | None, workspace: str | None, key_file: str | None
+    invocation: Invocation,
+    offer: Offer,
+    *,
+    path: str | None,
+    workspace: str | None,
+    key_file: str | None,
+    way: Candidate | None = None,
 ) -> Plan:
-    """Find out whether and how this device can join; nothing is changed.  Raises :class:`AutosyncError`."""
+    """Find out whether and how this device can join; nothing is changed.
+
+    ``way`` is that on which the inviter was reached.  Raises :class:`AutosyncError`.
+    """
     source, text = read_configuration(invocation)
     config = parse(text, source, os.environ)
     name = workspace or offer.workspace
@@ -77,7 +88,8 @@ def prepare(
         backend=found.vcs if is_ambiguous(root) else None,
     )
     new_places, differing = _places(config, offer)
-    edited = add_settings(_added(text, addition, source), new_places, source, os.environ)
+    new_peers, unnamed = _peers(config, text, source, offer, way)
+    edited = add_settings(_added(text, addition, source), {**new_places, **new_peers}, source, os.environ)
     check_nesting(parse(edited, source, os.environ))
     return Plan(
         offer=offer,
@@ -91,7 +103,7 @@ def prepare(
         had_files=os.path.isdir(root) and any(n not in (".git", ".hg") for n in os.listdir(root)),
         hub=hub,
         adds_remote=adds_remote,
-        notes=(*notes, *differing, *_about_xmpp(config, offer)),
+        notes=(*notes, *differing, *unnamed, *_about_xmpp(config, offer)),
     )
 
 
@@ -271,6 +283,22 @@ def _places(config: Config, offer: Offer) -> tuple[dict[str, str], list[str]]:
         elif here != place:
             differing.append(f"`{key}` stays {here}; the inviter has {place}.")
     return new, differing
+
+
+def _peers(
+    config: Config, text: str, source: str, offer: Offer, way: Candidate | None
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Return the setting by which the two find each other again where no channel joins them, and what is told of it."""
+    if way is None or way.kind not in (CandidateKind.SSH, CandidateKind.PUBLIC):
+        return {}, []
+    if offer.places or (offer.xmpp is not None and config.xmpp is not None) or way.address in config.ssh_peers:
+        return {}, []
+    peer = f"ssh://{way.address}" if way.kind is CandidateKind.SSH else way.address
+    if peer in config.peers:
+        return {}, []
+    if has_setting(text, "peers", source):
+        return {}, [f"No channel joins the two devices. Add {peer} to `peers:`, so that they always find each other."]
+    return {"peers": (peer,)}, []
 
 
 def _about_xmpp(config: Config, offer: Offer) -> list[str]:

@@ -26,7 +26,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 def peers(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
     """Show by which way each other device is reached, how far it is, and why this way.
 
-    BY is lan, public (the address in its configuration), ssh, xmpp, or store: on the same machine, with
+    BY is lan, public (the address in its configuration), ssh, reflector, xmpp, or store: on the same machine, with
     the same store.  RATE is that of the last large transfer.  The nearest device is asked first for what
     is not here.
     """

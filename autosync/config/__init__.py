@@ -1,7 +1,7 @@
 """The configuration: what the user wrote, read once and frozen."""
 
 from autosync.config.checks import check_nesting, inside
-from autosync.config.editing import Addition, add_path, add_settings
+from autosync.config.editing import Addition, add_path, add_settings, has_setting
 from autosync.config.loading import absolute, candidates, is_name, load, locate, parse
 from autosync.config.model import (
     INLINE_CAP,
@@ -34,6 +34,7 @@ __all__ = [
     "candidates",
     "check_nesting",
     "fetch_password",
+    "has_setting",
     "inside",
     "is_name",
     "load",

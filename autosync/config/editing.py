@@ -77,15 +77,23 @@ def _adds_one(edited: str, before: Config, source: str, environ: Mapping[str, st
     return len(after.paths) == len(before.paths) + 1 and replace(after, paths=after.paths[:-1]) == before
 
 
-def add_settings(text: str, settings: Mapping[str, str], source: str, environ: Mapping[str, str]) -> str:
-    """Return ``text`` with ``settings``, texts by top-level key, in front of everything else that is no comment.
+def has_setting(text: str, key: str, source: str) -> bool:
+    """Return whether the top-level ``key`` stands in a configuration, whatever its value."""
+    root = compose(text, source)
+    return isinstance(root, yaml.MappingNode) and any(name.value == key for name, _ in root.value)
+
+
+def add_settings(
+    text: str, settings: Mapping[str, str | tuple[str, ...]], source: str, environ: Mapping[str, str]
+) -> str:
+    """Return ``text`` with ``settings``, values by top-level key, in front of everything else that is no comment.
 
     None of the keys may be there yet.  Raises :class:`ConfigError` if the file is written in a way that
     cannot be added to; then the hint holds the lines to add by hand.
     """
     if not settings:
         return text
-    lines = [f"{key}: {as_scalar(value)}" for key, value in settings.items()]
+    lines = [f"{key}: {_as_value(value)}" for key, value in settings.items()]
     newline = "\r\n" if "\r\n" in text else "\n"
     root = compose(text, source)
     if root is None:
@@ -104,6 +112,10 @@ def add_settings(text: str, settings: Mapping[str, str], source: str, environ: M
             hint=f"Add these lines to it and run this command again:\n{shown}",
         )
     return edited
+
+
+def _as_value(value: str | tuple[str, ...]) -> str:
+    return as_scalar(value) if isinstance(value, str) else f"[{', '.join(map(as_scalar, value))}]"
 
 
 def _insert(text: str, addition: Addition, root: yaml.Node | None) -> str | None:

@@ -17,7 +17,7 @@ from autosync.invitation.grant import KEY, MAX_BYTES, OFFER, Offer, decode_key, 
 from autosync.invitation.line import InvitationLine, text_of
 from autosync.link import Links, PeerStatus
 from autosync.link.carriage import TUNNEL
-from autosync.link.reflected import NOBODY_THERE, call
+from autosync.link.reflected import call
 from autosync.link.ssh import SshConnector
 from autosync.trust.identity import Identity
 
@@ -26,8 +26,8 @@ PATIENCE = 30.0
 _LOOK_EVERY = 0.05
 _GRANTED_WITHIN = 60.0
 _TRIES = 5
-_NOBODY_FOR = 10.0
-"""Seconds after which it is told that nobody waits at the reflector, and nobody is elsewhere."""
+_ENOUGH = 10.0
+"""Seconds after which no more is hoped for if every way has failed."""
 _MOST_TOLD = 6
 _CLOSED = "does not know this workspace"
 """What :class:`Links` says of a device that answers, but not to this key."""
@@ -40,7 +40,7 @@ class Closed(AutosyncError):
         super().__init__(
             "This invitation is not open (any more)",
             hint="It has expired, was cancelled, or the inviting agent was started again. Make a new one there: "
-            "`autosync invite`",
+            "autosync invite",
         )
 
 
@@ -76,7 +76,8 @@ class Arrival:
         assert inviter.device is not None  # noqa: S101  (it is linked)
         self.device = inviter.device
         self.name = inviter.name
-        self.address = inviter.address
+        self.way = Candidate(kind=CandidateKind(inviter.kind), address=inviter.address)
+        self.address = text_of(self.way)
         self._links = links
         self._line = line
 
@@ -105,7 +106,7 @@ class Arrival:
             except Refused as refused:
                 raise Refused(
                     f"{self.name} does not let this device in: {refused.title.rpartition(': ')[2]}",
-                    hint="Ask for a new invitation: `autosync invite` there.",
+                    hint="Ask for a new invitation: autosync invite there.",
                 ) from None
             except TransientError:
                 if attempt == _TRIES - 1:
@@ -168,14 +169,14 @@ async def _inviter(links: Links, line: InvitationLine, patience: float) -> PeerS
                 if tried and all(peer.problem for peer in tried):
                     if any(_CLOSED in peer.problem for peer in tried):
                         raise Closed
-                    if clock() - began > _NOBODY_FOR and any(NOBODY_THERE in peer.problem for peer in tried):
+                    if clock() - began > _ENOUGH:
                         break
                 await asyncio.sleep(_LOOK_EVERY)
     raise Unreachable(
         f"The inviting device is not reached{_tried(known, line)}",
-        hint="Is its agent still running, and the invitation open (`autosync invite --list` there)? Both devices need "
-        "one way to each other: the same network, a `public-address:` with a forwarded port, an `ssh-address:`, or a "
-        "`reflector:` there. Then make a new invitation.",
+        hint="Does its agent run, and is the invitation open? There, autosync invite --list shows that. Both devices "
+        "need one way to each other: the same network, or in its configuration a `public-address:` with a forwarded "
+        "port, an `ssh-address:` or a `reflector:`; then make a new invitation.",
     )
 
 

@@ -79,7 +79,8 @@ def read_line(text: str) -> InvitationLine:
     match = _SHAPE.fullmatch(plain)
     if not plain.startswith("autosync") or (match is None and not plain.startswith(PREFIX)):
         raise AutosyncError(
-            "That is no invitation", hint=f"It is the one line that `autosync invite` prints, and begins with {PREFIX}"
+            "That is no invitation",
+            hint=f"It is the one line that autosync invite prints on the other device, and begins with {PREFIX}",
         )
     if match is not None and match[1] != PREFIX[len("autosync") : -1]:
         raise AutosyncError(
@@ -173,10 +174,12 @@ def _unpacked(ways: bytes, place: str) -> Iterator[Candidate]:
 
 
 def _is_loopback(candidate: Candidate) -> bool:
+    place = text_of(candidate).rpartition("@")[2].partition("/")[0]
+    host = re.sub(r":\d+$", "", place).strip("[]")
     try:
-        return ipaddress.ip_address(split(text_of(candidate))[0]).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return text_of(candidate).startswith("localhost:")
+        return host == "localhost"
 
 
 def _derive(token: bytes, purpose: bytes, length: int) -> bytes:

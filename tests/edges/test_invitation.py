@@ -396,7 +396,7 @@ async def host(state: Path, reflector: int | None = None) -> AsyncIterator[Host]
 
 
 @contextlib.asynccontextmanager
-async def visit(state: Path, name: str, line: str, patience: float = 10) -> AsyncIterator[Arrival]:
+async def visit(state: Path, name: str, line: str, patience: float = 10, *, ssh: bool = True) -> AsyncIterator[Arrival]:
     """A device that comes by a line."""
     identity = load_or_create_identity(str(state / name))
     way = reached(
@@ -406,6 +406,7 @@ async def visit(state: Path, name: str, line: str, patience: float = 10) -> Asyn
         name=name,
         host="127.0.0.1",
         discovery=False,
+        ssh=ssh,
         patience=patience,
     )
     async with way as arrival:
@@ -678,3 +679,38 @@ def test_ids_of_workspaces_are_compared_and_not_names(here: Callable[[str], Invo
     assert not plan.is_new_key  # it was brought here before, by hand
     perform(plan, KEY_TEXT)
     assert WorkspaceId(key_in(KEY).id) == plan.offer.id
+
+
+@pytest.mark.parametrize("kind", [CandidateKind.SSH, CandidateKind.PUBLIC])
+def test_the_way_to_the_inviter_is_entered_where_no_channel_joins_the_two(
+    here: Callable[[str], Invocation], tmp_path: Path, kind: CandidateKind
+) -> None:
+    way, entry = {
+        CandidateKind.SSH: ("me@server.example.org:22/4711", "ssh://me@server.example.org:22/4711"),
+        CandidateKind.PUBLIC: ("home.example.org:4711", "home.example.org:4711"),
+    }[kind]
+    config = tmp_path / "config.yaml"
+
+    def entered(before: str, offer: Offer) -> tuple[str, tuple[str, ...]]:
+        config.write_text(before)
+        plan = prepare(
+            here(str(config)),
+            offer,
+            path=str(tmp_path / "notes"),
+            workspace=None,
+            key_file=None,
+            way=Candidate(kind=kind, address=way),
+        )
+        return plan.text, plan.notes
+
+    alone = replace(OFFERED, hub=None, xmpp=None, places={})
+    text, notes = entered("device: desktop\n", alone)
+    assert text.startswith(f"peers: [{entry}]\ndevice: desktop\n")
+    assert notes == ()
+    assert entered(f"device: desktop\npeers: [{entry}]\n", alone)[1] == ()
+    text, notes = entered("device: desktop\npeers: []\n", alone)
+    assert notes == (
+        f"No channel joins the two devices. Add {entry} to `peers:`, so that they always find each other.",
+    )
+    assert entry not in text
+    assert "peers" not in entered("device: desktop\n", replace(alone, places=OFFERED.places))[0]

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from autosync.core.candidates import CandidateKind
+from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.errors import Refused, Unreachable
 from autosync.invitation import InvitationLine, read_line
 from autosync.invitation.joiner import Closed
+from autosync.invitation.line import place_of as place_of_token
 from autosync.link.dialling import Unlinked
 from autosync.link.reflected import call, place_of
 from tests.channels.reflectors import Running, running
 from tests.edges.linked_devices import eventually
 from tests.edges.test_invitation import KEY, KEY_TEXT, Host, host, visit
 from tests.figures import record
+from tests.ports import free_ports
 
 Meddle = Callable[[int, bytes], bytes]
 """Given the number of a piece and what the joiner says in it; returns what the inviter hears."""
@@ -181,9 +183,9 @@ async def test_an_operator_who_pretends_to_be_the_inviter_is_not_believed(tmp_pa
     record("faults injected", 2)
 
 
-async def visited(state: Path, line: str) -> None:
+async def visited(state: Path, line: str, *, patience: float = 1.0, ssh: bool = True) -> None:
     """Come by a line, without patience."""
-    async with visit(state, "desktop", line, patience=1.0):
+    async with visit(state, "desktop", line, patience=patience, ssh=ssh):
         raise AssertionError("it was let in")
 
 
@@ -221,7 +223,6 @@ async def test_a_line_that_is_closed_leads_to_nobody(tmp_path: Path) -> None:
             with pytest.raises(Unreachable) as caught:
                 await visited(tmp_path, line)
             assert f"\n  reflector 127.0.0.1:{server.port}: nobody waits there" in str(caught.value)
-            assert "autosync invite --list" in str(caught.value)
             _, brief = laptop.open(seconds=0.2)
             await eventually(lambda: not laptop.invitations.listed())
             with pytest.raises(Unreachable, match="nobody waits there"):
@@ -265,3 +266,29 @@ async def test_what_is_no_pipe_is_told_as_such(answer: bytes, why: str) -> None:
         with pytest.raises(Unlinked, match=f"^{re.escape(why)}$"):
             await call(f"127.0.0.1:{port}/{'0' * 32}")
     record("bad inputs refused", 1)
+
+
+async def test_what_was_tried_and_what_to_configure_is_told(tmp_path: Path) -> None:
+    with running() as server:
+        lan, ssh = free_ports(2)
+        token = bytes(16)
+        ways = (
+            *on_lan([f"127.0.0.1:{lan}"]),
+            Candidate(kind=CandidateKind.SSH, address=f"me@127.0.0.1:{ssh}/4711"),
+            Candidate(kind=CandidateKind.REFLECTOR, address=f"127.0.0.1:{server.port}/{place_of_token(token)}"),
+        )
+        line = str(InvitationLine(token=token, inviter="a" * 26, candidates=ways))
+        with pytest.raises(Unreachable) as caught:
+            await visited(tmp_path, line, patience=3.0)
+        assert caught.value.title.splitlines() == [
+            "The inviting device is not reached",
+            f"  lan 127.0.0.1:{lan}: Connection refused",
+            f"  ssh me@127.0.0.1:{ssh}/4711: "
+            f"ssh to 127.0.0.1 ended: ssh: connect to host 127.0.0.1 port {ssh}: Connection refused",
+            f"  reflector 127.0.0.1:{server.port}: nobody waits there",
+        ]
+        for advice in ("`public-address:`", "`ssh-address:`", "`reflector:`", "autosync invite --list"):
+            assert advice in caught.value.hint
+        # Whoever uses no address for ssh that another device has told goes without it here too.
+        with pytest.raises(Unreachable, match=r"ssh me@127\.0\.0\.1:.* it is not used here"):
+            await visited(tmp_path, line, ssh=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.channels.reflectors import Running, running
+from tests.edges.ssh_server import SshServer
 from tests.ports import free_ports
 from tests.system.fleet import Device, Fleet
 from tests.system.secluded import Hatch
@@ -113,3 +116,45 @@ def test_a_reflector_alone_is_enough_for_everything(fleet: Fleet, reflector: Run
         assert f"reflector  127.0.0.1:{reflector.port}/" in laptop.run("peers").stdout + server.run("peers").stdout
         for device in fleet.devices:
             assert device.end() == 0
+
+
+def as_a_user_logs_in(device: Device, sshd: SshServer, programs: Path) -> None:
+    """Let a device's ssh know the server and have a key, as a user's ~/.ssh/config would."""
+    programs.mkdir()
+    (programs / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} {" ".join(sshd.command[1:])} "$@"\n')
+    (programs / "ssh").chmod(0o755)
+    device.environment = {**device.environment, "PATH": f"{programs}:{device.environment['PATH']}"}
+
+
+def test_ssh_alone_is_enough_for_everything(fleet: Fleet, tmp_path: Path) -> None:
+    _, server = fleet.devices
+    with SshServer(tmp_path / "sshd") as sshd, ExitStack() as stack:
+        seclude(stack, server, sshd.port)  # which cannot reach the laptop's agent, though it is on this machine
+        as_a_user_logs_in(server, sshd, tmp_path / "bin")
+        login = sshd.address(0).removesuffix("/0")
+        line = start_laptop(fleet, f"ssh-address: {login}\n")
+        configure(server)
+        done = join(server, line)
+        assert done.returncode == 0, done.stderr
+        (named,) = re.findall(r"^peers: \[(.*)\]$", server.config.read_text(), re.MULTILINE)
+        assert re.fullmatch(rf"\"?ssh://{re.escape(login)}/\d+\"?", named), named
+        (server.state / "introductions.json").unlink()  # as it is after a week
+        agree(fleet)
+
+
+def test_the_time_is_the_inviters(fleet: Fleet) -> None:
+    laptop, server = fleet.devices
+    line, expired = start_laptop(fleet, ""), laptop.run("invite", "--expires", "1s").stdout.strip()
+    until(lambda: len(laptop.ask("status")["invitations"]) == 1)
+    configure(server)
+    environment = server.environment
+    # The wall clock alone (libfaketime(1)).
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    for wrong_by, given in (("-1h", expired), ("+1h", line)):
+        fake = {"LD_PRELOAD": str(library), "FAKETIME": wrong_by, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        server.environment = {**environment, **fake}
+        done = join(server, given)
+        assert (done.returncode == 0, "This invitation is not open (any more)" in done.stderr) == (
+            given == line,
+            given == expired,
+        ), done.stderr
