@@ -44,9 +44,10 @@ class FanoutServer:
         ready.set()
         await self._end.wait()
         server.close()
-        for writer in self._writers:
+        open_ones = list(self._writers)
+        for writer in open_ones:
             writer.transport.abort()
-        await asyncio.sleep(0)
+        await asyncio.gather(*(writer.wait_closed() for writer in open_ones), return_exceptions=True)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*tasks, return_exceptions=True)
 

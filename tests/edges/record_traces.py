@@ -1,5 +1,7 @@
 """Records what the watcher tells of real programs, for the corpus in tests/core/traces.
 
+The pauses within a program are part of what is recorded: they are a typist's, a slow server's, a log's.
+
 Run ``python -m tests.edges.record_traces [NAME…]`` to make the traces again; it needs vim, nano,
 emacs, tmux, git, curl, tar, zip, unzip and gio (Debian: libglib2.0-bin).  tests/core/test_traces.py says what
 each must come to, so that a trace of another machine or version is as good as these.
@@ -30,6 +32,7 @@ from pathlib import Path
 from autosync.core.events import PathHint, Touch
 from autosync.core.model import RelPath
 from autosync.watch import TreeWatcher
+from tests.waiting import until
 
 TRACES = Path(__file__).parents[1] / "core" / "traces"
 QUIET = 0.4  # seconds without an event: the program is done
@@ -155,12 +158,13 @@ def type_into(command: str, *keys: str, root: Path) -> None:
         # Without a home of its own the editor would use the settings of whoever records.
         inner = f"env HOME={sockets} TERM=screen {command}"
         subprocess.run([*tmux, "new-session", "-d", "-x", "80", "-y", "24", "-c", str(root), inner], check=True)
-        time.sleep(1.5)  # until it has started
+        screen = [*tmux, "capture-pane", "-p"]
+        until(lambda: b"line 1" in subprocess.run(screen, check=True, capture_output=True).stdout)
         for key in keys:
             subprocess.run([*tmux, "send-keys", key], check=True)
             time.sleep(0.15)
-        while subprocess.run([*tmux, "has-session"], check=False, capture_output=True).returncode == 0:
-            time.sleep(0.1)  # until it has ended, and tmux with it
+        # When the editor has ended, tmux ends with it.
+        until(lambda: subprocess.run([*tmux, "has-session"], check=False, capture_output=True).returncode != 0)
 
 
 def notes(root: Path) -> None:
@@ -267,7 +271,7 @@ def download_beside_a_save(root: Path) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/"
         with subprocess.Popen(["curl", "-sN", "-o", "big.iso", url], cwd=root) as curl:
-            time.sleep(1.5)
+            until(lambda: (root / "big.iso").exists() and (root / "big.iso").stat().st_size > 100_000)
             sed(root)
             curl.wait()
         server.shutdown()

@@ -41,6 +41,7 @@ class ScriptedServer:
             self._context.load_cert_chain(directory / "both.pem")
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def port(self) -> int:
@@ -50,7 +51,7 @@ class ScriptedServer:
         return port
 
     async def __aenter__(self) -> ScriptedServer:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._begin, "127.0.0.1", 0)
         return self
 
     async def __aexit__(
@@ -60,8 +61,12 @@ class ScriptedServer:
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
-        while self._writers:  # noqa: ASYNC110  # their tasks are about to end
-            await asyncio.sleep(0)
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.create_task(self._connected(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

@@ -24,6 +24,7 @@ class TcpProxy:
         self.upstream = upstream
         self._writers: set[asyncio.StreamWriter] = set()
         self._dead: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     @property
@@ -47,7 +48,7 @@ class TcpProxy:
             writer.transport.abort()
 
     async def __aenter__(self) -> TcpProxy:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._begin, "127.0.0.1", 0)
         return self
 
     async def __aexit__(
@@ -57,8 +58,12 @@ class TcpProxy:
         self._server.close()
         self.cut()
         await self._server.wait_closed()
-        while self._writers:  # noqa: ASYNC110  # their tasks are about to end
-            await asyncio.sleep(0)
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.create_task(self._connected(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:

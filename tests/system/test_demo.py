@@ -8,15 +8,13 @@ import re
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.system.commandline import Home
-
-PATIENCE = 40.0
+from tests.waiting import until
 
 
 def agents_below(folder: Path) -> list[int]:
@@ -38,13 +36,6 @@ def servers_left() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("autosync-demo-prosody-*"))
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def running(home: Home) -> Iterator[subprocess.Popen[str]]:
     """A demo that waits for its user's edits."""
@@ -60,7 +51,7 @@ def running(home: Home) -> Iterator[subprocess.Popen[str]]:
         process.kill()
         process.wait()
         process.stdout.close()
-        wait_until(lambda: not agents_below(home.path / "demo"))
+        until(lambda: not agents_below(home.path / "demo"))
 
 
 @pytest.mark.parametrize(("channel", "vcs"), [("lan", "git"), ("xmpp", "git"), ("lan", "hg")])
@@ -124,7 +115,7 @@ def test_the_agents_of_one_that_was_killed_end_and_its_folder_is_used_again(
 ) -> None:
     folder = home.path / "demo"
     running.kill()
-    wait_until(lambda: not agents_below(folder))
+    until(lambda: not agents_below(folder))
     assert (folder / "laptop" / "README.md").is_file()
     assert home.run("demo", "--once", timeout=120).returncode == 0
     assert not folder.exists()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 from autosync.control import call
 from autosync.errors import AutosyncError
 from tests.system.commandline import Home
+from tests.waiting import until
 
 KEYS = [
     *("name", "path", "snapshots-before", "snapshots-after", "bytes-before", "bytes-after", "shared-bytes"),
@@ -27,20 +27,21 @@ def started(home: Home) -> Any:
     return home.start("--config", home.config, "run")
 
 
+def recorded(home: Home) -> str | None:
+    """Return the tree that the agent has recorded, once it is up and at rest."""
+    try:
+        (workspace,) = call(str(home.path / "state"), "status")["workspaces"]
+    except AutosyncError:
+        return None
+    return workspace["tree"] if workspace["phase"] == "watching" else None
+
+
 def saved(home: Home, wanted: str) -> None:
-    """Wait until the agent has recorded the file as it stands."""
+    """Save the file and wait until the agent has recorded that."""
+    until(lambda: recorded(home))
+    (workspace,) = call(str(home.path / "state"), "status")["workspaces"]
     (home.path / "notes/todo").write_text(wanted)
-    before, deadline = None, time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            (workspace,) = call(str(home.path / "state"), "status")["workspaces"]
-        except AutosyncError:
-            continue
-        if workspace["phase"] == "watching" and before is not None and workspace["tree"] == before:
-            return
-        before = workspace["tree"]
-        time.sleep(0.2)
-    raise AssertionError("the agent did not come to rest")
+    until(lambda: recorded(home) not in (None, workspace["tree"]))
 
 
 def gc(home: Home, *options: str | Path) -> dict[str, Any]:
