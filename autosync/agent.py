@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -80,7 +81,17 @@ class Agent:
         self._reachability = Reachability(config, self._links, self._relays, self._rekeying)
         self._broadcaster.candidates = self._reachability.candidates
         self._broadcaster.learned = self._reachability.learn
-        self._opener = WorkspaceOpener(config, self._device, self, broadcaster=self._broadcaster, states=self._states)
+        self._opener = WorkspaceOpener(
+            config,
+            self._device,
+            self,
+            broadcaster=self._broadcaster,
+            states=self._states,
+            past_lost=self._begin_again,
+        )
+        self.again = False
+        """Whether it ended by itself, and is to be started anew under another id."""
+        self._end: Callable[[], object] = lambda: None
         self._absent: dict[str, AutosyncError] = {}
         """Paths that are waited for, and why they cannot be opened."""
         self._inviting = Inviting(lambda: self.config, self._broadcaster, self._links, self._relays, self.happened)
@@ -100,6 +111,7 @@ class Agent:
     # -- life --------------------------------------------------------------------------------
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set.  Raises :class:`AutosyncError` if the start fails."""
+        self._end = partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set)
         async with AsyncExitStack() as stack:
             stack.callback(self._network.shutdown, wait=False, cancel_futures=True)
             stack.callback(self._opener.close)
@@ -132,14 +144,20 @@ class Agent:
             kept = ", ".join(path.workspace for path in self.config.paths)
             log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
             await self._await_absent(stop, stack)
+            if self.again:  # no farewell: it is the other one's name
+                return
             # The farewell repeats what was said last: a save whose pack is still being made would be missing in it.
             await asyncio.gather(*(workspace.runner.speak_out(FAREWELL) for workspace in self.kept()))
             try:
                 await self._broadcaster.say_farewell()
                 for workspace in self.kept():
-                    self._broadcaster.save(workspace.member)
+                    self._broadcaster.save_at_the_end(workspace.member)
             except AutosyncError as error:  # nothing hangs on it: the next start asks everybody
                 log.warning("the end was not written down: %s", error)
+
+    def _begin_again(self) -> None:
+        self.again = True
+        self._end()
 
     def kept(self) -> list[Workspace | CommandedWorkspace]:
         """Return the working copies of both kinds."""
@@ -315,6 +333,11 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         log.warning("%s: %s. %s", context.get("message"), shortage.title, shortage.hint)
 
 
+def _is_abandoned(agent: Agent) -> bool:
+    """Return whether a thread of it may go on for long."""
+    return any(workspace.runner.abandoned for workspace in agent.kept())
+
+
 async def run_agent(config: Config) -> int:
     """Run the agent until SIGTERM or SIGINT; return the exit code.
 
@@ -324,16 +347,21 @@ async def run_agent(config: Config) -> int:
     states = StateDirectory(config.state_dir)
     with states.lock():
         stop = asyncio.Event()
-        interrupted = False
+        asked = interrupted = False
+
+        def end() -> None:
+            nonlocal asked
+            asked = True
+            stop.set()
 
         def interrupt() -> None:
             nonlocal interrupted
             interrupted = True
-            stop.set()
+            end()
 
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_report)
-        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGTERM, end)
         loop.add_signal_handler(signal.SIGINT, interrupt)
         while True:
             agent = Agent(config)
@@ -343,9 +371,11 @@ async def run_agent(config: Config) -> int:
                 log.warning("%s: the history of this device is lost or an older one: it gets a new id", lost)
                 states.forget_device()
             else:
-                break
+                if asked or not agent.again or _is_abandoned(agent):
+                    break
+                stop.clear()
         code = INTERRUPTED if interrupted else 0
-        if any(workspace.runner.abandoned for workspace in agent.kept()):
+        if _is_abandoned(agent):
             # Python would wait for the thread.  A kill at any moment is safe, so this one is.
             log.warning("stopped in the middle of a long step; the next start goes on from there")
             logging.shutdown()

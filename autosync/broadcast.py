@@ -33,7 +33,10 @@ from autosync.trust.signing import SIGNATURE_BYTES, Forged, key_of, verify
 log = logging.getLogger(__name__)
 
 CONTEXT = b"announcement"
-SEQ_BLOCK = 1000
+SEQ_RATE = 1000
+"""Announcement numbers in a second: they follow the clock, so that of two machines with one identity, or of one that
+has lost its memory, none is mute for ever."""
+SEQ_BLOCK = 600 * SEQ_RATE
 """Announcement numbers reserved by one write of the state file."""
 FORGOTTEN = 1 << 32
 """Announcements that a device may have made and lost the memory of."""
@@ -108,6 +111,10 @@ class Broadcaster:
     def member_of(self, runner: Voice) -> Membership:
         """Return the part that belongs to ``runner``."""
         return next(m for m in self.members.values() if m.runner is runner)
+
+    def save_at_the_end(self, member: Membership) -> None:
+        """Write what the next start goes on from."""
+        self.save(member, seq=member.seq)
 
     def save(self, member: Membership, **changes: object) -> None:
         """Write what must survive a restart."""
@@ -234,7 +241,7 @@ class Broadcaster:
         return member.key.seal(condense(encoded) + signature, context=CONTEXT)
 
     def _next_seq(self, member: Membership) -> int:
-        member.seq += 1
+        member.seq = max(member.seq + 1, int(time.time() * SEQ_RATE))
         if member.seq > member.state.seq:
             self.save(member, seq=member.seq + SEQ_BLOCK)
         return member.seq

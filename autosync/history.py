@@ -143,6 +143,10 @@ class History:
         """Remember ``snapshot`` as the state that the working copy is at."""
         self.backend.pin(CURRENT, snapshot)
 
+    def disown(self) -> None:
+        """Forget which state the working copy is at."""
+        self.backend.unpin(CURRENT)
+
     @property
     def wants_tidying(self) -> bool:
         """Whether so many snapshots came since the last time that looking for one gets slow."""

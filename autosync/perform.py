@@ -26,7 +26,8 @@ from autosync.core.commands import (
 from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.nested import at_commit
 from autosync.core.operations import operations, pair_renames
-from autosync.errors import Busy, Diverged, Missing
+from autosync.core.sources import PLAUSIBLE
+from autosync.errors import Busy, Diverged, Missing, StateError
 from autosync.failures import failure, not_fetched, not_opened
 from autosync.history import History, Tidied
 from autosync.integrate import Integrator
@@ -45,6 +46,9 @@ class Performer:
 
     :meth:`local` is called by one thread at a time; :meth:`fetch`, :meth:`push` and
     :meth:`list_hub` by others beside it.  None of them raises: a failure is an event.
+
+    ``past_lost`` is called once others are found to know of states of this device that it has not
+    made; without it, it counts on above them.  ``leap`` tells how many numbers a new state passes over.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class Performer:
         brakes: Brakes | None = None,
         history: History | None = None,
         still_there: Callable[[], None] = lambda: None,
+        past_lost: Callable[[], None] | None = None,
+        leap: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.backend = backend
@@ -65,6 +71,8 @@ class Performer:
         self.name = name
         self.brakes = brakes or Brakes(BrakeLimits())
         self._still_there = still_there
+        self._past_lost = past_lost
+        self._leap = leap
         self.history = history or History(backend, clock=clock)
         self._clock = clock
         self.unreadable: frozenset[RelPath] = frozenset()
@@ -193,7 +201,9 @@ class Performer:
         return event
 
     def _local(self, command: LocalCommand) -> ev.Event:
-        command = replace(command, above=max(command.above, self._highest))
+        if self._past_lost is not None:
+            self._refuse_other_past(command, self._past_lost)
+        command = replace(command, above=max(command.above, self._highest) + self._leap())
         match command:
             case TakeSnapshot():
                 try:
@@ -216,6 +226,22 @@ class Performer:
                 return self._branches.sync(command.current, above=command.above)
             case MergeBranch():
                 return self._branches.merge(command.current, command.theirs, above=command.above)
+
+    def _refuse_other_past(self, command: LocalCommand, past_lost: Callable[[], None]) -> None:
+        """Raise :class:`StateError` if others know of states of this device that it has not made.
+
+        What it made meanwhile has numbers that others take for a part of those, so none of it counts:
+        it is merged as if it came from nowhere.
+        """
+        theirs = command.theirs.version.count(self.device) if isinstance(command, Integrate | MergeBranch) else 0
+        if max(command.above, theirs if theirs <= PLAUSIBLE else 0) <= self._highest:
+            return
+        self.history.disown()
+        past_lost()
+        raise StateError(
+            "Another machine has gone on under the identity of this one, or an older state of this one was restored",
+            hint="It gets an identity of its own by itself, and what both have is merged.",
+        )
 
     def _take(self, command: TakeSnapshot) -> ev.SnapshotTaken | ev.Integrated:
         self._raise_if_busy()

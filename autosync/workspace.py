@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO
 
 from autosync.apply import WorkingTree
@@ -33,6 +35,10 @@ from autosync.watch import TreeWatcher
 
 LOOK_EVERY = 2.0
 """Seconds between two looks whether a working copy's folder is there, which costs two stat(2)."""
+
+LEAP = 1 << 12
+"""Numbers of which each state gets one by chance: two machines with one identity soon have different ones,
+and so find each other out."""
 
 
 class PastLost(Exception):
@@ -135,11 +141,22 @@ def was_here(config: Config, path: PathConfig) -> bool:
 
 
 class WorkspaceOpener:
-    """Opens the working copies of one agent; those of one store share a thread."""
+    """Opens the working copies of one agent; those of one store share a thread.
+
+    ``past_lost`` is called in any of them when others know of states of this device that it has not made.
+    """
 
     def __init__(
-        self, config: Config, device: DeviceId, outside: Outside, *, broadcaster: Broadcaster, states: StateDirectory
+        self,
+        config: Config,
+        device: DeviceId,
+        outside: Outside,
+        *,
+        broadcaster: Broadcaster,
+        states: StateDirectory,
+        past_lost: Callable[[], None],
     ) -> None:
+        self._past_lost = past_lost
         self._config = config
         self._device = device
         self._outside = outside
@@ -185,6 +202,8 @@ class WorkspaceOpener:
                 history=History(backend, retention=path.history, turns=self._turns.setdefault(store, Turns())),
                 brakes=Brakes(path.brakes, map(RelPath, state.released)),
                 still_there=foothold.demand,
+                past_lost=self._past_lost,
+                leap=partial(secrets.randbelow, LEAP),
             ),
             outside=self._outside,
             local=local,
