@@ -9,21 +9,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
-from autosync.apply.content import Preparer, Stage, inherit, permissions
+from autosync.apply.content import Preparer, Stage, inherit, join_directory, permissions
 from autosync.apply.editors import demand_closed
 from autosync.apply.limbo import Limbo
 from autosync.apply.looks import Looks
 from autosync.apply.obstacle import APPEARED, CHANGED, Obstacle, obstacle_of
 from autosync.apply.parents import Parents, remove_empty
-from autosync.apply.signature import Signature, signature_of
+from autosync.apply.signature import READ, Signature, signature_of
 from autosync.apply.swap import Swapper, kept_file
 from autosync.core.copies import parse_conflict_name
 from autosync.core.model import Entry, Kind, RelPath, parent_directories
 from autosync.errors import AutosyncError
 from autosync.ports import Applied, Operation, Standing
 
-CHUNK = 512
-"""Files whose new content is prepared at a time."""
+CHUNK = 2048
+"""Files whose new content is prepared, and waited for to be on the disk, at a time."""
 
 _RULES = frozenset({b".gitattributes", b".hgeol"})
 """Files that decide what a checkout writes for others; so they have to be there first."""
@@ -36,10 +36,11 @@ _UNVERSIONED = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "de
 
 
 class _Slot(NamedTuple):
-    """A slot of the limbo, the permission bits that a new file gets by default, and what it holds."""
+    """A slot of the limbo, the permission bits and the group that a new file gets by default, and what it holds."""
 
     name: bytes
-    default: int
+    mode: int
+    group: int
     placed: Signature | None
 
 
@@ -162,23 +163,23 @@ class Application:
                 self._refuse(operation, self._stopped)
 
     def _remove_all(self, chunk: Sequence[Operation], batch: bytes) -> None:
-        self._limbo.intend(batch, chunk)
         self._looks.ahead([operation.path for operation in chunk])
+        self._limbo.intend(batch, chunk, self._looks.seen)
         for index, operation in enumerate(chunk):
             self._attempt(operation, partial(self._remove, slot=b"%s/%d" % (batch, index)))
 
     def _write_all(self, chunk: Sequence[Operation], batch: bytes) -> None:
         directory = os.path.join(self._limbo.directory, batch)
-        default = _default_mode(directory)
+        mode, group = _defaults(directory)
         entries = [(o.path, o.new) for o in chunk if o.new is not None]
         failed = self._preparer.prepare(entries, directory)
-        held = self._limbo.intend(batch, chunk)
         self._looks.ahead([operation.path for operation in chunk])
+        held = self._limbo.intend(batch, chunk, self._looks.seen)
         for index, operation in enumerate(chunk):
             if index in failed:
                 self._refuse(operation, failed[index])
                 continue
-            slot = _Slot(b"%s/%d" % (batch, index), default, held[index])
+            slot = _Slot(b"%s/%d" % (batch, index), mode, group, held[index])
             self._attempt(operation, partial(self._write, slot=slot))
 
     def _attempt(self, operation: Operation, perform: Callable[[Operation], None]) -> None:
@@ -270,8 +271,7 @@ class Application:
             if standing.entry == new:
                 return
             self._demand(operation.expected, standing)
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            file = os.open(name, flags, dir_fd=parent)
+            file = os.open(name, READ, dir_fd=parent)
             try:
                 found = os.fstat(file)
                 if signature_of(found) != standing.signature or found.st_nlink > 1:
@@ -296,18 +296,21 @@ class Application:
                 return
             self._demand(operation.expected, standing)
             staged = self._limbo.directory + b"/" + slot.name
-            signature = standing.signature if standing.entry is not None else None
-            if signature is not None:
-                demand_closed(parent, name)
-            inherit(staged, b"/proc/self/fd/%d/%s" % (parent, name) if signature is not None else None, parent)
-            mode = permissions(new.kind, signature[3] if signature else None, slot.default)
-            if new.kind is not Kind.SYMLINK and (slot.placed is None or stat.S_IMODE(slot.placed[3]) != mode):
-                os.chmod(staged, mode)
-            if signature is None:
+            if standing.entry is None or standing.signature is None:
+                join_directory(staged, slot.group, parent)
+                _permit(staged, new.kind, None, slot)
                 self._into_free_name(lambda: self._swapper.create(slot.name, parent, name), parent, name)
-            else:
-                kept = kept_file(slot.name, operation.path, standing.entry, signature)
-                self._swapper.replace(kept, new, parent, name)
+                return
+            demand_closed(parent, name)
+            file = _opened(name, parent, standing.signature)
+            try:
+                inherit(staged, slot.group, b"/proc/self/fd/%d/%s" % (parent, name) if file is None else file)
+                placed = _permit(staged, new.kind, standing.signature[3], slot)
+                kept = kept_file(slot.name, operation.path, standing.entry, standing.signature, placed)
+                self._swapper.replace(kept, new, parent, name, file)
+            finally:
+                if file is not None:
+                    os.close(file)
 
     @staticmethod
     def _into_free_name(perform: Callable[[], None], parent: int, name: bytes) -> None:
@@ -386,12 +389,38 @@ def _chunks(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
     return (operations[i : i + CHUNK] for i in range(0, len(operations), CHUNK))
 
 
-def _default_mode(directory: bytes) -> int:
-    """Return the permission bits that a new file gets here: what the umask leaves."""
+def _opened(name: bytes, parent: int, signature: Signature) -> int | None:
+    """Return a descriptor of a file, ``None`` if it may not be opened, is a link, or has not that signature."""
+    try:
+        file = os.open(name, READ, dir_fd=parent)
+    except OSError:
+        return None
+    try:
+        if signature_of(os.fstat(file)) == signature:
+            return file
+    except OSError:
+        os.close(file)
+        raise
+    os.close(file)
+    return None
+
+
+def _permit(staged: bytes, kind: Kind, old: int | None, slot: _Slot) -> Signature | None:
+    """Give a staged file the permissions of what it replaces; return its signature if it is known."""
+    mode = permissions(kind, old, slot.mode)
+    if kind is Kind.SYMLINK or (slot.placed is not None and stat.S_IMODE(slot.placed[3]) == mode):
+        return slot.placed
+    os.chmod(staged, mode)
+    return None
+
+
+def _defaults(directory: bytes) -> tuple[int, int]:
+    """Return the permission bits and the group that a new file gets here: the bits that the umask leaves."""
     path = os.path.join(directory, b"mode")
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        return stat.S_IMODE(os.fstat(file).st_mode)
+        found = os.fstat(file)
+        return stat.S_IMODE(found.st_mode), found.st_gid
     finally:
         os.close(file)
         os.unlink(path)

@@ -75,22 +75,31 @@ def permissions(new: Kind, old: int | None, default: int) -> int:
     return base & ~0o111
 
 
-def inherit(staged: bytes, old: bytes | None, parent: int) -> None:
-    """Give a staged file the group and the extended attributes of what it replaces.
+def inherit(staged: bytes, group: int, old: int | bytes) -> None:
+    """Give a staged file, which has ``group``, the group and the extended attributes of what it replaces.
 
-    A new file gets the group of a set-group-id directory (inode(7)), which it would have
-    if it were created there.  What we may not set is left out.
+    ``old`` is a descriptor or a path of that.  What we may not set is left out.
     """
+    # Of a link itself nothing can be had through a descriptor, and nothing else through one is a link.
+    follow = isinstance(old, int)
     with contextlib.suppress(OSError):
-        found = os.lstat(old) if old is not None else os.fstat(parent)
-        group = found.st_gid if old is not None or found.st_mode & stat.S_ISGID else None
-        if group is not None and group != os.lstat(staged).st_gid:
-            os.chown(staged, -1, group, follow_symlinks=False)
-    if old is None:
-        return
+        found = os.stat(old, follow_symlinks=follow)
+        if found.st_gid != group:
+            os.chown(staged, -1, found.st_gid, follow_symlinks=False)
     with contextlib.suppress(OSError):
-        for attribute in os.listxattr(old, follow_symlinks=False):
+        for attribute in os.listxattr(old, follow_symlinks=follow):
             if not attribute.startswith("security."):
                 os.setxattr(
-                    staged, attribute, os.getxattr(old, attribute, follow_symlinks=False), follow_symlinks=False
+                    staged, attribute, os.getxattr(old, attribute, follow_symlinks=follow), follow_symlinks=False
                 )
+
+
+def join_directory(staged: bytes, group: int, parent: int) -> None:
+    """Give a staged file, which has ``group``, the one of a set-group-id directory (inode(7)).
+
+    It would have that if it were created there.
+    """
+    with contextlib.suppress(OSError):
+        found = os.fstat(parent)
+        if found.st_mode & stat.S_ISGID and found.st_gid != group:
+            os.chown(staged, -1, found.st_gid, follow_symlinks=False)

@@ -7,13 +7,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Thread
 from time import monotonic, time_ns
 from typing import cast
 
 from autosync.apply.rename import ASIDE
-from autosync.apply.signature import Signature, is_being_written, signature_at
+from autosync.apply.signature import Signature, has_writer, is_being_written, signature_at
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
 from autosync.core.safety import unsafe_component
 from autosync.durable import sync_directory
@@ -26,6 +27,10 @@ QUIET = 2.0
 
 _JOURNAL = b"journal"
 _RECOVERED = b"recovered"
+_OVER = b".over"
+"""Suffix of a batch that is being deleted."""
+_MANY = 256
+"""Files whose deletion takes long enough for somebody to wait for it: 20 µs each, and much more on a slow disk."""
 NEVER: Signature = (0, 0, 0, 0)
 """What no file has."""
 
@@ -57,9 +62,9 @@ class Limbo:
 
     A slot first holds the new content; once that has changed places with the file, it holds
     the old one.  The journal begins with one line that names all slots and what they are for;
-    nothing is replaced before that line is on the disk.  What then happens to a slot is
-    noted before it happens, so that after a kill at any moment it is known what the slot
-    holds; after a power cut, which may take the notes, the first line and the content tell.
+    nothing is replaced before that line is on the disk.  What then happens to a slot otherwise
+    than it says is noted before it happens, so that after a kill at any moment it is known what
+    the slot holds; after a power cut, which may take the notes, the first line and the content tell.
 
     A slot of which the journal says nothing, for it is damaged, is never deleted: it goes
     to the directory ``recovered`` beside the limbo.
@@ -72,6 +77,7 @@ class Limbo:
         self.descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._next = 0
         self._journal: tuple[bytes, int] | None = None  # of the batch that is under way, and its descriptor
+        self._intended: dict[bytes, Kept] = {}  # slot -> what the journal of that batch says of it
         self._kept: dict[bytes, dict[bytes, Kept]] = {}  # batch -> slot -> file
         try:
             for batch in os.listdir(directory):
@@ -95,28 +101,33 @@ class Limbo:
         finally:
             if self._journal is not None:
                 os.close(self._journal[1])
-                self._journal = None
+                self._journal, self._intended = None, {}
             self._clear(name)
 
-    def intend(self, batch: bytes, operations: Sequence[Operation]) -> Sequence[Signature | None]:
+    def intend(
+        self,
+        batch: bytes,
+        operations: Sequence[Operation],
+        standing: Callable[[RelPath], Signature | None],
+    ) -> Sequence[Signature | None]:
         """Write down what the slots of a new batch are for, in order; on return it survives a power cut.
 
-        Call it when the new content is there.  Returns the signature of what each slot holds.
+        Call it when the new content is there; ``standing`` returns the signature of what was seen
+        at a path.  Returns the signature of what each slot holds.
         """
-        slots, held = [], []
+        held, intended = [], {}
         for number, operation in enumerate(operations):
             slot = b"%s/%d" % (batch, number)
-            placed = signature_at(self.descriptor, slot)
-            intended = Kept(
-                slot=slot, path=operation.path, entry=operation.expected, was=NEVER, placed=placed, seen=NEVER, since=0
+            placed, was = signature_at(self.descriptor, slot), standing(operation.path) or NEVER
+            intended[slot] = Kept(
+                slot=slot, path=operation.path, entry=operation.expected, was=was, placed=placed, seen=was, since=0
             )
-            slots.append(_plain(intended))
             held.append(placed)
         directory = os.path.join(self.directory, batch)
         journal = os.path.join(directory, _JOURNAL)
         file = os.open(journal + b".new", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _append(file, {"slots": slots})
+            _append(file, {"slots": [_plain(kept) for kept in intended.values()]})
             os.fsync(file)
             os.rename(journal + b".new", journal)  # a journal that is there begins with a whole line
             sync_directory(directory)
@@ -124,11 +135,13 @@ class Limbo:
         except BaseException:
             os.close(file)
             raise
-        self._journal = batch, file  # for the notes that follow
+        self._journal, self._intended = (batch, file), intended  # for the notes that follow
         return held
 
     def note(self, kept: Kept) -> None:
-        """Write down what is going to happen to a slot."""
+        """Write down what is going to happen to a slot, unless that is what was intended."""
+        if (intended := self._intended.pop(kept.slot, None)) is not None and _says(intended) == _says(kept):
+            return
         if self._journal is not None and self._journal[0] == _batch(kept.slot):
             _append(self._journal[1], _plain(kept))
             return
@@ -139,9 +152,9 @@ class Limbo:
         finally:
             os.close(file)
 
-    def keep(self, kept: Kept) -> None:
-        """Look after a slot that holds an old file from now on."""
-        kept.held = is_being_written(self.descriptor, kept.slot)
+    def keep(self, kept: Kept, file: int | None = None) -> None:
+        """Look after a slot that holds an old file, of which ``file`` may be a descriptor, from now on."""
+        kept.held = is_being_written(self.descriptor, kept.slot) if file is None else has_writer(file)
         self._take(kept)
 
     def kept(self) -> list[Kept]:
@@ -158,6 +171,27 @@ class Limbo:
     def is_quiet(self, kept: Kept) -> bool:
         """Return whether nobody can be expected to write to the file any more."""
         return monotonic() - kept.since >= self._quiet and not is_being_written(self.descriptor, kept.slot)
+
+    def over(self) -> Sequence[bytes]:
+        """Return the batches of which nothing has changed, and nobody can be expected to write to any file."""
+        return [batch for batch, slots in self._kept.items() if all(map(self._is_over, slots.values()))]
+
+    def dismiss(self, batches: Collection[bytes]) -> None:
+        """Let go of whole batches; large ones are deleted by a thread of their own, or else at the next start."""
+        aside = []
+        for batch in batches:
+            directory = os.path.join(self.directory, batch)
+            if len(self._kept[batch]) >= _MANY:
+                os.rename(directory, directory + _OVER)
+                aside.append(directory + _OVER)
+            else:
+                _remove(directory)
+            del self._kept[batch]
+        if aside:
+            Thread(target=lambda: [*map(_remove, aside)], name="limbo", daemon=True).start()
+
+    def _is_over(self, kept: Kept) -> bool:
+        return not kept.held and self.look(kept) == kept.was and self.is_quiet(kept)
 
     def release(self, kept: Kept) -> None:
         """Let go of a file, and of its batch with the last one."""
@@ -242,6 +276,11 @@ def _append(file: int, line: Mapping[str, object]) -> None:
     content = memoryview(json.dumps(line).encode() + b"\n")
     while content:  # a disk that fills up takes a part
         content = content[os.write(file, content) :]
+
+
+def _says(kept: Kept) -> tuple[object, ...]:
+    """Return what the journal says of a slot."""
+    return kept.path, kept.entry, kept.was, kept.placed, kept.late
 
 
 def _plain(kept: Kept) -> Mapping[str, object]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import sleep, time_ns
 
 from autosync.apply.obstacle import CHANGED, Obstacle
-from autosync.apply.signature import signature_at
+from autosync.apply.signature import Signature, signature_at
 from autosync.core.model import RelPath
 from autosync.errors import AutosyncError
 from autosync.ports import Standing
@@ -38,6 +38,11 @@ class Looks:
             # What is wrong with one of them is found when it is looked at by itself.
             with contextlib.suppress(OSError, AutosyncError):
                 self._seen = self._many(paths)
+
+    def seen(self, path: RelPath) -> Signature | None:
+        """Return the signature of what was seen at ``path``, ``None`` if nothing was or it was not looked at."""
+        standing = self._seen.get(path)
+        return None if standing is None else standing.signature
 
     def forget(self) -> None:
         """Look anew from now on."""

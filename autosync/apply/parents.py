@@ -15,6 +15,8 @@ from autosync.errors import TransientError
 
 _OPEN = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _REPOSITORIES = (b".git", b".hg")
+_USES = 32
+"""Paths in a row for which one directory stays open: a few milliseconds."""
 
 
 class Parents:
@@ -36,32 +38,72 @@ class Parents:
         self._marks = tuple(mark for mark in _REPOSITORIES if _exists(mark, self._root))
         self._plain: set[bytes] = set()
         self._made: list[RelPath] = []
+        self._last: tuple[bytes, int] | None = None  # the directory of the last path, and its descriptor
+        self._uses = 0
+        self._lent = False
 
     def close(self) -> None:
         """Release the root."""
+        self._let_go()
         os.close(self._root)
 
     @contextlib.contextmanager
     def opened(self, path: RelPath, *, create: bool = False) -> Iterator[tuple[int, bytes]]:
         """Give a descriptor of the directory that holds ``path``, and the name in it.
 
-        ``create`` makes what is missing.  Raises :class:`Obstacle`, and
+        ``create`` makes what is missing.  Paths in a row that share a directory share its
+        descriptor: if it is moved meanwhile, that came after them.  Raises :class:`Obstacle`, and
         :class:`FileNotFoundError` for a missing directory without ``create``.
         """
-        components = path.split(b"/")
+        above, _, name = path.rpartition(b"/")
+        if (reason := unsafe_component(name)) is not None:
+            raise Obstacle(reason)
+        if self._lent:  # one path within another
+            directory = self._walk(above, create=create)
+            try:
+                yield directory, name
+            finally:
+                os.close(directory)
+            return
+        directory = self._shared(above, create=create)
+        self._lent = True
+        try:
+            yield directory, name
+        except OSError:  # it may be gone
+            self._let_go()
+            raise
+        finally:
+            self._lent = False
+
+    def _shared(self, path: bytes, *, create: bool) -> int:
+        if self._last is None or self._last[0] != path or self._uses >= _USES:
+            self._let_go()
+            self._last, self._uses = (path, self._walk(path, create=create)), 0
+        self._uses += 1
+        return self._last[1]
+
+    def _let_go(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            os.close(last[1])
+
+    def _walk(self, path: bytes, *, create: bool) -> int:
+        """Return a descriptor of the directory ``path``."""
+        components = path.split(b"/") if path else []
         for component in components:
             if (reason := unsafe_component(component)) is not None:
                 raise Obstacle(reason)
         directory = os.dup(self._root)
         try:
-            for depth, component in enumerate(components[:-1], start=1):
+            for depth, component in enumerate(components, start=1):
                 above = RelPath(b"/".join(components[:depth]))
                 inner = self._enter(directory, component, above, create=create)
                 os.close(directory)
                 directory = inner
-            yield directory, components[-1]
-        finally:
+        except BaseException:
             os.close(directory)
+            raise
+        return directory
 
     def remove_empty(self, directories: Iterable[RelPath], *, keep: frozenset[RelPath] = frozenset()) -> None:
         """Remove each directory that is empty, and then those above it, except those in ``keep``."""
@@ -82,6 +124,7 @@ class Parents:
         except (OSError, Obstacle):
             return False
         self._plain.discard(directory)
+        self._let_go()  # or one that is made anew would be taken for it
         return True
 
     def _enter(self, directory: int, name: bytes, path: RelPath, *, create: bool) -> int:

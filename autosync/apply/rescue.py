@@ -33,6 +33,8 @@ class Rescue:
 
     def sweep(self) -> frozenset[RelPath]:
         """Let go of the quiet files and bring back the changed ones; return where those stand now."""
+        with contextlib.suppress(OSError):  # the next sweep tries again
+            self._limbo.dismiss(self._limbo.over())
         found = self._limbo.kept()
         if not found:
             return frozenset()

@@ -9,6 +9,9 @@ import signal
 Signature = tuple[int, int, int, int]
 """ino, size, mtime_ns, mode; the ctime is left out because a rename changes it."""
 
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""How a file is opened that may be anything by now: no link is followed, no fifo waited for."""
+
 
 def signature_at(directory: int, name: bytes) -> Signature | None:
     """Return the signature of what stands at ``name``, links not followed; ``None`` if nothing does."""
@@ -27,23 +30,31 @@ def signature_of(found: os.stat_result) -> Signature:
 def is_being_written(directory: int, name: bytes) -> bool:
     """Return whether some process has the regular file open for writing, or mapped writable.
 
-    By asking for a read lease, which the kernel grants only if nobody has (fcntl(2),
-    F_SETLEASE).  ``False`` where it cannot tell: no leases on this file system, or not
-    our file.
+    ``False`` where it cannot tell, as :func:`has_writer`, or is not allowed to look.
     """
     try:
-        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        file = os.open(name, READ, dir_fd=directory)
     except OSError:
         return False
+    try:
+        return has_writer(file)
+    finally:
+        os.close(file)
+
+
+def has_writer(file: int) -> bool:
+    """Return whether some process has the file behind a descriptor open for writing, or mapped writable.
+
+    By asking for a read lease, which the kernel grants only if nobody has (fcntl(2),
+    F_SETLEASE).  ``False`` where it cannot tell: no leases on this file system, or not
+    our file.  The lease ends with the descriptor, which is to be closed at once.
+    """
     try:
         # Should anybody open the file in this moment, we get a signal: one that does no harm.
         fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except BlockingIOError:
         return True
     except OSError:
         return False
-    finally:
-        os.close(file)
     return False

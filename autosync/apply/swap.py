@@ -56,12 +56,13 @@ class Swapper:
             self._limbo.keep(kept)  # not what it was: the next sweep brings it back
         raise Obstacle(CHANGED)
 
-    def replace(self, kept: Kept, new: Entry | None, parent: int, name: bytes) -> None:
+    def replace(self, kept: Kept, new: Entry | None, parent: int, name: bytes, file: int | None = None) -> None:
         """Let the slot, which holds ``new``, and the file change places if the file has the signature ``kept.was``.
 
-        Raises :class:`Obstacle` if it has not.
+        ``file`` is a descriptor of the file, if there is one already; ``kept.placed`` the signature of
+        what the slot holds, if it is known.  Raises :class:`Obstacle` if the file is another.
         """
-        kept.placed, kept.late = self._content(kept), new is None
+        kept.placed, kept.late = kept.placed or self._content(kept), new is None
         self._limbo.note(kept)
         try:
             self._renames.exchange(self._limbo.descriptor, kept.slot, parent, name)
@@ -71,7 +72,7 @@ class Swapper:
             raise Obstacle(CHANGED) from None
         out = self._content(kept)
         if out == kept.was:
-            self._limbo.keep(kept)
+            self._limbo.keep(kept, file)
             return
         try:
             self._put_back(kept, new, out, parent, name)
@@ -115,6 +116,6 @@ class Swapper:
         return found
 
 
-def kept_file(slot: bytes, path: RelPath, entry: Entry | None, was: Signature) -> Kept:
-    """Return the record of a file that is about to come into ``slot``."""
-    return Kept(slot=slot, path=path, entry=entry, was=was, placed=None, seen=was, since=monotonic())
+def kept_file(slot: bytes, path: RelPath, entry: Entry | None, was: Signature, placed: Signature | None = None) -> Kept:
+    """Return the record of a file that is about to come into ``slot``, in exchange for what is ``placed``."""
+    return Kept(slot=slot, path=path, entry=entry, was=was, placed=placed, seen=was, since=monotonic())

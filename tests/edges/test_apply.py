@@ -465,6 +465,32 @@ def test_quiet_files_leave_the_limbo(copy: Copy) -> None:
     assert (copy.root / "a").read_bytes() == b"new"
 
 
+def test_many_quiet_files_leave_the_limbo_together_and_a_late_write_among_them_does_not(copy: Copy) -> None:
+    old = [copy.write(f"d{n % 3}/f{n}", b"old %d" % n) for n in range(300)]
+    with open(copy.root / "d1/f10", "r+b", buffering=0) as writer:
+        done, refused = copy.apply(*(op(f"d{n % 3}/f{n}", old[n], copy.entry(b"new %d" % n)) for n in range(300)))
+        assert (len(done), refused) == (300, {})
+        writer.write(b"late")
+        assert copy.sweep_until(lambda: b"late" in (copy.root / "d1/f10").read_bytes()) == {"d1/f10"}
+    assert copy.sweep_until(lambda: copy.in_limbo() == []) == set()
+    done, refused = copy.apply(
+        *(op(f"d{n % 3}/f{n}", copy.entry(b"new %d" % n), old[n]) for n in range(300) if n != 10)
+    )
+    assert (len(done), refused) == (299, {})
+    assert copy.sweep_until(lambda: copy.in_limbo() == []) == set()
+    assert {p.read_bytes() for p in copy.root.glob("d?/*")} == {b"old %d" % n for n in range(300) if n != 10} | {
+        b"late10"
+    }
+
+
+def test_what_a_kill_left_of_a_batch_that_was_let_go_goes_at_the_next_start(copy: Copy) -> None:
+    left = copy.metadata / "limbo" / "3.over"
+    left.mkdir()
+    (left / "0").write_bytes(b"old")
+    copy.restart()
+    assert copy.in_limbo() == []
+
+
 @pytest.mark.parametrize("new", [b"new", None], ids=["replaced", "deleted"])
 def test_a_late_write_becomes_the_file(copy: Copy, new: bytes | None) -> None:
     old = copy.write("d/a", b"old")
