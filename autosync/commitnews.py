@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 NAME = b".sparkleshare"
 """The tracked file at the root that holds what SparkleShare calls the repository."""
 LOOK_EVERY = 2.0
-"""Seconds between two looks whether somebody has pushed, which cost two stat(2)."""
+"""Seconds between two looks at a working copy: whose it is, and whether somebody has pushed."""
 LEAST_GAP = 1.0
 """Seconds between two looks at a hub that strangers can bring about."""
 _LARGEST = 1024
@@ -32,6 +32,9 @@ class Teller(Protocol):
     def announce_commit(self, identifier: str, commit: str) -> None:
         """Tell that the hub has ``commit``."""
 
+    def identifiers_changed(self) -> None:
+        """Listen for what :meth:`CommitNews.identifiers` has more of."""
+
 
 class CommitNews:
     """The git working copies of this agent that SparkleShare keeps too.
@@ -42,19 +45,21 @@ class CommitNews:
     def __init__(self, workspaces: Sequence[Workspace]) -> None:
         self.tellers: list[Teller] = []
         self._workspaces = workspaces
+        self._identifiers: dict[str, str] = {}
+        """By the path of the working copy, as it was last looked at."""
         self._pushed: dict[str, str | None] = {}
         self._due: dict[str, asyncio.TimerHandle] = {}
         self._looked: dict[str, float] = {}
 
     def identifiers(self) -> Iterable[str]:
         """As :meth:`autosync.channels.sparkleshare.Commits.identifiers`."""
-        return {found for w in self._workspaces if (found := identifier_of(w)) is not None}
+        return set(self._identifiers.values())
 
     def commit_announced(self, identifier: str, commit: str) -> None:
         """As :meth:`autosync.channels.sparkleshare.Commits.commit_announced`."""
         for workspace in self._workspaces:
             path = workspace.config.path
-            if path not in self._due and identifier_of(workspace) == identifier:
+            if path not in self._due and self._identifiers.get(path) == identifier:
                 loop = asyncio.get_running_loop()
                 at = max(loop.time(), self._looked.get(path, float("-inf")) + LEAST_GAP)
                 self._due[path] = loop.call_at(at, self._look, workspace, CommitId(commit))
@@ -64,24 +69,34 @@ class CommitNews:
         loop = asyncio.get_running_loop()
         while True:
             for workspace in list(self._workspaces):
-                if (identifier := identifier_of(workspace)) is None:
+                if workspace.backend.vcs != "git" or workspace.config.remote is None:
                     continue
                 try:
-                    pushed = await loop.run_in_executor(workspace.local, pushed_commit, workspace)
+                    found = await loop.run_in_executor(workspace.local, looked_at, workspace)
                 except (AutosyncError, OSError):  # the folder is gone for now
                     continue
-                path = workspace.config.path
-                before = self._pushed.get(path, pushed)
-                self._pushed[path] = pushed
-                if pushed is not None and pushed != before:
-                    for teller in self.tellers:
-                        teller.announce_commit(identifier, pushed)
+                self._take(workspace.config.path, *found)
             await asyncio.sleep(LOOK_EVERY)
 
     def stop(self) -> None:
         """Look at nothing any more."""
         for timer in self._due.values():
             timer.cancel()
+
+    def _take(self, path: str, identifier: str | None, pushed: str | None) -> None:
+        """Take note of what a working copy is now, and tell of it what is new."""
+        if identifier is None:
+            self._identifiers.pop(path, None)
+            return
+        if self._identifiers.get(path) != identifier:
+            self._identifiers[path] = identifier
+            for teller in self.tellers:
+                teller.identifiers_changed()
+        before = self._pushed.get(path, pushed)
+        self._pushed[path] = pushed
+        if pushed is not None and pushed != before:
+            for teller in self.tellers:
+                teller.announce_commit(identifier, pushed)
 
     def _look(self, workspace: Workspace, commit: CommitId) -> None:
         path = workspace.config.path
@@ -101,13 +116,20 @@ def _act(workspace: Workspace, asked: asyncio.Future[bool]) -> None:
         workspace.runner.post(HubChanged())
 
 
+def looked_at(workspace: Workspace) -> tuple[str | None, str | None]:
+    """Return what SparkleShare calls the repository, if it keeps it, and then :func:`pushed_commit`.
+
+    Blocks; raises :class:`AutosyncError` and :class:`OSError`.
+    """
+    identifier = identifier_of(workspace)
+    return identifier, None if identifier is None else pushed_commit(workspace)
+
+
 def identifier_of(workspace: Workspace) -> str | None:
     """Return what SparkleShare calls the repository, ``None`` if it does not keep it.
 
     The file is content and may come from anybody: only a small plain file is read.
     """
-    if workspace.backend.vcs != "git" or workspace.config.remote is None:
-        return None
     try:
         fd = os.open(
             os.path.join(workspace.backend.root, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

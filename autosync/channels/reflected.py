@@ -77,6 +77,11 @@ class LineChannel(LineUser):
             for line in self._speaker.announcement(identifier, commit):
                 self.client.say(line)
 
+    def identifiers_changed(self) -> None:
+        """Hear what SparkleShare's clients say of repositories that are new here."""
+        for line in self._speaker.additions():
+            self.client.say(line)  # a connection that is made later subscribes to all
+
     # -- for those who keep states one way or the other ----------------------------------------
     @abstractmethod
     def ask_for(self, tag: bytes) -> None:

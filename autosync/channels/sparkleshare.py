@@ -34,9 +34,16 @@ class Speaker:
 
     def subscriptions(self) -> list[bytes]:
         """Return the lines that subscribe to every id, for a new connection."""
+        self._subscribed = set()
+        return self.additions()
+
+    def additions(self) -> list[bytes]:
+        """Return the lines that subscribe to every id that is new."""
         wanted = self._commits.identifiers() if self._commits is not None else ()
-        self._subscribed = {name for i in wanted if is_name(name := i.encode("utf-8", "surrogateescape"))}
-        return [b"subscribe " + name for name in sorted(self._subscribed)]
+        names = {name for i in wanted if is_name(name := i.encode("utf-8", "surrogateescape"))}
+        new = sorted(names - self._subscribed)
+        self._subscribed |= names
+        return [b"subscribe " + name for name in new]
 
     def announcement(self, identifier: str, commit: str) -> list[bytes]:
         """Return the lines that tell of a commit on the hub, none if that is no news."""

@@ -56,11 +56,11 @@ class Repositories:
     """What the agent knows of repositories."""
 
     def __init__(self, *identifiers: str) -> None:
-        self._identifiers = identifiers
+        self.met = identifiers
         self.told: list[tuple[str, str]] = []
 
     def identifiers(self) -> Iterable[str]:
-        return self._identifiers
+        return self.met
 
     def commit_announced(self, identifier: str, commit: str) -> None:
         self.told.append((identifier, commit))
@@ -86,6 +86,28 @@ async def test_our_channel_hears_of_commits_and_tells_of_them() -> None:
         assert f"subscribe {ID}" in server.said
         assert repositories.told == [(ID, COMMIT)]
         assert heard.received == []
+    finally:
+        await channel.stop()
+        server.stop()
+
+
+async def test_a_repository_that_is_met_later_is_heard_of_over_the_same_connection() -> None:
+    server = FanoutServer()
+    server.start()
+    heard, repositories = Recorder(), Repositories()
+    channel = FanoutChannel(("127.0.0.1", server.port), heard, tags=lambda: (TAG,), commits=repositories, timing=QUICK)
+    try:
+        channel.identifiers_changed()  # there is no connection yet
+        await channel.start()
+        await heard.until("ready")
+        repositories.met = (ID,)
+        channel.identifiers_changed()
+        channel.identifiers_changed()
+        await eventually(lambda: f"subscribe {ID}" in server.said)
+        with Client(server.port) as other:
+            other.say(f"announce {ID} {COMMIT}")
+            await eventually(lambda: repositories.told == [(ID, COMMIT)])
+        assert server.said.count(f"subscribe {ID}") == 1
     finally:
         await channel.stop()
         server.stop()
