@@ -78,6 +78,7 @@ class Agent:
         self._peering = Peering(self._links, self._broadcaster.members.values, self.happened)
         self._relays = Relays(config, self._links)
         self._rekeying = Rekeying(self._broadcaster, self._links, may_link=config.listen is not None)
+        self._rekeying.moved = self._key_moved
         self._reachability = Reachability(config, self._links, self._relays, self._rekeying)
         self._broadcaster.candidates = self._reachability.candidates
         self._broadcaster.learned = self._reachability.learn
@@ -296,6 +297,12 @@ class Agent:
         await self._links.fetch(
             self._broadcaster.member_of(runner).key.id, device, wish.want, wish.have, sink, begun=wish.begun
         )
+
+    def _key_moved(self) -> None:
+        """Tell all workspaces where this device is called from now on: a revoked one knows the place of before."""
+        self._relays.move()
+        for workspace in self.kept():
+            workspace.runner.post(AnnouncementsAsked())
 
     def _woken(self, why: str) -> None:
         """Take nothing for what it was: neither connections, nor how this device can be reached."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO
 
@@ -49,6 +49,8 @@ class Rekeying:
         self._heard_of: dict[str, Allowance] = {}
         self._again: dict[Membership, asyncio.TimerHandle] = {}
         self._turn = asyncio.Lock()
+        self.moved: Callable[[], None] = lambda: None
+        """Told that a workspace has a new key, before anything is announced under it."""
         broadcaster.key_changed = self._heard
         broadcaster.asked = self._tell_all
 
@@ -152,6 +154,7 @@ class Rekeying:
             gone = ", ".join(sorted(last.revoked.values())) or "nobody"
             log.warning("%s: %s changed the key, revoked: %s", member.runner.workspace, last.name, gone)
         self._broadcaster.listen_for(member)
+        self.moved()
         self._later(self._relink(member))
 
     async def _relink(self, member: Membership) -> None:

@@ -63,6 +63,7 @@ class Relays:
         channel.accept = partial(self._links.accept, carriage=_CARRIAGES[kind])
         self._links.add_connector(kind, channel.connect, carriage=_CARRIAGES[kind])
         if isinstance(channel, ReflectorChannel):
+            channel.move()
             for place in self._places:
                 channel.attend(place)
 
@@ -97,6 +98,11 @@ class Relays:
             return ()
         channel.attend(place)
         return (Candidate(kind=CandidateKind.REFLECTOR, address=channel.at(place)),)
+
+    def move(self) -> None:
+        """Be called at another place of the reflector than before; announcements tell it from now on."""
+        if (channel := self._reflector()) is not None:
+            channel.move()
 
     def leave(self, place: str) -> None:
         """Take no more calls to ``place``."""

@@ -7,7 +7,6 @@ import base64
 import logging
 import socket
 from collections.abc import Callable
-from functools import cached_property
 
 from autosync.channels.reflected import LineChannel
 from autosync.errors import AutosyncError, Refused, TooLarge
@@ -32,6 +31,8 @@ class ReflectorChannel(LineChannel):
     _to_come: frozenset[bytes] = frozenset()
     """Tags whose kept states have not all come; nobody is told that we are here before."""
     _answered = False
+    _place = ""
+    """Where those call who were told of it in announcements."""
     _places: frozenset[bytes] = frozenset()
     _taking: frozenset[asyncio.Task[None]] = frozenset()
 
@@ -46,11 +47,14 @@ class ReflectorChannel(LineChannel):
     @property
     def address(self) -> str | None:
         """Where a pipe to this device can be opened now."""
-        return None if self.accept is None or self.client.state != "online" else self.at(self._place)
+        return self.at(self._place) if self._place and self.client.state == "online" else None
 
-    @cached_property
-    def _place(self) -> str:
-        return new_place()
+    def move(self) -> None:
+        """Take this device's own calls at another place: who knows that of before may be no friend any more."""
+        if self._place:
+            self.leave(self._place)
+        self._place = new_place()
+        self.attend(self._place)
 
     def at(self, place: str) -> str:
         """Return the address of a place at this reflector."""
@@ -107,8 +111,6 @@ class ReflectorChannel(LineChannel):
     def opened(self) -> None:
         """As :meth:`autosync.channels.lines.LineUser.opened`."""
         self._to_come, self._answered = frozenset(), False
-        if self.accept is not None:
-            self._places |= {self._place.encode("ascii")}
         for place in sorted(self._places):
             self.client.say(b"subscribe " + place)
         super().opened()
