@@ -2,7 +2,7 @@
 
 from autosync.config.checks import check_nesting, inside
 from autosync.config.editing import Addition, add_path, add_settings, has_setting
-from autosync.config.loading import absolute, candidates, is_name, load, locate, parse
+from autosync.config.loading import absolute, candidates, is_name, is_node, load, locate, parse
 from autosync.config.model import (
     INLINE_CAP,
     Commits,
@@ -37,6 +37,7 @@ __all__ = [
     "has_setting",
     "inside",
     "is_name",
+    "is_node",
     "load",
     "locate",
     "parse",

@@ -155,6 +155,11 @@ def is_name(text: str) -> bool:
     return bool(_NAME.fullmatch(text)) and ".." not in text
 
 
+def is_node(text: str) -> bool:
+    """Return whether ``text`` can name a node of a pubsub service."""
+    return bool(_NODE.fullmatch(text))
+
+
 def absolute(path: str, environ: Mapping[str, str], here: str) -> str:
     """Return ``path`` with ``~`` expanded; a relative one starts at ``here``."""
     home = environ.get("HOME")
@@ -296,7 +301,7 @@ def _service(value: Value) -> str:
 
 def _node(value: Value) -> str:
     name = value.text()
-    if not _NODE.fullmatch(name):
+    if not is_node(name):
         hint = "Use at most 64 letters, digits, and . _ - inside; others on the server may be able to see it."
         raise value.error("cannot name a node", hint)
     return name

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from autosync.config import is_name, is_node
 from autosync.core.candidates import Candidate, from_pairs, to_pairs
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
 from autosync.errors import Unsafe
@@ -23,10 +24,8 @@ MAX_MEMBERS = 200
 MAX_WAYS = 16
 _FORMAT = 1
 _DEVICE = re.compile(r"[A-Za-z0-9-]{1,60}-[a-z2-7]{26}")
-_NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _JID = re.compile(r"[^@/\s\"'\\]{1,255}@[A-Za-z0-9.-]{1,253}")
 _SERVICE = re.compile(r"(?:[^@/\s\"'\\]{1,255}@)?[A-Za-z0-9.-]{1,253}")
-_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:.]{2,45}")
 _PLACE = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
 PLACES = ("reflector", "fanout")
@@ -129,8 +128,7 @@ def decode_key(encoded: bytes) -> str:
 
 def _offer(fields: _Fields) -> Offer:
     return Offer(
-        # Becomes part of file names.
-        workspace=fields.shaped("workspace", _NAME, but=".."),
+        workspace=fields.approved("workspace", is_name),
         id=WorkspaceId(fields.shaped("id", re.compile(r"[0-9a-f]{32}"))),
         tag=fields.text("tag"),
         vcs=fields.shaped("vcs", re.compile(r"git|hg")),
@@ -173,7 +171,7 @@ def _xmpp(fields: _Fields) -> XmppOffer:
         host=None if fields.get("host") is None else fields.shaped("host", _HOST),
         port=port,
         service=None if fields.get("service") is None else fields.shaped("service", _SERVICE),
-        node=None if fields.get("node") is None else fields.shaped("node", _NODE),
+        node=None if fields.get("node") is None else fields.approved("node", is_node),
         members=tuple(str(m) for m in members),
     )
 
@@ -215,9 +213,12 @@ class _Fields:
             raise _unsafe(name)
         return value
 
-    def shaped(self, name: str, shape: re.Pattern[str], *, but: str = "\0") -> str:
+    def shaped(self, name: str, shape: re.Pattern[str]) -> str:
+        return self.approved(name, lambda value: shape.fullmatch(value) is not None)
+
+    def approved(self, name: str, is_right: Callable[[str], bool]) -> str:
         value = self.text(name)
-        if not shape.fullmatch(value) or but in value:
+        if not is_right(value):
             raise _unsafe(name)
         return value
 

@@ -212,6 +212,8 @@ HOSTILE: list[tuple[str, object]] = [
     ("xmpp", {"jid": "me@example.org", "members": ["a@b"] * 201}),
     ("xmpp", {"jid": "me@example.org", "members": [], "port": "1; x"}),
     ("xmpp", {"jid": "me@example.org", "members": [], "host": "-x"}),
+    ("xmpp", {"jid": "me@example.org", "members": [], "node": "of:no/configuration"}),
+    ("xmpp", {"jid": "me@example.org", "members": [], "node": "n" * 65}),
     ("places", {"reflector": "host:1\nxmpp: {}"}),
     ("places", {"fanout": "-x:1"}),
     ("places", "reflector"),
