@@ -24,7 +24,7 @@ from autosync.backends.git.repository import open_repository
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Base, CommitId, Entry, Kind, ObjectId, RelPath, TreeId
-from autosync.errors import AutosyncError, Busy, Diverged, Missing, Unsafe
+from autosync.errors import AutosyncError, Busy, Diverged, Missing, TransientError, Unsafe
 from tests.figures import record
 from tests.system.torture.trouble import children
 from tests.waiting import until
@@ -748,6 +748,22 @@ def test_a_git_of_ours_that_is_killed_when_it_was_done_has_the_index_follow(
     assert desktop.landing.base() == new
     assert desktop.status() == ""
     assert locks_in(desktop) == []
+
+
+def test_a_git_of_ours_that_is_killed_has_answered_nothing_and_is_asked_again(
+    laptop: Device, desktop: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(laptop.root, "a.txt", b"two\n")
+    commit_all(laptop.root)
+    real = shutil.which("git")
+    mortal = f'#!/bin/sh\ncase "$*" in rev-list*) kill -9 $$;; esac\nexec {real} "$@"\n'
+    put(os.fsencode(tmp_path), "bin/git", mortal, executable=True)
+    before = os.environ["PATH"]
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{before}")
+    with pytest.raises(TransientError, match=r"^git rev-list --objects --stdin --not --all was ended by signal 9\n"):
+        desktop.follow(laptop)
+    monkeypatch.setenv("PATH", before)
+    assert desktop.follow(laptop) == desktop.landing.base()
 
 
 @pytest.mark.parametrize("prepared", [True, False])

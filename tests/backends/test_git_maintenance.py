@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shutil
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,8 @@ from gitdevice import Device, clone, git, new_repository
 from autosync.backends.git.maintenance import PACKS, Maintenance
 from autosync.backends.git.packs import Packs
 from autosync.core.model import Base, CommitId, RelPath, Snapshot, SnapshotId
-from autosync.errors import StateError
+from autosync.errors import StateError, TransientError
+from tests.figures import record
 
 DAY = 24 * 3600.0
 NOW = 1_800_000_000.0
@@ -262,6 +266,35 @@ def test_what_nothing_refers_to_goes_after_two_weeks(device: Device) -> None:
     assert is_whole(device, kept)
     assert pack_count(device) == 1
     assert device.fsck() == ""
+
+
+def test_a_git_that_is_killed_at_any_step_of_it_takes_nothing_away(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = device.snap({"kept": b"kept" * 99}, pin="keep/kept")
+    based = device.record(kept.tree, base=Base(commit=commit(device, "x\n"), branch=None), pin="keep/based")
+    device.snap({"gone": b"gone" * 99})
+    age(device, 30 * DAY)
+    left, real = tmp_path / "left", shutil.which("git")
+    program = tmp_path / "bin/git"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\nn=$(cat {left})\necho $((n - 1)) >{left}\n[ $n = 1 ] && kill -9 $$\nexec {real} "$@"\n'
+    )
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    for step in count(1):
+        left.write_text(f"{step}\n")
+        with contextlib.suppress(TransientError):
+            Maintenance(device.repo, device.store, clock=lambda: NOW).tidy(thorough=True)
+        killed = int(left.read_text()) <= 0
+        left.write_text("0\n")
+        assert is_whole(device, kept), step
+        assert is_whole(device, based), step
+        if not killed:
+            break
+        record("kills survived", 1)
+    assert step > 5
 
 
 def test_a_young_snapshot_keeps_what_it_shares_with_an_old_one(device: Device) -> None:

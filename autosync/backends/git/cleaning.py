@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 
-from autosync.backends.git.cli import Git, GitFailed
+from autosync.backends.git.cli import Git, GitFailed, GitKilled
 from autosync.backends.git.objects import Slot
 from autosync.backends.git.repository import Repository
 from autosync.core.model import RelPath
@@ -54,6 +54,8 @@ class Cleaner:
             paths = work.pop()
             try:
                 found.update(self._clean({path: before[path] for path in paths}))
+            except GitKilled:  # says nothing of the files
+                raise
             except GitFailed as failure:
                 if len(paths) > 1 and failures < _FAILURES_BORNE:
                     middle = len(paths) // 2

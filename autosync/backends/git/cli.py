@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 from autosync.causes import error_said
-from autosync.errors import AutosyncError
+from autosync.errors import AutosyncError, TransientError
 
 # What a user's shell exports for one command must not steer ours: GIT_DIR and
 # GIT_INDEX_FILE would aim us at another repository, GIT_SSL_CAINFO overrides
@@ -43,6 +43,15 @@ class GitFailed(AutosyncError):
         self.stderr = text
 
 
+class GitKilled(GitFailed, TransientError):
+    """A git command was ended by a signal, so it has answered nothing."""
+
+    def __init__(self, argv: list[str], code: int, stderr: bytes) -> None:
+        super().__init__(argv, code, stderr)
+        self.title = f"git {' '.join(argv)} was ended by signal {-code}"
+        self.hint = "It is started again by itself. If that goes on: `dmesg` tells whether the memory ran out."
+
+
 def git_failure(argv: list[str], code: int, stderr: bytes, directory: bytes) -> GitFailed | OSError:
     """Return why a git process failed: in its own words, or as the error that the system gave it.
 
@@ -51,7 +60,7 @@ def git_failure(argv: list[str], code: int, stderr: bytes, directory: bytes) -> 
     number = error_said(stderr.decode("utf-8", "replace"))
     if number is not None:
         return OSError(number, os.strerror(number), directory)
-    return GitFailed(argv, code, stderr)
+    return (GitKilled if code < 0 else GitFailed)(argv, code, stderr)
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from autosync.backends.git.cli import GitFailed
+from autosync.backends.git.cli import GitFailed, GitKilled
 from autosync.backends.git.packs import HOUR, WEEK, Pack, Packs
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
@@ -108,24 +108,30 @@ class Expiry:
         bases = {s.base.commit for s in snapshots.values() if s.base.commit and self._store.has_commit(s.base.commit)}
         history = {*bases, *(root for root in roots if root not in snapshots)}
         found = {root.encode(): b"" for root in roots}
-        found |= self._listed(trees) or {}
+        found |= self._listed(trees)  # if that cannot be told, nothing may go
         tips = self._repo.git.run("for-each-ref", "--format=^%(objectname)", "refs/heads").decode("ascii").split()
-        together = self._listed([*history, *tips]) if history else {}
+        together = self._listed_if_whole([*history, *tips]) if history else {}
         if together is None:  # a changeset that is not whole any more is of use to nobody
             together = {}
             for wanted in history:
-                together |= self._listed([wanted, *tips]) or {}
+                together |= self._listed_if_whole([wanted, *tips]) or {}
         found |= together
         return {oid: name for oid, name in found.items() if oid.decode("ascii") in held}
 
-    def _listed(self, wanted: Collection[str]) -> dict[bytes, bytes] | None:
-        """Return all objects that ``wanted`` and not its ``^excluded`` are made of, ``None`` if history is missing."""
-        request = "".join(f"{oid}\n" for oid in wanted).encode()
-        options = ("--objects", "--missing=allow-any", "--ignore-missing", "--stdin")
+    def _listed_if_whole(self, wanted: Collection[str]) -> dict[bytes, bytes] | None:
+        """Return what :meth:`_listed` does, ``None`` if history is missing."""
         try:
-            listed = self._repo.store.run("rev-list", *options, input=request)
+            return self._listed(wanted)
+        except GitKilled:
+            raise
         except GitFailed:
             return None
+
+    def _listed(self, wanted: Collection[str]) -> dict[bytes, bytes]:
+        """Return all objects that ``wanted`` and not its ``^excluded`` are made of."""
+        request = "".join(f"{oid}\n" for oid in wanted).encode()
+        options = ("--objects", "--missing=allow-any", "--ignore-missing", "--stdin")
+        listed = self._repo.store.run("rev-list", *options, input=request)
         return {oid: name for oid, _, name in (line.partition(b" ") for line in listed.splitlines())}
 
     def _lines(self, *args: str, request: bytes | None = None) -> Sequence[str]:

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from autosync.backends.git.cli import GitFailed
+from autosync.backends.git.cli import GitFailed, GitKilled
 from autosync.backends.git.expiry import Expiry
 from autosync.backends.git.incoming import PREFIX
 from autosync.backends.git.packs import Packs
@@ -103,8 +103,12 @@ class Maintenance:
     def _secure_bases(self) -> None:
         tips, ours = self._tips(), self._packs.objects(self._packs.list())
         for base in self._bases():
-            with contextlib.suppress(GitFailed):  # it was not whole when we came
+            try:
                 self._copy(base, tips, besides=ours)
+            except GitKilled:
+                raise
+            except GitFailed:  # it was not whole when we came
+                continue
 
     def _copy(self, commit: CommitId, tips: Collection[str], *, besides: Collection[str]) -> None:
         """Write to the store what ``commit`` has and neither ``tips`` nor ``besides`` hold."""
@@ -127,6 +131,8 @@ class Maintenance:
         try:  # a snapshot's only parent is its base; thousands would take seconds to read here
             listed = self._repo.store.run("for-each-ref", "--format=%(parent)", _PINS)
             bases = {CommitId(oid) for oid in listed.decode("ascii").split()}
+        except GitKilled:
+            raise
         except GitFailed:  # one of them is damaged; the others' bases still are to be secured
             listed = self._repo.store.run("for-each-ref", "--format=%(objectname)", _PINS)
             pinned = {SnapshotId(oid) for oid in listed.decode("ascii").split()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from autosync.backends.git.cli import Git, GitFailed
+from autosync.backends.git.cli import Git, GitFailed, GitKilled
 from autosync.backends.git.files import look
 
 
@@ -38,6 +38,8 @@ def checked_out(directory: bytes, hex_digits: int) -> str | None:
     """Return the hex id of the commit that the nested repository has checked out, ``None`` if it has none."""
     try:
         code, output = Git(directory).call("rev-parse", "--verify", "--quiet", "HEAD^{commit}", accept=(0, 1))
+    except GitKilled:
+        raise
     except GitFailed:
         return None
     commit = output.strip().decode("ascii", "replace")

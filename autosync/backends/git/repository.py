@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from autosync.backends.git.cli import Git, GitFailed
+from autosync.backends.git.cli import Git, GitFailed, GitKilled
 from autosync.errors import AutosyncError, NotAWorkingCopy, Unsupported
 
 _OLDEST_GIT = (2, 36)  # the first with `cat-file --batch-command`
@@ -109,6 +109,8 @@ def _locate(git: Git, root: bytes, shown: str) -> tuple[bytes, bytes]:
     try:
         bare = _line(git, "rev-parse", "--is-bare-repository") == b"true"
         inside = _line(git, "rev-parse", "--is-inside-work-tree") == b"true"
+    except GitKilled:
+        raise
     except GitFailed as failure:
         if "not a git repository" in failure.stderr:
             raise NotAWorkingCopy(f"{shown} is not a git working copy", hint=hint) from None
