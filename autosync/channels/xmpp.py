@@ -68,6 +68,8 @@ class XmppChannel:
     before anything is done with it.  Raises :class:`ConfigError` for a JID that is none.
     """
 
+    kind = LANE
+
     def __init__(
         self,
         settings: XmppSettings,
