@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from autosync.channels.beacon import Beacon, label_of, read, write
@@ -42,6 +43,8 @@ class Rhythm:
     """Records of others in one second, of whatever kind, that make us stop listening for a ``rest``; some hundred
     are much in a large network."""
     rest: float = 60.0
+    doubled: float = 30.0
+    """At least between two reports that somebody else has the identity of this device."""
 
 
 class Discovery:
@@ -49,10 +52,20 @@ class Discovery:
 
     What is heard is a hint to dial, no more: the link proves who is there.  ``dropped`` counts
     by reason what was heard and not used; ``problem`` is empty or says why nothing can be heard.
+    ``doubled`` is called now and then while somebody else has the identity of this device.
     """
 
-    def __init__(self, links: Links, dropped: Counter[str], *, rhythm: Rhythm | None = None) -> None:
+    def __init__(
+        self,
+        links: Links,
+        dropped: Counter[str],
+        *,
+        rhythm: Rhythm | None = None,
+        doubled: Callable[[], None] = lambda: None,
+    ) -> None:
         self.problem = ""
+        self._doubled = doubled
+        self._doubled_at = float("-inf")
         self._links = links
         self._dropped = dropped
         self._rhythm = rhythm or Rhythm()
@@ -234,10 +247,18 @@ class Discovery:
                 return
         self._dropped["stranger"] += 1
 
+    def _meet_double(self, handle: WorkspaceHandle) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._doubled_at >= self._rhythm.doubled:
+            self._doubled_at = now
+            log.warning("another machine on this network has the identity of this one, %s", handle.device)
+            self._doubled()
+
     def _use(self, handle: WorkspaceHandle, beacon: Beacon) -> None:
         if beacon.device == handle.device:
             if beacon.instance != self._links.instance:
                 self._dropped["copied state-dir"] += 1
+                self._meet_double(handle)
             return
         way = (handle.key.id, beacon.device)
         now = asyncio.get_running_loop().time()

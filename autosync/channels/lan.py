@@ -38,7 +38,7 @@ class LanChannel:
         self._listener = listener
         self._peers = tuple(peers)
         self._dropped: Counter[str] = Counter()
-        self._discovery = Discovery(links, self._dropped, rhythm=rhythm) if discovery else None
+        self._discovery = Discovery(links, self._dropped, rhythm=rhythm, doubled=self._say_again) if discovery else None
         self._said: set[str] = set()
         self._started = False
 
@@ -91,6 +91,10 @@ class LanChannel:
             detail=detail if listening else "not listening",
             dropped=self._links.dropped + self._dropped,
         )
+
+    def _say_again(self) -> None:
+        if self._started:
+            self._listener.channel_ready(KIND)
 
     def _tell_ready(self) -> None:
         # Nobody keeps what was said for later: each peer says it again on a new link.
