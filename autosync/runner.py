@@ -37,6 +37,7 @@ from autosync.errors import AutosyncError
 from autosync.failures import failure, title_of
 from autosync.history import Tidied
 from autosync.link.wire import Wish
+from autosync.onlookers import Onlookers
 from autosync.perform import Performer
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class Runner:
     _announce_next: Announce | None = None
     _unannounced: float = 0.0
     """Seconds until what could not be announced is tried again; 0 if all was."""
-    _watchers: list[asyncio.Event] = field(default_factory=list)
+    _onlookers: Onlookers = field(default_factory=Onlookers)
     _last_failure: str = ""
     """Why the last fetch failed, in words; empty if it did not."""
     _tidied_at: float = 0.0
@@ -184,8 +185,7 @@ class Runner:
         for command in commands:
             self._perform(command)
         self._set_timer()
-        for watcher in self._watchers:
-            watcher.set()
+        self._onlookers.look()
 
     def _says_equal(self, event: ev.Event) -> bool:
         """Return whether ``event`` says that this and another device have the same content."""
@@ -196,18 +196,7 @@ class Runner:
 
     async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Return whether ``condition`` came true within ``seconds``; it is asked after every event."""
-        watcher = asyncio.Event()
-        self._watchers.append(watcher)
-        try:
-            async with asyncio.timeout(seconds):
-                while not condition():
-                    watcher.clear()
-                    await watcher.wait()
-        except TimeoutError:
-            return condition()
-        finally:
-            self._watchers.remove(watcher)
-        return True
+        return await self._onlookers.until(condition, seconds)
 
     def _restart(self) -> None:
         paused = self.session.paused

@@ -26,6 +26,7 @@ from autosync.core import events as ev
 from autosync.core.sources import Peer
 from autosync.errors import AutosyncError, TransientError
 from autosync.link import Links
+from autosync.onlookers import Onlookers
 from autosync.rekeying import Rekeying
 from autosync.trust.signing import fingerprint_of
 from autosync.workspace import Workspace
@@ -69,14 +70,13 @@ class Answers:
         self._started_at = time.time()
         self._activities: deque[tuple[int, Activity]] = deque(maxlen=REMEMBERED)
         self._activity_count = 0
-        self._activity_waiters: set[asyncio.Event] = set()
+        self._onlookers = Onlookers()
 
     def happened(self, activity: Activity) -> None:
         """Remember an activity and wake those who wait for one."""
         self._activity_count += 1
         self._activities.append((self._activity_count, activity))
-        for waiter in self._activity_waiters:
-            waiter.set()
+        self._onlookers.look()
 
     async def answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one request.  Raises :class:`AutosyncError`."""
@@ -273,16 +273,7 @@ class Answers:
     async def _activity(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return what happened after number ``since``, waiting up to ``wait`` seconds for something."""
         since, wait = int(_number(arguments, "since", 0.0)), min(_number(arguments, "wait", 0.0), 60.0)
-        waiter = asyncio.Event()
-        self._activity_waiters.add(waiter)
-        try:
-            if self._activity_count <= since and wait > 0:
-                async with asyncio.timeout(wait):
-                    await waiter.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._activity_waiters.discard(waiter)
+        await self._onlookers.until(lambda: self._activity_count > since, wait)
         news = [asdict(a) for n, a in self._activities if n > since]
         return {"next": self._activity_count, "activities": news}
 

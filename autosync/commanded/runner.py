@@ -26,6 +26,7 @@ from autosync.core.commanded.session import (
 )
 from autosync.core.settings import Halt
 from autosync.errors import AutosyncError
+from autosync.onlookers import Onlookers
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class CommandedRunner:
     _working: asyncio.Task[None] | None = None
     _saying: asyncio.Task[None] | None = None
     _say_next: Say | None = None
-    _watchers: list[asyncio.Event] = field(default_factory=list)
+    _onlookers: Onlookers = field(default_factory=Onlookers)
     _stopped: bool = False
 
     def __post_init__(self) -> None:
@@ -118,23 +119,11 @@ class CommandedRunner:
             self._timer.cancel()
         deadline = self.machine.deadline()
         self._timer = None if deadline is None else self._loop.call_at(deadline, self.post, ev.TimePassed())
-        for watcher in self._watchers:
-            watcher.set()
+        self._onlookers.look()
 
     async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Return whether ``condition`` came true within ``seconds``; it is asked after every event."""
-        watcher = asyncio.Event()
-        self._watchers.append(watcher)
-        try:
-            async with asyncio.timeout(seconds):
-                while not condition():
-                    watcher.clear()
-                    await watcher.wait()
-        except TimeoutError:
-            return condition()
-        finally:
-            self._watchers.remove(watcher)
-        return True
+        return await self._onlookers.until(condition, seconds)
 
     # -- the way out ---------------------------------------------------------------------------
     def _start(self, work: Awaitable[None], name: str) -> asyncio.Task[None]:
