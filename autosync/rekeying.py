@@ -178,7 +178,7 @@ class Rekeying:
         here = {handle.key.id for handle in self._links.handles()}
         for key in member.keyring.retired[:LINKED] if self._may_link else ():
             if key.id not in here and not member.is_out():
-                handle = _Retired(self._broadcaster, key)
+                handle = _Retired(self._broadcaster, key, member.runner.workspace)
                 self._links.add(handle)
                 for device, candidates in self._ways.get(member, {}).items():
                     self._links.learn(key.id, device, candidates)
@@ -225,8 +225,9 @@ class Rekeying:
 class _Retired:
     """What those are told over a direct link who still have a key of before: nothing is served or taken."""
 
-    def __init__(self, broadcaster: Broadcaster, key: WorkspaceKey) -> None:
+    def __init__(self, broadcaster: Broadcaster, key: WorkspaceKey, workspace: str) -> None:
         self.key = key
+        self.workspace = f"{workspace} (a key of before)"
         self.device = broadcaster.device
         self.name = broadcaster.name
         self._broadcaster = broadcaster

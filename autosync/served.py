@@ -19,6 +19,7 @@ class Served:
     def __init__(self, workspace: Workspace | CommandedWorkspace, broadcaster: Broadcaster) -> None:
         self.device = broadcaster.device
         self.name = broadcaster.name
+        self.workspace = workspace.member.runner.workspace
         self._workspace = workspace
         self._broadcaster = broadcaster
 

@@ -19,7 +19,7 @@ from autosync.link.addresses import MAX_ADDRESSES, explain, split, tune
 from autosync.link.carriage import Carriage
 from autosync.link.ssh import Tunnel
 from autosync.link.ways import Ways
-from autosync.link.workspace import AnswersByPeer, Timing, WorkspaceHandle
+from autosync.link.workspace import AnswersByPeer, Timing, WorkspaceHandle, called
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ class Dialler:
         if problem and problem != target.problem:
             # An invitation knows nobody: whoever is near is tried, and goes away again.
             level = logging.DEBUG if isinstance(target.handle, AnswersByPeer) else logging.INFO
-            log.log(level, "%s: no link to %s: %s", target.handle.name, target.describe(), problem)
+            log.log(level, "%s: no link to %s: %s", called(target.handle), target.describe(), problem)
         target.problem = problem
         target.attempt_over.set()
         target.attempt_over.clear()

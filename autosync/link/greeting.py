@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from autosync.core.candidates import CandidateKind
 from autosync.link.dialling import Unlinked
 from autosync.link.hello import INSTANCE_BYTES, NONCE_BYTES, Hello, HelloRefused, NoHello, open_hello, receive_hello
-from autosync.link.workspace import WorkspaceHandle
+from autosync.link.workspace import WorkspaceHandle, called
 from autosync.trust.identity import Identity
 
 log = logging.getLogger(__name__)
@@ -101,5 +101,5 @@ class Greeting:
         if hello.nonce in self._dialled:
             self._met.add(hello.nonce)
             raise HelloRefused("")
-        log.warning("%s: another device has the id of this one, %s: a copied state-dir?", handle.name, handle.device)
+        log.warning("%s: another device has the id of this one, %s: a copied state-dir?", called(handle), handle.device)
         raise HelloRefused("copied state-dir")

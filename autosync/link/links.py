@@ -29,7 +29,7 @@ from autosync.link.prefix import NOTHING, Prefix
 from autosync.link.traffic import Traffic
 from autosync.link.ways import Ways
 from autosync.link.wire import WireError
-from autosync.link.workspace import PeerStatus, Timing, WorkspaceHandle
+from autosync.link.workspace import PeerStatus, Timing, WorkspaceHandle, called
 from autosync.trust.identity import Identity
 
 log = logging.getLogger(__name__)
@@ -374,7 +374,7 @@ class Links:
             self.ways.used(link.device, link.origin.candidate)
             if handle.key.id in self._last_said:
                 link.announce(self._last_said[handle.key.id])
-            log.info("%s: linked with %s at %s", handle.name, link.device, link.origin.address)
+            log.info("%s: linked with %s at %s", called(handle), link.device, link.origin.address)
             self._dialler.wake(*way)
             self._rank(handle.key.id)
         task = asyncio.create_task(self._carry(link), name=f"link {link.device}")
@@ -403,4 +403,4 @@ class Links:
         if link.misbehaved:
             self.dropped["broken frame"] += 1
         level = logging.DEBUG if reason in (_ANOTHER, _NEWER) else logging.INFO  # they are linked all the same
-        log.log(level, "%s: link to %s ended: %s", link.handle.name, link.device, reason)
+        log.log(level, "%s: link to %s ended: %s", called(link.handle), link.device, reason)

@@ -46,6 +46,20 @@ class AnswersByPeer(Protocol):
         """As :meth:`WorkspaceHandle.serve`, for the device that has proved to be ``peer``."""
 
 
+@runtime_checkable
+class NamesItself(Protocol):
+    """A workspace that says what it is called on this device."""
+
+    @property
+    def workspace(self) -> str:
+        """The workspace's name, for people."""
+
+
+def called(handle: WorkspaceHandle) -> str:
+    """Return what the log calls a workspace's links by: its name if it says that, else this device's."""
+    return handle.workspace if isinstance(handle, NamesItself) else handle.name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
     """What is known of one way to a peer.

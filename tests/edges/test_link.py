@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import logging
 import signal
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.edges.linked_devices import (
     Workspace,
     child,
     eventually,
+    linked_pair,
     running,
 )
 from tests.edges.tcp_proxy import TcpProxy
@@ -205,6 +207,25 @@ async def test_workspaces_do_not_mix(tmp_path: Path) -> None:
             assert await theirs.heard.get() == (laptop.id, b"secrets")
         assert desktop.workspace.heard.empty()
         assert desktop.links.linked_devices() == 1
+
+
+async def test_the_log_tells_links_of_several_workspaces_apart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Named(Workspace):
+        workspace = "secrets"
+
+    caplog.set_level(logging.INFO, "autosync.link")
+    async with linked_pair(tmp_path) as (laptop, desktop):
+        secrets = Named("laptop", OTHER_KEY, device=laptop.id)
+        laptop.links.add(secrets)
+        desktop.links.add(Workspace("desktop", OTHER_KEY, device=desktop.id))
+        laptop.links.learn(OTHER_KEY.id, desktop.id, on_lan([desktop.address]))
+        await eventually(lambda: any(p.connected for p in laptop.links.peers(OTHER_KEY.id)))
+        await laptop.links.remove(secrets)
+    told = [m for m in caplog.messages if m.startswith("secrets: ")]
+    assert told[0].startswith(f"secrets: linked with {desktop.id} at 127.0.0.1:")
+    assert told[-1] == f"secrets: link to {desktop.id} ended: the workspace was removed"
 
 
 # -- peers that go and come --------------------------------------------------------------------
