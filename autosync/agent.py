@@ -37,10 +37,10 @@ from autosync.link.flow import Flow
 from autosync.link.traffic import Traffic
 from autosync.link.wire import Wish
 from autosync.peering import Peering, remembered_ways
-from autosync.ports import Channel
+from autosync.ports import Channel, Piping
 from autosync.reachability import Reachability
 from autosync.rekeying import Rekeying
-from autosync.relays import Piping, Relays
+from autosync.relays import Relays
 from autosync.runner import Runner
 from autosync.served import Served
 from autosync.store import StateDirectory

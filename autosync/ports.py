@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from autosync.core.events import PathHint
 from autosync.core.model import (
@@ -406,3 +407,19 @@ class Channel(Protocol):
 
     def status(self) -> ChannelStatus:
         """Return the state now."""
+
+
+@runtime_checkable
+class Piping(Channel, Protocol):
+    """A channel that leads byte pipes too: the reflector's, and XMPP's, whose library is loaded for an account only."""
+
+    kind: str
+    """That of the candidates, as a text."""
+    accept: Callable[[socket.socket, str], None] | None
+
+    @property
+    def address(self) -> str | None:
+        """Where members can open a pipe to this device now."""
+
+    async def connect(self, address: str) -> socket.socket:
+        """Return one end of a pipe to ``address``.  Raises :class:`OSError`."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 from autosync.channels.reflector import ReflectorChannel
 from autosync.config import Config
@@ -15,24 +13,9 @@ from autosync.link import Links
 from autosync.link.carriage import NARROW, TUNNEL
 from autosync.link.reflected import call, place_of
 from autosync.link.ssh import SshConnector
+from autosync.ports import Piping
 
 _CARRIAGES = {CandidateKind.REFLECTOR: TUNNEL, CandidateKind.XMPP: NARROW}
-
-
-@runtime_checkable
-class Piping(Protocol):
-    """A channel that leads byte pipes too: the reflector's, and XMPP's, whose library is loaded for an account only."""
-
-    kind: str
-    """That of the candidates, as a text."""
-    accept: Callable[[socket.socket, str], None] | None
-
-    @property
-    def address(self) -> str | None:
-        """Where members can open a pipe to this device now."""
-
-    async def connect(self, address: str) -> socket.socket:
-        """Return one end of a pipe to ``address``.  Raises :class:`OSError`."""
 
 
 class Relays:

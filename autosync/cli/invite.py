@@ -19,7 +19,7 @@ from autosync.core.candidates import CandidateKind
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PATIENCE = 30.0
-_OVER_OTHERS = (CandidateKind.SSH.value, CandidateKind.REFLECTOR.value)
+_OVER_OTHERS = (CandidateKind.SSH.value, CandidateKind.REFLECTOR.value, CandidateKind.XMPP.value)
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
@@ -67,8 +67,8 @@ def invite(
     reads.
     It is of no use once it has expired, was used (--once), was cancelled, or the agent was restarted.
     The agent has to run, and the other device has to reach this one: on the same network, or by what the configuration
-    has of `public-address`, `ssh-address` and `reflector`. Who has joined is told by `autosync status`, the list and
-    the log.
+    has of `public-address`, `ssh-address`, `reflector` and `xmpp`.
+    Who has joined is told by `autosync status`, the list and the log.
     """
     if listing and cancel is not None:
         click.echo("Error: --list and --cancel exclude each other.", err=True)

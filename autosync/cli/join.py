@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import sys
 import threading
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from autosync import eventloop
+from autosync.channels.deaf import Deaf
+from autosync.channels.opening import open_channel
 from autosync.cli.adding import read_configuration
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.firstsync import Progress, first_sync
@@ -21,8 +25,10 @@ from autosync.cli.reload import reload_if_running, told
 from autosync.cli.run import run_here
 from autosync.cli.table import plain
 from autosync.config import Config, PathConfig, parse
+from autosync.core.candidates import CandidateKind
 from autosync.errors import AutosyncError
 from autosync.invitation import InvitationLine, reached, read_line
+from autosync.ports import Piping
 
 _LONGEST = 4096
 
@@ -129,6 +135,7 @@ async def _join(
         host=config.listen[0],
         discovery=config.discovery,
         ssh=config.ssh,
+        xmpp=_account(config, line),
     ) as inviter:
         offer = await inviter.offer()
         tell.say(f"{plain(inviter.name)} ({plain(inviter.address)}) invites to {plain(offer.workspace)}.")
@@ -141,6 +148,16 @@ async def _join(
         # In this thread and without a break: Ctrl-C comes before or after it, or undoes it.
         perform(plan, key_text)
     return plan
+
+
+def _account(config: Config, line: InvitationLine) -> Piping | None:
+    """Return the channel of this device's XMPP account, if it may lead to the inviter.  Raises :class:`ConfigError`."""
+    if config.xmpp is None or all(way.kind is not CandidateKind.XMPP for way in line.candidates):
+        return None
+    # As another client of the account than the agent, which may run.
+    account = replace(config, device=f"{config.device}-joins-{secrets.token_hex(3)}")
+    channel = open_channel("xmpp", account, Deaf(), tags=tuple)
+    return channel if isinstance(channel, Piping) else None
 
 
 def _renewed(invocation: Invocation, path: PathConfig, tell: Progress, *, as_json: bool) -> int:

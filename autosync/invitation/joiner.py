@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import socket
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import BinaryIO, cast
 
 from autosync.channels.deaf import Deaf
@@ -16,13 +18,16 @@ from autosync.errors import AutosyncError, Missing, Refused, TransientError, Unr
 from autosync.invitation.grant import KEY, MAX_BYTES, OFFER, Offer, decode_key, decode_offer
 from autosync.invitation.line import InvitationLine, text_of
 from autosync.link import Links, PeerStatus
-from autosync.link.carriage import TUNNEL
+from autosync.link.carriage import NARROW, TUNNEL
 from autosync.link.reflected import call
 from autosync.link.ssh import SshConnector
+from autosync.ports import Piping
 from autosync.trust.identity import Identity
 
 PATIENCE = 30.0
 """Seconds in which the inviter has to be found."""
+_SLOWLY = 2
+"""How many times as long it may take over XMPP: a login, and a server that lets little through."""
 _LOOK_EVERY = 0.05
 _GRANTED_WITHIN = 60.0
 _TRIES = 5
@@ -127,18 +132,23 @@ async def reached(
     host: str,
     discovery: bool,
     ssh: bool = True,
+    xmpp: Piping | None = None,
     patience: float = PATIENCE,
 ) -> AsyncIterator[Arrival]:
     """Find the inviter on the ways that the line names, or on the local network, and keep the link for the while.
 
     ``device`` and ``name`` are this device's, ``host`` is where it listens (empty: all interfaces), ``ssh`` says
-    whether an address of that kind is used.  Raises :class:`Closed` or :class:`Unreachable`.
+    whether an address of that kind is used, ``xmpp`` is the channel of an account here.
+    Raises :class:`Closed` or :class:`Unreachable`.
     """
     ways = [c for c in line.candidates if ssh or c.kind is not CandidateKind.SSH]
     links = Links(identity, listen=(host, 0))
     tunnels = SshConnector()
     links.add_connector(CandidateKind.SSH, tunnels.connect, carriage=TUNNEL)
     links.add_connector(CandidateKind.REFLECTOR, call, carriage=TUNNEL)
+    if xmpp is not None:
+        xmpp.accept = _refuse
+        links.add_connector(CandidateKind.XMPP, partial(_once_online, xmpp), carriage=NARROW)
     guest = _Guest(line, device, name)
     channel = LanChannel(links, Deaf(), discovery=discovery)
     await links.start()
@@ -146,11 +156,29 @@ async def reached(
         links.add(guest)
         links.learn(guest.key.id, None, ways)
         await channel.start()
-        yield Arrival(links, line, await _inviter(links, line, patience))
+        if xmpp is not None:
+            await xmpp.start()
+        yield Arrival(links, line, await _inviter(links, line, patience if xmpp is None else _SLOWLY * patience))
     finally:
         await channel.stop()
         await links.stop()
         await tunnels.stop()
+        if xmpp is not None:
+            await xmpp.stop()
+
+
+def _refuse(end: socket.socket, _peer: str) -> None:
+    """Take no pipe: nobody has reason to call a device that is about to join."""
+    end.close()
+
+
+async def _once_online(xmpp: Piping, address: str) -> socket.socket:
+    """Return a pipe to ``address`` when the login is done.  Raises :class:`OSError`."""
+    while xmpp.address is None:  # a channel tells its state when it is asked
+        if (status := xmpp.status()).state in ("offline", "failed"):
+            raise OSError(status.detail)
+        await asyncio.sleep(_LOOK_EVERY)
+    return await xmpp.connect(address)
 
 
 async def _inviter(links: Links, line: InvitationLine, patience: float) -> PeerStatus:
@@ -176,7 +204,7 @@ async def _inviter(links: Links, line: InvitationLine, patience: float) -> PeerS
         f"The inviting device is not reached{_tried(known, line)}",
         hint="Does its agent run, and is the invitation open? There, autosync invite --list shows that. Both devices "
         "need one way to each other: the same network, or in its configuration a `public-address:` with a forwarded "
-        "port, an `ssh-address:` or a `reflector:`; then make a new invitation.",
+        "port, an `ssh-address:` or a `reflector:`, or `xmpp:` in both; then make a new invitation.",
     )
 
 
@@ -192,4 +220,7 @@ def _tried(known: Sequence[PeerStatus], line: InvitationLine) -> str:
 
 
 def _why(problem: str, candidate: Candidate) -> str:
-    return problem.removeprefix(f"{candidate.address}: ") or "it is not used here, or does not answer"
+    silent = "does not answer, or is not used here"
+    if candidate.kind is CandidateKind.XMPP:
+        silent = "does not answer, or there is no `xmpp:` in the configuration here"
+    return problem.removeprefix(f"{candidate.address}: ") or silent

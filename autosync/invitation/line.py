@@ -28,15 +28,16 @@ FITTING = 195
 """Characters of a line whose QR code fits into a terminal of 80 columns and 24 lines (ISO/IEC 18004: version 6)."""
 _CHECKSUM_BYTES = 4
 _LONGEST_NAME = 64
-"""Characters of the longest address that is put into a line."""
+"""Bytes of the longest address that is put into a line."""
 _LONGEST = 1000
-_IPV4, _IPV6, _LAN, _PUBLIC, _SSH, _REFLECTOR = range(6)
+_IPV4, _IPV6, _LAN, _PUBLIC, _SSH, _REFLECTOR, _XMPP = range(7)
 """How a candidate is written: both kinds of IP address with their port in binary, or as text."""
 _TEXTS = {
     _LAN: CandidateKind.LAN,
     _PUBLIC: CandidateKind.PUBLIC,
     _SSH: CandidateKind.SSH,
     _REFLECTOR: CandidateKind.REFLECTOR,
+    _XMPP: CandidateKind.XMPP,
 }
 _FORMS = {kind: form for form, kind in _TEXTS.items()}
 _SHAPE = re.compile(r"autosync(\d+)-([a-z2-7]+)")
@@ -112,7 +113,7 @@ def choose(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
 
     Loopback only if there is nothing else.
     """
-    short = [c for c in candidates if c.kind in _FORMS and len(text_of(c)) <= _LONGEST_NAME]
+    short = [c for c in candidates if c.kind in _FORMS and len(text_of(c).encode()) <= _LONGEST_NAME]
     outer = [c for c in short if not _is_loopback(c)] or short
     firsts = {c.kind: c for c in reversed(outer)}
     chosen = sorted(firsts.values(), key=lambda c: c.kind.rank)
@@ -137,7 +138,7 @@ def identity_of(token: bytes) -> str:
 
 def _packed(candidates: Iterable[Candidate]) -> Iterator[bytes]:
     for candidate in candidates:
-        form, content = _FORMS[candidate.kind], text_of(candidate).encode("ascii")
+        form, content = _FORMS[candidate.kind], text_of(candidate).encode()
         if candidate.kind is CandidateKind.LAN:
             host, port = split(candidate.address)
             try:
@@ -165,7 +166,7 @@ def _unpacked(ways: bytes, place: str) -> Iterator[Candidate]:
             candidate = Candidate(kind=CandidateKind.LAN, address=join(str(ip), int.from_bytes(content[-2:], "big")))
         elif form in _TEXTS:
             at = f"/{place}" if form == _REFLECTOR else ""
-            candidate = Candidate(kind=_TEXTS[form], address=content.decode("ascii") + at)
+            candidate = Candidate(kind=_TEXTS[form], address=content.decode() + at)
         else:
             continue  # a later release may have more
         if problem := candidate.problem():

@@ -95,6 +95,7 @@ def lines_of(token: bytes) -> st.SearchStrategy[InvitationLine]:
         CandidateKind.PUBLIC: "{}:{}",
         CandidateKind.SSH: "me@{}/{}",
         CandidateKind.REFLECTOR: f"{{}}:{{}}/{place_of(token)}",
+        CandidateKind.XMPP: "jürgen@example.org/{1}",
     }
     candidates = st.builds(
         lambda kind, host, port: Candidate(kind=kind, address=shapes[kind].format(host, port)),

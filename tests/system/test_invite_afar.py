@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from tests.channels.reflectors import Running, running
 from tests.edges.ssh_server import SshServer
+from tests.edges.xmpp_servers import DOMAIN, PASSWORD, Prosody
 from tests.ports import free_ports
 from tests.system.fleet import Device, Fleet
 from tests.system.secluded import Hatch
@@ -62,7 +64,7 @@ def start_laptop(fleet: Fleet, more: str) -> str:
     assert done.returncode == 0, done.stderr
     laptop.start()
     until(lambda: laptop.status()["phase"] == "watching" and laptop.status()["tree"], why=lambda: laptop.log)
-    if "reflector" in more:
+    if more.startswith(("reflector", "xmpp")):
         until(lambda: laptop.ask("status")["channels"][0]["state"] == "online", why=lambda: laptop.log)
     done = laptop.run("invite", "--once")
     assert done.returncode == 0, done.stderr
@@ -166,3 +168,32 @@ def test_the_time_is_the_inviters(fleet: Fleet) -> None:
             given == line,
             given == expired,
         ), done.stderr
+
+
+def test_an_xmpp_account_alone_is_enough_to_join(fleet: Fleet) -> None:
+    laptop, server = fleet.devices
+    (laptop.root / "large.bin").unlink()
+    with Prosody(["u0"]) as prosody, ExitStack() as stack:
+        account = {
+            "jid": f"u0@{DOMAIN}",
+            "host": "127.0.0.1",
+            "port": prosody.port,
+            "ca-file": prosody.ca_file,
+            "password": PASSWORD,
+        }
+        for device in fleet.devices:
+            seclude(stack, device, prosody.port)
+        line = start_laptop(fleet, f"xmpp: {json.dumps(account)}\n")
+        configure(server)
+        done = join(server, line)
+        assert done.returncode == 1
+        assert (
+            f"\n  xmpp u0@{DOMAIN}/laptop: does not answer, or there is no `xmpp:` in the configuration here"
+            in done.stderr
+        )
+        configure(server, f"xmpp: {json.dumps(account)}\n")
+        done = join(server, line)
+        assert done.returncode == 0, done.stderr
+        server.start()
+        until((server.root / "a.txt").exists, PATIENCE, why=lambda: server.log[-5000:])
+        assert PASSWORD not in done.stderr + laptop.log + server.log
