@@ -13,6 +13,8 @@ from threading import Thread
 from time import monotonic, time_ns
 from typing import cast
 
+import msgspec
+
 from autosync.apply.rename import ASIDE
 from autosync.apply.signature import Signature, has_writer, is_being_written, signature_at
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
@@ -273,7 +275,7 @@ class Limbo:
 
 
 def _append(file: int, line: Mapping[str, object]) -> None:
-    content = memoryview(json.dumps(line).encode() + b"\n")
+    content = memoryview(msgspec.json.encode(line) + b"\n")
     while content:  # a disk that fills up takes a part
         content = content[os.write(file, content) :]
 

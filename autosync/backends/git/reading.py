@@ -60,12 +60,19 @@ class Reader:
     def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:
         """Return those of ``paths`` that the ignore rules name and that are not tracked."""
         with self._turn:
-            inside = [path for path in paths if storable(path) or not path]
-            named = self._ignore.matches(inside) | (set(paths) - set(inside))
+            strange = [path for path in paths if not self._synced(path)]
+            if not strange:
+                return frozenset()
+            inside = [path for path in strange if storable(path) or not path]
+            named = self._ignore.matches(inside) | (set(strange) - set(inside))
             if not named:
                 return frozenset()
             footing = self._footing(self._base(), self._last)
             return frozenset(path for path in named if not footing.known(path))
+
+    def _synced(self, path: RelPath) -> bool:
+        """Return whether something stands at ``path`` in the last state: no rule counts for it, whatever git says."""
+        return self._last is not None and self._trees.slot(self._last[1], path) is not None
 
     def standing(self, path: RelPath) -> Standing:
         """Return what stands at ``path``; raises :class:`Torn` if it changes while it is read."""
