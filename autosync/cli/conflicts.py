@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +14,7 @@ import click
 from autosync.backends.listing import files_named
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
-from autosync.cli.table import age, plain, table
+from autosync.cli.table import age, plain, table, terminal_width
 from autosync.config import Config, PathConfig
 from autosync.conflicts.index import listed, names_in, original_beside
 from autosync.conflicts.listing import conflict_row
@@ -68,7 +66,7 @@ def _lines(rows: Sequence[Mapping[str, Any]], invocation: Invocation, now: datet
     if not rows:
         yield "No conflicts."
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = terminal_width()
     for root in dict.fromkeys(row["root"] for row in rows):
         here = [row for row in rows if row["root"] == root]
         if not _is_below(os.getcwd(), root):

@@ -13,7 +13,7 @@ import click
 
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, select
-from autosync.cli.table import age, plain, table
+from autosync.cli.table import age, plain, table, terminal_width
 from autosync.config import Config
 from autosync.control import call
 from autosync.errors import AutosyncError
@@ -29,7 +29,8 @@ def devices(invocation: Invocation, workspace: str | None, *, as_json: bool) -> 
     """List the devices that this one has heard of in WORKSPACE (a name or a path), or in all.
 
     Each has proved by its own key that it is the one its ID names. Who is listed here is given the
-    new key when another one is revoked: see that you know them all.
+    new key when another one is revoked: see that you know them all. A terminal shows as much of the IDs
+    as fits.
     """
     config = invocation.load(on_disk=False)
     chosen = select(config, workspace)
@@ -43,7 +44,7 @@ def devices(invocation: Invocation, workspace: str | None, *, as_json: bool) -> 
         for w in answer["workspaces"]
         for d in w["devices"]
     ]
-    click.echo("\n".join(table(_HEADS, rows)))
+    click.echo("\n".join(table(_HEADS, rows, width=terminal_width())))
     for told in answer["workspaces"]:
         if told["dispute"]:
             click.echo(f"\n{plain(told['name'])}: {plain(told['dispute'])}.")

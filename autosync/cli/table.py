@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 
 
@@ -12,11 +14,17 @@ def plain(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Return the lines of a table with aligned columns."""
+def terminal_width() -> int | None:
+    """Return how many characters a line of the terminal holds, ``None`` if what is printed goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, width: int | None = None) -> list[str]:
+    """Return the lines of a table with aligned columns, each cut at its end if it is longer than ``width``."""
     cells = [list(heads), *([plain(cell) for cell in row] for row in rows)]
     widths = [max(len(row[n]) for row in cells) for n in range(len(heads))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return lines if width is None else [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
 
 
 def age(seconds: float) -> str:
