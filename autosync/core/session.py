@@ -9,7 +9,6 @@ from autosync.core import events as ev
 from autosync.core.brakes import HELD_HINT, Held, news_of_held
 from autosync.core.branchturns import BranchTurns
 from autosync.core.commands import (
-    Announce,
     Command,
     Commit,
     Integrate,
@@ -24,13 +23,12 @@ from autosync.core.halts import Halts
 from autosync.core.hubtalk import HubTalk
 from autosync.core.integration import Integration
 from autosync.core.looks import Looks
-from autosync.core.model import Order, Snapshot, SnapshotId
-from autosync.core.retry import FAILED_FIRST, FAILED_MOST, Retry
+from autosync.core.model import Order, Snapshot
+from autosync.core.saying import Saying
+from autosync.core.setbacks import Setbacks
 from autosync.core.settings import Halt, Mode, SessionSettings, SessionStatus
 from autosync.core.sources import HELLO, Peer, Peers
 
-BUSY_FIRST, BUSY_MOST = 0.05, 2.0
-"""Seconds between looks while the user's own git or hg is at work."""
 PATIENCE_WITH_PASSING = 4
 """Repetitions of a failure that should pass by itself before the user is told of it."""
 
@@ -54,13 +52,10 @@ class Session:
         self.held: tuple[Held, ...] = ()
         self._looks = Looks(settle=settings.settle, max_wait=settings.max_wait, rescan=settings.rescan)
         self._local: LocalCommand | None = None
-        self._busy = Retry(BUSY_FIRST, BUSY_MOST)
-        self._failed = Retry(FAILED_FIRST, FAILED_MOST)
+        self._setbacks = Setbacks()
         self._integration = Integration()
         self._fetches = Fetches(self.peers, self._integration)
-        self._announced: tuple[SnapshotId | None, str, bool] | None = None
-        self._announce_again = False
-        self._greet = False
+        self._saying = Saying(settings)
         holds = settings.hub_holds_snapshots
         talks = settings.hub and (holds or settings.auto_commit)
         self._hub = HubTalk(interval=settings.poll, holds=holds, who=settings.device) if talks else None
@@ -130,7 +125,7 @@ class Session:
         return (
             not self._looks.pending
             and self._local is None
-            and not self._announce_again
+            and not self._saying.again
             and self.current is not None
             and not self._to_fetch()
             and self._to_integrate() is None
@@ -171,7 +166,7 @@ class Session:
 
     def _metadata_changed(self, _event: ev.MetadataChanged, now: float) -> list[Command]:
         self._looks.metadata_changed(now)
-        self._busy.at = min(self._busy.at, now)
+        self._setbacks.may_be_over(now)
         return []
 
     def _root_vanished(self, event: ev.RootVanished, _now: float) -> list[Command]:
@@ -180,7 +175,7 @@ class Session:
     def _root_returned(self, event: ev.RootReturned, now: float) -> list[Command]:
         self.current = event.current
         self._halts.begin_again()
-        self._announce_again = True
+        self._saying.again = True
         return self._flush(ev.FlushAsked(), now)
 
     def _shortage_noticed(self, event: ev.ShortageNoticed, _now: float) -> list[Command]:
@@ -189,11 +184,11 @@ class Session:
     def _got_announcement(self, event: ev.Announced, now: float) -> list[Command]:
         self.peers.announced(event, now)
         if event.announcement.state == HELLO and event.live:
-            self._announce_again = True
+            self._saying.again = True
         return []
 
     def _asked(self, _event: ev.AnnouncementsAsked, now: float) -> list[Command]:
-        self._announce_again = self._greet = True
+        self._saying.greet()
         if self._hub:
             self._hub.look_soon(now)
         return []
@@ -264,7 +259,7 @@ class Session:
 
     def _user_busy(self, event: ev.UserBusy, now: float) -> list[Command]:
         self._put_back(now)
-        self._busy.again(now, event.reason)
+        self._setbacks.busy(now, event.reason)
         return []
 
     def _command_failed(self, event: ev.CommandFailed, now: float) -> list[Command]:
@@ -278,8 +273,7 @@ class Session:
         elif self._branch and event.command in ("Commit", "SyncBranch", "MergeBranch"):
             again = self._branch.failed(event.title, now)
         else:
-            again = self._failed.count if self._failed.reason == event.title else 0
-            self._failed.again(now, event.title)
+            again = self._setbacks.failed(now, event.title)
         if not event.transient:
             self._halts.failed(Halt(title=event.title, hint=event.hint))
         tell_at = PATIENCE_WITH_PASSING if event.transient else 0
@@ -318,19 +312,18 @@ class Session:
 
     def _pause(self, _event: ev.Paused, _now: float) -> list[Command]:
         self.paused = True
-        self._announce_again = True
+        self._saying.again = True
         return []
 
     def _resume(self, _event: ev.Resumed, now: float) -> list[Command]:
         self.paused = False
         self._halts.begin_again()
-        self._announce_again = True
+        self._saying.again = True
         return self._flush(ev.FlushAsked(), now)
 
     def _flush(self, _event: ev.FlushAsked, now: float) -> list[Command]:
         self._looks.at_all()
-        self._busy.clear()
-        self._failed.clear()
+        self._setbacks.clear()
         self._integration.hurry()
         if self._hub:
             self._hub.hurry(now)
@@ -388,21 +381,10 @@ class Session:
     def _say_where_we_are(self) -> list[Command]:
         if self.current is None:
             return []
-        said = (self.current.id, self._state(), self._hub is not None and self._hub.latest == self.current.id)
-        if said == self._announced and not self._announce_again:
-            return []
-        self._announced, self._announce_again = said, False
-        state, self._greet = HELLO if self._greet and said[1] == "ok" else said[1], False
-        own = self.current.version.count(self.settings.device) > 0
-        return [
-            Announce(
-                state=state,
-                current=self.current,
-                share=self.settings.mode is not Mode.RECEIVE or not own,
-                inline=self._made_here(self.current),
-                on_hub=said[2],
-            )
-        ]
+        on_hub = self._hub is not None and self._hub.latest == self.current.id
+        return self._saying.commands(
+            self.current, self._state(), on_hub=on_hub, made_here=self._made_here(self.current)
+        )
 
     def _next_local(self, now: float) -> LocalCommand | None:
         look = self._looks.command(self.current, above=self._above(), now=now)
@@ -436,7 +418,7 @@ class Session:
         return min(ready, key=lambda theirs: self._integration.due(theirs, edits_pending=pending), default=None)
 
     def _not_before(self) -> float:
-        return max(self._busy.at, self._failed.at, self._looks.not_before)
+        return max(self._setbacks.not_before, self._looks.not_before)
 
     def _made_here(self, snapshot: Snapshot) -> bool:
         return self.settings.name in snapshot.device.split("+")
@@ -461,8 +443,7 @@ class Session:
     def _done_locally(self) -> None:
         self._local = None
         self._halts.worked()
-        self._busy.clear()
-        self._failed.clear()
+        self._setbacks.clear()
 
     def _put_back(self, now: float) -> None:
         """Take note that the local command did nothing, so that its work is still to be done."""
@@ -481,7 +462,7 @@ class Session:
         hub = self._hub.failed.reason if self._hub else ""
         news = next((p.reason for p in self._to_fetch() if p.reason), "")
         branch = self._branch.reason if self._branch else ""
-        return self._busy.reason or self._failed.reason or self._blocked_by() or branch or hub or news
+        return self._setbacks.reason or self._blocked_by() or branch or hub or news
 
     def _blocked_by(self) -> str:
         return self._integration.reason if self._to_integrate() is not None else ""
@@ -495,7 +476,7 @@ class Session:
             return "halted"
         if self._local is not None:
             return "snapshotting" if isinstance(self._local, TakeSnapshot) else "applying"
-        if self._busy.reason or self._failed.reason or self._blocked_by():
+        if self._setbacks.reason or self._blocked_by():
             return "waiting"
         if self._fetches.under_way:
             return "fetching"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from autosync.core import events as ev
 from autosync.core.retry import Retry
-from autosync.core.session import BUSY_MOST, Session
+from autosync.core.session import Session
+from autosync.core.setbacks import BUSY_MOST
 from autosync.core.settings import SessionSettings
 from autosync.core.sources import RETRY_MOST
 from tests.core.test_session import A, pair
