@@ -34,6 +34,10 @@ _TRIES = 5
 _ENOUGH = 10.0
 """Seconds after which no more is hoped for if every way has failed."""
 _MOST_TOLD = 6
+_UNUSED = {
+    CandidateKind.SSH: ", or `ssh: false` stands in the configuration here",
+    CandidateKind.XMPP: ", or there is no `xmpp:` in the configuration here",
+}
 _CLOSED = "does not know this workspace"
 """What :class:`Links` says of a device that answers, but not to this key."""
 
@@ -220,7 +224,4 @@ def _tried(known: Sequence[PeerStatus], line: InvitationLine) -> str:
 
 
 def _why(problem: str, candidate: Candidate) -> str:
-    silent = "does not answer, or is not used here"
-    if candidate.kind is CandidateKind.XMPP:
-        silent = "does not answer, or there is no `xmpp:` in the configuration here"
-    return problem.removeprefix(f"{candidate.address}: ") or silent
+    return problem.removeprefix(f"{candidate.address}: ") or f"does not answer{_UNUSED.get(candidate.kind, '')}"

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autosync.channels.deaf import Deaf
+from autosync.channels.lines import LineTiming
 from autosync.channels.reflector import ReflectorChannel
 from autosync.cli.invocation import Invocation
 from autosync.cli.joining import find_outdated, perform, prepare, renew
@@ -360,7 +361,11 @@ class Host:
         self.told: list[tuple[str, str]] = []
         self.key_text = KEY_TEXT
         relays = Relays(Config(source="", device="laptop", state_dir=str(state)), self.links)
-        self.channel = None if reflector is None else ReflectorChannel(("127.0.0.1", reflector), Deaf(), tags=tuple)
+        self.channel = (
+            None
+            if reflector is None
+            else ReflectorChannel(("127.0.0.1", reflector), Deaf(), tags=tuple, timing=LineTiming(retry_base=0.05))
+        )
         if self.channel is not None:
             relays.through(self.channel)
         self.invitations = Invitations(
