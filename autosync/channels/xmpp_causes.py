@@ -238,6 +238,14 @@ def node_deleted(owner: str) -> Unreachable:
     return Unreachable(f"The node for announcements of {owner} was deleted", hint="It is made again by itself.")
 
 
+def not_told(owner: str) -> Unreachable:
+    """Return the error for a subscription that was ended by somebody else."""
+    return Unreachable(
+        f"The server did not tell this device any more what is new in the node of {owner}",
+        hint="Another client of that account has ended it; it is listened to again by itself.",
+    )
+
+
 def _too_few_items(owner: str, error: IqError) -> Refused | None:
     """Return the error for a server that lets no node keep enough; ejabberd says as if that would pass."""
     if "max_items" not in (error.text or ""):

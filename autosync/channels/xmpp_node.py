@@ -115,6 +115,18 @@ class Node:
         """
         await self._set(_query(PUBSUB, self._this(PUBSUB, "subscribe", jid=self._client.boundjid.full)))
 
+    async def is_subscribed(self) -> bool:
+        """Return whether new items are sent to this connection, as far as the server says.
+
+        Whoever has the password of the owner can end that, and delete the node, without a word to us.
+        """
+        try:
+            answer = await self._get(_query(PUBSUB, self._this(PUBSUB, "subscriptions")))
+        except IqError as error:
+            return error.condition != "item-not-found"
+        mine = self._client.boundjid.full
+        return any(entry.get("jid") == mine for entry in answer.iter(f"{{{PUBSUB}}}subscription"))
+
     async def items(self) -> Sequence[ET.Element]:
         """Return every ``<item/>`` of the node."""
         answer = await self._get(_query(PUBSUB, self._this(PUBSUB, "items")))

@@ -89,6 +89,10 @@ class Series:
         for node in self._nodes:
             await self._settle(node)
 
+    async def is_told(self, number: int) -> bool:
+        """Return whether this device is still told what is new in a node.  Raises slixmpp's errors."""
+        return await self._nodes[number].is_subscribed()
+
     def note(self, number: int, slot: str) -> None:
         """Take note of what was published in a node."""
         if self.places.note(number, slot) and number not in self._doubted:

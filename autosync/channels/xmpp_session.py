@@ -33,6 +33,7 @@ class XmppTiming:
     keepalive: float = 60
     ping_timeout: float = 20
     doubt: float = 5  # the same, and for a login to end, once this machine slept or its networks changed
+    listening: float = 300  # this often it is looked whether the server still tells us what is new
     tick: float = 10  # this often it is looked whether the computer was suspended
     login_timeout: float = 30
     iq_timeout: float = 90  # servers hold back a client that sends too much for up to a minute
@@ -93,6 +94,7 @@ class Session:
         work = [
             asyncio.create_task(self._take_part(caught_up), name="xmpp nodes"),
             asyncio.create_task(self._keep_alive(), name="xmpp keepalive"),
+            asyncio.create_task(self._keep_listening(), name="xmpp listening"),
         ]
         try:
             awaited: set[asyncio.Future[Any]] = {self._client.ended, *work}
@@ -239,6 +241,19 @@ class Session:
                     await self._client.ping(within=patience)
                 except IqTimeout:
                     self._client.give_up(causes.silent(self._server, patience))
+
+    async def _keep_listening(self) -> NoReturn:
+        """Find out, one node after the other, whether we are still told what is new there."""
+        turn = 0
+        while True:
+            await asyncio.sleep(self._timing.listening)
+            turn += 1
+            nodes = [(series, n) for series in self._by_owner.values() for n in range(series.places.looked_at)]
+            if nodes:
+                series, number = nodes[turn % len(nodes)]
+                with contextlib.suppress(XMPPError):  # nothing is known then
+                    if not await series.is_told(number):
+                        self._client.give_up(causes.not_told(series.owner))
 
 
 def _now() -> float:

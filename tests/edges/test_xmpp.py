@@ -313,6 +313,32 @@ async def test_a_node_that_an_announcement_on_its_way_made_keeps_everybodys_last
             await device.online(times=2)
 
 
+SILENT = (
+    f"<pubsub xmlns='{OWNER}'><configure node='{NAMESPACE}'><x xmlns='jabber:x:data' type='submit'>"
+    f"<field var='FORM_TYPE'><value>{PUBSUB}#node_config</value></field>"
+    "<field var='pubsub#notify_delete'><value>0</value></field></x></configure></pubsub>"
+)
+DELETED = f"<pubsub xmlns='{OWNER}'><delete node='{NAMESPACE}'/></pubsub>"
+UNSUBSCRIBED = f"<pubsub xmlns='{OWNER}'><subscriptions node='{NAMESPACE}'>{{}}</subscriptions></pubsub>"
+
+
+@pytest.mark.parametrize("deeds", [(SILENT, DELETED), (UNSUBSCRIBED,)], ids=["deleted", "unsubscribed"])
+async def test_what_ends_the_listening_without_a_word_is_noticed(
+    xmpp_server: XmppServer, account: str, start_device: StartDevice, deeds: tuple[str, ...]
+) -> None:
+    """As whoever has the password of the account can do it to the others."""
+    laptop, desktop = await two_devices(xmpp_server, account, start_device)
+    jids = [f"{account}@{DOMAIN}/{name}" for name in ("laptop", "desktop")]
+    nobody = "".join(f"<subscription jid='{jid}' subscription='none'/>" for jid in jids)
+    async with bare_client(xmpp_server, account) as client:
+        for deed in deeds:
+            await ask(client, account, deed.format(nobody))
+    await laptop.online(times=2)
+    await desktop.online(times=2)
+    await laptop.say(b"after it")
+    await desktop.heard.until(b"after it")
+
+
 # -- outages ---------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from tests.edges.xmpp_servers import DOMAIN, PASSWORD
 QUICK = XmppTiming(
     keepalive=0.5,
     ping_timeout=0.5,
+    listening=0.5,
     login_timeout=5,
     iq_timeout=10,
     retry_base=0.1,
