@@ -18,7 +18,15 @@ from autosync.answers.devices import gone, list_devices, refuse_revoked, revoke_
 from autosync.answers.explaining import Explaining
 from autosync.answers.inviting import Inviting
 from autosync.answers.peers import list_peers, list_transfers
-from autosync.answers.report import absent_status, agent_status, is_reachable, tidied, workspace_status
+from autosync.answers.report import (
+    Heard,
+    absent_status,
+    agent_status,
+    is_reachable,
+    last_heard,
+    tidied,
+    workspace_status,
+)
 from autosync.broadcast import Broadcaster
 from autosync.commanded.workspace import CommandedWorkspace
 from autosync.config import Config, PathConfig
@@ -196,17 +204,19 @@ class Answers:
             *(self._wait_for_peers(w, timeout) for w in chosen),
             *(sync_commanded(w, self._linked(w), timeout) for w in commanded),
         )
-        waiting = sorted({name for _, names in results for name in names})
+        waited = {name: heard for _, names in results for name, heard in names.items()}
+        waiting = sorted(waited)
         details = [detail for detail, _ in results if detail]
         details += [f"{p.workspace}: {self._absent[p.path].title}" for p in self._missing(arguments.get("path"))]
         return {
             "synced": not waiting and not details,
             "waiting": waiting,
+            "last-heard": waited,
             "detail": "; ".join(details),
             "held": sum(len(w.runner.session.held) for w in chosen),
         }
 
-    async def _wait_for_peers(self, workspace: Workspace, patience: float) -> tuple[str, list[str]]:
+    async def _wait_for_peers(self, workspace: Workspace, patience: float) -> tuple[str, Mapping[str, Heard]]:
         """Return what is in the way and who has not confirmed, both empty if all is well."""
         runner = workspace.runner
         started = asyncio.get_running_loop().time()
@@ -216,10 +226,10 @@ class Answers:
         if not self._is_in_sync(workspace):
             halt = runner.session.halt
             detail = f"{runner.workspace}: {halt.title}" if halt else ""
-            return detail, self._unconfirmed(workspace) or ["this device"]
+            return detail, self._unconfirmed(workspace) or {"this device": None}
         if not has_peer and not self._reachable(workspace) and not runner.session.settings.hub:
-            return f"{runner.workspace}: no other device can be reached, so nothing was exchanged", []
-        return "", []
+            return f"{runner.workspace}: no other device can be reached, so nothing was exchanged", {}
+        return "", {}
 
     def _is_in_sync(self, workspace: Workspace) -> bool:
         session = workspace.runner.session
@@ -228,17 +238,18 @@ class Answers:
         reachable = self._reachable(workspace)
         return bool(reachable) or not session.settings.hub or session.is_on_hub()
 
-    def _reachable(self, workspace: Workspace) -> list[str]:
-        return self._here(workspace, workspace.runner.session.peers.all())
+    def _reachable(self, workspace: Workspace) -> Sequence[str]:
+        return list(self._here(workspace, workspace.runner.session.peers.all()))
 
-    def _unconfirmed(self, workspace: Workspace) -> list[str]:
+    def _unconfirmed(self, workspace: Workspace) -> Mapping[str, Heard]:
         return self._here(workspace, workspace.runner.session.unconfirmed())
 
-    def _here(self, workspace: Workspace, peers: Iterable[Peer]) -> list[str]:
-        """Return the names of those of ``peers`` that can be reached and were not revoked."""
+    def _here(self, workspace: Workspace, peers: Iterable[Peer]) -> Mapping[str, Heard]:
+        """Return by name what was heard of those of ``peers`` that can be reached and were not revoked."""
         linked, left = self._linked(workspace), gone(workspace.member)
         now = asyncio.get_running_loop().time()
-        return [p.name for p in peers if is_reachable(p, now, linked) and fingerprint_of(p.device) not in left]
+        here = [p for p in peers if is_reachable(p, now, linked) and fingerprint_of(p.device) not in left]
+        return {p.name: last_heard(p, now) for p in here}
 
     async def _pause(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return self._steer(arguments, ev.Paused(), paused=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autosync.answers.report import is_reachable, iso
+from autosync.answers.report import Heard, is_reachable, iso, last_heard
 from autosync.commanded.workspace import CommandedWorkspace
 from autosync.core import events as ev
 from autosync.core.commanded.session import CommandedPeer
@@ -62,22 +62,22 @@ def commanded_status(
 
 async def sync_commanded(
     workspace: CommandedWorkspace, linked: Mapping[str, str], patience: float
-) -> tuple[str, list[str]]:
+) -> tuple[str, Mapping[str, Heard]]:
     """Wait until all is pushed and pulled; return what is in the way and who has not confirmed."""
     runner, machine = workspace.runner, workspace.runner.machine
     await runner.until(lambda: machine.quiet() and not waited_for(workspace, linked), patience)
     status = machine.status()
     if status.halt is not None:
-        return f"{runner.workspace}: {status.halt.title}", ["this device"]
+        return f"{runner.workspace}: {status.halt.title}", {"this device": None}
     if not machine.quiet():
-        return f"{runner.workspace}: {status.waiting_for}" if status.waiting_for else "", ["this device"]
+        return f"{runner.workspace}: {status.waiting_for}" if status.waiting_for else "", {"this device": None}
     return "", waited_for(workspace, linked)
 
 
-def waited_for(workspace: CommandedWorkspace, linked: Mapping[str, str]) -> list[str]:
-    """Return the names of the peers that can be reached and have not pulled what was pushed here."""
+def waited_for(workspace: CommandedWorkspace, linked: Mapping[str, str]) -> Mapping[str, Heard]:
+    """Return the peers that can be reached and have not pulled what was pushed here, and what was heard of them."""
     now = asyncio.get_running_loop().time()
-    return [p.name for p in workspace.runner.machine.unconfirmed() if is_reachable(p, now, linked)]
+    return {p.name: last_heard(p, now) for p in workspace.runner.machine.unconfirmed() if is_reachable(p, now, linked)}
 
 
 def steer_commanded(workspaces: Sequence[CommandedWorkspace], event: ev.Event) -> None:

@@ -143,6 +143,15 @@ def is_reachable(peer: Peer | CommandedPeer, now: float, linked: Mapping[str, st
     return peer.device in linked or (peer.seen > 0 and now - peer.seen < STALE)
 
 
+Heard = Mapping[str, Any] | None
+"""The ``state`` that a peer told, and for how many ``seconds`` it has been silent (``None``: it never spoke)."""
+
+
+def last_heard(peer: Peer | CommandedPeer, now: float) -> Heard:
+    """Return what there is to say of a peer that is waited for."""
+    return {"state": peer.state, "seconds": round(now - peer.seen, 1) if peer.seen else None}
+
+
 def held_paths(held: Sequence[Held]) -> list[dict[str, str]]:
     """Return what the brakes hold, at most :data:`HELD_SHOWN` paths."""
     return [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from autosync.cli.failures import OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
-from autosync.cli.table import plain
+from autosync.cli.table import age, plain
 from autosync.control import call
 from autosync.errors import AutosyncError
 
@@ -51,9 +54,19 @@ def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float
             but = f", but for what is held back ({answer['held']}): {invocation.command('explain')}"
             click.echo(f"in sync: {', '.join(map(plain, names))}{plain(but) if answer['held'] else ''}")
         return OK
-    missing = ", ".join(plain(device) for device in answer["waiting"])
+    missing = ", ".join(_waited_for(device, answer["last-heard"][device]) for device in answer["waiting"])
     reason = "; ".join(filter(None, (detail, f"waiting for {missing}" if missing else "")))
     raise AutosyncError(f"Not in sync: {reason}", hint="`autosync status` shows what each device is at.")
+
+
+def _waited_for(device: str, heard: Mapping[str, Any] | None) -> str:
+    """Return who is waited for, and since when nothing was heard: it may be frozen, or asleep."""
+    if heard is None:
+        return plain(device)
+    if heard["state"] in ("paused", "halted"):
+        return f"{plain(device)}, which is {plain(heard['state'])}"
+    since = "has said nothing yet" if heard["seconds"] is None else f"was last heard {age(heard['seconds'])} ago"
+    return f"{plain(device)}, which {since}"
 
 
 @click.command(epilog="Example: autosync pause ~/notes", short_help="Stop exchanging changes for now.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -158,9 +159,21 @@ def test_sync_wait_tells_by_its_exit_code(fleet: Fleet) -> None:
     assert desktop.read("a.txt") == "now\n"
     desktop.ask("pause")
     laptop.write("a.txt", "later\n")
+    until(lambda: laptop.status()["peers"][0]["state"] == "paused")
+    until(lambda: laptop.status()["peers"][0]["tree"] != laptop.status()["tree"])
     done = laptop.run("sync", "--wait", "--timeout", "0.5")
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: Not in sync: waiting for desktop\n")
+    assert done.stderr.startswith("Error: Not in sync: waiting for desktop, which is paused\n")
+    desktop.ask("resume")
+    fleet.equal()
+    assert desktop.process is not None
+    desktop.process.send_signal(signal.SIGSTOP)
+    laptop.write("a.txt", "while it is frozen\n")
+    until(lambda: laptop.status()["peers"][0]["state"] == "behind")
+    done = laptop.run("sync", "--wait", "--timeout", "0.5")
+    desktop.process.send_signal(signal.SIGCONT)
+    assert done.returncode == 1
+    assert re.match(r"Error: Not in sync: waiting for desktop, which was last heard \d+ s ago\n", done.stderr)
     desktop.end()
     until(lambda: laptop.status()["peers"][0]["state"] == "away")
     done = laptop.run("sync", "--wait", "--timeout", "0.5")
