@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,10 +16,25 @@ settings.register_profile("ci", settings.get_profile("autosync"), derandomize=Tr
 settings.load_profile("ci" if os.environ.get("CI") else "autosync")
 
 
+LONGEST = ("core", "system", "edges", "fuzz", "backends")
+"""Directories in the order in which they begin: what takes long does not begin last, when others have ended."""
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Begin to count; the processes that share the work (pytest-xdist) add to one count."""
     if not hasattr(session.config, "workerinput"):
         figures.forget()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest."""
+    top = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        directory = item.path.relative_to(top).parts[0]
+        return LONGEST.index(directory) if directory in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
