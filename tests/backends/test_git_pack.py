@@ -13,7 +13,7 @@ import pytest
 from git_repos import git, make_repository
 
 from autosync.backends.git.objects import object_id
-from autosync.backends.git.pack import PackWriter, Stored, index_bytes, write_pack
+from autosync.backends.git.pack import PackWriter, Stored, deflate, index_bytes, write_pack
 
 _CONTENTS = [b"", b"x", b"text\n" * 1000, os.urandom(70_000), bytes(300_000)]
 
@@ -33,6 +33,20 @@ def test_git_reads_and_verifies_the_pack(tmp_path: Path, hash_name: str) -> None
     by_git = git(root, "index-pack", f"--object-format={hash_name}", "-o", tmp_path / "other.idx", path)
     assert by_git.strip() in os.path.basename(path)
     assert (tmp_path / "other.idx").read_bytes() == Path(os.fsdecode(path.replace(b".pack", b".idx"))).read_bytes()
+
+
+def test_a_pack_of_many_is_the_same_by_however_many_processors(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "repo")
+    packs = os.path.join(root, b".git", b"objects", b"pack")
+    contents = [b"line %d\n" % n * (n % 50) for n in range(1, 1500)]
+    objects = {object_id("sha1", b"blob", content): content for content in contents}
+    path = write_pack(packs, "sha1", [(oid, b"blob", content) for oid, content in objects.items()])
+    with PackWriter(os.fsencode(tmp_path), "sha1", len(objects)) as writer:
+        for oid, content in objects.items():
+            writer.add(oid, b"blob", len(content), deflate(content))
+        alone = writer.finish()
+    assert Path(os.fsdecode(path)).read_bytes() == Path(os.fsdecode(alone)).read_bytes()
+    git(root, "verify-pack", path)
 
 
 def test_offsets_beyond_two_gigabytes_go_to_the_second_table(tmp_path: Path) -> None:

@@ -7,13 +7,19 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 from autosync.durable import sync_directory
 
 _TYPES = {b"commit": 1, b"tree": 2, b"blob": 3}
 _CHUNK = 1 << 20
+_MANY = 256
+"""Objects whose compression is worth threads."""
+_PORTION = 64
+"""Objects that one thread compresses at a time."""
+_THREADS = min(4, os.cpu_count() or 1)
 _INCOMPRESSIBLE = 0.97
 """A big file whose start does not shrink below this share is stored as it is."""
 _BLOCK = 65535
@@ -47,10 +53,10 @@ class PackWriter:
             if self._path:
                 os.unlink(self._path)
 
-    def add(self, oid: bytes, kind: bytes, content: bytes) -> None:
-        """Append an object that is in memory."""
-        self._begin(oid, kind, len(content))
-        self._write(zlib.compress(content, 1))
+    def add(self, oid: bytes, kind: bytes, size: int, packed: bytes) -> None:
+        """Append an object of ``size`` bytes that is in memory, as :func:`deflate` made it."""
+        self._begin(oid, kind, size)
+        self._write(packed)
 
     def add_stream(self, oid: bytes, source: BinaryIO, size: int) -> bytes:
         """Append a blob of ``size`` bytes read from ``source``; return the id of what was read.
@@ -142,9 +148,26 @@ def write_pack(directory: bytes, hash_name: str, objects: Iterable[tuple[bytes, 
     """Write (raw id, kind, content) triples as one pack; return its path."""
     items = list(objects)
     with PackWriter(directory, hash_name, len(items)) as writer:
-        for oid, kind, content in items:
-            writer.add(oid, kind, content)
+        for (oid, kind, content), packed in zip(items, _deflated([item[2] for item in items]), strict=True):
+            writer.add(oid, kind, len(content), packed)
         return writer.finish()
+
+
+def deflate(content: bytes) -> bytes:
+    """Return content as it stands in a pack (zlib's format, RFC 1950)."""
+    return zlib.compress(content, 1)
+
+
+def _deflated(contents: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield each content deflated; many by all processors, for zlib lets other threads run meanwhile."""
+    if len(contents) < _MANY:
+        yield from map(deflate, contents)
+        return
+    portions = [contents[start : start + _PORTION] for start in range(0, len(contents), _PORTION)]
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="deflate") as threads:
+        for start in range(0, len(portions), _THREADS * 2):  # so little waits to be written
+            for packed in threads.map(lambda some: [*map(deflate, some)], portions[start : start + _THREADS * 2]):
+                yield from packed
 
 
 def index_bytes(entries: Iterable[tuple[bytes, int, int]], checksum: bytes, hash_name: str) -> bytes:
