@@ -43,6 +43,8 @@ class Inbox:
         self.dropped: Counter[str] = Counter()
         self.noted: Callable[[str, int, str], None] = lambda _owner, _node, _slot: None
         """Told of every slot that is published: by whom, in the how-manieth node."""
+        self.taken: Callable[[str, int], None] = lambda _owner, _node: None
+        """Told of every node from which somebody has taken something away."""
         self._bases = dict(bases)
         self._deliver = deliver
         self._node_deleted = node_deleted
@@ -95,6 +97,8 @@ class Inbox:
         if event.deleted:
             self._node_deleted(owner)
             return
+        if event.taken:
+            self.taken(owner, number)
         for element in event.items:
             self.noted(owner, number, element.get("id", ""))
         self.take(owner, event.items)

@@ -21,6 +21,7 @@ _WANTED = {
     "publish_model": "publishers",
     "send_last_published_item": "never",
     "notify_delete": "true",
+    "notify_retract": "true",
 }
 
 _SPELLINGS = {"true": ("1", "true")}  # a boolean of a data form (XEP-0004, section 3.3)
@@ -178,10 +179,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What the node ``node`` tells its subscribers: new items, or that it was ``deleted``."""
+    """What the node ``node`` tells its subscribers: new items, that some were ``taken``, or that it was ``deleted``."""
 
     node: str
     items: Sequence[ET.Element] = ()
+    taken: bool = False
     deleted: bool = False
 
 
@@ -192,8 +194,11 @@ def read_event(message: ET.Element) -> Event | None:
         return None
     items = event.find(f"{{{EVENT}}}items")
     if items is not None:
-        found = items.findall(f"{{{EVENT}}}item")
-        return Event(node=items.get("node", ""), items=found) if found else None
+        found, taken = items.findall(f"{{{EVENT}}}item"), items.find(f"{{{EVENT}}}retract") is not None
+        return Event(node=items.get("node", ""), items=found, taken=taken) if found or taken else None
+    purge = event.find(f"{{{EVENT}}}purge")
+    if purge is not None:
+        return Event(node=purge.get("node", ""), taken=True)
     deletion = event.find(f"{{{EVENT}}}delete")
     return None if deletion is None else Event(node=deletion.get("node", ""), deleted=True)
 

@@ -95,12 +95,17 @@ class Series:
 
     def note(self, number: int, slot: str) -> None:
         """Take note of what was published in a node."""
-        if self.places.note(number, slot) and number not in self._doubted:
-            # Only the server knows what it let go; not all devices ask it in the same moment.
-            self._doubted.add(number)
-            asyncio.get_running_loop().call_later(self._spread * random.random(), self._outdate, number)  # noqa: S311
+        if self.places.note(number, slot):
+            self.doubt(number)
         if self.places.wants_next or self._may_have_next:
             self.due.set()
+
+    def doubt(self, number: int) -> None:
+        """Look again what is left in a node: only the server knows what it let go."""
+        if number not in self._doubted and number < self.places.looked_at:
+            # Not all devices ask it in the same moment.
+            self._doubted.add(number)
+            asyncio.get_running_loop().call_later(self._spread * random.random(), self._outdate, number)  # noqa: S311
 
     def look_again(self) -> None:
         """Have everything passed on once more."""

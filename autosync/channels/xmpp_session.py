@@ -91,6 +91,7 @@ class Session:
         :meth:`publish` works.
         """
         self._inbox.noted = lambda owner, node, slot: self._by_owner[owner].note(node, slot)
+        self._inbox.taken = lambda owner, node: self._by_owner[owner].doubt(node)
         work = [
             asyncio.create_task(self._take_part(caught_up), name="xmpp nodes"),
             asyncio.create_task(self._keep_alive(), name="xmpp keepalive"),

@@ -339,6 +339,31 @@ async def test_what_ends_the_listening_without_a_word_is_noticed(
     await desktop.heard.until(b"after it")
 
 
+@pytest.mark.parametrize(
+    "deed",
+    [
+        f"<pubsub xmlns='{OWNER}'><purge node='{NAMESPACE}'/></pubsub>",
+        f"<pubsub xmlns='{PUBSUB}'><retract node='{NAMESPACE}' notify='1'><item id='1'/></retract></pubsub>",
+    ],
+    ids=["all", "one"],
+)
+async def test_what_others_take_away_is_said_again(
+    xmpp_server: XmppServer, account: str, start_device: StartDevice, deed: str
+) -> None:
+    laptop, desktop = await two_devices(xmpp_server, account, start_device)
+    await laptop.say(b"of laptop", slot="1")
+    await desktop.say(b"of desktop", slot="2")
+    async with bare_client(xmpp_server, account) as client:
+        node = Node(client, f"{account}@{DOMAIN}", NAMESPACE, role=Role.READER, timeout=10)
+        await ask(client, account, deed)
+        async with asyncio.timeout(15):
+            left: set[str | None] = set()
+            while left != {"1", "2"}:
+                await asyncio.sleep(0.05)
+                left = {entry.get("id") for entry in await node.items()}
+    assert laptop.heard.told.count("ready xmpp") == desktop.heard.told.count("ready xmpp") == 1
+
+
 # -- outages ---------------------------------------------------------------------------------------------
 
 
