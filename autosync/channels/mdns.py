@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -64,7 +65,10 @@ class Responder:
         self._announcing: set[asyncio.Future[object]] = set()
         wanted = [str(at.ip) for at in interfaces if _is_usable(at)]
         version = IPVersion.All if any(":" in ip for ip in wanted) else IPVersion.V4Only
-        self._zeroconf = Zeroconf(interfaces=wanted, ip_version=version, use_asyncio=True)
+        try:
+            self._zeroconf = Zeroconf(interfaces=wanted, ip_version=version, use_asyncio=True)
+        except RuntimeError as error:  # its word for an IPv6 address that went away a moment ago
+            raise OSError(errno.ENODEV, str(error)) from error
         self._zeroconf.async_add_listener(self._ear, None)
 
     @property
