@@ -271,7 +271,8 @@ class Dialler:
             self._ways.failed(target.device, candidate, why)
             raise Unlinked(why) from None
         except Unlinked as error:
-            why = _told(connection) or str(error)
+            silent = isinstance(connection, Tunnel) and connection.is_silent
+            why = str(error) if silent else _told(connection) or str(error)
             self._ways.failed(target.device, candidate, why)
             raise Unlinked(why) from None
         target.candidates = tuple(dict.fromkeys((candidate, *target.candidates)))

@@ -95,6 +95,8 @@ class Tunnel(socket.socket):
     """Why the program ended, once it has; set before the connection ends."""
     by_hand: bool = False
     """Whether only a person can mend that."""
+    is_silent: bool = False
+    """Whether the program itself has not said why: it was the other end."""
 
 
 class SshConnector:
@@ -246,6 +248,7 @@ async def _carry(running: _Running, to: SshAddress, tunnel: Tunnel, connected: a
         hear()
         if running.ended.is_set():
             tunnel.problem = explain(bytes(words), to)
+            tunnel.is_silent = tunnel.problem == _ended(to)
             tunnel.by_hand = any(cause.encode() in words for cause in _BY_HAND)
             log.debug("ssh to %s ended: %s", to.host, tunnel.problem)
     finally:
@@ -273,4 +276,8 @@ def explain(words: bytes, to: SshAddress) -> str:
         refused = "administratively prohibited" in text
         why = "its sshd does not allow forwarding" if refused else f"no agent listens at its port {to.agent}"
         return f"ssh to {to.host} works, but {why}"
-    return f"ssh to {to.host} ended" + (f": {told[-1][:200]}" if told else "")
+    return _ended(to) + (f": {told[-1][:200]}" if told else "")
+
+
+def _ended(to: SshAddress) -> str:
+    return f"ssh to {to.host} ended"
