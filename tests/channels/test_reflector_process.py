@@ -101,7 +101,7 @@ def test_signals(argv: list[str]) -> None:
             client.settle()
             code, output = server.end(signal.SIGTERM)
         assert code == 0
-        report = "clients 1, subscriptions 1, kept 1 (509 bytes), unsent 0 bytes; so far: "
+        report = "clients 1, subscriptions 1, kept 1 (509 bytes), unsent 0 bytes, pipes 0; so far: "
         assert report in output
         assert "Traceback" not in output
     with serving(argv) as server:
