@@ -22,9 +22,10 @@ from autosync.core.commanded.session import (
     Say,
     Work,
 )
-from autosync.core.model import Base, DeviceId, RelPath, Version
+from autosync.core.model import DeviceId, RelPath, Version
 from autosync.core.session import Session
 from autosync.core.settings import Halt, SessionSettings
+from tests.announcements import said_by
 
 ME, OTHER = DeviceId("me-1"), DeviceId("other-1")
 RECORD, PULL, PUSH = Perform(Work.RECORD), Perform(Work.PULL), Perform(Work.PUSH)
@@ -37,18 +38,8 @@ SETTINGS = CommandedSettings(device=ME, commit_after=10.0, poll=60.0, rescan=600
 def said(
     count: int, *, mine: int = 0, device: DeviceId = OTHER, remote: str | None = "hub", live: bool = True
 ) -> ev.Announced:
-    announcement = ev.Announcement(
-        device=device,
-        name="other",
-        seq=1,
-        state="watching",
-        snapshot=None,
-        tree=None,
-        base=Base(commit=None, branch=None),
-        version=Version.of({device: count, ME: mine}),
-        candidates=(),
-        certificate=b"",
-        remote=remote,
+    announcement = said_by(
+        device, name="other", state="watching", version=Version.of({device: count, ME: mine}), remote=remote
     )
     return ev.Announced(announcement=announcement, lane="lan", live=live)
 

@@ -7,27 +7,24 @@ import pytest
 from autosync.core.allowance import Allowance
 from autosync.core.announcement import MAX_DEVICES, ReplayGuard
 from autosync.core.commands import SourceKind
-from autosync.core.events import Announced, Announcement
+from autosync.core.events import Announced
 from autosync.core.intake import BURST, FIRST_NEWCOMERS, NEWCOMERS, RATE, Intake
 from autosync.core.model import Base, DeviceId, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.sources import PLAUSIBLE, Peers
+from tests.announcements import said_by
 
 NOWHERE = Base(commit=None, branch=None)
 
 
 def heard(device: str, seq: int, *, count: int = 1, inline: bytes = b"") -> Announced:
     """An announcement, number ``seq`` of its device, whose snapshot is named after both."""
-    said = Announcement(
-        device=DeviceId(device),
-        name=device,
+    said = said_by(
+        DeviceId(device),
         seq=seq,
-        state="ok",
         snapshot=SnapshotId(f"{device} {seq}"),
         tree=TreeId("tree"),
         base=NOWHERE,
         version=Version.of({DeviceId(device): count}),
-        candidates=(),
-        certificate=b"",
         inline=inline,
     )
     return Announced(announcement=said, lane="lan", live=True)

@@ -20,11 +20,12 @@ from autosync.core.commands import (
     TakeSnapshot,
     Tell,
 )
-from autosync.core.events import Announcement, PathHint, Touch
+from autosync.core.events import PathHint, Touch
 from autosync.core.integration import ANCESTORS
 from autosync.core.model import Base, CommitId, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.session import PATIENCE_WITH_PASSING, Session
 from autosync.core.settings import Mode, SessionSettings
+from tests.announcements import said_at
 
 ME, OTHER = DeviceId("me-00000001"), DeviceId("you-00000002")
 BASE = Base(commit=None, branch="refs/heads/main")
@@ -45,20 +46,7 @@ def snapshot(name: str, mine: int, yours: int = 0, *, device: str = "me") -> Sna
 
 def announcement(theirs: Snapshot, *, seq: int = 1, inline: bytes = b"pack", on_hub: bool = False) -> ev.Announced:
     return ev.Announced(
-        announcement=Announcement(
-            device=OTHER,
-            name="you",
-            seq=seq,
-            state="ok",
-            snapshot=theirs.id,
-            tree=theirs.tree,
-            base=theirs.base,
-            version=theirs.version,
-            candidates=(),
-            certificate=b"",
-            inline=inline,
-            on_hub=on_hub,
-        ),
+        announcement=said_at(theirs, OTHER, name="you", seq=seq, inline=inline, on_hub=on_hub),
         lane="lan",
     )
 

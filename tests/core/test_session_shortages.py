@@ -9,6 +9,7 @@ from autosync.core.retry import FAILED_MOST
 from autosync.core.session import Session
 from autosync.core.settings import SessionSettings
 from autosync.core.sources import RETRY_MOST
+from tests.announcements import said_at
 from tests.core.test_session import A, content, pair
 
 TITLE, HINT = "The disk / is full", "Make room there."
@@ -28,19 +29,7 @@ def state(device: DeviceId) -> Snapshot:
 
 
 def said_of(theirs: Snapshot, *, inline: bytes = b"pack") -> ev.Announcement:
-    return ev.Announcement(
-        device=DeviceId("d1-1"),
-        name="d1",
-        seq=1,
-        state="ok",
-        snapshot=theirs.id,
-        tree=theirs.tree,
-        base=theirs.base,
-        version=theirs.version,
-        candidates=(),
-        certificate=b"",
-        inline=inline,
-    )
+    return said_at(theirs, DeviceId("d1-1"), name="d1", inline=inline)
 
 
 def test_a_fetch_that_finds_no_room_halts_until_one_succeeds() -> None:

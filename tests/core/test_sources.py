@@ -8,13 +8,14 @@ from types import FrameType
 
 from autosync.core.candidates import Candidate
 from autosync.core.commands import Command, Fetch, Source, SourceKind
-from autosync.core.events import AncestorMissing, Announced, Announcement, PeersRanked, SnapshotFetched
+from autosync.core.events import AncestorMissing, Announced, PeersRanked, SnapshotFetched
 from autosync.core.fetches import Fetches
 from autosync.core.integration import Integration
 from autosync.core.model import Base, DeviceId, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.session import Session
 from autosync.core.settings import SessionSettings
 from autosync.core.sources import Peers
+from tests.announcements import said_by
 
 WANTED = SnapshotId("wanted")
 NEAR, FAR, OTHER = DeviceId("near"), DeviceId("far"), DeviceId("another")
@@ -22,17 +23,11 @@ NO_WAYS: tuple[Candidate, ...] = ()
 
 
 def heard(device: DeviceId, *, same_store: bool = False, inline: bytes = b"", on_hub: bool = False) -> Announced:
-    said = Announcement(
-        device=device,
-        name=device,
-        seq=1,
-        state="ok",
+    said = said_by(
+        device,
         snapshot=WANTED,
         tree=TreeId("t"),
-        base=Base(commit=None, branch=None),
         version=Version.of({device: 1}),
-        candidates=NO_WAYS,
-        certificate=b"",
         inline=inline,
         on_hub=on_hub,
     )

@@ -19,7 +19,7 @@ import pytest
 
 from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.commands import Fetch
-from autosync.core.events import Announced, Announcement, SnapshotFetched
+from autosync.core.events import Announced, SnapshotFetched
 from autosync.core.fetches import Fetches
 from autosync.core.integration import Integration
 from autosync.core.model import Base, DeviceId, Snapshot, TreeId, Version
@@ -36,6 +36,7 @@ from autosync.link.transfers import Transfer
 from autosync.link.ways import MAX_WAYS, Ways
 from autosync.link.wire import CHUNK, Kind, WireError
 from tests import figures
+from tests.announcements import said_by
 from tests.edges.link_attackers import member
 from tests.edges.linked_devices import KEY, QUICK, WANTED, Device, Sink, eventually, linked_pair, running, serving
 
@@ -113,18 +114,7 @@ def _snapshot() -> Snapshot:
 
 
 def _word_of(device: DeviceId) -> Announced:
-    said = Announcement(
-        device=device,
-        name=device,
-        seq=1,
-        state="ok",
-        snapshot=WANTED,
-        tree=TreeId("t"),
-        base=Base(commit=None, branch=None),
-        version=NOW,
-        candidates=(),
-        certificate=b"",
-    )
+    said = said_by(device, snapshot=WANTED, tree=TreeId("t"), version=NOW)
     return Announced(announcement=said, lane="lan")
 
 

@@ -19,7 +19,7 @@ from autosync.arriving.parts import SPOOL
 from autosync.backends.memory import MemoryWorkingCopy
 from autosync.core import events as ev
 from autosync.core.commands import Announce
-from autosync.core.model import Base, CommitId, DeviceId, RelPath, SnapshotId, TreeId, Version
+from autosync.core.model import CommitId, DeviceId, RelPath, SnapshotId, TreeId, Version
 from autosync.core.settings import SessionSettings
 from autosync.core.sources import HELLO, Peer
 from autosync.errors import Unreachable
@@ -27,6 +27,7 @@ from autosync.link.wire import Wish
 from autosync.perform import Performer
 from autosync.runner import Runner
 from tests import figures
+from tests.announcements import said_by
 from tests.system.mounts import needs_mounts, tmpfs
 
 LAPTOP, DESKTOP = DeviceId("laptop-00000001"), DeviceId("desktop-00000002")
@@ -82,17 +83,12 @@ def working_copy() -> MemoryWorkingCopy:
 
 def news() -> ev.Announced:
     """Return word of a snapshot that nobody here has."""
-    said = ev.Announcement(
-        device=DESKTOP,
+    said = said_by(
+        DESKTOP,
         name="desktop",
-        seq=1,
-        state="ok",
         snapshot=SnapshotId("5" * 40),
         tree=TreeId("7" * 40),
-        base=Base(commit=None, branch=None),
         version=Version.of({DESKTOP: 1}),
-        candidates=(),
-        certificate=b"",
     )
     return ev.Announced(announcement=said, lane="lan", live=True)
 
