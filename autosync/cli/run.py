@@ -12,7 +12,7 @@ import click
 from autosync import eventloop
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.table import plain
-from autosync.config import Config
+from autosync.config import Config, PathConfig
 
 
 class PlainFormatter(logging.Formatter):
@@ -37,10 +37,9 @@ def run(invocation: Invocation) -> int:
 
 def run_here(invocation: Invocation, beside: Callable[[Config], Awaitable[None]] | None = None) -> int:
     """Run the agent in this process until it is interrupted, and ``beside`` it something that talks to it."""
-    from autosync.agent import run_agent  # noqa: PLC0415  (imports the network libraries)
-    from autosync.workspace import was_here  # noqa: PLC0415
+    config = invocation.load(on_disk=True, awaited=_was_here)
+    from autosync.agent import run_agent  # noqa: PLC0415  (imports much, for which no wrong configuration waits)
 
-    config = invocation.load(on_disk=True, awaited=was_here)
     handler = logging.StreamHandler()
     handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if invocation.verbose else config.log_level, handlers=[handler])
@@ -48,6 +47,12 @@ def run_here(invocation: Invocation, beside: Callable[[Config], Awaitable[None]]
     # connection it would tell with a traceback, and the channel tells it in words.
     logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
     return eventloop.run(_run(run_agent(config), None if beside is None else beside(config)))
+
+
+def _was_here(config: Config, path: PathConfig) -> bool:
+    from autosync.workspace import was_here  # noqa: PLC0415  (as above)
+
+    return was_here(config, path)
 
 
 async def _run(agent: Coroutine[Any, Any, int], beside: Awaitable[None] | None) -> int:
