@@ -340,16 +340,6 @@ class Tree(Protocol):
         """Return whether replaced files are still kept, so that another sweep is due."""
 
 
-class Watcher(Protocol):
-    """Says where to look."""
-
-    def start(self) -> None:
-        """Watch; returns once every directory that exists is watched."""
-
-    def stop(self) -> None:
-        """End the watching; no callback is made after it returns."""
-
-
 class WatchListener(Protocol):
     """What a watcher tells; called from the watcher's thread."""
 
@@ -365,9 +355,12 @@ class WatchListener(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelStatus:
-    """``kind`` is ``xmpp`` or ``lan``; ``state`` is ``connecting``, ``online``, ``offline`` or
-    ``failed``; ``detail`` says why in a sentence.  ``dropped`` counts messages that were
-    not ours, per reason."""
+    """How one channel is.
+
+    ``kind`` is ``xmpp``, ``lan``, ``reflector`` or ``fanout``; ``state`` is ``connecting``, ``online``,
+    ``offline`` or ``failed``; ``detail`` says why in a sentence.  ``dropped`` counts messages that
+    were not ours, per reason.
+    """
 
     kind: str
     state: str

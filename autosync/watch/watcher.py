@@ -24,7 +24,7 @@ _SECOND_HALF = 0.05  # seconds; the kernel queues both halves of a move within m
 
 
 class TreeWatcher:
-    """Watches the directories of one working copy (:class:`autosync.ports.Watcher`).
+    """Watches the directories of one working copy.
 
     ``root`` is its absolute path.  ``metadata_directories`` are each watched by themselves;
     anything in them is told as ``metadata_changed``.  Directories named as in ``excluded``

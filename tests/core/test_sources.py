@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from types import FrameType
 
-from autosync.core.candidates import Candidate
 from autosync.core.commands import Command, Fetch, Source, SourceKind
 from autosync.core.events import AncestorMissing, Announced, PeersRanked, SnapshotFetched
 from autosync.core.fetches import Fetches
@@ -19,7 +18,6 @@ from tests.announcements import said_by
 
 WANTED = SnapshotId("wanted")
 NEAR, FAR, OTHER = DeviceId("near"), DeviceId("far"), DeviceId("another")
-NO_WAYS: tuple[Candidate, ...] = ()
 
 
 def heard(device: DeviceId, *, same_store: bool = False, inline: bytes = b"", on_hub: bool = False) -> Announced:

@@ -43,7 +43,6 @@ class ObjectStore:
     """Objects in memory; with ``under``, what is added stays above it until :meth:`settle`."""
 
     def __init__(self, under: ObjectStore | None = None) -> None:
-        self._under = under
         self.texts: MutableMapping[ObjectId, bytes] = ChainMap({}, under.texts) if under else {}
         self.trees: MutableMapping[TreeId, Listing] = ChainMap({}, under.trees) if under else {}
         self.changesets: MutableMapping[CommitId, Changeset] = ChainMap({}, under.changesets) if under else {}
