@@ -766,6 +766,29 @@ def test_a_git_of_ours_that_is_killed_has_answered_nothing_and_is_asked_again(
     assert desktop.follow(laptop) == desktop.landing.base()
 
 
+def test_an_agent_that_is_killed_before_it_wrote_the_lock_leaves_none(laptop: Device, desktop: Device) -> None:
+    """As on a file system without hard links, where the lock cannot appear with its content."""
+    put(laptop.root, "a.txt", b"two\n")
+    new = commit_all(laptop.root)
+    desktop.receive(laptop, new)
+    script = (
+        f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+        "from test_git_landing import *\n"
+        "def die(*_): os._exit(9)\n"
+        "def link(*_): os.write = die; raise PermissionError(1, 'no hard links here')\n"
+        f"device = Device({desktop.root!r}); os.link = link\n"
+        f"device.landing.land(device.landing.base(), Base(commit=CommitId({new!r}), branch={MAIN!r}), message='x')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    record("kills survived", 1)
+    until(lambda: locks_in(desktop) == ["index.lock"])  # git lets go of the refs by itself
+    desktop.landing.recover()
+    assert locks_in(desktop) == []
+    put(desktop.root, ".git/index.lock", b"")
+    desktop.landing.recover()
+    assert locks_in(desktop) == ["index.lock"]  # of which no journal knows
+
+
 @pytest.mark.parametrize("prepared", [True, False])
 def test_an_agent_that_is_killed_together_with_its_git_leaves_no_lock(
     laptop: Device, desktop: Device, prepared: bool

@@ -132,6 +132,7 @@ class Landing:
         unfinished = self._lock.unfinished()
         if unfinished is not None and self._lock.is_ours() and self.base() == unfinished[1] and self._index.exists():
             self._index.put_in_place()
+        self._lock.remove_unwritten()
         self._lock.release()
         self._index.drop()
         let_go_of_all(self._repo)

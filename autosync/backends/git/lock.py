@@ -10,6 +10,8 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import cast
 
+from autosync.backends.git.leftlocks import remove_if_left
+from autosync.backends.git.processes import running_command
 from autosync.backends.git.repository import Repository
 from autosync.core.model import Base, CommitId
 from autosync.errors import Busy
@@ -27,6 +29,7 @@ class IndexLock:
     """
 
     def __init__(self, repo: Repository) -> None:
+        self._root = repo.root
         self._path = os.path.join(repo.git_dir, b"index.lock")
         self._journal = os.path.join(repo.metadata, b"landing")
         self._draft = os.path.join(repo.metadata, b"landing.draft")
@@ -76,6 +79,12 @@ class IndexLock:
             for name in (path, path + _NEW):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name)
+
+    def remove_unwritten(self) -> None:
+        """Remove a lock that stayed empty: where there are no hard links, an agent may be killed before it wrote it."""
+        with contextlib.suppress(OSError):
+            if self._read() and os.stat(self._path).st_size == 0 and running_command(self._root) is None:
+                remove_if_left(self._path)
 
     def _take(self, token: bytes) -> None:
         try:
