@@ -43,7 +43,7 @@ class Chains:
                 oid, base, large, body = row
                 content = self._kept.get(oid)
                 if content is None and base is None:
-                    content = zlib.decompress(self._large.read(oid) if large else body or b"")
+                    content = self._large.unpack(oid) if large else zlib.decompress(body or b"")
                     self._keep(oid, content)
                 elif content is None:
                     chain.append((oid, zlib.decompress(body or b"")))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
+import zlib
 from collections.abc import Container
 
 from autosync.durable import sync_directory
 
 _PREFIX = b"tmp-"
+_PART = 1 << 20
 
 
 class LargeFiles:
@@ -36,10 +39,18 @@ class LargeFiles:
             raise
         sync_directory(self.directory)
 
-    def read(self, oid: bytes) -> bytes:
-        """Return what a file holds.  Raises :class:`FileNotFoundError`."""
+    def unpack(self, oid: bytes) -> bytes:
+        """Return what a file holds, which is a zlib stream.
+
+        Raises :class:`FileNotFoundError`, and :class:`zlib.error` for one that is damaged.
+        """
+        unpacker, out = zlib.decompressobj(), io.BytesIO()
         with open(self._path(oid), "rb") as file:
-            return file.read()
+            while part := file.read(_PART):
+                out.write(unpacker.decompress(part))
+        if not unpacker.eof or unpacker.unused_data:
+            raise zlib.error("the stream is cut off, or goes on after its end")
+        return out.getvalue()
 
     def size_of(self, oid: bytes) -> int:
         """Return the bytes of a file, 0 if there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import time
 import zlib
@@ -9,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from enum import IntEnum
 
 from autosync.backends.git.objects import object_id
+from autosync.backends.git.pack import packer_for
 from autosync.backends.hg.chains import Broken, Chains
 from autosync.backends.hg.database import Database
 from autosync.backends.hg.large import LargeFiles
@@ -21,6 +23,7 @@ LARGE = 1 << 20
 TOUCH_EVERY = 600
 """Seconds; what is put again is noted as young no more often than this."""
 _HASH = "sha256"
+_PART = 1 << 20
 
 
 class Kind(IntEnum):
@@ -157,4 +160,12 @@ class Objects:
 
 def compressed(content: bytes) -> bytes:
     """Return a content as it is stored: small ones as small as can be, large ones quickly."""
-    return zlib.compress(content, 6 if len(content) < 1 << 16 else 1)
+    if len(content) < 1 << 16:
+        return zlib.compress(content, 6)
+    # Part by part: what makes all of it at once holds two copies of the result.
+    view, out = memoryview(content), io.BytesIO()
+    packer = packer_for(view[:_PART])
+    for start in range(0, len(view), _PART):
+        out.write(packer.compress(view[start : start + _PART]))
+    out.write(packer.flush())
+    return out.getvalue()

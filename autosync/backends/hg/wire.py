@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ _IDS = {CONTENT: 32, DELTA: 64}
 """Bytes of ids before the content: its own, and that of what a delta applies to."""
 _RECORD = struct.Struct(">cQ")
 _CHUNK = 1 << 16
+_PART = 1 << 20
 _HINT = "The sender's autosync may be faulty or hostile; nothing of it was used."
 
 
@@ -94,7 +96,9 @@ class Writer:
 
     def _add(self, content: bytes) -> None:
         self._digest.update(content)
-        self._send(self._packer.compress(content))
+        view = memoryview(content)
+        for start in range(0, len(view), _PART):
+            self._send(self._packer.compress(view[start : start + _PART]))
 
     def _send(self, packed: bytes) -> None:
         if self._left is not None:
@@ -147,7 +151,9 @@ class Reader:
 
     def content(self) -> bytes:
         """Return the content of the record that was met last."""
-        return b"".join(self._parts(self._unread))
+        content = io.BytesIO()
+        self.copy(content)
+        return content.getvalue()
 
     def copy(self, target: Sink) -> None:
         """Write the content of the record that was met last to ``target``."""

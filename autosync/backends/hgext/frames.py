@@ -26,10 +26,10 @@ class Garbled(ValueError):
 
 def frame(value: Value) -> bytes:
     """Return ``value`` as a frame."""
-    parts: list[bytes] = []
+    parts = [b""]
     _encode(value, parts)
-    body = b"".join(parts)
-    return _HEADER.pack(MAGIC, len(body)) + body
+    parts[0] = _HEADER.pack(MAGIC, sum(map(len, parts)))
+    return b"".join(parts)
 
 
 def body_size(header: bytes) -> int:
