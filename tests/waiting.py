@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which it is taken for not happening."""
 _FIRST, _SHARE, _LONGEST = 0.01, 0.1, 0.1
 """Seconds between two looks: a share of what was waited already, so that waiting leaves the processor to what is
