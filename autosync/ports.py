@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -157,6 +158,9 @@ class Backend(Protocol):
 
     def standings(self, paths: Sequence[RelPath]) -> Mapping[RelPath, Standing]:
         """Return what stands at many paths, as :meth:`standing`, but those that change while they are read."""
+
+    def written(self, files: Mapping[RelPath, tuple[Entry, os.stat_result]]) -> None:
+        """Take note of regular files that were staged and put there: in that state they need not be read."""
 
     # -- snapshots in the private store ------------------------------------------------
     def record(

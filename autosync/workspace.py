@@ -265,7 +265,12 @@ def _make_tree(backend: Backend) -> WorkingTree | NoFiles:
     if isinstance(backend, Shelf):
         return NoFiles()
     return WorkingTree(
-        backend.root, backend.metadata, standing=backend.standing, standings=backend.standings, stage=backend.stage
+        backend.root,
+        backend.metadata,
+        standing=backend.standing,
+        standings=backend.standings,
+        stage=backend.stage,
+        written=backend.written,
     )
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
 
-from autosync.apply.content import Preparer, Stage, inherit, join_directory, permissions
+from autosync.apply.content import Preparer, Slot, Stage, defaults, inherit, join_directory, permissions, permit
 from autosync.apply.editors import demand_closed
 from autosync.apply.limbo import Limbo
 from autosync.apply.looks import Looks
 from autosync.apply.obstacle import APPEARED, CHANGED, Obstacle, obstacle_of
 from autosync.apply.parents import Parents, remove_empty
-from autosync.apply.signature import READ, Signature, signature_of
+from autosync.apply.signature import READ, Signature, open_as, signature_of
 from autosync.apply.swap import Swapper, kept_file
 from autosync.core.copies import parse_conflict_name
 from autosync.core.model import Entry, Kind, RelPath, parent_directories
@@ -33,15 +34,6 @@ _REGULAR = frozenset({Kind.FILE, Kind.EXECUTABLE})
 
 _UNVERSIONED = {stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 """What may stand at a path and is not for any version control."""
-
-
-class _Slot(NamedTuple):
-    """A slot of the limbo, the permission bits and the group that a new file gets by default, and what it holds."""
-
-    name: bytes
-    mode: int
-    group: int
-    placed: Signature | None
 
 
 class Application:
@@ -65,6 +57,8 @@ class Application:
         self._uncopied: set[RelPath] = set()
         self._emptied: set[RelPath] = set()
         self._stopped: Obstacle | None = None
+        self.written: dict[RelPath, tuple[Entry, os.stat_result]] = {}
+        """Regular files that were put there, as they stood there then."""
 
     def run(self, operations: Sequence[Operation]) -> Applied:
         """Perform the operations: deletions, then renames, then new content."""
@@ -170,7 +164,7 @@ class Application:
 
     def _write_all(self, chunk: Sequence[Operation], batch: bytes) -> None:
         directory = os.path.join(self._limbo.directory, batch)
-        mode, group = _defaults(directory)
+        mode, group = defaults(directory)
         entries = [(o.path, o.new) for o in chunk if o.new is not None]
         failed = self._preparer.prepare(entries, directory)
         self._looks.ahead([operation.path for operation in chunk])
@@ -179,7 +173,7 @@ class Application:
             if index in failed:
                 self._refuse(operation, failed[index])
                 continue
-            slot = _Slot(b"%s/%d" % (batch, index), mode, group, held[index])
+            slot = Slot(b"%s/%d" % (batch, index), mode, group, held[index])
             self._attempt(operation, partial(self._write, slot=slot))
 
     def _attempt(self, operation: Operation, perform: Callable[[Operation], None]) -> None:
@@ -288,7 +282,7 @@ class Application:
         except (OSError, Obstacle):
             return False
 
-    def _write(self, operation: Operation, slot: _Slot) -> None:
+    def _write(self, operation: Operation, slot: Slot) -> None:
         new = cast(Entry, operation.new)
         with self._parents.opened(operation.path, create=True) as (parent, name):
             standing = self._looks.settled(operation.path, parent, name)
@@ -298,19 +292,29 @@ class Application:
             staged = self._limbo.directory + b"/" + slot.name
             if standing.entry is None or standing.signature is None:
                 join_directory(staged, slot.group, parent)
-                _permit(staged, new.kind, None, slot)
+                placed = permit(staged, new.kind, None, slot)
                 self._into_free_name(lambda: self._swapper.create(slot.name, parent, name), parent, name)
+                self._note_written(operation.path, new, placed, parent, name)
                 return
             demand_closed(parent, name)
-            file = _opened(name, parent, standing.signature)
+            file = open_as(name, parent, standing.signature)
             try:
                 inherit(staged, slot.group, b"/proc/self/fd/%d/%s" % (parent, name) if file is None else file)
-                placed = _permit(staged, new.kind, standing.signature[3], slot)
+                placed = permit(staged, new.kind, standing.signature[3], slot)
                 kept = kept_file(slot.name, operation.path, standing.entry, standing.signature, placed)
                 self._swapper.replace(kept, new, parent, name, file)
             finally:
                 if file is not None:
                     os.close(file)
+            self._note_written(operation.path, new, kept.placed, parent, name)
+
+    def _note_written(self, path: RelPath, new: Entry, placed: Signature | None, parent: int, name: bytes) -> None:
+        """Remember how a file stands that was put there, if it still is the one that was ``placed``."""
+        if placed is not None and new.kind in _REGULAR:
+            with contextlib.suppress(OSError):
+                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if signature_of(found) == placed:
+                    self.written[path] = (new, found)
 
     @staticmethod
     def _into_free_name(perform: Callable[[], None], parent: int, name: bytes) -> None:
@@ -387,40 +391,3 @@ def _original(operation: Operation) -> RelPath | None:
 
 def _chunks(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
     return (operations[i : i + CHUNK] for i in range(0, len(operations), CHUNK))
-
-
-def _opened(name: bytes, parent: int, signature: Signature) -> int | None:
-    """Return a descriptor of a file, ``None`` if it may not be opened, is a link, or has not that signature."""
-    try:
-        file = os.open(name, READ, dir_fd=parent)
-    except OSError:
-        return None
-    try:
-        if signature_of(os.fstat(file)) == signature:
-            return file
-    except OSError:
-        os.close(file)
-        raise
-    os.close(file)
-    return None
-
-
-def _permit(staged: bytes, kind: Kind, old: int | None, slot: _Slot) -> Signature | None:
-    """Give a staged file the permissions of what it replaces; return its signature if it is known."""
-    mode = permissions(kind, old, slot.mode)
-    if kind is Kind.SYMLINK or (slot.placed is not None and stat.S_IMODE(slot.placed[3]) == mode):
-        return slot.placed
-    os.chmod(staged, mode)
-    return None
-
-
-def _defaults(directory: bytes) -> tuple[int, int]:
-    """Return the permission bits and the group that a new file gets here: the bits that the umask leaves."""
-    path = os.path.join(directory, b"mode")
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        found = os.fstat(file)
-        return stat.S_IMODE(found.st_mode), found.st_gid
-    finally:
-        os.close(file)
-        os.unlink(path)

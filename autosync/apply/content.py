@@ -6,14 +6,25 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from autosync.apply.obstacle import Obstacle, obstacle_of
+from autosync.apply.signature import Signature
 from autosync.core.model import Entry, Kind, RelPath
 from autosync.durable import sync_files
 from autosync.errors import AutosyncError
 
 Stage = Callable[[Sequence[tuple[RelPath, Entry]], bytes], None]
 """Writes the content of each entry to ``directory/<index>``; :meth:`autosync.ports.Backend.stage`."""
+
+
+class Slot(NamedTuple):
+    """A slot of the limbo, the permission bits and the group that a new file gets by default, and what it holds."""
+
+    name: bytes
+    mode: int
+    group: int
+    placed: Signature | None
 
 
 class Preparer:
@@ -103,3 +114,24 @@ def join_directory(staged: bytes, group: int, parent: int) -> None:
         found = os.fstat(parent)
         if found.st_mode & stat.S_ISGID and found.st_gid != group:
             os.chown(staged, -1, found.st_gid, follow_symlinks=False)
+
+
+def permit(staged: bytes, kind: Kind, old: int | None, slot: Slot) -> Signature | None:
+    """Give a staged file the permissions of what it replaces; return its signature if it is known."""
+    mode = permissions(kind, old, slot.mode)
+    if kind is Kind.SYMLINK or (slot.placed is not None and stat.S_IMODE(slot.placed[3]) == mode):
+        return slot.placed
+    os.chmod(staged, mode)
+    return None
+
+
+def defaults(directory: bytes) -> tuple[int, int]:
+    """Return the permission bits and the group that a new file gets here: the bits that the umask leaves."""
+    path = os.path.join(directory, b"mode")
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        found = os.fstat(file)
+        return stat.S_IMODE(found.st_mode), found.st_gid
+    finally:
+        os.close(file)
+        os.unlink(path)

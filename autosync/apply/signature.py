@@ -58,3 +58,19 @@ def has_writer(file: int) -> bool:
     except OSError:
         return False
     return False
+
+
+def open_as(name: bytes, parent: int, signature: Signature) -> int | None:
+    """Return a descriptor of a file, ``None`` if it may not be opened, is a link, or has not that signature."""
+    try:
+        file = os.open(name, READ, dir_fd=parent)
+    except OSError:
+        return None
+    try:
+        if signature_of(os.fstat(file)) == signature:
+            return file
+    except OSError:
+        os.close(file)
+        raise
+    os.close(file)
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from autosync.apply.application import Application
 from autosync.apply.claim import claim
@@ -17,10 +17,13 @@ from autosync.apply.rename import Renames, probe
 from autosync.apply.rescue import Rescue
 from autosync.apply.swap import Swapper
 from autosync.causes import shortage_of
-from autosync.core.model import RelPath, parent_directories
+from autosync.core.model import Entry, RelPath, parent_directories
 from autosync.durable import sync_directories
-from autosync.errors import TransientError
+from autosync.errors import AutosyncError, TransientError
 from autosync.ports import Applied, Operation, Standing
+
+Written = Callable[[Mapping[RelPath, tuple[Entry, os.stat_result]]], None]
+"""Is told what was put where, and how it stands there; :meth:`autosync.ports.Backend.written`."""
 
 
 class WorkingTree:
@@ -38,12 +41,14 @@ class WorkingTree:
         standing: Callable[[RelPath], Standing],
         stage: Stage,
         standings: Standings | None = None,
+        written: Written = lambda _: None,
         renames: Renames | None = None,
         quiet: float = QUIET,
     ) -> None:
         """Take over what an agent that was killed has left; ``renames`` are probed if not given.
 
-        A replaced file is let go after ``quiet`` seconds without a change.
+        A replaced file is let go after ``quiet`` seconds without a change.  ``written`` is told of the
+        regular files that an application has put there.
 
         Raises :class:`TransientError` if ``metadata`` cannot be written to, and
         :class:`AutosyncError` if another process looks after the working copy.
@@ -51,6 +56,7 @@ class WorkingTree:
         self._root = root
         self._standing = standing
         self._standings = standings
+        self._written = written
         self._stage = stage
         with contextlib.ExitStack() as opened:
             try:
@@ -85,9 +91,12 @@ class WorkingTree:
         parents = Parents(self._root)
         try:
             looks = Looks(self._standing, self._standings)
-            applied = Application(self._limbo, self._swapper, looks, self._stage, parents).run(operations)
+            application = Application(self._limbo, self._swapper, looks, self._stage, parents)
+            applied = application.run(operations)
         finally:
             parents.close()
+        with contextlib.suppress(OSError, AutosyncError):  # they are read, then
+            self._written(application.written)
         above = {directory for path in applied.done for directory in parent_directories(path)}
         try:
             sync_directories({os.path.join(self._root, directory) for directory in (b"", *above)}, self._root)

@@ -103,6 +103,9 @@ class Shelf:
         """Return what the recorded state has at many paths."""
         return {path: self.standing(path) for path in paths}
 
+    def written(self, files: Mapping[RelPath, tuple[Entry, os.stat_result]]) -> None:
+        """Do nothing: there are no files here."""
+
     # -- changing what is not there ----------------------------------------------------
     def check_landing(self, old: Base, new: Base) -> None:
         """Do nothing: no branch of a user's is in the way."""

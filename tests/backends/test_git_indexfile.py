@@ -1,8 +1,9 @@
-"""What the user's index proves of files, and what it does not."""
+"""Files that need not be read: what the user's index proves of them, and what was put there by us."""
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,48 @@ def test_what_is_staged_only_is_not_taken_for_the_last_state(tmp_path: Path) -> 
         staged = _committed(root)[os.fsdecode(paths[0])]
         assert looking.reader.standings(paths)[paths[0]].entry == Entry(kind=Kind.FILE, oid=ObjectId(staged))
         commit_all(root, "staged")
+
+
+def test_files_that_were_put_there_together_are_known_until_they_change(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "repo", {"kept": b"kept\n"})
+    files = {RelPath(b"d/f%d" % n): b"put there %d\n" % n for n in range(70)}
+    with Looking(root) as looking:
+        looking.read()
+        put_there = {}
+        for path, content in files.items():
+            put(root, path, content)
+            full = os.path.join(root, path)
+            os.utime(full, (LONG_AGO, LONG_AGO))
+            entry = Entry(kind=Kind.FILE, oid=ObjectId(looking.store.put(b"blob", content)))
+            put_there[path] = (entry, os.lstat(full))
+        # What is told and not what stands there: so it shows that nothing is read.
+        told = next(iter(files))
+        other = Entry(kind=Kind.FILE, oid=ObjectId(looking.store.put(b"blob", b"told\n")))
+        looking.reader.written({**put_there, told: (other, put_there[told][1])})
+        assert looking.reader.standings(list(files)[:2])[told].entry == other
+        put(root, told, files[told])  # written again, with the same content, size and time
+        os.utime(os.path.join(root, told), (LONG_AGO, LONG_AGO))
+        found = looking.reader.standings(list(files))
+    assert {path: there.entry for path, there in found.items()} == {p: e for p, (e, _) in put_there.items()}
+
+
+def test_nothing_is_taken_for_known_where_rules_convert_or_the_file_is_young(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "repo", {".gitattributes": b"*.txt text\n"})
+    names = [RelPath(b"f%d.txt" % n) for n in range(70)] + [RelPath(b"young%d" % n) for n in range(70)]
+    with Looking(root) as looking:
+        looking.read()
+        wrong = Entry(kind=Kind.FILE, oid=ObjectId(looking.store.put(b"blob", b"wrong\n")))
+        put_there = {}
+        for path in names:
+            put(root, path, b"right\r\n" if path.endswith(b".txt") else b"right\n")
+            if path.endswith(b".txt"):
+                os.utime(os.path.join(root, path), (LONG_AGO, LONG_AGO))
+            else:
+                coming = time.time_ns() + 60 * 10**9
+                os.utime(os.path.join(root, path), ns=(coming, coming))
+            put_there[path] = (wrong, os.lstat(os.path.join(root, path)))
+        looking.reader.written(put_there)
+        right = Entry(
+            kind=Kind.FILE, oid=ObjectId(git(root, "hash-object", "--stdin", input=b"right\n").decode().strip())
+        )
+        assert {there.entry for there in looking.reader.standings(names).values()} == {right}

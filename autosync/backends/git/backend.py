@@ -149,6 +149,10 @@ class GitBackend:
         """Return what stands at many paths, but those that change while they are read."""
         return self._reader.standings(paths)
 
+    def written(self, files: Mapping[RelPath, tuple[Entry, os.stat_result]]) -> None:
+        """Take note of files that were put there: in that state they need not be read."""
+        self._reader.written(files)
+
     # -- snapshots in the private store ------------------------------------------------
     def record(
         self, *, tree: TreeId, base: Base, version: Version, parents: tuple[SnapshotId, ...], device: str, time: int

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from autosync.backends.git.attributes import PLAIN, Attributes, Conversion
@@ -29,6 +29,8 @@ _BIG = 8 << 20
 """Bytes above which a file is read in pieces and never held in memory."""
 _REMEMBERED = 20_000
 """Files whose id is remembered, about 400 bytes each."""
+_WORTH_REMEMBERING = 64
+"""Files that were put there together: of fewer the attributes are asked for as quickly as they are read."""
 _REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 """What opening a file meets that was gone, or became a link, since it was looked at."""
 _REGULAR = frozenset({Kind.FILE, Kind.EXECUTABLE})
@@ -90,6 +92,18 @@ class Contents:
         """Attributes in the tree, or the base, changed: the same bytes may be stored as others."""
         self._attributes.forget()
         self._remembered.clear()
+
+    def written(self, files: Mapping[RelPath, tuple[Entry, os.stat_result]]) -> None:
+        """Remember files that were put there, where nothing may make the stored content differ from theirs."""
+        if len(files) < _WORTH_REMEMBERING:
+            return
+        if any(path.rpartition(b"/")[2] == b".gitattributes" for path in files):
+            self.forget()  # and with them what a running process knows of the rules
+        self._started = time.time_ns()
+        conversions = self._attributes.conversions(files)
+        for path, (entry, found) in files.items():
+            if conversions[path] == PLAIN:
+                self._remember(path, state_of(found), entry.oid)
 
     def look(self, paths: Collection[RelPath], footing: Footing, hold: Hold = hold_nothing) -> Look:
         """Return what stands at ``paths``; their parents must be known to be directories."""
@@ -228,9 +242,12 @@ class Contents:
 
     def _found(self, file: _File, state: State, oid: str, footing: Footing, result: Look) -> None:
         result.entries[file.path] = self._entry(file.path, state[4], oid, footing)
+        self._remember(file.path, state, oid)
+
+    def _remember(self, path: RelPath, state: State, oid: str) -> None:
         if state[2] + _CLOCK_TICK < self._started:
-            self._remembered[file.path] = (state, oid)
-            self._remembered.move_to_end(file.path)
+            self._remembered[path] = (state, oid)
+            self._remembered.move_to_end(path)
             if len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
 

@@ -117,6 +117,11 @@ class Reader:
                     proven[path] = Standing(entry=entry, signature=_signature(there))
         return proven
 
+    def written(self, files: Mapping[RelPath, tuple[Entry, os.stat_result]]) -> None:
+        """Take note of files that were put there: in that state they need not be read."""
+        with self._turn:
+            self._contents.written(files)
+
     def _full(self, path: RelPath) -> bytes:
         return self._repo.root + b"/" + path
 

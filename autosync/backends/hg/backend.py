@@ -169,6 +169,9 @@ class HgBackend:
         """Return what stands at many paths, but those that change while they are read."""
         return self._reader.standings(paths)
 
+    def written(self, files: Mapping[RelPath, tuple[Entry, os.stat_result]]) -> None:
+        """Do nothing: Mercurial compares them with what it has when it is asked."""
+
     # -- snapshots in the private store ------------------------------------------------
     def record(
         self, *, tree: TreeId, base: Base, version: Version, parents: tuple[SnapshotId, ...], device: str, time: int

@@ -150,6 +150,9 @@ class MemoryWorkingCopy(Exchange):
         """Return what stands at many paths, but those that are being written."""
         return {path: self.standing(path) for path in paths if path not in self.user.writing}
 
+    def written(self, files: Mapping[RelPath, tuple[Entry, os.stat_result]]) -> None:
+        """Do nothing: looking costs nothing here."""
+
     def _known(self, tree: TreeId | None) -> set[RelPath]:
         """Return what is tracked or was synced in ``tree``: a later ignore rule does not delete it elsewhere."""
         return {*self.user.head_listing(), *self._kept.listing(tree)}
