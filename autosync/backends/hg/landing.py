@@ -16,7 +16,7 @@ from autosync.backends.hg.server import HgEnded, Server
 from autosync.backends.hg.store import Store
 from autosync.backends.hgext.frames import Value
 from autosync.core.model import Base, CommitId, TreeId
-from autosync.durable import sync_directory
+from autosync.durable import replacing
 from autosync.errors import AutosyncError, Diverged, Missing
 
 _JOURNAL = b"landing"
@@ -99,12 +99,8 @@ class Landing:
         journal = {"old": _plain(old), "new": _plain(new), "tree": tree, "ours": ours}
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._store.metadata, 0o700)
-        with open(self._journal + b".new", "wb") as file:
+        with replacing(self._journal, sole_writer=True) as file:
             file.write(json.dumps(journal).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(self._journal + b".new", self._journal)
-        sync_directory(self._store.metadata)
 
     def _noted(self) -> tuple[Base, Base, TreeId, TreeId | None] | None:
         try:
