@@ -21,6 +21,12 @@ from autosync.watch.translate import Batch, Translator
 logger = logging.getLogger(__name__)
 
 _SECOND_HALF = 0.05  # seconds; the kernel queues both halves of a move within microseconds
+_CALM = 0.01
+"""Seconds without an event that end a burst."""
+_BURST = 8
+"""Turns in a row after which it is one: a save by any editor takes fewer."""
+_GATHERING = 0.02
+"""Seconds in which the events of a burst are gathered: a turn for each of 10,000 files would keep a processor busy."""
 
 
 class TreeWatcher:
@@ -122,11 +128,16 @@ class TreeWatcher:
     # -- the watcher's thread -------------------------------------------------------------------
     def _run(self) -> None:
         poller = select.poll()
+        turns = 0  # in a row, between which hardly anything was waited for
         poller.register(self._inotify.fileno(), select.POLLIN)
         poller.register(self._wake, select.POLLIN)
         try:
             while not self._stopping:
+                began = time.monotonic()
                 poller.poll(self._patience())
+                turns = turns + 1 if time.monotonic() - began < _CALM else 0
+                if turns > _BURST:
+                    time.sleep(_GATHERING)
                 if not self._stopping and not self._turn(time.monotonic()):
                     break
         except Exception:
