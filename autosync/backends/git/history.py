@@ -53,18 +53,14 @@ def new_history(store: Store, tip: CommitId | None, known: Collection[CommitId])
 def arrived_history(store: Store, tip: CommitId | None, objects: Mapping[bytes, Loose]) -> list[Changeset]:
     """Return the changesets among ``objects`` that lead from one of the store to ``tip``, oldest first.
 
+    Some may be in the store already: the sender cannot know that of each peer.
+
     Raises :class:`Missing` if they do not, :class:`Unsafe` for one that is malformed.
     """
     found: list[Changeset] = []
     wanted = tip
-    while wanted is not None and not store.has_commit(wanted):
-        arrived = objects.get(bytes.fromhex(wanted))
-        if arrived is None or arrived.kind != b"commit" or len(found) >= MOST:
-            raise Missing(
-                f"The snapshot stands on changeset {wanted}, which is not here",
-                hint="It will be fetched with its base, from the peer or the hub.",
-            )
-        changeset = _parse(wanted, arrived.content)
+    while wanted is not None and (arrived := objects.get(bytes.fromhex(wanted))) is not None and len(found) < MOST:
+        changeset = _parse(wanted, arrived.content) if arrived.kind == b"commit" else None
         if changeset is None:
             raise Unsafe(
                 f"Changeset {wanted} that arrived with a snapshot is malformed",
@@ -72,6 +68,11 @@ def arrived_history(store: Store, tip: CommitId | None, objects: Mapping[bytes, 
             )
         found.append(changeset)
         wanted = changeset.parent
+    if wanted is not None and not store.has_commit(wanted):
+        raise Missing(
+            f"The snapshot stands on changeset {wanted}, which is not here",
+            hint="It will be fetched with its base, from the peer or the hub.",
+        )
     return found[::-1]
 
 

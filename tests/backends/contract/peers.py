@@ -248,6 +248,22 @@ class TestPeers:
         assert entries(two, snapshot.tree) == entries(one, snapshot.tree)
         assert two.backend.tree_of(snapshot.base.commit) == one.backend.tree_of(snapshot.base.commit)
 
+    def test_changesets_that_travel_inline_may_be_here_already(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        start = one.backend.base().commit
+        assert start is not None
+        one.write("d/b.txt", b"first\n")
+        one.commit("first")
+        between = snap(one)
+        assert handed_over(between, one, two) == between
+        one.write("a.txt", b"second\n")
+        one.commit("second")
+        snapshot = edited_again(one)
+        packed = one.backend.pack(snapshot.id, limit=1 << 20, known=[start])
+        assert packed is not None
+        assert two.backend.absorb(snapshot.id, packed) == snapshot
+        assert entries(two, snapshot.tree) == entries(one, snapshot.tree)
+
     def test_a_peer_is_brought_to_a_snapshot_with_its_history(self, fleet: Fleet) -> None:
         one, two = pair(fleet)
         for count in range(3):
