@@ -284,12 +284,12 @@ class Backend(Protocol):
         known: Collection[CommitId] = (),
         reached: Sequence[SnapshotId] = (),
     ) -> bytes | None:
-        """Return a thin pack of what ``snapshot`` has beyond its base, ``None`` if it would be larger
-        than ``limit`` bytes.
+        """Return a thin pack of what ``snapshot`` has beyond a state that others are at, or beyond its base.
 
-        If the base is one of a few new changesets on top of a ``known`` one, those are in it too.  If
-        that is too large it is what ``snapshot`` has beyond the first of ``reached``, states that
-        peers are at, with which it is small enough: :meth:`absorb` then needs that one.
+        It is the first of the states ``reached`` with which it is no larger than ``limit`` bytes;
+        :meth:`absorb` then needs that one.  Beyond the base it stands for itself, and if that is one
+        of a few new changesets on top of a ``known`` one, those are in it too.  ``None`` if
+        all of them are larger.
         """
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:

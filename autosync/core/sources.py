@@ -204,9 +204,9 @@ class Peers:
     def reached(self) -> tuple[SnapshotId, ...]:
         """Return the states at which peers were last heard to be: the oldest, and the newest if that is another.
 
-        Who is at a newer one most likely has what the oldest holds; but it may be that of a peer which fell behind.
+        What is new since the oldest is of use to all of them, but one may have been away for long.
         """
-        there = [p for p in self._peers.values() if p.snapshot and p.version and p.state != "stopped"]
+        there = [p for p in self._peers.values() if p.snapshot and p.version]
         there.sort(key=lambda p: (sum(n for _, n in p.version.counters) if p.version else 0, p.snapshot))
         return tuple(dict.fromkeys(p.snapshot for p in (*there[:1], *there[-1:]) if p.snapshot))
 

@@ -22,7 +22,7 @@ from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
 from autosync.backends.git.thin import Bounds, Loose, decode, encode
 from autosync.causes import PASSING
-from autosync.core.model import Base, CommitId, DeviceId, Snapshot, SnapshotId, WorkspaceId
+from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, Missing, TransientError, Unreachable, Unsafe
 
 RECEIVE_LIMIT = 16 << 30
@@ -65,8 +65,6 @@ class Exchange:
         self._hub = Hub(repo, store, workspace, remote, hub_prefix, names=names, patience=patience or Patience())
         self._receive_limit = receive_limit
         self._received: deque[SnapshotId] = deque(maxlen=4)
-        self._outgrown: Base | None = None
-        """The base beyond which there is too much to travel inline; until it moves that is not tried first."""
 
     def close(self) -> None:
         """End every transfer with the hub."""
@@ -81,26 +79,23 @@ class Exchange:
         known: Collection[CommitId] = (),
         reached: Sequence[SnapshotId] = (),
     ) -> bytes | None:
-        """Return a thin pack of exactly what ``snapshot`` has beyond its base, ``None`` if it would be
-        larger than ``limit`` bytes.  Raises :class:`Missing`.
+        """Return a thin pack of exactly what ``snapshot`` has beyond the first of ``reached`` with which it is
+        not larger than ``limit`` bytes, else beyond its base, else ``None``.  Raises :class:`Missing`.
 
         A few changesets between one of ``known`` and the base are in it as well, if there is
-        room: who is told of a large commit may well have it already.  What does not fit at all is
-        packed beyond the first of ``reached`` with which it does.
+        room: who is told of a large commit may well have it already.
         """
         loaded = self._loaded(snapshot)
         most = min(limit // _SMALLEST_OBJECT, Bounds().objects)
-        whole = [partial(beyond_base, known=told) for told in dict.fromkeys((frozenset(known), frozenset[CommitId]()))]
         states = [s for s in self._store.load_many(reached) if s.base.commit == loaded.base.commit]
-        part = [partial(beyond_state, state=state) for state in states]
-        for choose in (*part, *whole) if self._outgrown == loaded.base else (*whole, *part):
+        ways = [partial(beyond_state, state=state) for state in states]
+        ways += [partial(beyond_base, known=told) for told in dict.fromkeys((frozenset(known), frozenset[CommitId]()))]
+        for beyond in ways:
             with contextlib.suppress(TooLarge):
-                objects = choose(self._store, loaded, most=most)
+                objects = beyond(self._store, loaded, most=most)
                 packed = encode(objects, self._repo.hash_name, limit=min(limit, Bounds().packed))
                 if packed is not None:
-                    self._outgrown = loaded.base if choose in part else None
                     return packed
-        self._outgrown = loaded.base
         return None
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:

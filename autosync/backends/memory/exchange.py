@@ -32,15 +32,15 @@ class Exchange:
         known: Collection[CommitId] = (),
         reached: Sequence[SnapshotId] = (),
     ) -> bytes | None:
-        """Return what ``snapshot`` has beyond its base, ``known``, or one of ``reached``.
+        """Return what ``snapshot`` has beyond one of ``reached``, its base or ``known``.
 
         ``None`` if it is larger than ``limit`` bytes.
         """
         packed = bundle.pack(self.store, snapshot, list(known) or None)
-        for state in reached:
-            if len(packed) > limit and state in self.store.snapshots:
-                packed = bundle.pack(self.store, snapshot, None, state=self.store.snapshots[state])
-        return packed if len(packed) <= limit else None
+        base = self.store.snapshots[snapshot].base
+        states = [state for oid in reached if (state := self.store.snapshots.get(oid)) and state.base == base]
+        small = (bundle.pack(self.store, snapshot, None, state=state) for state in states)
+        return next((part for part in (*small, packed) if len(part) <= limit), None)
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
         """Store an inline pack and return the snapshot.  Raises :class:`Missing`, :class:`Unsafe`."""
