@@ -93,7 +93,7 @@ def _full(path: bytes) -> Shortage:
     room = ""
     if found is not None:
         free, whole = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-        room = f": {bytes_in_words(free)} of its {bytes_in_words(whole)} are free, and more is needed"
+        room = f": more is needed than the {bytes_in_words(free)} of its {bytes_in_words(whole)} that are free"
     return Shortage(f"The disk {mount} is full{room}", hint=f"Make room there (`df -h {mount}` shows it); {_BY_ITSELF}")
 
 

@@ -120,7 +120,7 @@ def test_a_full_disk_and_a_read_only_one(tmp_path: Path) -> None:
         # What a peer saved does not fit into the working copy ...
         at.laptop.write("big", bytes(8 << 20))
         at.laptop.write("small", "s\n")
-        reason = at.halted(f"The disk {at.disk} is full: ", " of its 6.3 MB are free, and more is needed")
+        reason = at.halted(f"The disk {at.disk} is full: more is needed than the ", " of its 6.3 MB that are free")
         assert "Make room there" in reason
         assert at.desktop.read("a.txt") == FILES["a.txt"]
         shown = at.desktop.run("status").stdout
