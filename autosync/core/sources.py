@@ -71,7 +71,7 @@ class Peer:
     """The state of ours with which ``is_news`` compares theirs; ``None`` once theirs is another one."""
     is_news: bool = False
     advanced: int = 0
-    """How many states are in what is news."""
+    """The sum of the counters of what is news: a later state has a greater one."""
 
 
 class Peers:
