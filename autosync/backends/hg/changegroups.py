@@ -23,6 +23,7 @@ _PHASES = frozenset({0, 1, 2})
 _SECRET = b"2"
 _LARGEST = (1 << 31) - 1
 _LONGEST_PART = 1 << 10
+_PART = 1 << 16
 _HINT = "The sender's autosync may be faulty or hostile; nothing of it was used."
 
 
@@ -139,6 +140,11 @@ class _Payload:
             parts.append(part)
         return b"".join(parts)
 
+    def skip(self, size: int) -> None:
+        """Pass over so many bytes."""
+        while size > 0:
+            size -= len(self.read(min(size, _PART)))
+
     def at_end(self) -> bool:
         """Return whether nothing follows."""
         return not self._left and not self._next()
@@ -180,7 +186,7 @@ class _Changegroup:
         if not self._history.parents:
             raise _bad("holds no changeset")
         self._belonging()
-        if self._has_trees and self._chunk():
+        if self._has_trees and self._length():
             raise _bad("holds manifests of directories")
         paths = set()
         while path := self._chunk(LONGEST_PATH):
@@ -199,49 +205,55 @@ class _Changegroup:
     def _group(self, most: int) -> Iterator[tuple[bytes, tuple[bytes, bytes], bytes]]:
         """Yield node, parents and changeset of each revision of one file, manifest or changelog."""
         sizes: dict[bytes, int | None] = {_NULL: 0}
-        while chunk := self._chunk():
-            if len(chunk) < self._header:
+        while length := self._length():
+            if length < self._header:
                 raise _bad("holds a revision that is cut off")
-            node, first, second, base, link = (chunk[at : at + _NODE] for at in range(0, 5 * _NODE, _NODE))
+            header = self._payload.read(self._header)
+            node, first, second, base, link = (header[at : at + _NODE] for at in range(0, 5 * _NODE, _NODE))
             if node in sizes:
                 raise _bad(f"holds {node.hex()} twice")
             self._revisions += 1
             if len(sizes) > most or self._revisions > self._limits.revisions:
                 raise _bad(f"holds more than {min(most, self._limits.revisions)} revisions where that many can be")
-            size = self._made_size(memoryview(chunk)[self._header :], sizes.get(base))
+            size = self._made_size(length - self._header, sizes.get(base))
             sizes[node] = None if sizes.get(base) is None else size
             self._made += size
             if self._made > self._limits.made:
                 raise _bad(f"unpacks to more than the {self._limits.made} bytes that are accepted")
             yield node, (first, second), link
 
-    def _made_size(self, delta: memoryview, base: int | None) -> int:
-        """Return how many bytes the delta makes, as far as that shows.
+    def _made_size(self, left: int, base: int | None) -> int:
+        """Pass over a delta of ``left`` bytes; return how many it makes, as far as that shows.
 
         ``base`` is the size of what it applies to, ``None`` if only the repository knows that.
 
         A delta is hunks: start, end and size of what replaces it, in order (hg help internals.changegroups).
         """
-        size, at, last = base or 0, 0, 0
-        while at < len(delta):
-            if at + _HUNK.size > len(delta):
+        size, last = base or 0, 0
+        while left:
+            if left < _HUNK.size:
                 raise _bad("holds a delta that is cut off")
-            start, end, length = _HUNK.unpack_from(delta, at)
-            at += _HUNK.size + length
-            if not last <= start <= end or at > len(delta) or (base is not None and end > base):
+            start, end, length = _HUNK.unpack(self._payload.read(_HUNK.size))
+            left -= _HUNK.size + length
+            if not last <= start <= end or left < 0 or (base is not None and end > base):
                 raise _bad("holds a delta that is out of order")
+            self._payload.skip(length)
             last = end
             size += length if base is None else length - (end - start)
         if size > _LARGEST:
             raise _bad(f"holds a file of {size} bytes")
         return size
 
-    def _chunk(self, most: int = _LARGEST) -> bytes:
+    def _chunk(self, most: int) -> bytes:
         """Return the next piece, empty at the end of a sequence."""
+        return self._payload.read(self._length(most))
+
+    def _length(self, most: int = _LARGEST) -> int:
+        """Return the bytes of the next piece, 0 at the end of a sequence."""
         (size,) = struct.unpack(">i", self._payload.read(4))
         if size != 0 and not 4 < size <= most + 4:
             raise _bad(f"holds a piece of {size} bytes")
-        return self._payload.read(size - 4) if size else b""
+        return max(0, int(size) - 4)
 
 
 def _check_phases(payload: _Payload, nodes: Collection[bytes]) -> None:
