@@ -42,9 +42,9 @@ class End:
         self.repository = Repository(root, by)
         self.store = Store(os.path.join(root, b".hg", b"autosync"))
         contents, trees = Contents(self.repository, self.store), BaseTrees(self.repository, self.store)
-        self.read, self.tree_of = contents.read, trees.tree_of
+        self.open, self.tree_of = contents.open, trees.tree_of
         self.histories = Histories(self.repository.server, self.store, self.tree_of)
-        self.differences = Differences(self.store, self.read, self.tree_of)
+        self.differences = Differences(self.store, self.open, self.tree_of)
         self.namer = Namer(self.repository.server)
         self.recording = Recording(self.namer, self.histories, self.differences)
         self.exchange = Exchange(
@@ -99,7 +99,7 @@ class End:
 
     def files(self, snapshot: Snapshot) -> dict[bytes, tuple[Kind, bytes]]:
         """Return everything in a snapshot."""
-        return {bytes(path): (e.kind, self.read(e.oid)) for path, e in self.store.entries(snapshot.tree)}
+        return {bytes(path): (e.kind, self.open(e.oid).whole()) for path, e in self.store.entries(snapshot.tree)}
 
 
 @contextmanager

@@ -57,13 +57,14 @@ class Looking:
     def listing(self, tree: TreeId) -> Listing:
         """Return kind and content of everything in ``tree``."""
         entries = dict(self.store.entries(tree))
-        contents = dict(self.contents.read_many([entry.oid for entry in entries.values()]))
+        found = self.contents.open_many([entry.oid for entry in entries.values()])
+        contents = {oid: content.whole() for oid, content in found}
         return {bytes(path): (entry.kind, contents[entry.oid]) for path, entry in entries.items()}
 
     def content(self, tree: TreeId, path: str | bytes) -> bytes | None:
         """Return what the file at ``path`` holds, ``None`` if there is none."""
         entry = self.store.entry(tree, RelPath(os.fsencode(path)))
-        return None if entry is None else self.contents.read(entry.oid)
+        return None if entry is None else self.contents.open(entry.oid).whole()
 
     def marks(self, tree: TreeId) -> dict[bytes, bytes]:
         """Return the marks of ``tree``."""

@@ -10,12 +10,13 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from autosync.backends.hg.command import own_hg
+from autosync.backends.hg.content import Content
 from autosync.backends.hg.repository import Repository
 from autosync.backends.hgext.frames import Value, as_bytes
 from autosync.core.model import RelPath
@@ -184,16 +185,23 @@ def named(
     survey = repo.survey((), (), tracking=True)
     given: dict[bytes, Value] = {}
     files: dict[bytes, Value] = dict.fromkeys(paths)
-    for path, content in repo.stored(paths).items():
+    contents = repo.stored(paths)
+    for path, content in contents.items():
         if content is not None:
-            assert isinstance(content, bytes), (path, content)
-            given[path] = [_flags(os.path.join(repo.root, path)), content, survey.copies.get(path, b"")]
+            assert isinstance(content, Content), (path, content)
+            given[path] = [_flags(os.path.join(repo.root, path)), content.value(), survey.copies.get(path, b"")]
     nodes = repo.server.ask("file-nodes", {b"parent": survey.p1, b"given": given}).table(b"nodes")
     for path in given:
         node, touched = nodes.items(path)
         files[path] = [_flags(os.path.join(repo.root, path)), as_bytes(node, path), touched]
     said: dict[bytes, Value] = {b"user": user, b"time": time, b"message": message, b"branch": branch, b"extra": {}}
     return repo.server.ask("changeset-node", {b"parent": survey.p1, b"files": files, **said}).text(b"node")
+
+
+def stored(repo: Repository, paths: Collection[RelPath]) -> dict[RelPath, bytes | int | None]:
+    """Return what hg would store for each path, read."""
+    found = repo.stored(paths).items()
+    return {path: content.whole() if isinstance(content, Content) else content for path, content in found}
 
 
 def _flags(full: bytes) -> bytes:

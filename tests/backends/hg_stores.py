@@ -83,6 +83,12 @@ def contents(store: Store, tree: TreeId) -> dict[str, bytes | None]:
     return {os.fsdecode(path): store.content(entry.oid) for path, entry in store.entries(tree)}
 
 
+def bundled(store: Store, commit: CommitId) -> bytes | None:
+    """Return the bundle that is kept for a changeset."""
+    bundle = store.bundle(commit)
+    return None if bundle is None else bundle.whole()
+
+
 def work(metadata: bytes, seed: int, say: int) -> None:
     """Write, pin, let go and tidy for ever; tell the pipe ``say`` the number of each state that is pinned."""
     clock = Clock()

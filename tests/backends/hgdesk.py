@@ -11,6 +11,7 @@ from hg_repos import Vanilla, put
 
 from autosync.backends.hg.branches import split
 from autosync.backends.hg.committing import Committing
+from autosync.backends.hg.content import Content
 from autosync.backends.hg.head import Head
 from autosync.backends.hg.history import History
 from autosync.backends.hg.landing import Landing
@@ -36,9 +37,9 @@ class Desk:
         self.history = History(server, self.store)
         self.landing = Landing(server, self.store, self.history, base=self.head.base)
         self.committing = Committing(
-            server, self.store, self.history, read=self.read, tree_of=self.tree_of, base=self.head.base
+            server, self.store, self.history, open=self.open, tree_of=self.tree_of, base=self.head.base
         )
-        self.staging = Staging(server, read=self.read)
+        self.staging = Staging(server, open=self.open)
         self._user: Vanilla | None = None
 
     def close(self) -> None:
@@ -47,8 +48,8 @@ class Desk:
         self.repo.close()
         self.store.close()
 
-    def read(self, oid: ObjectId) -> bytes:
-        content = self.store.content(oid)
+    def open(self, oid: ObjectId) -> Content:
+        content = self.store.open(oid)
         assert content is not None
         return content
 
@@ -105,7 +106,7 @@ class Desk:
         question: dict[bytes, Value] = {b"tip": bytes.fromhex(tip), b"common": nodes, b"into": place, b"most": _ALL}
         self.repo.server.ask("history", question)
         with open(place, "rb") as file:
-            to.store.keep_bundle(tip, file.read())
+            to.store.keep_bundle(tip, file)
         os.unlink(place)
 
     def send_tree(self, tree: TreeId, to: Desk) -> TreeId:

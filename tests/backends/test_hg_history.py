@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import random
@@ -159,7 +160,7 @@ class TestBringing:
         place = os.path.join(two.root, b".hg", b"plain")
         two.hg("bundle", "-q", "--base", "null", "-t", "none-v2", place)
         with open(place, "rb") as file:
-            one.store.keep_bundle(new, file.read())
+            one.store.keep_bundle(new, file)
         before = fingerprint(one.root)
         with pytest.raises(Unsafe, match="no history with its phases"):
             one.history.bring(new)
@@ -170,12 +171,13 @@ class TestBringing:
         two.put({"a": b"long line\n" * 50})
         new = commit(one, b"long line\n" * 40 + b"end\n")
         one.send_history(new, two)
-        whole = two.store.bundle(new)
+        bundle = two.store.bundle(new)
+        whole = bundle and bundle.whole()
         assert whole is not None
         before = stored(fingerprint(two.root))
         tried = 0
         for at in range(0, len(whole), 11):
-            two.store.keep_bundle(new, whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+            two.store.keep_bundle(new, io.BytesIO(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :]))
             try:
                 two.history.bring(new)
             except (Unsafe, Missing):

@@ -89,9 +89,9 @@ def test_a_branch_goes_over_the_hub(place: Place) -> None:
             if before.get(name) != seen and not name.startswith((b".", b"autosync", b"store.sqlite"))
         }
         assert head(two).hex() == first
-        assert [(bytes(path), target.read(e.oid)) for path, e in target.store.entries(target.tree_of(made))] == [
-            (b"a", b"auto\n")
-        ]
+        assert [
+            (bytes(path), target.open(e.oid).whole()) for path, e in target.store.entries(target.tree_of(made))
+        ] == [(b"a", b"auto\n")]
         assert source.hub.fetch_branch("default") == made
 
 

@@ -23,6 +23,7 @@ from hg_repos import (
     opened,
     put,
     rel,
+    stored,
     versions,
 )
 
@@ -158,7 +159,7 @@ class TestStatus:
         make_repository(Path(os.fsdecode(root), "nested"), {"inner": b"i"})
         with opened(root) as repo:
             assert repo.status().unknown == ()
-            assert repo.stored(rel("nested/inner")) == {b"nested/inner": None}
+            assert stored(repo, rel("nested/inner")) == {b"nested/inner": None}
 
 
 class TestContents:

@@ -106,9 +106,9 @@ class TestMerging:
     def merge(self, desk: Desk, *sides: bytes) -> bytes | None:
         """Return the merge of base, ours and theirs, which is that of base, theirs and ours."""
         base, ours, theirs = (desk.store.put(side) for side in sides)
-        merged = merge_text(desk.read, desk.store.put, base, ours, theirs)
-        assert merge_text(desk.read, desk.store.put, base, theirs, ours) == merged
-        return None if merged is None else desk.read(ObjectId(merged))
+        merged = merge_text(desk.open, desk.store.put, base, ours, theirs)
+        assert merge_text(desk.open, desk.store.put, base, theirs, ours) == merged
+        return None if merged is None else desk.open(ObjectId(merged)).whole()
 
     def test_lines_apart(self, desk: Desk) -> None:
         ours, theirs = [b"first\n", *LINES[1:]], [*LINES[:30], b"thirty\n", *LINES[31:]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import random
 import sqlite3
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hg_stores import Clock, contents, file, node, snapshot_of, stored, written
+from hg_stores import Clock, bundled, contents, file, node, snapshot_of, stored, written
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -344,11 +345,11 @@ def test_what_was_learned_about_hg_stays(store: Store, metadata: bytes) -> None:
 
 def test_bundles_are_kept_by_what_they_bring(store: Store) -> None:
     large, small = random.Random(1).randbytes(3_000_000), b"bundle"
-    store.keep_bundle(CommitId("11" * 20), large)
-    store.keep_bundle(CommitId("22" * 20), small, needs=[CommitId("11" * 20)])
+    store.keep_bundle(CommitId("11" * 20), io.BytesIO(large))
+    store.keep_bundle(CommitId("22" * 20), io.BytesIO(small), needs=[CommitId("11" * 20)])
     store.rest()
-    assert store.bundle(CommitId("11" * 20)) == large
-    assert store.bundle(CommitId("22" * 20)) == small
+    assert bundled(store, CommitId("11" * 20)) == large
+    assert bundled(store, CommitId("22" * 20)) == small
     assert store.has_bundle(CommitId("22" * 20))
     assert not store.has_bundle(CommitId("33" * 20))
     assert store.shared() >= len(large)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import random
 import resource
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hg_stores import HOUR, START, WEEK, Clock, contents, killed_at_work, node, snapshot_of, stored, written
+from hg_stores import HOUR, START, WEEK, Clock, bundled, contents, killed_at_work, node, snapshot_of, stored, written
 
 from autosync.backends.hg.store import Store
 from autosync.causes import shortage_of
@@ -176,21 +177,21 @@ def test_what_a_pinned_snapshot_builds_on_stays(store: Store, clock: Clock) -> N
     snapshot = snapshot_of(store.splice(trees[1], stored(store, {"b": b"new"})), 1, base=commits[1])
     store.write(snapshot)
     store.pin("current", snapshot.id)
-    store.keep_bundle(commits[0], b"zeroth")
-    store.keep_bundle(commits[1], b"first", needs=[commits[0], commits[3]])
-    store.keep_bundle(commits[2], b"second")
+    store.keep_bundle(commits[0], io.BytesIO(b"zeroth"))
+    store.keep_bundle(commits[1], io.BytesIO(b"first"), needs=[commits[0], commits[3]])
+    store.keep_bundle(commits[2], io.BytesIO(b"second"))
     store = reopened(store, clock)
     clock.advance(2 * HOUR)
     assert store.commit_tree(commits[2]) == trees[2]  # somebody is about to build on it
     store.tidy(thorough=True)
     assert [store.commit_tree(commit) for commit in commits] == [None, trees[1], trees[2], None]
-    assert [store.bundle(commit) for commit in commits] == [b"zeroth", b"first", b"second", None]
+    assert [bundled(store, commit) for commit in commits] == [b"zeroth", b"first", b"second", None]
     store.flush()
     store = reopened(store, clock)
     clock.advance(2 * HOUR)
     store.tidy(thorough=True)
     assert [store.commit_tree(commit) for commit in commits] == [None, trees[1], None, None]
-    assert [store.bundle(commit) for commit in commits] == [b"zeroth", b"first", None, None]
+    assert [bundled(store, commit) for commit in commits] == [b"zeroth", b"first", None, None]
     assert list(store.known_files([file_node for _, file_node in places])) == [bytes.fromhex(node("file", 1))]
     assert contents(store, trees[1]) == {"a": b"base 1"}
     store.close()

@@ -133,8 +133,21 @@ class Packer(Protocol):
 
 def packer_for(start: bytes | memoryview) -> Packer:
     """Return what makes a zlib stream of a big content that begins so, quickly."""
-    shrinks = len(zlib.compress(start, 1)) < _INCOMPRESSIBLE * len(start)
-    return zlib.compressobj(1) if shrinks else Stored()
+    return zlib.compressobj(1) if shrinks(start) else Stored()
+
+
+def shrinks(start: bytes | memoryview) -> bool:
+    """Return whether it is worth the time to compress a big content that begins so."""
+    return len(zlib.compress(start, 1)) < _INCOMPRESSIBLE * len(start)
+
+
+def stored_blocks(content: bytes | memoryview) -> bytes:
+    """Return content as it is, in blocks of a deflate stream (RFC 1951, 3.2.4) that are not the last."""
+    view, parts = memoryview(content), list[bytes | memoryview]()
+    for start in range(0, len(view), _BLOCK):
+        block = view[start : start + _BLOCK]
+        parts += (struct.pack("<BHH", 0, len(block), len(block) ^ 0xFFFF), block)
+    return b"".join(parts)
 
 
 class Stored:
@@ -147,12 +160,8 @@ class Stored:
     def compress(self, content: bytes | memoryview, /) -> bytes:
         """Return the next part of the stream."""
         self._adler = zlib.adler32(content, self._adler)
-        view, parts = memoryview(content), list[bytes | memoryview]([self._head])
-        self._head = b""
-        for start in range(0, len(view), _BLOCK):
-            block = view[start : start + _BLOCK]
-            parts += (struct.pack("<BHH", 0, len(block), len(block) ^ 0xFFFF), block)
-        return b"".join(parts)
+        head, self._head = self._head, b""
+        return head + stored_blocks(content)
 
     def flush(self) -> bytes:
         """Return its end: an empty last block and the checksum."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from autosync.backends.git import delta
-from autosync.backends.git.objects import object_id
 from autosync.backends.hg.changegroups import Limits
+from autosync.backends.hg.content import Content, gathered
 from autosync.backends.hg.headers import Edit, Header, parse_header
 from autosync.backends.hg.histories import Histories
 from autosync.backends.hg.marks import parse_marks
 from autosync.backends.hg.nodes import Changed, Namer
 from autosync.backends.hg.recording import Differences
-from autosync.backends.hg.wire import DELTA, HEADER, HISTORY, Bounds, Reader, Record, bad
+from autosync.backends.hg.wire import DELTA, HEADER, HISTORY, LARGEST_DELTA, Bounds, Reader, Record, bad
 from autosync.core.model import Change, CommitId, Entry, ObjectId, RelPath, Snapshot, SnapshotId, TreeId
 from autosync.errors import Unsafe
 
@@ -65,7 +65,7 @@ class Admitting:
         if named.id != wanted:
             raise Unsafe(f"What arrived for snapshot {wanted} is snapshot {named.id}", hint=_HINT)
         for _, content in self._contents(source, bounds):
-            self._store.put(content)
+            self._store.pack(content.size, content.parts())
         self._store.write(named)
         return named
 
@@ -107,21 +107,24 @@ class Admitting:
             for path, entry in waiting.pop(oid, ()):
                 yield path, self._differences.file(tree, path, entry, content)
         for oid, places in waiting.items():
-            content = self._differences.read(oid)
+            content = self._differences.open(oid)
             for path, entry in places:
                 yield path, self._differences.file(tree, path, entry, content)
         for change in gone:
             yield change.path, None
 
-    def _contents(self, source: BinaryIO, bounds: Bounds) -> Iterator[tuple[ObjectId, bytes]]:
+    def _contents(self, source: BinaryIO, bounds: Bounds) -> Iterator[tuple[ObjectId, Content]]:
         """Yield every content with its id, which it has proven to have."""
         source.seek(0)
         reader = Reader(source, bounds)
         for record in reader.records():
             if record.kind in {HEADER, HISTORY}:
                 continue
-            content = self._undone(record, reader) if record.kind == DELTA else reader.content()
-            if object_id("sha256", b"blob", content) != record.oid:
+            if record.kind == DELTA:
+                content = Content(self._undone(record, reader))
+            else:
+                content = gathered(reader.parts(), record.size, self._store.metadata)
+            if content.oid() != record.oid:
                 raise bad(f"holds another content than {record.oid.hex()}")
             yield ObjectId(record.oid.hex()), content
 
@@ -131,10 +134,12 @@ class Admitting:
         try:
             size, made = delta.sizes(change)
             reader.charge(made)
-            old = self._differences.read(ObjectId(record.base.hex()))
-            if size != len(old):
+            old = self._differences.open(ObjectId(record.base.hex()))
+            if size != old.size:
                 raise bad("holds a delta for another content")
-            return delta.apply(old, change)
+            if size > LARGEST_DELTA:
+                raise bad(f"holds a delta for a content of {size} bytes, which are sent whole")
+            return delta.apply(old.whole(), change)
         except delta.BadDelta as error:
             raise bad(f"holds what is no delta ({error})") from None
 

@@ -100,13 +100,13 @@ class HgBackend:
         self._history = History(server, self.store)
         self._landing = Landing(server, self.store, self._history, base=self._head.base)
         self._committing = Committing(
-            server, self.store, self._history, read=contents.read, tree_of=self._trees.tree_of, base=self._head.base
+            server, self.store, self._history, open=contents.open, tree_of=self._trees.tree_of, base=self._head.base
         )
-        self._staging = Staging(server, read=contents.read)
+        self._staging = Staging(server, open=contents.open)
         self._recording = Recording(
             Namer(server),
             Histories(server, self.store, self._trees.tree_of),
-            Differences(self.store, contents.read, self._trees.tree_of),
+            Differences(self.store, contents.open, self._trees.tree_of),
         )
         self._histories, self._exchange = self._open_exchange()
         self._hub = Hub(root, self.store, self._histories, remote, hg=hg)
@@ -115,7 +115,7 @@ class HgBackend:
         """Return the parts that other threads use, with an hg of their own."""
         trees = BaseTrees(self._beside, self.store)
         histories = Histories(self._beside.server, self.store, trees.tree_of)
-        differences = Differences(self.store, Contents(self._beside, self.store).read, trees.tree_of)
+        differences = Differences(self.store, Contents(self._beside, self.store).open, trees.tree_of)
         admitting = Admitting(Namer(self._beside.server), histories, differences)
         return histories, Exchange(histories, differences, admitting)
 
@@ -239,7 +239,7 @@ class HgBackend:
 
     def merge_text(self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
         """Return the clean three-way merge of three texts, ``None`` if there is none."""
-        return merge_text(self._contents.read, self.store.put, base, ours, theirs)
+        return merge_text(self._contents.open, self.store.put, base, ours, theirs)
 
     def tree_of(self, commit: CommitId | None) -> TreeId:
         """Return a changeset's tree."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection
+from typing import BinaryIO
 
+from autosync.backends.hg.content import PART, Content
 from autosync.backends.hg.database import Database
 from autosync.backends.hg.objects import Kind, Objects, raw_id
 from autosync.backends.hg.places import NODE
+from autosync.backends.hgext.contents import SMALL
 from autosync.core.model import CommitId
 
 
@@ -19,10 +23,15 @@ class Bundles:
         self._objects = objects
         self._clock = clock
 
-    def keep(self, commit: CommitId, bundle: bytes, *, needs: Collection[CommitId]) -> None:
-        """Write the bundle that brings ``commit``; those of ``needs`` are kept as long as it is."""
+    def keep(self, commit: CommitId, bundle: BinaryIO, *, needs: Collection[CommitId]) -> None:
+        """Write the bundle that brings ``commit``, all of a file; those of ``needs`` are kept as long as it is."""
+        size = bundle.seek(0, os.SEEK_END)
+        bundle.seek(0)
         with self._database.lock:
-            oid = self._objects.put(Kind.BUNDLE, bundle)
+            if size > SMALL:
+                oid = self._objects.pack(Kind.BUNDLE, size, iter(lambda: bundle.read(PART), b""))
+            else:
+                oid = self._objects.put(Kind.BUNDLE, bundle.read())
             needed = b"".join(sorted(raw_id(other, NODE) for other in needs))
             with self._database.writing() as connection:
                 self._objects.write(connection)
@@ -32,10 +41,10 @@ class Bundles:
                 )
             self._objects.written()
 
-    def read(self, commit: CommitId) -> bytes | None:
+    def open(self, commit: CommitId) -> Content | None:
         """Return the bundle that brings ``commit``, ``None`` if none is kept."""
         oid = self._object(commit)
-        return None if oid is None else self._objects.read(Kind.BUNDLE, oid)
+        return None if oid is None else self._objects.open(Kind.BUNDLE, oid)
 
     def has(self, commit: CommitId) -> bool:
         """Return whether a bundle is kept that brings ``commit``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sqlite3
 import zlib
 from collections import OrderedDict
@@ -12,6 +14,8 @@ from autosync.backends.hg.large import LargeFiles
 _KEPT = 8 << 20
 _LARGEST_KEPT = 1 << 20
 """Bytes of contents that are kept for the next one, which mostly is a delta of one of them."""
+
+_PART = 1 << 20
 
 _ROW = (
     "SELECT id, base, body IS NULL, (SELECT body FROM bodies WHERE place = objects.body) FROM objects WHERE number = ?"
@@ -43,7 +47,7 @@ class Chains:
                 oid, base, large, body = row
                 content = self._kept.get(oid)
                 if content is None and base is None:
-                    content = self._large.unpack(oid) if large else zlib.decompress(body or b"")
+                    content = self._unpacked(oid) if large else zlib.decompress(body or b"")
                     self._keep(oid, content)
                 elif content is None:
                     chain.append((oid, zlib.decompress(body or b"")))
@@ -54,6 +58,15 @@ class Chains:
         except (zlib.error, delta.BadDelta, FileNotFoundError) as error:
             raise Broken(str(error)) from error
         return content
+
+    def _unpacked(self, oid: bytes) -> bytes:
+        unpacker, out = zlib.decompressobj(), io.BytesIO()
+        with os.fdopen(self._large.open(oid), "rb") as file:
+            while part := file.read(_PART):
+                out.write(unpacker.decompress(part))
+        if not unpacker.eof or unpacker.unused_data:
+            raise zlib.error("the stream is cut off, or goes on after its end")
+        return out.getvalue()
 
     def _keep(self, oid: bytes, content: bytes) -> None:
         if len(content) > _LARGEST_KEPT or oid in self._kept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from autosync.backends.hg.content import Content
 from autosync.backends.hg.history import History
 from autosync.backends.hg.landing import fields_of
 from autosync.backends.hg.marks import source_of
@@ -22,7 +23,7 @@ _FLAGS = {Kind.FILE: b"", Kind.EXECUTABLE: b"x", Kind.SYMLINK: b"l"}
 class Committing:
     """The way from a tree to a changeset of the user's repository.
 
-    ``read`` returns the content of a file, ``tree_of`` the tree of a changeset, ``base`` what is checked out.
+    ``open`` returns the content of a file, ``tree_of`` the tree of a changeset, ``base`` what is checked out.
     """
 
     def __init__(
@@ -31,14 +32,14 @@ class Committing:
         store: Store,
         history: History,
         *,
-        read: Callable[[ObjectId], bytes],
+        open: Callable[[ObjectId], Content],
         tree_of: Callable[[CommitId | None], TreeId],
         base: Callable[[], Base],
     ) -> None:
         self._server = server
         self._store = store
         self._history = history
-        self._read = read
+        self._open = open
         self._tree_of = tree_of
         self._base = base
 
@@ -61,10 +62,11 @@ class Committing:
         if extra_parent is not None:
             self._history.bring(extra_parent)
         marks = self._store.marks(tree)
-        given: dict[bytes, Value] = {
-            path: None if entry is None else self._file(entry, source_of(marks.get(path, b"")))
-            for path, entry in changed.items()
-        }
+        given: dict[bytes, Value] = dict.fromkeys(changed)
+        contents = [self._content(entry) for entry in changed.values() if entry is not None]
+        files = [(path, entry.kind) for path, entry in changed.items() if entry is not None]
+        for (path, kind), content in zip(files, contents, strict=True):
+            given[path] = [_FLAGS[kind], content.value(), source_of(marks.get(path, b"")) or b""]
         question: dict[bytes, Value] = {
             b"old": fields_of(old),
             b"p2": NULL if extra_parent in (None, old.commit) else bytes.fromhex(str(extra_parent)),
@@ -76,7 +78,7 @@ class Committing:
             node = self._server.ask("commit", question).text(b"node")
         return Base(commit=CommitId(node.hex()), branch=old.branch)
 
-    def _file(self, entry: Entry, source: RelPath | None) -> Value:
+    def _content(self, entry: Entry) -> Content:
         if entry.kind is Kind.NESTED:
             raise Busy("a nested repository cannot be committed", hint="It is left to the user.")
-        return [_FLAGS[entry.kind], self._read(entry.oid), source or b""]
+        return self._open(entry.oid)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 
-from autosync.backends.git.objects import object_id
+from autosync.backends.hg.content import Content, Spooled
 from autosync.backends.hg.repository import Repository
 from autosync.backends.hg.store import Store
 from autosync.core.model import ObjectId, RelPath
@@ -20,18 +19,18 @@ class Contents:
         self._repo = repo
         self._store = store
 
-    def read(self, oid: ObjectId) -> bytes:
+    def open(self, oid: ObjectId) -> Content:
         """Return a content.  Raises :class:`Missing`."""
-        return next(self.read_many([oid]))[1]
+        return next(self.open_many([oid]))[1]
 
-    def read_many(self, oids: Collection[ObjectId]) -> Iterator[tuple[ObjectId, bytes]]:
+    def open_many(self, oids: Collection[ObjectId]) -> Iterator[tuple[ObjectId, Content]]:
         """Yield each of ``oids`` with its content, in any order; hg is asked for many at once.
 
         Raises :class:`Missing`.
         """
         elsewhere: dict[ObjectId, tuple[RelPath, bytes]] = {}
         for oid in dict.fromkeys(oids):
-            content = self._store.content(oid)
+            content = self._store.open(oid)
             if content is not None:
                 yield oid, content
                 continue
@@ -45,21 +44,23 @@ class Contents:
             else:
                 yield oid, self._kept(oid, elsewhere[oid])
 
-    def _kept(self, oid: ObjectId, place: tuple[RelPath, bytes]) -> bytes:
+    def _kept(self, oid: ObjectId, place: tuple[RelPath, bytes]) -> Content:
         """Return a content that hg has lost with its changeset, from the bundles that are kept of such ones."""
         for commit in self._store.bundled():
-            with open(os.memfd_create("autosync-bundle"), "wb") as file, suppress(Missing):
-                file.write(self._store.bundle(commit) or b"")
-                file.flush()
-                (content,) = self._repo.revisions([place], over=b"/proc/%d/fd/%d" % (os.getpid(), file.fileno()))
+            bundle = self._store.bundle(commit)
+            with suppress(Missing):
+                over = Spooled(self._store.metadata)
+                for part in bundle.parts() if bundle is not None else ():
+                    over.write(part)
+                (content,) = self._repo.revisions([place], over=over.place)
                 if content is not None and _is(oid, content):
-                    self._store.put(content)
+                    self._store.pack(content.size, content.parts())
                     return content
         raise _missing(oid)
 
 
-def _is(oid: ObjectId, content: bytes) -> bool:
-    return object_id("sha256", b"blob", content).hex() == oid
+def _is(oid: ObjectId, content: Content) -> bool:
+    return content.oid().hex() == oid
 
 
 def _missing(oid: ObjectId) -> Missing:

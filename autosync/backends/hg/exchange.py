@@ -12,11 +12,22 @@ from typing import BinaryIO
 from autosync.backends.git import delta
 from autosync.backends.hg.admitting import Admitting
 from autosync.backends.hg.changegroups import FEW, MANY
+from autosync.backends.hg.content import Content
 from autosync.backends.hg.headers import Edit, format_header
 from autosync.backends.hg.histories import Histories
 from autosync.backends.hg.marks import encode_marks, source_of
 from autosync.backends.hg.recording import Differences
-from autosync.backends.hg.wire import CONTENT, DELTA, HEADER, HISTORY, INLINE, STREAM, TooLarge, Writer
+from autosync.backends.hg.wire import (
+    CONTENT,
+    DELTA,
+    HEADER,
+    HISTORY,
+    INLINE,
+    LARGEST_DELTA,
+    STREAM,
+    TooLarge,
+    Writer,
+)
 from autosync.causes import PASSING
 from autosync.core.model import Change, CommitId, ObjectId, RelPath, Snapshot, SnapshotId
 from autosync.errors import AutosyncError, Missing, Unreachable, Unsafe
@@ -29,8 +40,6 @@ SOURCE_LIMIT = 8 << 20
 _SERVED_HAVES = 1024
 _SNAPSHOTS = 8
 """Of a peer's snapshots that are looked at for contents it need not be sent."""
-_LARGEST_DELTA = 4 << 20
-"""Bytes of a file of which changes are sent; a larger one is sent whole."""
 _ID = re.compile(r"[0-9a-f]{40}")
 _CHUNK = 1 << 16
 
@@ -153,14 +162,17 @@ class Exchange:
         marks = encode_marks(self._store.marks(snapshot.tree))
         writer.write(HEADER, format_header(snapshot, marks, outgoing.edits))
         if history is not None:
-            writer.copy(HISTORY, *history)
+            file, size = history
+            writer.copy(HISTORY, iter(lambda: file.read(_CHUNK), b""), size)
         for oid, like in outgoing.wanted.items():
             if oid in known:
                 continue
-            content = self._differences.read(oid)
-            old = None if like is None else self._differences.read(like)
+            content = self._differences.open(oid)
+            if left is not None and content.size > left:
+                raise TooLarge
+            old = None if like is None or content.size > LARGEST_DELTA else self._differences.open(like)
             if left is not None:
-                left -= len(content) + len(old or b"")
+                left -= content.size + (0 if old is None else old.size)
                 if left < 0:
                     raise TooLarge
             _write_content(writer, oid, content, like, old)
@@ -250,11 +262,11 @@ class _Outgoing:
         return Edit(path=change.path, kind=new.kind, oid=new.oid)
 
 
-def _write_content(writer: Writer, oid: ObjectId, content: bytes, like: ObjectId | None, old: bytes | None) -> None:
+def _write_content(writer: Writer, oid: ObjectId, content: Content, like: ObjectId | None, old: Content | None) -> None:
     raw = bytes.fromhex(oid)
-    if like is not None and old is not None and max(len(old), len(content)) <= _LARGEST_DELTA:
-        change = delta.encode(old, content)
-        if len(change) < len(content):
+    if like is not None and old is not None and max(old.size, content.size) <= LARGEST_DELTA:
+        change = delta.encode(old.whole(), content.whole())
+        if len(change) < content.size:
             writer.write(DELTA, change, oid=raw, base=bytes.fromhex(like))
             return
-    writer.write(CONTENT, content, oid=raw)
+    writer.copy(CONTENT, content.parts(), content.size, oid=raw)

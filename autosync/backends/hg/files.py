@@ -11,11 +11,22 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from autosync.backends.git.files import State, Torn, look, read_file, read_link, scan_big, state_of
-from autosync.backends.git.objects import object_id
+from autosync.backends.git.files import (
+    State,
+    Torn,
+    in_writing,
+    look,
+    opened_as,
+    read_file,
+    read_link,
+    scan_big,
+    state_of,
+)
+from autosync.backends.hg.content import PART, Content
 from autosync.backends.hg.footing import Footing
 from autosync.backends.hg.repository import Repository
 from autosync.backends.hg.store import Store
+from autosync.backends.hgext.contents import SMALL
 from autosync.causes import STARVED
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
 from autosync.ports import Hold, hold_nothing
@@ -23,10 +34,8 @@ from autosync.ports import Hold, hold_nothing
 _LOG = logging.getLogger(__name__)
 
 LARGEST = 512 << 20
-"""Bytes; hg holds a file several times in memory, and so does whoever keeps it for hg."""
-_BIG = 8 << 20
-"""Bytes above which a file is not held in memory before it is known to be another one than before."""
-_AT_ONCE = 32 << 20
+"""Bytes; hg holds a file several times in memory."""
+_AT_ONCE = 8 << 20
 """Bytes that hg is asked to convert by one question."""
 _REMEMBERED = 20_000
 """Files whose id is remembered, about 400 bytes each."""
@@ -138,7 +147,7 @@ class _Looking:
 
     def _has_moved(self, file: _File) -> bool:
         """Return whether a new and big file has the content of one that is gone."""
-        if not _BIG < file.state[1] <= LARGEST:
+        if not SMALL < file.state[1] <= LARGEST:
             return False
         gone = {
             entry.oid
@@ -177,11 +186,11 @@ class _Looking:
         except Torn:
             self._found.torn.add(path)
             return
-        self._found.entries[path] = Entry(kind=Kind.SYMLINK, oid=self._keep(path, target))
+        self._found.entries[path] = Entry(kind=Kind.SYMLINK, oid=self._keep(path, Content(target)))
 
     def _read(self, file: _File) -> None:
         try:
-            state, oid = self._read_big(file) if file.state[1] > _BIG else self._read_whole(file.path)
+            state, oid = self._read_big(file) if file.state[1] > SMALL else self._read_whole(file.path)
         except Torn:
             self._found.torn.add(file.path)
         except OSError as error:
@@ -191,13 +200,23 @@ class _Looking:
 
     def _read_whole(self, path: RelPath) -> tuple[State, ObjectId]:
         state, content = read_file(self._full(path))
-        return state, self._keep(path, content)
+        return state, self._keep(path, Content(content))
 
     def _read_big(self, file: _File) -> tuple[State, ObjectId]:
-        big = scan_big(self._full(file.path), "sha256")
-        if big.oid in self._known(file.path):
-            return big.state, ObjectId(big.oid)
-        return self._read_whole(file.path)
+        state = file.state
+        if known := self._known(file.path):
+            big = scan_big(self._full(file.path), "sha256")
+            if big.oid in known:
+                return big.state, ObjectId(big.oid)
+            state = big.state
+        with opened_as(self._full(file.path), state) as source:
+            if in_writing(source.fileno(), state):
+                raise Torn(file.path)
+            try:
+                oid = self._store.pack(state[1], iter(lambda: source.read(PART), b""))
+            except EOFError:
+                raise Torn(file.path) from None
+        return state, oid
 
     def _convert(self, files: list[_File]) -> None:
         stored = self._repo.stored([file.path for file in files])
@@ -206,7 +225,7 @@ class _Looking:
             now = look(self._full(file.path))
             if now is None or state_of(now) != file.state or content == 0:
                 self._found.torn.add(file.path)
-            elif isinstance(content, bytes):
+            elif isinstance(content, Content):
                 self._is(file.path, file.state, self._keep(file.path, content))
             else:  # hg does not look into what has become a repository of its own
                 self._failed(file.path, content or errno.EXDEV)
@@ -228,9 +247,9 @@ class _Looking:
             if len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
 
-    def _keep(self, path: RelPath, content: bytes) -> ObjectId:
-        oid = object_id("sha256", b"blob", content).hex()
-        return ObjectId(oid) if oid in self._known(path) else self._store.put(content)
+    def _keep(self, path: RelPath, content: Content) -> ObjectId:
+        oid = content.oid().hex()
+        return ObjectId(oid) if oid in self._known(path) else self._store.pack(content.size, content.parts())
 
     def _known(self, path: RelPath) -> set[str]:
         """Return the contents of that path which are stored already."""
@@ -253,6 +272,9 @@ def _batches(files: list[_File]) -> Iterator[list[_File]]:
     some: list[_File] = []
     size = 0
     for file in files:
+        if file.state[1] > SMALL:  # which is never held if it is asked for alone
+            yield [file]
+            continue
         some.append(file)
         size += file.state[1]
         if size > _AT_ONCE:

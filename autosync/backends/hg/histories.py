@@ -12,8 +12,9 @@ from typing import BinaryIO
 
 from autosync.backends.git.admission import MOST_IN_HISTORY
 from autosync.backends.hg.changegroups import FEW, Limits, look_through
+from autosync.backends.hg.content import Content, Spooled
 from autosync.backends.hg.naming import nameable
-from autosync.backends.hg.repository import NULL
+from autosync.backends.hg.repository import NULL, answered
 from autosync.backends.hg.server import HgEnded, Server
 from autosync.backends.hg.store import Store
 from autosync.backends.hgext.frames import Value, as_bytes, as_list
@@ -67,7 +68,8 @@ class Histories:
                 hint="It will be fetched with its base, from the peer or the hub.",
             )
         with self.scratch() as file:
-            file.write(bundle)
+            for part in bundle.parts():
+                file.write(part)
             file.flush()
             yield place_of(file)
 
@@ -126,8 +128,7 @@ class Histories:
             self._verify_apart(question)
         self._learn(tip, place_of(bundle))
         self._store.flush()  # before the bundle: what has that is never learned again
-        bundle.seek(0)
-        self._store.keep_bundle(tip, bundle.read())
+        self._store.keep_bundle(tip, bundle)
 
     def _learn(self, tip: CommitId, over: bytes) -> None:
         """Keep tree and contents of ``tip``, which hg itself does not have yet."""
@@ -145,20 +146,22 @@ class Histories:
                 arrived[path, node] = flags
         learned = {}
         for place, content in zip(arrived, self._revisions(over, list(arrived)), strict=True):
-            oid = learned[place] = self._store.put(content)
+            oid = learned[place] = self._store.pack(content.size, content.parts())
             edits[place[0]] = Entry(kind=KINDS[arrived[place]], oid=oid)
         self._store.learn_files(learned)
         self._store.learn_commit_tree(tip, self._store.splice(tree, edits))
 
-    def _revisions(self, over: bytes, revisions: list[tuple[RelPath, bytes]]) -> Iterator[bytes]:
+    def _revisions(self, over: bytes, revisions: list[tuple[RelPath, bytes]]) -> Iterator[Content]:
         """Yield the content of each (path, file node)."""
         at = 0
         while at < len(revisions):
             left = revisions[at:]
+            spooled = Spooled(self._store.metadata)
             question: dict[bytes, Value] = {
                 b"over": over,
                 b"paths": [path for path, _ in left],
                 b"nodes": [node for _, node in left],
+                b"into": spooled.place,
             }
             contents = self._server.ask("revisions", question).items(b"contents")
             for path, content in zip((path for path, _ in left), contents, strict=False):
@@ -167,7 +170,7 @@ class Histories:
                         f"The history that arrived lacks {path.decode('utf-8', 'backslashreplace')}",
                         hint="It will be fetched from another source.",
                     )
-                yield as_bytes(content, b"contents")
+                yield answered(content, spooled)
             at += len(contents)
 
     def heads(self, most: int) -> Sequence[CommitId]:

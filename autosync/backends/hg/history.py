@@ -118,7 +118,7 @@ class History:
             }
             if self._server.ask("history", question).number(b"count"):
                 with open(place, "rb") as file:
-                    self._store.keep_bundle(commit, file.read())
+                    self._store.keep_bundle(commit, file)
 
     def _backup(self, commit: CommitId) -> bytes | None:
         """Return the bundle that hg has kept when it stripped a changeset, ``None`` if it is in none of the latest."""
@@ -195,7 +195,8 @@ class History:
             raise _missing(tip)
         with self._scratch() as place:
             with open(place, "wb") as file:
-                file.write(bundle)
+                for part in bundle.parts():
+                    file.write(part)
             yield place
 
     @contextlib.contextmanager

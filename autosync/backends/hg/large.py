@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import tempfile
-import zlib
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from autosync.durable import sync_directory
 
 _PREFIX = b"tmp-"
-_PART = 1 << 20
 
 
 class LargeFiles:
@@ -20,37 +17,48 @@ class LargeFiles:
 
     def __init__(self, metadata: bytes) -> None:
         self.directory = os.path.join(metadata, b"large")
+        self._making: set[bytes] = set()
 
     def write(self, oid: bytes, body: bytes) -> None:
         """Make a file, which is on the disk, under its name, when this returns."""
+        made = self.make([body])
+        try:
+            self.name(made, oid)
+        finally:
+            self.discard(made)
+
+    def make(self, parts: Iterable[bytes]) -> bytes:
+        """Make a file that has no name yet, but is on the disk; return where, for :meth:`name` and :meth:`discard`."""
         if not os.path.isdir(self.directory):
             os.mkdir(self.directory, 0o700)
             sync_directory(os.path.dirname(self.directory))
         handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=self.directory)
+        self._making.add(os.path.basename(name))
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(body)
+                for part in parts:
+                    file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
-            os.rename(name, self._path(oid))
         except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+            self.discard(name)
             raise
+        return name
+
+    def name(self, made: bytes, oid: bytes) -> None:
+        """Give a file its name, which is on the disk when this returns."""
+        os.rename(made, self._path(oid))
         sync_directory(self.directory)
 
-    def unpack(self, oid: bytes) -> bytes:
-        """Return what a file holds, which is a zlib stream.
+    def discard(self, made: bytes) -> None:
+        """Take away what was made, unless it has its name."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(made)
+        self._making.discard(os.path.basename(made))
 
-        Raises :class:`FileNotFoundError`, and :class:`zlib.error` for one that is damaged.
-        """
-        unpacker, out = zlib.decompressobj(), io.BytesIO()
-        with open(self._path(oid), "rb") as file:
-            while part := file.read(_PART):
-                out.write(unpacker.decompress(part))
-        if not unpacker.eof or unpacker.unused_data:
-            raise zlib.error("the stream is cut off, or goes on after its end")
-        return out.getvalue()
+    def open(self, oid: bytes) -> int:
+        """Return a descriptor of a file.  Raises :class:`FileNotFoundError`."""
+        return os.open(self._path(oid), os.O_RDONLY | os.O_CLOEXEC)
 
     def size_of(self, oid: bytes) -> int:
         """Return the bytes of a file, 0 if there is none."""
@@ -73,8 +81,10 @@ class LargeFiles:
         return total
 
     def keep_only(self, oids: Container[bytes]) -> None:
-        """Delete all other files, and what killed processes have left of some; nobody may be writing one."""
+        """Delete all other files, and what killed processes have left of some; nobody may be naming one."""
         for entry in self._files():
+            if entry.name in self._making:
+                continue
             if entry.name.startswith(_PREFIX) or bytes.fromhex(entry.name.decode("ascii")) not in oids:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(entry.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from autosync.backends.hg.content import Content
 from autosync.core import diff3
 from autosync.core.model import ObjectId
 
@@ -11,7 +12,7 @@ _LARGEST = 4 << 20
 
 
 def merge_text(
-    read: Callable[[ObjectId], bytes],
+    open: Callable[[ObjectId], Content],
     put: Callable[[bytes], ObjectId],
     base: ObjectId,
     ours: ObjectId,
@@ -19,7 +20,7 @@ def merge_text(
 ) -> ObjectId | None:
     """Return the clean three-way merge, ``None`` if there is none.
 
-    ``read`` returns a content, ``put`` keeps one.  None is tried for more than 4 MB, as for git, or with
+    ``open`` returns a content, ``put`` keeps one.  None is tried for more than 4 MB, as for git, or with
     a NUL byte anywhere.  Not by hg: its versions merge differently (simplemerge), and all devices have to
     find the same.
     """
@@ -27,8 +28,8 @@ def merge_text(
         return theirs
     if theirs == base:
         return ours
-    contents = [read(each) for each in (base, *sorted((ours, theirs)))]
-    if any(len(content) > _LARGEST for content in contents):
+    contents = [open(each) for each in (base, *sorted((ours, theirs)))]
+    if any(content.size > _LARGEST for content in contents):
         return None
-    merged = diff3.merge(*contents)
+    merged = diff3.merge(*(content.whole() for content in contents))
     return None if merged is None else put(merged)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
 from autosync.backends.hg.branches import is_branch, split
-from autosync.backends.hg.repository import NULL, File
+from autosync.backends.hg.content import Content
+from autosync.backends.hg.repository import NULL
 from autosync.backends.hg.server import Server
 from autosync.backends.hgext.frames import Value, as_bytes
 from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
@@ -22,6 +24,17 @@ _AT_ONCE = 8 << 20
 _MOST_AT_ONCE = 2000
 """Files in one question."""
 _COUNTER = re.compile(r"([!-~]+)=([1-9][0-9]{0,15})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file as hg is to store it: ``flags`` are ``""``, ``"x"`` or ``"l"``; ``source`` is the path it is a copy of,
+    empty if it is none."""
+
+    flags: bytes
+    content: Content
+    source: bytes
+
 
 Changed = tuple[RelPath, File | None]
 """A path and what is there, ``None`` if nothing is any more."""
@@ -62,7 +75,9 @@ class Namer:
     def _file_nodes(
         self, question: Mapping[bytes, Value], given: Mapping[RelPath, File]
     ) -> Iterator[tuple[bytes, Value]]:
-        contents: dict[bytes, Value] = {path: [file.flags, file.content, file.source] for path, file in given.items()}
+        contents: dict[bytes, Value] = {
+            path: [file.flags, file.content.value(), file.source] for path, file in given.items()
+        }
         nodes = self._server.ask("file-nodes", {**question, b"given": contents}).table(b"nodes")
         for path, file in given.items():
             node, touched = nodes.items(path)
@@ -137,7 +152,7 @@ def _batches(changed: Iterable[Changed]) -> Iterator[tuple[list[RelPath], dict[R
             gone.append(path)
             continue
         given[path] = file
-        size += len(file.content)
+        size += file.content.size
         if size > _AT_ONCE or len(given) >= _MOST_AT_ONCE:
             yield gone, given
             gone, given, size = [], {}, 0

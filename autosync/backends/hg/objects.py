@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import IntEnum
 
 from autosync.backends.git.objects import object_id
-from autosync.backends.git.pack import packer_for
+from autosync.backends.git.pack import Packer, packer_for
 from autosync.backends.hg.chains import Broken, Chains
+from autosync.backends.hg.content import Content, Packed
 from autosync.backends.hg.database import Database
 from autosync.backends.hg.large import LargeFiles
+from autosync.backends.hgext.contents import SMALL
 from autosync.errors import Unsafe
 
 PENDING_LIMIT = 32 << 20
@@ -24,6 +28,10 @@ TOUCH_EVERY = 600
 """Seconds; what is put again is noted as young no more often than this."""
 _HASH = "sha256"
 _PART = 1 << 20
+_STREAM = (
+    "SELECT size, (SELECT body FROM bodies WHERE place = objects.body) FROM objects"
+    " WHERE id = ? AND kind = ? AND base IS NULL AND size > ?"
+)
 
 
 class Kind(IntEnum):
@@ -69,6 +77,22 @@ class Objects:
                 self._pending_bytes += len(content)
                 if self._pending_bytes > PENDING_LIMIT:
                     self.flush()
+        return oid
+
+    def pack(self, kind: Kind, size: int, parts: Iterable[bytes]) -> bytes:
+        """Write a content of ``size`` bytes at once, without ever holding it; return its id.
+
+        Whoever does so records it before long.  Raises :class:`EOFError` if the parts are not so many bytes.
+        """
+        digest = _digest(kind, size)
+        made = self.large.make(_packed(parts, size, digest))
+        try:
+            oid = digest.digest()
+            with self.database.writing() as connection:
+                if not self._touch(connection, oid):
+                    self._insert(connection, oid, kind, size, self._place(connection, oid, made))
+        finally:
+            self.large.discard(made)
         return oid
 
     def flush(self) -> None:
@@ -120,6 +144,20 @@ class Objects:
             raise self.database.damaged(f"{_NAMES[kind].decode()} {oid.hex()} is not what was written")
         return content
 
+    def open(self, kind: Kind, oid: bytes) -> Content | None:
+        """Return a content, ``None`` if it is not here; a large one is read when its parts are asked for.
+
+        Raises :class:`StateError` if it is damaged.
+        """
+        with self.database.lock:
+            if oid not in self._pending:
+                with self.database.reading() as connection:
+                    found = connection and connection.execute(_STREAM, (oid, kind, SMALL)).fetchone()
+                if found:
+                    return self._packed(kind, oid, *found)
+            content = self.read(kind, oid)
+        return None if content is None else Content(content)
+
     def read_many(self, kind: Kind, oids: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Yield those of ``oids`` that are here, each with its content."""
         for oid in oids:
@@ -139,15 +177,43 @@ class Objects:
                 )
 
     def _write(self, connection: sqlite3.Connection, oid: bytes, kind: Kind, content: bytes) -> None:
+        if not self._touch(connection, oid):
+            place = self.store_body(connection, oid, compressed(content))
+            self._insert(connection, oid, kind, len(content), place)
+
+    def _touch(self, connection: sqlite3.Connection, oid: bytes) -> bool:
+        """Return whether a content is written, which is young then."""
         now = int(self.clock())
         row = connection.execute("SELECT number, born FROM objects WHERE id = ?", (oid,)).fetchone()
-        if row is not None:
-            if now - row[1] > TOUCH_EVERY:
-                connection.execute("UPDATE objects SET born = ? WHERE number = ?", (now, row[0]))
-            return
+        if row is not None and now - row[1] > TOUCH_EVERY:
+            connection.execute("UPDATE objects SET born = ? WHERE number = ?", (now, row[0]))
+        return row is not None
+
+    def _insert(self, connection: sqlite3.Connection, oid: bytes, kind: Kind, size: int, place: int | None) -> None:
         connection.execute(
             "INSERT INTO objects (id, kind, born, size, depth, body) VALUES (?, ?, ?, ?, 0, ?)",
-            (oid, kind, now, len(content), self.store_body(connection, oid, compressed(content))),
+            (oid, kind, int(self.clock()), size, place),
+        )
+
+    def _place(self, connection: sqlite3.Connection, oid: bytes, made: bytes) -> int | None:
+        """Return the place of what was made, as :meth:`store_body` does."""
+        if os.path.getsize(made) > LARGE:
+            self.large.name(made, oid)
+            return None
+        with open(made, "rb") as file:
+            return self.store_body(connection, oid, file.read())
+
+    def _packed(self, kind: Kind, oid: bytes, size: int, body: bytes | None) -> Content:
+        what = f"{_NAMES[kind].decode()} {oid.hex()} cannot be read"
+        try:
+            stream = self.large.open(oid) if body is None else body
+        except FileNotFoundError as error:
+            raise self.database.damaged(f"{what} ({error})") from error
+        return Packed(
+            stream,
+            size,
+            lambda: (_digest(kind, size), oid),
+            lambda said: self.database.damaged(f"{what} ({said})"),
         )
 
     def store_body(self, connection: sqlite3.Connection, oid: bytes, body: bytes) -> int | None:
@@ -156,6 +222,23 @@ class Objects:
             self.large.write(oid, body)
             return None
         return connection.execute("INSERT INTO bodies (body) VALUES (?)", (body,)).lastrowid
+
+
+def _digest(kind: Kind, size: int) -> hashlib._Hash:
+    return hashlib.sha256(b"%s %d\0" % (_NAMES[kind], size), usedforsecurity=False)
+
+
+def _packed(parts: Iterable[bytes], size: int, digest: hashlib._Hash) -> Iterator[bytes]:
+    """Yield the zlib stream of a large content; ``digest`` gets all of it."""
+    packer: Packer | None = None
+    for part in parts:
+        digest.update(part)
+        size -= len(part)
+        packer = packer or packer_for(part)
+        yield packer.compress(part)
+    yield (packer or zlib.compressobj()).flush()
+    if size:
+        raise EOFError("the content is not as large as it was")
 
 
 def compressed(content: bytes) -> bytes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from autosync.backends.hg.content import Content
 from autosync.backends.hg.histories import KINDS, Histories, TreeOf
 from autosync.backends.hg.marks import source_of
-from autosync.backends.hg.nodes import Changed, Namer, unnamed
-from autosync.backends.hg.repository import File
+from autosync.backends.hg.nodes import Changed, File, Namer, unnamed
 from autosync.backends.hg.store import Store
 from autosync.core.model import (
     Base,
@@ -22,18 +22,18 @@ from autosync.core.model import (
 )
 from autosync.errors import Unsafe
 
-Read = Callable[[ObjectId], bytes]
+Open = Callable[[ObjectId], Content]
 """Gives the content of a file, wherever it is; raises :class:`Missing`."""
 
 _FLAGS = {kind: flags for flags, kind in KINDS.items()}
 
 
 class Differences:
-    """What is named and sent of snapshots; ``read`` gives contents, ``tree_of`` the trees of changesets."""
+    """What is named and sent of snapshots; ``open`` gives contents, ``tree_of`` the trees of changesets."""
 
-    def __init__(self, store: Store, read: Read, tree_of: TreeOf) -> None:
+    def __init__(self, store: Store, open: Open, tree_of: TreeOf) -> None:
         self.store = store
-        self.read = read
+        self.open = open
         self.tree_of = tree_of
 
     def changes(self, base: TreeId, tree: TreeId) -> list[Change]:
@@ -46,7 +46,7 @@ class Differences:
                     changes[path] = Change(path=path, old=entry, new=entry)
         return [changes[path] for path in sorted(changes)]
 
-    def file(self, tree: TreeId, path: RelPath, entry: Entry, content: bytes) -> File:
+    def file(self, tree: TreeId, path: RelPath, entry: Entry, content: Content) -> File:
         """Return the file that stands at ``path`` of ``tree``, as hg stores it.
 
         Raises :class:`Unsafe` for what hg cannot have.
@@ -86,4 +86,4 @@ class Recording:
         found = self._differences
         for change in found.changes(found.tree_of(base.commit), tree):
             new = change.new
-            yield change.path, None if new is None else found.file(tree, change.path, new, found.read(new.oid))
+            yield change.path, None if new is None else found.file(tree, change.path, new, found.open(new.oid))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from autosync.backends.hg.content import Content, Spooled
 from autosync.backends.hg.requirements import check_requirements
 from autosync.backends.hg.server import Server
 from autosync.backends.hgext.frames import Fields, Value, as_bytes, as_list
@@ -73,13 +75,11 @@ class Survey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file as hg stores it: ``flags`` are ``""``, ``"x"`` or ``"l"``; ``node`` is its file node,
-    empty where none is known; ``source`` is the path it is a copy of, empty if it is none."""
+    """A file as hg stores it: ``flags`` are ``""``, ``"x"`` or ``"l"``; ``node`` is its file node."""
 
     flags: bytes
     content: bytes
-    node: bytes = b""
-    source: bytes = b""
+    node: bytes
 
 
 class Repository:
@@ -93,6 +93,13 @@ class Repository:
         self.requirements = check_requirements(root)
         self.root = root
         self.server = Server(root, hg)
+
+    @property
+    def _scratch(self) -> bytes:
+        """Where large contents pass through: our own directory, if there is one, as others are watched by many."""
+        metadata = os.path.join(self.root, b".hg")
+        own = os.path.join(metadata, b"autosync")
+        return own if os.path.isdir(own) else metadata
 
     def close(self) -> None:
         """End the process."""
@@ -196,16 +203,22 @@ class Repository:
             converts=bool(found.number(b"converts")),
         )
 
-    def stored(self, paths: Collection[RelPath]) -> dict[RelPath, bytes | int | None]:
+    def stored(self, paths: Collection[RelPath]) -> dict[RelPath, Content | int | None]:
         """Return for each path the content that hg would store for what is on the disk.
 
         ``None`` if nothing stands there, 0 if it was being written, an errno if it cannot be read.
+        A large one that is asked for alone is never held.
         """
-        files = self.server.ask("stored", {b"paths": list(paths)}).table(b"files")
-        found: dict[RelPath, bytes | int | None] = {}
+        spooled = Spooled(self._scratch) if len(paths) == 1 else None
+        question = {b"paths": list(paths), b"into": None if spooled is None else spooled.place}
+        files = self.server.ask("stored", question).table(b"files")
+        found: dict[RelPath, Content | int | None] = {}
         for path in files:
             value = files.value(path)
-            found[RelPath(path)] = value if value is None or isinstance(value, int) else files.texts(path)[0]
+            if value is None or isinstance(value, int):
+                found[RelPath(path)] = value
+            else:
+                found[RelPath(path)] = answered(files.items(path)[0], spooled)
         return found
 
     def hashes(self, revisions: Sequence[tuple[RelPath, bytes]]) -> list[ObjectId | None]:
@@ -216,7 +229,7 @@ class Repository:
 
     def revisions(
         self, revisions: Sequence[tuple[RelPath, bytes]], *, over: bytes | None = None
-    ) -> Iterator[bytes | None]:
+    ) -> Iterator[Content | None]:
         """Yield for each (path, file node) its content, ``None`` if it is not here.
 
         ``over`` is a file with a bundle that is looked at as if hg had it; raises :class:`Missing` if
@@ -224,10 +237,19 @@ class Repository:
         """
         left = revisions
         while left:
-            contents = self.server.ask("revisions", {**_revisions(left), b"over": over}).items(b"contents")
+            spooled = Spooled(self._scratch)
+            question = {**_revisions(left), b"over": over, b"into": spooled.place}
+            contents = self.server.ask("revisions", question).items(b"contents")
             for content in contents:
-                yield None if content is None else as_bytes(content, b"contents")
+                yield None if content is None else answered(content, spooled)
             left = left[len(contents) :]
+
+
+def answered(value: Value, spooled: Spooled | None) -> Content:
+    """Return the content that an answer holds, or that hg has written to a file of ours."""
+    if isinstance(value, int) and spooled is not None:
+        return spooled.filled(value)
+    return Content(as_bytes(value, b"content"))
 
 
 def _revisions(revisions: Sequence[tuple[RelPath, bytes]]) -> dict[bytes, Value]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import BinaryIO
 
 from autosync.backends.git.objects import Slot, entry_of, is_tree
 from autosync.backends.git.trees import Trees
 from autosync.backends.hg.bundles import Bundles
+from autosync.backends.hg.content import Content
 from autosync.backends.hg.database import PATIENCE, Database
 from autosync.backends.hg.directories import Directories
 from autosync.backends.hg.expiry import Expiry
@@ -17,6 +19,7 @@ from autosync.backends.hg.objects import Kind, Objects, raw_id
 from autosync.backends.hg.places import Places
 from autosync.backends.hg.snapshots import Snapshots
 from autosync.backends.hg.states import States
+from autosync.backends.hgext.contents import SMALL
 from autosync.core.model import Change, CommitId, Entry, ObjectId, RelPath, Snapshot, SnapshotId, TreeId
 from autosync.ports import Alone, undisturbed
 
@@ -60,8 +63,21 @@ class Store:
         """Keep a file's content in memory until :meth:`flush` or :meth:`write`."""
         return ObjectId(self._objects.put(Kind.BLOB, content).hex())
 
-    def content(self, oid: ObjectId) -> bytes | None:
+    def pack(self, size: int, parts: Iterable[bytes]) -> ObjectId:
+        """Keep a file's content of ``size`` bytes; a large one is written at once and never held.
+
+        Raises :class:`EOFError` if the parts are not so many bytes.
+        """
+        if size <= SMALL:
+            return self.put(b"".join(parts))
+        return ObjectId(self._objects.pack(Kind.BLOB, size, parts).hex())
+
+    def open(self, oid: ObjectId) -> Content | None:
         """Return a file's content, ``None`` if this store itself does not hold it."""
+        return self._objects.open(Kind.BLOB, raw_id(oid))
+
+    def content(self, oid: ObjectId) -> bytes | None:
+        """Return all of a file's content, ``None`` if this store itself does not hold it."""
         return self._objects.read(Kind.BLOB, raw_id(oid))
 
     def flush(self) -> None:
@@ -179,13 +195,13 @@ class Store:
         self._snapshots.repin(add=add, drop=drop)
 
     # -- bundles of the user's changesets -----------------------------------------------------
-    def keep_bundle(self, commit: CommitId, bundle: bytes, *, needs: Collection[CommitId] = ()) -> None:
-        """Write the bundle that brings ``commit``; those that bring ``needs`` are kept as long as it is."""
+    def keep_bundle(self, commit: CommitId, bundle: BinaryIO, *, needs: Collection[CommitId] = ()) -> None:
+        """Write the bundle, all of a file, that brings ``commit``; those of ``needs`` are kept as long as it is."""
         self._bundles.keep(commit, bundle, needs=needs)
 
-    def bundle(self, commit: CommitId) -> bytes | None:
+    def bundle(self, commit: CommitId) -> Content | None:
         """Return the bundle that brings ``commit``, ``None`` if none is kept."""
-        return self._bundles.read(commit)
+        return self._bundles.open(commit)
 
     def bundled(self) -> list[CommitId]:
         """Return the changesets for which a bundle is kept, the latest first."""

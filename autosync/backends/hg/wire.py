@@ -6,10 +6,12 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Protocol
 
+from autosync.backends.git.pack import shrinks, stored_blocks
+from autosync.backends.hgext.contents import SMALL
 from autosync.errors import Unsafe
 
 MAGIC = b"autosync-hg\0\1"
@@ -23,6 +25,7 @@ _RANKS = {HEADER: 0, HISTORY: 1, CONTENT: 2, DELTA: 2, _END: 3}
 _IDS = {CONTENT: 32, DELTA: 64}
 """Bytes of ids before the content: its own, and that of what a delta applies to."""
 _RECORD = struct.Struct(">cQ")
+_ZLIB = b"\x78\x9c"
 _CHUNK = 1 << 16
 _PART = 1 << 20
 _HINT = "The sender's autosync may be faulty or hostile; nothing of it was used."
@@ -50,6 +53,8 @@ class Bounds:
     content: int
 
 
+LARGEST_DELTA = 4 << 20
+"""Bytes of a content of which changes are sent; a larger one is sent whole."""
 INLINE = Bounds(packed=4 << 20, unpacked=24 << 20, header=4 << 20, history=8 << 20, content=16 << 20)
 STREAM = Bounds(packed=16 << 30, unpacked=64 << 30, header=128 << 20, history=1 << 30, content=(1 << 31) - 1)
 """No content is larger than hg itself can have (revlog: 31 bits)."""
@@ -70,32 +75,41 @@ class Writer:
     def __init__(self, out: Sink, *, limit: int | None = None) -> None:
         self._out = out
         self._left = limit
-        self._packer = zlib.compressobj()
+        # The zlib stream (RFC 1950) is put together here, so that what does not shrink is in it as it is.
+        self._packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        self._adler = zlib.adler32(b"")
         self._digest = hashlib.sha256(MAGIC)
-        self._send(MAGIC)
+        self._send(MAGIC + _ZLIB)
 
     def write(self, kind: bytes, content: bytes, *, oid: bytes = b"", base: bytes = b"") -> None:
         """Write a record."""
         self._add(_RECORD.pack(kind, len(oid) + len(base) + len(content)) + oid + base)
         self._add(content)
 
-    def copy(self, kind: bytes, source: BinaryIO, size: int) -> None:
-        """Write a record of ``size`` bytes that are read from ``source``."""
-        self._add(_RECORD.pack(kind, size))
-        while size:
-            part = source.read(min(size, _CHUNK))
-            if not part:
-                raise EOFError("the file is shorter than it was")
+    def copy(self, kind: bytes, parts: Iterable[bytes], size: int, *, oid: bytes = b"") -> None:
+        """Write a record of the ``size`` bytes that ``parts`` make."""
+        self._add(_RECORD.pack(kind, len(oid) + size) + oid)
+        as_it_is: bool | None = None if size > SMALL else False
+        for part in parts:
             size -= len(part)
-            self._add(part)
+            if as_it_is is None:
+                as_it_is = not shrinks(part)
+            self._add(part, as_it_is=as_it_is)
+        if size:
+            raise EOFError("the file is not as large as it was")
 
     def end(self) -> None:
         """Write the end."""
         self.write(_END, self._digest.digest())
-        self._send(self._packer.flush())
+        self._send(self._packer.flush() + struct.pack(">I", self._adler))
 
-    def _add(self, content: bytes) -> None:
+    def _add(self, content: bytes, *, as_it_is: bool = False) -> None:
         self._digest.update(content)
+        self._adler = zlib.adler32(content, self._adler)
+        if as_it_is:
+            # After a full flush nothing refers to what was before it, so blocks of ours may come in between.
+            self._send(self._packer.flush(zlib.Z_FULL_FLUSH) + stored_blocks(content))
+            return
         view = memoryview(content)
         for start in range(0, len(view), _PART):
             self._send(self._packer.compress(view[start : start + _PART]))
@@ -149,6 +163,10 @@ class Reader:
             self._refuse_size(kind, self._unread, len(ids))
             yield Record(kind, self._unread, ids[:32], ids[32:])
 
+    def parts(self) -> Iterator[bytes]:
+        """Yield the content of the record that was met last, in parts."""
+        return self._parts(self._unread)
+
     def content(self) -> bytes:
         """Return the content of the record that was met last."""
         content = io.BytesIO()
@@ -162,8 +180,9 @@ class Reader:
 
     def charge(self, size: int) -> None:
         """Count so many bytes that a delta makes."""
-        if size > self._bounds.content:
-            raise bad(f"holds a delta that makes {size} bytes, more than the {self._bounds.content} that are accepted")
+        most = min(self._bounds.content, LARGEST_DELTA)
+        if size > most:
+            raise bad(f"holds a delta that makes {size} bytes, more than the {most} that are accepted")
         self._count(size)
 
     def _count(self, size: int) -> None:

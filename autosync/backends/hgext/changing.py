@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import adding, ancestry, committing, landing, memory
+from .contents import given, taken
 from .filters import Decoder
 from .frames import Fields, Value, as_bytes, as_list
 
@@ -19,8 +20,8 @@ def _take_in(repo: Any, question: Fields) -> Answer:
 
 def _commit(repo: Any, question: Fields) -> Answer:
     contents = question.table(b"given")
-    given = {path: memory.content_of(contents.value(path)) for path in contents}
-    return committing.commit(repo, question, given)
+    files = {path: memory.content_of(contents.value(path)) for path in contents}
+    return committing.commit(repo, question, files)
 
 
 def _filtered(repo: Any, question: Fields) -> Answer:
@@ -29,10 +30,11 @@ def _filtered(repo: Any, question: Fields) -> Answer:
 
 def _decode(repo: Any, question: Fields) -> Answer:
     decoder = _decoder(repo, question)
+    into = question.text(b"into") if b"into" in question else None
     found: list[Value] = []
     for item in question.items(b"files"):
-        path, content = (as_bytes(part, b"files") for part in as_list(item, b"files"))
-        found.append(decoder.decode(path, content))
+        path, content = as_list(item, b"files")
+        found.append(given(decoder.decode(as_bytes(path, b"files"), taken(content)), into))
     return {b"contents": found}
 
 

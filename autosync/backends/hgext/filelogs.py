@@ -8,10 +8,11 @@ from typing import Any
 
 from mercurial import error
 
+from .contents import given
 from .frames import Value
 from .refusal import UNSUPPORTED, Declined
 
-_AT_ONCE = 16 << 20
+_AT_ONCE = 8 << 20
 """Bytes of an answer after which the rest is left for another question."""
 
 
@@ -32,15 +33,18 @@ def hashes(repo: Any, paths: Sequence[bytes], nodes: Sequence[bytes]) -> dict[by
     return {b"hashes": b"".join(parts)}
 
 
-def revisions(repo: Any, paths: Sequence[bytes], nodes: Sequence[bytes]) -> dict[bytes, Value]:
-    """Return the contents of the first of these revisions, at least of one, nothing for one that is not here."""
+def revisions(repo: Any, paths: Sequence[bytes], nodes: Sequence[bytes], into: bytes | None) -> dict[bytes, Value]:
+    """Return the contents of the first of these revisions, at least of one, nothing for one that is not here.
+
+    The last of them may be in the file ``into`` (:func:`contents.given`).
+    """
     contents: list[Value] = []
     size = 0
     for index, path in enumerate(paths):
         content = _content(repo, path, nodes[index])
-        contents.append(content)
+        contents.append(None if content is None else given(content, into))
         size += len(content or b"")
-        if size > _AT_ONCE:
+        if size > _AT_ONCE or isinstance(contents[-1], int):
             break
     return {b"contents": contents}
 

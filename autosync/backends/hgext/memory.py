@@ -10,6 +10,7 @@ from mercurial import changelog, commit, encoding, error, mergestate, scmutil
 from mercurial.node import hex as hexadecimal
 
 from .changesets import find
+from .contents import taken
 from .frames import Value, as_bytes, as_list
 from .refusal import UNSUPPORTED, Declined
 from .revisions import FileContext, Recorder, Revision, revision
@@ -47,8 +48,8 @@ def content_of(value: Value) -> Content | None:
     """Return what a question says a path is to be: flags, content and source, or nothing."""
     if value is None:
         return None
-    flags, content, source = (as_bytes(item, b"given") for item in as_list(value, b"given"))
-    return flags, content, source or None
+    flags, content, source = as_list(value, b"given")
+    return as_bytes(flags, b"given"), taken(content), as_bytes(source, b"given") or None
 
 
 def build(repo: Any, parents: tuple[bytes, bytes], given: Given, wording: Wording) -> Changeset:

@@ -17,7 +17,7 @@ def _survey(repo: Any, question: Fields) -> dict[bytes, Value]:
 
 
 def _stored(repo: Any, question: Fields) -> dict[bytes, Value]:
-    return surveying.stored(repo, question.texts(b"paths"))
+    return surveying.stored(repo, question.texts(b"paths"), _into(question))
 
 
 def _hashes(repo: Any, question: Fields) -> dict[bytes, Value]:
@@ -25,7 +25,11 @@ def _hashes(repo: Any, question: Fields) -> dict[bytes, Value]:
 
 
 def _revisions(repo: Any, question: Fields) -> dict[bytes, Value]:
-    return filelogs.revisions(repo, question.texts(b"paths"), question.texts(b"nodes"))
+    return filelogs.revisions(repo, question.texts(b"paths"), question.texts(b"nodes"), _into(question))
+
+
+def _into(question: Fields) -> bytes | None:
+    return question.text(b"into") if b"into" in question else None
 
 
 ANSWERS: dict[bytes, Callable[[Any, Fields], dict[bytes, Value]]] = {

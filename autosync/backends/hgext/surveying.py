@@ -9,6 +9,7 @@ from typing import Any
 from mercurial import error
 from mercurial import match as matchmod
 
+from .contents import given
 from .files import Files, Torn
 from .filters import converts
 from .frames import Value
@@ -56,7 +57,7 @@ def _below(repo: Any, directories: Sequence[bytes]) -> Any:
     return matchmod.match(repo.root, b"", [b"path:" + path for path in directories])
 
 
-def stored(repo: Any, paths: Sequence[bytes]) -> dict[bytes, Value]:
+def stored(repo: Any, paths: Sequence[bytes], into: bytes | None) -> dict[bytes, Value]:
     """Return ``[content]`` as hg would store it for each of ``paths``.
 
     Nothing stands for what is not there, the number 0 for what is torn, an errno for what cannot be read.
@@ -73,5 +74,5 @@ def stored(repo: Any, paths: Sequence[bytes]) -> dict[bytes, Value]:
         except error.Abort:  # what the filter says: mixed line ends, where it was told to refuse them
             found[path] = errno.EILSEQ
         else:
-            found[path] = None if read is None else [read[1]]
+            found[path] = None if read is None else [given(read[1], into)]
     return {b"files": found}
