@@ -20,9 +20,6 @@ _TICK = 20_000_000
 """ns; twice the coarsest step of file times.  An entry that is not older than the index by that much says nothing:
 the file may have been written again within the step (racy-git in git's Documentation/technical)."""
 
-_COARSE = 2_000_000_000
-"""ns; the same where a file system, of a memory card or of another machine, keeps whole seconds or every other one."""
-
 _HEADER = struct.Struct(">4sII")
 _TIMES = struct.Struct(">10I")  # ctime s, ns, mtime s, ns, dev, ino, mode, uid, gid, size
 _WORD = 0xFFFFFFFF
@@ -50,8 +47,9 @@ class IndexFile:
         """Read the index if so many paths make it worth it; else know nothing."""
         seen = file_signature(self._path) if asked >= MANY else None
         if seen is None or seen != self._seen:
-            self._entries = self._read(asked) if seen is not None else {}
-            self._seen = seen if self._entries else None
+            self._seen, self._entries = seen, {}
+            if seen is not None:
+                self._entries = self._read(asked)
 
     def content(self, path: RelPath, found: os.stat_result) -> str | None:
         """Return the hex id of what stands at ``path``, ``None`` unless the index proves it.
@@ -71,15 +69,15 @@ class IndexFile:
                 if magic != b"DIRC" or version not in {2, 3, 4} or count > _SHARE * asked:
                     return {}
                 written = os.fstat(file.fileno()).st_mtime_ns
-                return dict(_entries(head + file.read(), version, count, self._hash_size, written))
-        except (OSError, struct.error, ValueError, IndexError):  # torn, or none of ours: the files tell all the same
+                return dict(_entries(head + file.read(), version, count, self._hash_size, written - _TICK))
+        except (OSError, struct.error, ValueError):  # torn, or none of ours: the files tell all the same
             return {}
 
 
 def _entries(
-    raw: bytes, version: int, count: int, hash_size: int, written: int
+    raw: bytes, version: int, count: int, hash_size: int, older_than: int
 ) -> Iterator[tuple[RelPath, Entered]]:
-    """Yield the files that the user did not tell git to ignore, and that are older than what was ``written`` (ns)."""
+    """Yield the files whose stat data are older than a time in ns, and that the user did not tell git to ignore."""
     fixed = _TIMES.size + hash_size
     at, path = _HEADER.size, b""
     for _ in range(count):
@@ -96,15 +94,9 @@ def _entries(
         path += raw[at:end]
         at = end + 1 if version == 4 else start + (end - start + 8) // 8 * 8
         times = raw[start : start + _TIMES.size]
-        if _is_older(times, written) and not flags & (_ASSUMED | _STAGE) and not more & _LATER:
+        modified = int.from_bytes(times[8:12], "big") * 1_000_000_000 + int.from_bytes(times[12:16], "big")
+        if modified < older_than and not flags & (_ASSUMED | _STAGE) and not more & _LATER:
             yield RelPath(path), Entered(times, raw[start + _TIMES.size : start + fixed])
-
-
-def _is_older(times: bytes, written: int) -> bool:
-    """Return whether a file last changed so long before ``written`` (ns) that it cannot have been written to since."""
-    change, changed, modify, modified = struct.unpack_from(">4I", times)
-    tick = _TICK if changed and modified else _COARSE
-    return max(change * 1_000_000_000 + changed, modify * 1_000_000_000 + modified) < written - tick
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:

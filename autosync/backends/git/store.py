@@ -222,14 +222,10 @@ class Store:
         """Yield hex id, kind and content of those objects that are here, in this order."""
         with self._lock:
             kept = {oid: found for oid in oids if (found := self._pending.get(oid) or self._recent.written(oid))}
-        read = self._cat.contents_of_many([oid for oid in oids if oid not in kept])
-        found = next(read, None)
-        for oid in oids:
-            if oid in kept:
-                yield oid, *kept[oid]
-            elif found is not None and found[0] == oid:
-                yield found
-                found = next(read, None)
+        if len(kept) == len(oids):
+            yield from ((oid, *kept[oid]) for oid in oids)
+        else:
+            yield from self._cat.contents_of_many(oids)
 
     def _of_kind(self, oid: str, wanted: bytes) -> bytes:
         kind, content = self.read(oid)
