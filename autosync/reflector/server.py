@@ -164,14 +164,14 @@ class Reflector:
         if self._clients.pop(client.connection, None) is None:
             return
         self.counts[f"ended: {reason}"] += 1
-        for name in list(client.names):
-            self._unsubscribe(client, name)
         self._let_go(client)
         client.connection.close()
         self._leave(client.origin)
 
     def _let_go(self, client: Client) -> None:
         """Have nothing more to do with a connection, which stays open."""
+        for name in list(client.names):
+            self._unsubscribe(client, name)
         self._pipes.hang_up(client.connection)
         self._waiting -= client.waiting
         self._unread -= client.splitter.held
@@ -228,7 +228,10 @@ class Reflector:
         if lines or client.line_began is None:
             client.line_began = now if client.splitter.held else None
         for line in lines:
-            self._take(client, line, now)
+            if self._pipes.is_calling(client.connection):
+                self._forget(client, "spoke before the pipe")
+            else:
+                self._take(client, line, now)
             if client.connection not in self._clients:
                 return
         if wait := client.spend(len(piece), len(lines), now):
@@ -397,9 +400,9 @@ class Reflector:
         """Drop who holds a place and does nothing with it."""
         for client, reason in list(self._idlers(now)):
             self._forget(client, reason)
-        for connection in self._pipes.overdue(now):
-            self._refuse(self._clients[connection], NOBODY)
-            self._forget(self._clients[connection], "nobody took its call")
+        for client in [self._clients[connection] for connection in self._pipes.overdue(now)]:
+            self._refuse(client, NOBODY)  # which may find that it is gone
+            self._forget(client, "nobody took its call")
         self._pipes.sweep(now)
         self._keeper.expire(now)
 
