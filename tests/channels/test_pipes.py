@@ -243,18 +243,19 @@ def test_each_end_is_held_to_its_rate() -> None:
             taker.raw(b"is not held up")
             assert read(caller, 14) == b"is not held up"
 
-            def said() -> int:
+            def said(more_than: int) -> int:
+                """Return how much the caller has said, once that is more than so much."""
+                until(lambda: server.reflector.counts["piped bytes"] - 14 > more_than)
                 return server.reflector.counts["piped bytes"] - 14
 
             got = len(read(taker, 50_000))
             allowed = 50_000
             while got < 200_000:
                 # It is held up by the piece with which it says more than it may, and no earlier.
-                until(lambda: said() > min(allowed, 199_999))
-                held_up_at = said()
+                held_up_at = said(more_than=min(allowed, 199_999))
                 for _ in range(5):
                     waiting.settle()  # the loop has turned, and time has stood still
-                assert said() == held_up_at <= allowed + 16_384
+                assert said(more_than=0) == held_up_at <= allowed + 16_384
                 read(taker, held_up_at - got)
                 got = held_up_at
                 allowed += 20_000
