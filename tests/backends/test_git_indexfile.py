@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
 from pathlib import Path
 
 import pytest
 from git_repos import Looking, commit_all, git, isolate, make_repository, put
 
-from autosync.backends.git.indexfile import MANY, IndexFile
+from autosync.backends.git.indexfile import MANY, IndexFile, is_older
 from autosync.backends.git.repository import open_repository
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
 
@@ -71,7 +72,26 @@ def test_nothing_is_proven_by_an_index_as_young_as_the_files(tmp_path: Path) -> 
     assert set(_proven(root).values()) == {None}
 
 
-@pytest.mark.parametrize("damage", [b"", b"DIRC", b"DIRC\0\0\0\2\0\0\0\5tooshort", b"none of ours at all"])
+def test_times_in_whole_seconds_have_to_be_older() -> None:
+    """As a memory card or another machine keeps them: within the second a file may have been written to again."""
+    second = 1_000_000_000
+    fine, coarse = struct.pack(">4I", 10, 5, 10, 100_000_000), struct.pack(">4I", 10, 0, 10, 0)
+    assert is_older(fine, 10 * second + 130_000_000)
+    assert not is_older(fine, 10 * second + 110_000_000)
+    assert not is_older(coarse, 11 * second)
+    assert is_older(coarse, 12 * second + 1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"DIRC",
+        b"DIRC\0\0\0\2\0\0\0\5tooshort",
+        b"DIRC\0\0\0\4\0\0\0\5" + bytes(62),
+        b"none of ours at all",
+    ],
+)
 def test_a_torn_index_proves_nothing(tmp_path: Path, damage: bytes) -> None:
     root = _aged(make_repository(tmp_path / "repo", FILES))
     Path(os.fsdecode(root), ".git", "index").write_bytes(damage)

@@ -383,3 +383,27 @@ def test_objects_of_late_are_kept_up_to_a_limit() -> None:
     assert recent.written("read 39") is None
     recent.clear()
     assert recent.get("small") is None
+
+
+def test_what_another_working_copy_let_go_of_is_not_taken_for_here(looking: Looking) -> None:
+    oid = looking.store.put(b"blob", b"written here, and expired there\n")
+    looking.store.flush()
+    assert looking.store.header(oid) is not None
+    packs = Path(os.fsdecode(looking.repo.store_dir), "objects", "pack")
+    for file in packs.iterdir():
+        file.unlink()
+    Path(os.fsdecode(looking.repo.store_dir), "autosync-tidy.lock").write_bytes(b"")
+    assert looking.store.headers([oid]) == {}
+    assert looking.store.header(oid) is None
+
+
+def test_snapshots_are_loaded_in_the_order_asked_for_wherever_they_are(looking: Looking) -> None:
+    ids = []
+    for number in range(6):
+        put(looking.root, "a.txt", b"%d\n" % number)
+        looking.read("a.txt")
+        ids.append(looking.record().id)
+        if number == 2:
+            looking.store.close()
+    asked = [ids[4], ids[0], ids[5], SnapshotId("0" * 40), ids[1]]
+    assert [s.id for s in looking.store.load_many(asked)] == [ids[4], ids[0], ids[5], ids[1]]

@@ -75,7 +75,8 @@ class Arrived:
             known = self._tree(like)
             for name, slot in self._tree(oid.hex()).items():
                 before = known.get(name)
-                if before == slot or slot.mode == NESTED:
+                # What is as in the base comes too, if it was not so in the state that the pack goes on from.
+                if slot.mode == NESTED or (before == slot and slot.oid not in self._objects):
                     continue
                 directory = is_tree(slot)
                 needed.add((slot.oid, b"tree" if directory else b"blob"))

@@ -73,6 +73,18 @@ class Head:
         shared = [os.path.join(self._repo.common_dir, name + b".lock") for name in names]
         return [os.path.join(self._repo.git_dir, b"HEAD.lock"), *shared]
 
+    def locks_held(self, old: Base, new: Base) -> Sequence[bytes]:
+        """Return those of :meth:`locks_of` that a prepared ``git update-ref`` on the way from ``old`` to ``new`` holds.
+
+        Of the ref itself; of HEAD, if it names that; of the packed refs only to take one out of them.
+        """
+        own = os.path.join(self._repo.git_dir, b"HEAD.lock")
+        if new.branch is None:
+            return [own]
+        names = [os.fsencode(new.branch), *([b"packed-refs"] if new.commit is None else [])]
+        held = [os.path.join(self._repo.common_dir, name + b".lock") for name in names]
+        return [own, *held] if new.branch == old.branch else held
+
     def directories(self) -> Sequence[bytes]:
         """Return the directories in which base, branch and locks show."""
         branches = os.path.join(self._repo.common_dir, b"refs", b"heads")

@@ -11,7 +11,7 @@ from autosync.backends.git.incoming import Incoming, alternates, incoming
 from autosync.backends.git.leftlocks import sole_writer
 from autosync.backends.git.network import Line, Outcome, Patience
 from autosync.backends.git.objects import is_branch
-from autosync.backends.git.reflocks import PUSHING, RefLocks
+from autosync.backends.git.reflocks import PUSHING_LOCKS, RefLocks
 from autosync.backends.git.refnames import Listing, RefNames, sort_out
 from autosync.backends.git.remote import ALIAS, Remote, find_remote
 from autosync.backends.git.repository import Repository
@@ -89,7 +89,7 @@ class Hub:
         self._folder = f"{prefix}/{workspace}/"
         self._names = names
         self._line = Line(repo.git, patience)
-        self._ref_locks = RefLocks(repo, PUSHING)
+        self._ref_locks = RefLocks(repo, PUSHING_LOCKS)
         self._listing: Listing | None = None
         """As the hub was seen last."""
         self._told_of = False

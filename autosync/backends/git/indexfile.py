@@ -20,8 +20,12 @@ _TICK = 20_000_000
 """ns; twice the coarsest step of file times.  An entry that is not older than the index by that much says nothing:
 the file may have been written again within the step (racy-git in git's Documentation/technical)."""
 
+_COARSE = 2_000_000_000
+"""ns; the same where a file system, of a memory card or of another machine, keeps whole seconds or every other one."""
+
 _HEADER = struct.Struct(">4sII")
 _TIMES = struct.Struct(">10I")  # ctime s, ns, mtime s, ns, dev, ino, mode, uid, gid, size
+_CHANGES = struct.Struct(">4I")  # the first of them
 _WORD = 0xFFFFFFFF
 _ASSUMED, _EXTENDED, _STAGE = 0x8000, 0x4000, 0x3000
 _LATER = 0x6000  # of the second flags: skip-worktree, intent-to-add
@@ -47,9 +51,8 @@ class IndexFile:
         """Read the index if so many paths make it worth it; else know nothing."""
         seen = file_signature(self._path) if asked >= MANY else None
         if seen is None or seen != self._seen:
-            self._seen, self._entries = seen, {}
-            if seen is not None:
-                self._entries = self._read(asked)
+            self._entries = self._read(asked) if seen is not None else {}
+            self._seen = seen if self._entries else None
 
     def content(self, path: RelPath, found: os.stat_result) -> str | None:
         """Return the hex id of what stands at ``path``, ``None`` unless the index proves it.
@@ -69,15 +72,13 @@ class IndexFile:
                 if magic != b"DIRC" or version not in {2, 3, 4} or count > _SHARE * asked:
                     return {}
                 written = os.fstat(file.fileno()).st_mtime_ns
-                return dict(_entries(head + file.read(), version, count, self._hash_size, written - _TICK))
-        except (OSError, struct.error, ValueError):  # torn, or none of ours: the files tell all the same
+                return dict(_entries(head + file.read(), version, count, self._hash_size, written))
+        except (OSError, struct.error, ValueError, IndexError):  # torn, or none of ours: the files tell all the same
             return {}
 
 
-def _entries(
-    raw: bytes, version: int, count: int, hash_size: int, older_than: int
-) -> Iterator[tuple[RelPath, Entered]]:
-    """Yield the files whose stat data are older than a time in ns, and that the user did not tell git to ignore."""
+def _entries(raw: bytes, version: int, count: int, hash_size: int, written: int) -> Iterator[tuple[RelPath, Entered]]:
+    """Yield the files that the user did not tell git to ignore, and that are older than what was ``written`` (ns)."""
     fixed = _TIMES.size + hash_size
     at, path = _HEADER.size, b""
     for _ in range(count):
@@ -94,9 +95,18 @@ def _entries(
         path += raw[at:end]
         at = end + 1 if version == 4 else start + (end - start + 8) // 8 * 8
         times = raw[start : start + _TIMES.size]
-        modified = int.from_bytes(times[8:12], "big") * 1_000_000_000 + int.from_bytes(times[12:16], "big")
-        if modified < older_than and not flags & (_ASSUMED | _STAGE) and not more & _LATER:
+        if is_older(times, written) and not flags & (_ASSUMED | _STAGE) and not more & _LATER:
             yield RelPath(path), Entered(times, raw[start + _TIMES.size : start + fixed])
+
+
+def is_older(times: bytes, written: int) -> bool:
+    """Return whether a file was written so long before ``written`` (ns) that it was not written to again unseen.
+
+    ``times`` are those of change and modification as the index has them, seconds and ns of each.
+    """
+    _, changed, modify, modified = _CHANGES.unpack_from(times)
+    tick = _TICK if changed or modified else _COARSE
+    return bool(modify * 1_000_000_000 + modified < written - tick)
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from autosync.backends.git.lock import IndexLock
 from autosync.backends.git.nextindex import SETTINGS, NextIndex
 from autosync.backends.git.objects import slot_of
 from autosync.backends.git.processes import running_command
-from autosync.backends.git.reflocks import LANDING, PUSHING, RefLocks
+from autosync.backends.git.reflocks import LANDING_LOCKS, PUSHING_LOCKS, RefLocks
 from autosync.backends.git.refmove import RefMove
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
@@ -40,7 +40,8 @@ class Landing:
         self._head = Head(repo)
         self._lock = IndexLock(repo)
         self._index = NextIndex(repo)
-        self._ref_locks = RefLocks(repo, LANDING)
+        self._ref_locks = RefLocks(repo, LANDING_LOCKS)
+        self._recovered = False
 
     # -- looking -------------------------------------------------------------------------
     def base(self) -> Base:
@@ -54,9 +55,10 @@ class Landing:
         if self._lock.is_held_by_user():
             return "git is at work here: it holds index.lock"
         if self._ref_locks.left:
-            self._ref_locks.clear()
+            self._ref_locks.clear(wait=False)
         for path in self._head.locks():
-            return f"git is at work here: it holds {os.fsdecode(os.path.basename(path))}"
+            words = f"git is at work here: it holds {os.fsdecode(os.path.basename(path))}"
+            return f"{words} (if none runs, remove {os.fsdecode(path)})" if path in self._ref_locks.left else words
         return None
 
     def metadata_directories(self) -> Sequence[bytes]:
@@ -128,7 +130,9 @@ class Landing:
     def recover(self) -> None:
         """Finish or undo what a killed agent left half done; a lock that is not ours is left alone."""
         self._ref_locks.clear()
-        RefLocks(self._repo, PUSHING).clear()
+        if not self._recovered:  # later on a push of this agent may be under way, in another thread
+            RefLocks(self._repo, PUSHING_LOCKS).clear()
+            self._recovered = True
         unfinished = self._lock.unfinished()
         if unfinished is not None and self._lock.is_ours() and self.base() == unfinished[1] and self._index.exists():
             self._index.put_in_place()
@@ -193,7 +197,8 @@ class Landing:
             move = RefMove(self._git, *options, order=order)
         except GitFailed as failure:
             raise _unmoved(new, failure) from failure
-        self._ref_locks.note()
+        if self.base() == old:  # else HEAD named something else when git took the locks, perhaps
+            self._ref_locks.note(self._head.locks_held(old, new))
         return move
 
     # -- preconditions ---------------------------------------------------------------------

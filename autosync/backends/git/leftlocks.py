@@ -13,6 +13,8 @@ from autosync.errors import Busy
 
 PAUSE = 1.0
 """Seconds after which a lock that is still the same file has no owner: git holds those of refs for milliseconds."""
+PACKING_PAUSE = 15.0
+"""The same for packed-refs.lock: git writes all refs beside it, and asks a hook, and the lock stays as it is."""
 _WRITERS = b"autosync-refs"
 
 Identity = tuple[int, int, int, int]

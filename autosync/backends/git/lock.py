@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 
 from autosync.backends.git.leftlocks import remove_if_left
-from autosync.backends.git.processes import running_command
+from autosync.backends.git.processes import possible_holder
 from autosync.backends.git.repository import Repository
 from autosync.core.model import Base, CommitId
 from autosync.errors import Busy
@@ -29,7 +29,7 @@ class IndexLock:
     """
 
     def __init__(self, repo: Repository) -> None:
-        self._root = repo.root
+        self._repo = repo
         self._path = os.path.join(repo.git_dir, b"index.lock")
         self._journal = os.path.join(repo.metadata, b"landing")
         self._draft = os.path.join(repo.metadata, b"landing.draft")
@@ -83,7 +83,7 @@ class IndexLock:
     def remove_unwritten(self) -> None:
         """Remove a lock that stayed empty: where there are no hard links, an agent may be killed before it wrote it."""
         with contextlib.suppress(OSError):
-            if self._read() and os.stat(self._path).st_size == 0 and running_command(self._root) is None:
+            if self._read() and os.stat(self._path).st_size == 0 and possible_holder(self._repo) is None:
                 remove_if_left(self._path)
 
     def _take(self, token: bytes) -> None:

@@ -14,13 +14,12 @@ from autosync.backends.git.expiry import Expiry
 from autosync.backends.git.incoming import PREFIX
 from autosync.backends.git.packs import Packs
 from autosync.backends.git.repository import Repository
-from autosync.backends.git.store import Store
+from autosync.backends.git.store import TIDY_LOCK, Store
 from autosync.core.model import CommitId, SnapshotId
 from autosync.ports import Alone, undisturbed
 
 PACKS = 200
 """Packs in the store before they are rolled up."""
-_LOCK = b"autosync-tidy.lock"
 _PINS = "refs/autosync/pins/"
 _STALE = 600.0
 """Seconds without a write after which a temporary file belongs to a process that is gone."""
@@ -57,12 +56,15 @@ class Maintenance:
         which ``alone`` holds.  Does nothing if another worktree's agent is at it; ``thorough``
         waits for that one, and drops everything that no pin holds and is older than an hour.
         """
-        with open(os.path.join(self._repo.store_dir, _LOCK), "wb") as lock:
+        with open(os.path.join(self._repo.store_dir, TIDY_LOCK), "wb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if thorough else fcntl.LOCK_NB))
             except BlockingIOError:
                 return
-            self._tidy(thorough=thorough, alone=alone)
+            try:
+                self._tidy(thorough=thorough, alone=alone)
+            finally:
+                os.utime(lock.fileno())
 
     def size(self) -> int:
         """Return the bytes that the store takes on the disk."""

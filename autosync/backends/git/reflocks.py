@@ -4,84 +4,149 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import cast
 
-from autosync.backends.git.leftlocks import PAUSE, Identity, identity, remove_if_left
-from autosync.backends.git.processes import running_command
+from autosync.backends.git.leftlocks import PACKING_PAUSE, PAUSE, Identity, identity
+from autosync.backends.git.processes import possible_holder
 from autosync.backends.git.repository import Repository
 
-LANDING = b"landing-locks"
-PUSHING = b"pushing-locks"
+log = logging.getLogger(__name__)
+
+LANDING_LOCKS = b"landing-locks"
+PUSHING_LOCKS = b"pushing-locks"
+_SLICE = 0.05
+"""Seconds between two looks at locks that are waited for."""
 
 
 class RefLocks:
     """The locks that git takes for us in the user's repository, in the journal ``name``, one for each purpose.
 
     A git command that is killed leaves its locks behind, and the user's own commands would
-    fail for ever.  The journal names the locks before git starts, and tells which files they are as
-    soon as that is known.
+    fail for ever.  The journal names the locks before git starts; a second file tells which files
+    they are, as soon as that is known.  A power cut may take that one, never the journal.
     """
 
-    def __init__(self, repo: Repository, name: bytes, *, pause: float = PAUSE) -> None:
-        self._root = repo.root
+    def __init__(self, repo: Repository, name: bytes) -> None:
+        self._repo = repo
         self._journal = os.path.join(repo.metadata, name)
-        self._pause = pause
-        self.left = False
-        """Whether a lock may be ours that could not be taken away yet, for another git is at work here."""
+        self._known = self._journal + b".known"
+        self._seen: dict[bytes, tuple[Identity, float]] = {}
+        self.left: Collection[bytes] = ()
+        """The locks that may be ours and could not be taken away yet, for another git may hold them."""
 
     @contextlib.contextmanager
     def expected(self, locks: Sequence[bytes]) -> Iterator[None]:
         """Let git take ``locks``, absolute paths, within the block."""
         self.clear()
-        self._write({path: None for path in locks if identity(path) is None}, durable=True)
+        free = [path for path in locks if identity(path) is None]
+        for path in free:
+            self._seen.pop(path, None)
+        self._write(self._journal, dict.fromkeys((*self.left, *free)), durable=True)
         try:
             yield
         finally:
             self.clear()
 
-    def note(self) -> None:
-        """Remember the files that the locks are now: git has them, for us."""
-        self._write({path: identity(path) for path in self._read()}, durable=False)
+    def note(self, held: Sequence[bytes]) -> None:
+        """Remember which files ``held`` are now: a git of ours has them at this moment, and nobody else can."""
+        self._write(self._known, {path: identity(path) for path in held}, durable=False)
 
-    def clear(self) -> None:
+    def clear(self, *, wait: bool = True) -> None:
         """Take away what a git command of ours left when it was killed, alone or together with its agent.
 
-        What a journal names may also be held by a git that was quicker than ours: it is left
-        alone while one is at work here, and while it changes.
+        What the journal names may also be held by a git that was quicker than ours: what is not
+        known for ours goes only if no git is at work here and it stays the same file for a while
+        (seconds), for which this waits, or which later calls bring to an end.
         """
-        self.left = False
-        for path, known in self._read().items():
-            found = identity(path)
-            if found is not None and found == known:
+        left = self._remove_known()
+        if left:
+            holder, now = possible_holder(self._repo), time.monotonic()
+            since = {path: now if holder is not None else self._since(path, found, now) for path, found in left.items()}
+            self._seen = {path: (found, since[path]) for path, found in left.items()}
+            if wait and holder is None:
+                _await_change(left, max(begun + _pause(path) for path, begun in since.items()))
+            if holder is None:
+                left = self._remove_unchanged(left)
+        for path in left:
+            if path not in self.left:
+                log.warning(
+                    "%s may be held by another git, or was left by one that was killed: it stays. "
+                    "If `git` says that it exists and none runs here, remove it by hand",
+                    os.fsdecode(path),
+                )
+        self.left = tuple(left)
+        if left and set(left) != set(self._read(self._journal)):  # what comes to the other paths now is not ours
+            self._write(self._journal, dict.fromkeys(left), durable=True)
+        elif not left:
+            self._seen = {}
+            for path in (self._journal, self._known):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
-            elif found is not None and (
-                running_command(self._root) is not None or not remove_if_left(path, pause=self._pause)
-            ):
-                self.left = True
-        if not self.left:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._journal)
 
-    def _write(self, locks: Mapping[bytes, Identity | None], *, durable: bool) -> None:
-        """Write the journal; only what is ``durable`` survives a power cut."""
-        new = self._journal + b".new"
+    def _remove_known(self) -> dict[bytes, Identity]:
+        """Remove what is known for ours; return what else there is of what git was to take."""
+        known, left = self._read(self._known), {}
+        for path in self._read(self._journal):
+            found = identity(path)
+            if found is None or self._seen.get(path, (found,))[0] != found:
+                continue  # one that has come later is no longer ours: our git has ended before
+            if found == known.get(path):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            else:
+                left[path] = found
+        return left
+
+    def _since(self, path: bytes, found: Identity, now: float) -> float:
+        before = self._seen.get(path)
+        return before[1] if before is not None and before[0] == found else now
+
+    def _remove_unchanged(self, locks: Mapping[bytes, Identity]) -> dict[bytes, Identity]:
+        """Remove what nobody has let go of for long enough; return what may go later."""
+        now, left = time.monotonic(), {}
+        for path, found in locks.items():
+            if identity(path) != found:
+                continue
+            if now - self._seen[path][1] < _pause(path):
+                left[path] = found
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        return left
+
+    @staticmethod
+    def _write(path: bytes, locks: Mapping[bytes, Identity | None], *, durable: bool) -> None:
+        """Write a file; only what is ``durable`` survives a power cut."""
+        new = path + b".new"
         with open(new, "w", encoding="ascii") as file:
-            json.dump({os.fsdecode(path): known for path, known in locks.items()}, file)
+            json.dump({os.fsdecode(lock): known for lock, known in locks.items()}, file)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(new, self._journal)
+        os.replace(new, path)
 
-    def _read(self) -> Mapping[bytes, Identity | None]:
+    @staticmethod
+    def _read(path: bytes) -> Mapping[bytes, Identity | None]:
         try:
-            with open(self._journal, "rb") as file:
+            with open(path, "rb") as file:
                 found = cast(Mapping[str, Sequence[int] | None], json.loads(file.read()))
         except (FileNotFoundError, ValueError):
             return {}
         locks: dict[bytes, Identity | None] = {}
-        for path, known in found.items():
-            locks[os.fsencode(path)] = None if known is None else (known[0], known[1], known[2], known[3])
+        for lock, known in found.items():
+            locks[os.fsencode(lock)] = None if known is None else (known[0], known[1], known[2], known[3])
         return locks
+
+
+def _pause(path: bytes) -> float:
+    return PACKING_PAUSE if os.path.basename(path) == b"packed-refs.lock" else PAUSE
+
+
+def _await_change(locks: Mapping[bytes, Identity], deadline: float) -> None:
+    """Wait until all ``locks`` have changed or gone, or until ``deadline`` (``time.monotonic``)."""
+    while time.monotonic() < deadline and any(identity(path) == found for path, found in locks.items()):
+        time.sleep(_SLICE)

@@ -18,6 +18,8 @@ from autosync.backends.git.treecache import TreeCache
 from autosync.core.model import CommitId, Snapshot, SnapshotId, TreeId
 from autosync.errors import AutosyncError, Missing, Unsafe
 
+TIDY_LOCK = b"autosync-tidy.lock"
+"""A file in the store that is touched whenever something is let go of, by any process."""
 _PENDING_LIMIT = 32 << 20
 """Bytes kept in memory before they are written without waiting for a snapshot."""
 
@@ -39,6 +41,7 @@ class Store:
         self._pending_bytes = 0
         self._trees = TreeCache(repo.hash_name)
         self._recent = RecentObjects()
+        self._tidied = 0
         self.empty_tree = TreeId(object_id(repo.hash_name, b"tree", b"").hex())
         self.vetted: set[CommitId] = set()
         """Changesets that are known to be no larger than a working copy can be."""
@@ -111,7 +114,7 @@ class Store:
     def header(self, oid: str) -> tuple[bytes, int] | None:
         """Return kind and size in bytes of an object, ``None`` if it is not here."""
         with self._lock:
-            kept = self._pending.get(oid) or self._recent.written(oid)
+            kept = self._pending.get(oid) or self._written().written(oid)
         if kept is not None:
             return kept[0], len(kept[1])
         return self._cat.header(self._checked(oid))
@@ -120,7 +123,8 @@ class Store:
         """Return hex id -> kind and size in bytes of those objects that are here."""
         wanted = {self._checked(oid) for oid in oids}
         with self._lock:
-            here = {oid: self._pending.get(oid) or self._recent.written(oid) for oid in wanted}
+            recent = self._written()
+            here = {oid: self._pending.get(oid) or recent.written(oid) for oid in wanted}
         found = {oid: (kept[0], len(kept[1])) for oid, kept in here.items() if kept is not None}
         try:
             return found | self._cat.headers_of_many([oid for oid in wanted if oid not in found])
@@ -218,14 +222,30 @@ class Store:
                     found += [loaded] if loaded is not None else []
         return found
 
+    def _written(self) -> RecentObjects:
+        """Return what was written lately and is here still: other working copies of this store tidy it too."""
+        try:
+            tidied = os.stat(os.path.join(self.repo.store_dir, TIDY_LOCK)).st_mtime_ns
+        except OSError:
+            tidied = 0
+        if tidied != self._tidied:
+            self._tidied = tidied
+            self._recent.clear()
+        return self._recent
+
     def _contents_of_many(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes, bytes]]:
         """Yield hex id, kind and content of those objects that are here, in this order."""
         with self._lock:
-            kept = {oid: found for oid in oids if (found := self._pending.get(oid) or self._recent.written(oid))}
-        if len(kept) == len(oids):
-            yield from ((oid, *kept[oid]) for oid in oids)
-        else:
-            yield from self._cat.contents_of_many(oids)
+            recent = self._written()
+            kept = {oid: found for oid in oids if (found := self._pending.get(oid) or recent.written(oid))}
+        others = self._cat.contents_of_many([oid for oid in oids if oid not in kept])
+        other = next(others, None)
+        for oid in oids:
+            if oid in kept:
+                yield oid, *kept[oid]
+            elif other is not None and other[0] == oid:
+                yield other
+                other = next(others, None)
 
     def _of_kind(self, oid: str, wanted: bytes) -> bytes:
         kind, content = self.read(oid)

@@ -116,6 +116,34 @@ class TestPeers:
             three.backend.absorb(snapshot.id, packed)
         assert handed_over(snapshot, two, three) == snapshot
 
+    @pytest.mark.parametrize("gone_back", ["the only edit", "one of two", "a deletion", "a directory", "a rename"])
+    def test_what_is_again_as_it_was_committed_travels_inline(self, fleet: Fleet, gone_back: str) -> None:
+        one, two = pair(fleet)
+        before = one.files()
+        if gone_back == "one of two":
+            one.write("a.txt", b"stays edited\n")
+        if gone_back == "a deletion":
+            one.remove("d/b.txt")
+        elif gone_back == "a directory":
+            one.remove("d/b.txt")
+            one.remove("d/c.txt")
+        elif gone_back == "a rename":
+            one.rename("d/b.txt", "moved.txt")
+        else:
+            one.write("d/b.txt", b"edited\n")
+        state = snap(one)
+        two.backend.pin("current", handed_over(state, one, two).id)
+        if gone_back == "a rename":
+            one.rename("moved.txt", "d/b.txt")
+        else:
+            for path in (b"d/b.txt", b"d/c.txt"):
+                one.write(path, before[path][1])
+        snapshot = snap(one, state)
+        packed = one.backend.pack(snapshot.id, limit=8192, reached=[state.id])
+        assert packed is not None
+        assert two.backend.absorb(snapshot.id, packed) == snapshot
+        assert contents(two, snapshot.tree) == one.files()
+
     def test_the_root_may_become_what_one_of_its_directories_was(self, fleet: Fleet) -> None:
         one, two = pair(fleet, {"a": b"1\n", "d/a": b"2\n"})
         one.rename("d/a", "a")
