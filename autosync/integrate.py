@@ -263,7 +263,11 @@ class Integrator:
             try:
                 self.backend.pin(LANDING, target.id)
                 self.backend.land(attempt.start, target.base, tree=target.tree, message=message, ours=attempt.ours.tree)
+            except Diverged:
+                self.backend.unpin(LANDING)
+                raise
             except Busy as busy:
+                self.backend.unpin(LANDING)  # whoever gets to that base now is the user himself
                 attempt.refused = {RelPath(b""): busy.title}
                 return self._incomplete(attempt)
         self.brought.clear()

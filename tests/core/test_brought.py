@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autosync.core.model import RelPath
+from autosync.errors import Busy
 from autosync.simulation.device import Killed
 from tests.core.copies import START, Copy, equal_copies
 
@@ -207,6 +208,31 @@ def test_what_was_saved_over_what_was_brought_before_the_start_is_an_edit_of_it(
     two.look()
     assert one.merge(two) == two.current
     assert one.content(HELD) == b"saved while no agent ran\n"
+
+
+def test_a_base_that_the_user_gets_to_while_it_is_landed_is_no_state_of_others() -> None:
+    """He stashes what was brought and pulls: what he stashed is not to be missed in everybody's files."""
+    one, two = equal_copies(2)
+    one.files.user.write(OWN, LINES)
+    one.files.user.commit("a commit")
+    one.save(HELD)
+
+    brought = one.content(HELD)
+
+    def pulling(step: str) -> None:
+        if step == "land":
+            raise Busy("a pull runs", hint="It goes on afterwards.")
+
+    two.files.step = pulling
+    two.merge(one, complete=False)
+    two.files.step = lambda _: None
+    two.files.user.remove(HELD)
+    two.files.user.move_head(one.files.base())
+    two.start()
+    two.look()
+    two.merge(one)
+    assert one.merge(two) == two.current
+    assert one.content(HELD) == two.content(HELD) == brought
 
 
 def test_a_base_that_the_user_went_to_by_himself_is_no_state_of_others() -> None:
