@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -28,6 +29,7 @@ from autosync.config import Config, PathConfig, Vcs, load, with_overrides
 from autosync.config.changes import CHANNELS, compare
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
+from autosync.core.allowance import Allowance
 from autosync.core.commands import Announce
 from autosync.core.events import AnnouncementsAsked
 from autosync.core.model import DeviceId
@@ -54,13 +56,16 @@ log = logging.getLogger(__name__)
 NETWORK_THREADS = 4
 INTERRUPTED = 130
 """Exit code after Ctrl-C (128 + SIGINT)."""
+RENEWALS = 2
+"""Times an hour that a device takes another id because of what others say of it."""
 
 
 class Agent:
     """Joins sessions, channels, links and the control socket."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, renewals: Allowance) -> None:
         self.config = config
+        self._renewals = renewals
         self.workspaces: list[Workspace] = []
         self.commanded: list[CommandedWorkspace] = []
         """Those that are kept by commands."""
@@ -156,9 +161,13 @@ class Agent:
             except AutosyncError as error:  # nothing hangs on it: the next start asks everybody
                 log.warning("the end was not written down: %s", error)
 
-    def _begin_again(self) -> None:
+    def _begin_again(self) -> bool:
+        """End, to be started anew under another id; ``False`` if that happened too often: a member may lie."""
+        if not self.again and not self._renewals.take(time.monotonic()):
+            return False
         self.again = True
         self._end()
+        return True
 
     def kept(self) -> list[Workspace | CommandedWorkspace]:
         """Return the working copies of both kinds."""
@@ -370,8 +379,9 @@ async def run_agent(config: Config) -> int:
         loop.set_exception_handler(_report)
         loop.add_signal_handler(signal.SIGTERM, end)
         loop.add_signal_handler(signal.SIGINT, interrupt)
+        renewals = Allowance(rate=RENEWALS / 3600, burst=RENEWALS)
         while True:
-            agent = Agent(config)
+            agent = Agent(config, renewals=renewals)
             try:
                 await agent.run(stop)
             except PastLost as lost:
@@ -383,6 +393,8 @@ async def run_agent(config: Config) -> int:
                 stop.clear()
         code = INTERRUPTED if interrupted else 0
         if _is_abandoned(agent):
+            if not asked:
+                code = 1  # whoever supervises it starts it again
             # Python would wait for the thread.  A kill at any moment is safe, so this one is.
             log.warning("stopped in the middle of a long step; the next start goes on from there")
             logging.shutdown()

@@ -36,10 +36,11 @@ CONTEXT = b"announcement"
 SEQ_RATE = 1000
 """Announcement numbers in a second: they follow the clock, so that of two machines with one identity, or of one that
 has lost its memory, none is mute for ever."""
-SEQ_BLOCK = 600 * SEQ_RATE
+_DAY = 24 * 60 * 60 * SEQ_RATE
+SEQ_BLOCK = _DAY
 """Announcement numbers reserved by one write of the state file."""
-FORGOTTEN = 1 << 32
-"""Announcements that a device may have made and lost the memory of."""
+FORGOTTEN = 366 * _DAY
+"""Announcement numbers by which a device may have been ahead of its clock and lost the memory of it."""
 FAREWELL = 0.5
 """Seconds that the last announcement may take when the agent stops."""
 
@@ -241,7 +242,7 @@ class Broadcaster:
         return member.key.seal(condense(encoded) + signature, context=CONTEXT)
 
     def _next_seq(self, member: Membership) -> int:
-        member.seq = max(member.seq + 1, int(time.time() * SEQ_RATE))
+        member.seq = max(member.seq + 1, _number_by_clock())
         if member.seq > member.state.seq:
             self.save(member, seq=member.seq + SEQ_BLOCK)
         return member.seq
@@ -329,7 +330,7 @@ class Broadcaster:
 
         Not above what it can never have said: no number would be left to say more.
         """
-        if said.seq - member.seq > FORGOTTEN:
+        if said.seq - max(member.seq, _number_by_clock()) > FORGOTTEN:
             self._drop(member, "forged", f"number {said.seq} in the name of this device", "own")
         else:
             member.seq = max(member.seq, said.seq)
@@ -357,6 +358,10 @@ class Broadcaster:
         """Take note that everybody's last words have arrived: what comes now is said now."""
         self._caught_up.add(lane)
         log.debug("%s has caught up", lane)
+
+
+def _number_by_clock() -> int:
+    return int(time.time() * SEQ_RATE)
 
 
 def _purpose(member: Membership) -> bytes:

@@ -47,8 +47,9 @@ class Performer:
     :meth:`local` is called by one thread at a time; :meth:`fetch`, :meth:`push` and
     :meth:`list_hub` by others beside it.  None of them raises: a failure is an event.
 
-    ``past_lost`` is called once others are found to know of states of this device that it has not
-    made; without it, it counts on above them.  ``leap`` tells how many numbers a new state passes over.
+    ``past_lost`` is called when others are found to know of states of this device that it has not
+    made; without it, or if it returns false, this device counts on above them.  ``leap`` tells how many
+    numbers a new state passes over.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Performer:
         brakes: Brakes | None = None,
         history: History | None = None,
         still_there: Callable[[], None] = lambda: None,
-        past_lost: Callable[[], None] | None = None,
+        past_lost: Callable[[], bool] | None = None,
         leap: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -227,17 +228,16 @@ class Performer:
             case MergeBranch():
                 return self._branches.merge(command.current, command.theirs, above=command.above)
 
-    def _refuse_other_past(self, command: LocalCommand, past_lost: Callable[[], None]) -> None:
+    def _refuse_other_past(self, command: LocalCommand, past_lost: Callable[[], bool]) -> None:
         """Raise :class:`StateError` if others know of states of this device that it has not made.
 
         What it made meanwhile has numbers that others take for a part of those, so none of it counts:
         it is merged as if it came from nowhere.
         """
         theirs = command.theirs.version.count(self.device) if isinstance(command, Integrate | MergeBranch) else 0
-        if max(command.above, theirs if theirs <= PLAUSIBLE else 0) <= self._highest:
+        if max(command.above, theirs if theirs <= PLAUSIBLE else 0) <= self._highest or not past_lost():
             return
         self.history.disown()
-        past_lost()
         raise StateError(
             "Another machine has gone on under the identity of this one, or an older state of this one was restored",
             hint="It gets an identity of its own by itself, and what both have is merged.",

@@ -143,7 +143,8 @@ def was_here(config: Config, path: PathConfig) -> bool:
 class WorkspaceOpener:
     """Opens the working copies of one agent; those of one store share a thread.
 
-    ``past_lost`` is called in any of them when others know of states of this device that it has not made.
+    ``past_lost`` is called in any of them when others know of states of this device that it has not made, and
+    returns whether it is to have another id.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class WorkspaceOpener:
         *,
         broadcaster: Broadcaster,
         states: StateDirectory,
-        past_lost: Callable[[], None],
+        past_lost: Callable[[], bool],
     ) -> None:
         self._past_lost = past_lost
         self._config = config
