@@ -13,6 +13,8 @@ from autosync.reflector.protocol import Splitter, end_of
 
 _AT_ONCE = 64
 """Lines written to one client before the others get their turn."""
+_PLACE = 300
+"""Bytes that a line which waits takes beside itself: its key, and its place in the queue."""
 
 
 class Client:
@@ -36,7 +38,7 @@ class Client:
         self.resume_at: float | None = None
         """When it may be read again."""
         self.waiting = 0
-        """Bytes of the lines that wait."""
+        """Bytes that the lines which wait take."""
         self.events = 0
         """What the selector looks for."""
         self._bytes = Pace(rate=limits.rate, burst=limits.burst, now=now)
@@ -62,12 +64,20 @@ class Client:
         """Let ``line`` wait to be written, in place of an older one of its ``slot``."""
         self._number += 1
         key: Hashable = slot or self._number
-        self.waiting += len(line) - len(self._queue.get(key, b""))
+        if (older := self._queue.get(key)) is not None:
+            self.waiting -= _PLACE + len(older)
+        self.waiting += _PLACE + len(line)
         self._queue[key] = line
 
     def catch_up(self, tag: bytes) -> None:
         """Let everything that is kept in ``tag`` be written, and then its end."""
         self._to_catch_up[tag] = None
+
+    def leave_behind(self, tag: bytes) -> None:
+        """Let no more of what is kept in ``tag`` be written."""
+        self._to_catch_up.pop(tag, None)
+        if self._catching_up is not None and self._catching_up[0] == tag:
+            self._catching_up = None
 
     def write(self, now: float) -> None:
         """Hand what waits to the kernel, as far as it takes it.  Raises :class:`OSError`."""
@@ -91,7 +101,7 @@ class Client:
         if kept or not self._queue:
             return kept
         line = self._queue.popitem(last=False)[1]
-        self.waiting -= len(line)
+        self.waiting -= _PLACE + len(line)
         return line
 
     def _next_kept(self) -> bytes:

@@ -157,7 +157,7 @@ class Reflector:
         self._selector.register(connection, selectors.EVENT_READ)
         client.events = selectors.EVENT_READ
         client.say(GREETING)
-        self._waiting += len(GREETING)
+        self._waiting += client.waiting
         self._write(client)
 
     def _forget(self, client: Client, reason: str) -> None:
@@ -302,6 +302,7 @@ class Reflector:
     def _unsubscribe(self, client: Client, name: bytes) -> None:
         if client.names.pop(name, None) is None:
             return
+        client.leave_behind(name)
         self._subscriptions[client.origin] -= 1
         if not self._subscriptions[client.origin]:
             del self._subscriptions[client.origin]

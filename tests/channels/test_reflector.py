@@ -9,11 +9,13 @@ import resource
 import socket
 import threading
 import time
+import tracemalloc
 
 import pytest
 
 from autosync.errors import AutosyncError
 from autosync.reflector.address import parse_address
+from autosync.reflector.client import Client as Waiting
 from autosync.reflector.keeping import ENTRY, Keeper
 from autosync.reflector.limits import Limits
 from autosync.reflector.protocol import MAX_FANOUT_LINE, MAX_LINE, Malformed, Request, Splitter, Verb, parse
@@ -370,6 +372,44 @@ def test_who_reads_slowly_gets_the_newest_state_and_not_each() -> None:
         assert len(seen) < 400
         assert {398, 399} <= {*seen, int(slow.line().split()[1][:4]) if 398 not in seen else 398}
         assert server.reflector.counts["ended: slow"] == 0
+
+
+def test_who_follows_no_more_is_not_caught_up() -> None:
+    with running() as server, server.client(receive_buffer=4096) as deaf, server.client() as good:
+        good.say(*(f"keep t s{n} {'Q' * 80_000}" for n in range(40)), "keep u s Qg==")
+        good.settle()
+        deaf.say("follow t")
+        until(lambda: any(c.stuck_since is not None for c in list(server.reflector._clients.values())))
+        # The names would wait beside each other without a limit: of them a client has as many as it likes.
+        deaf.say(*(line for n in range(500) for line in (f"follow n{n}", f"unsubscribe n{n}")))
+        deaf.say("follow u", "unsubscribe t", "follow v")
+        until(lambda: server.reflector.counts["follow"] == 503)
+        heard = [""]
+        while heard[-1] != "v!end":
+            heard.append(deaf.line())
+        assert len(heard) < 40
+        assert heard[-3:] == ["u!s Qg==", "u!end", "v!end"]
+        assert {line[0] for line in heard[1:-3]} == {"t"}
+
+
+@pytest.mark.parametrize("of_slots", [False, True])
+def test_short_lines_that_wait_take_no_more_memory_than_is_counted(of_slots: bool) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        limits = Limits()
+        client = Waiting(one, "here", limits, Keeper(limits), 0.0)
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for number in range(20_000):
+                client.say(b"%d\n" % number, slot=(b"tag %d" % number, b"slot %d" % number) if of_slots else None)
+            assert tracemalloc.get_traced_memory()[0] - before <= client.waiting
+        finally:
+            tracemalloc.stop()
+        while client.wants_to_write:
+            client.write(0.0)
+            other.recv(1 << 16)
+        assert client.waiting == 0
 
 
 def test_what_waits_for_all_together_is_bounded() -> None:
