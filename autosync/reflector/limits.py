@@ -28,7 +28,7 @@ class Limits:
     """Lines per second of one client, in the long run."""
     lines_burst: int = 4000
     unsent: int = 2 * 1024 * 1024
-    """Waiting for one client that reads slowly, before it is dropped."""
+    """Waiting for one client that reads slowly, each line with its place in the queue, before it is dropped."""
     unsent_in_all: int = 64 * 1024 * 1024
     unread_in_all: int = 16 * 1024 * 1024
     """Of lines that have begun and not ended."""
