@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from git_repos import base_of, commit_all, git, head, isolate, make_repository, 
 
 from autosync.backends.git.bringing import brought
 from autosync.backends.git.landing import Landing
-from autosync.backends.git.processes import running_command
+from autosync.backends.git.leftlocks import PACKING_PAUSE, PAUSE
+from autosync.backends.git.processes import possible_holder, running_command
+from autosync.backends.git.reflocks import LANDING_LOCKS, PUSHING_LOCKS, RefLocks
 from autosync.backends.git.repository import open_repository
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
@@ -637,8 +640,7 @@ def test_a_kill_at_any_moment_is_repaired(laptop: Device, desktop: Device) -> No
         agent.stdout.close()
         states.add(os.path.exists(desktop.repo.git_dir + b"/index.lock"))
         desktop.landing.recover()
-        assert desktop.landing.busy() is None
-        assert locks_in(desktop) == []
+        until(lambda: desktop.landing.busy() is None and locks_in(desktop) == [])  # its git may take time to die
         base = desktop.landing.base()
         assert (base.commit, base.branch) in bases
         # The index belongs to the base: nothing but what the user staged differs.
@@ -782,6 +784,7 @@ def test_an_agent_that_is_killed_before_it_wrote_the_lock_leaves_none(laptop: De
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
     record("kills survived", 1)
     until(lambda: locks_in(desktop) == ["index.lock"])  # git lets go of the refs by itself
+    until(lambda: possible_holder(desktop.repo) is None)
     desktop.landing.recover()
     assert locks_in(desktop) == []
     put(desktop.root, ".git/index.lock", b"")
@@ -811,6 +814,7 @@ def test_an_agent_that_is_killed_together_with_its_git_leaves_no_lock(
     record("kills survived", 1)
     assert {"HEAD.lock", "main.lock"} <= set(locks_in(desktop))
     assert Device(desktop.root).landing.busy() is not None  # who only looks takes nothing away
+    until(lambda: possible_holder(desktop.repo) is None)  # who is killed may take time to die
     desktop.landing.recover()
     assert locks_in(desktop) == []
     assert desktop.follow(laptop) == desktop.landing.base()
@@ -839,11 +843,139 @@ def test_a_lock_that_another_git_may_hold_stays_until_that_has_ended(
             desktop.follow(laptop)
         monkeypatch.undo()
         assert "HEAD.lock" in locks_in(desktop)
-        assert desktop.landing.busy() == "git is at work here: it holds HEAD.lock"
-    until(lambda: running_command(desktop.root) is None)
-    assert desktop.landing.busy() is None
+        words = f"git is at work here: it holds HEAD.lock (if none runs, remove {os.fsdecode(lock)})"
+        assert desktop.landing.busy() == words
+    until(lambda: desktop.landing.busy() is None)
     assert locks_in(desktop) == []
     assert desktop.follow(laptop) == desktop.landing.base()
+
+
+@contextlib.contextmanager
+def a_command_of_the_users(device: Device, at: bytes, command: str, pipe: Path, lock: bytes) -> Iterator[None]:
+    """Have a git command hold ``lock`` within the block, in a hook of the user's; then it succeeds."""
+    os.mkfifo(pipe)
+    hook = f'#!/bin/sh\n[ "$1" != prepared ] || cat "{pipe}" >&2\n'
+    put(device.repo.git_dir, "hooks/reference-transaction", hook, executable=True)
+    done = f"{pipe}.done"
+    by_somebody_else(at, f"sh -c '{command} && touch {done}'")
+    with pipe.open("wb"):
+        assert os.path.exists(lock)
+        os.unlink(device.repo.git_dir + b"/hooks/reference-transaction")
+        yield
+        assert os.path.exists(lock)
+    until(lambda: os.path.exists(done))
+    assert not os.path.exists(lock)
+
+
+def test_a_lock_that_the_user_takes_while_ours_are_taken_is_not_taken_for_ours(
+    laptop: Device, desktop: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The packed refs are not locked to move a branch; another git may lock them meanwhile."""
+    put(laptop.root, "a.txt", b"two\n")
+    commit_all(laptop.root)
+    desktop.git("branch", "unneeded")
+    note = RefLocks.note
+    lock = desktop.repo.git_dir + b"/packed-refs.lock"
+    with contextlib.ExitStack() as users:
+
+        def note_after_the_user(self: RefLocks, *held: Sequence[bytes]) -> None:
+            command = "git branch -q -D unneeded"
+            users.enter_context(a_command_of_the_users(desktop, desktop.root, command, tmp_path / "pipe", lock))
+            note(self, *held)
+
+        monkeypatch.setattr(RefLocks, "note", note_after_the_user)
+        assert desktop.follow(laptop) == desktop.landing.base()
+    assert desktop.git("for-each-ref", "refs/heads/unneeded") == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [
+        ("root", "git branch topic"),
+        ("root", "git -c alias.sprout=branch sprout topic"),
+        ("worktree", "git worktree add -q -b topic ../another"),
+        ("elsewhere", "git --git-dir=desktop/.git branch topic"),
+        ("elsewhere", "env GIT_DIR=desktop/.git git fetch -q laptop main:topic"),
+    ],
+)
+def test_a_lock_that_a_git_of_the_users_holds_for_long_stays_whatever_command_that_is(
+    desktop: Device, tmp_path: Path, place: str, command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    desktop.git("worktree", "add", "-q", "--detach", str(tmp_path / "worktree"))
+    at = {"root": desktop.root, "elsewhere": os.fsencode(tmp_path), "worktree": os.fsencode(tmp_path / "worktree")}
+    lock = desktop.repo.git_dir + b"/refs/heads/topic.lock"
+    locks = RefLocks(desktop.repo, LANDING_LOCKS)
+    with contextlib.ExitStack() as users:
+        with locks.expected([lock]):
+            users.enter_context(a_command_of_the_users(desktop, at[place], command, tmp_path / "pipe", lock))
+        assert locks.left == (lock,)
+        assert "topic.lock may be held by git " in caplog.text
+        locks.clear()
+        RefLocks(desktop.repo, LANDING_LOCKS).clear()
+    locks.clear()
+    assert locks.left == ()
+
+
+def test_a_lock_that_may_be_ours_is_looked_at_without_a_pause_until_it_stood_for_long_enough(
+    desktop: Device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it sleeps"))
+    paths = {name: desktop.repo.git_dir + b"/" + name for name in (b"HEAD.lock", b"packed-refs.lock")}
+    locks = RefLocks(desktop.repo, LANDING_LOCKS)
+    monkeypatch.setattr(RefLocks, "clear", partialmethod(RefLocks.clear, wait=False))
+    with locks.expected([*paths.values()]):
+        for name in paths:
+            put(desktop.root, f".git/{name.decode()}", b"")
+    assert locks.left == tuple(paths.values())
+    assert [entry.args for entry in caplog.records] == [(os.fsdecode(path), "another git") for path in paths.values()]
+    now += PAUSE
+    locks.clear()
+    assert locks.left == (paths[b"packed-refs.lock"],)
+    put(desktop.root, ".git/HEAD.lock", b"")  # which comes later, so it is the user's
+    now += PACKING_PAUSE
+    locks.clear()
+    assert locks.left == ()
+    assert locks_in(desktop) == ["HEAD.lock"]
+    assert len(caplog.records) == 2
+
+
+def test_a_push_that_is_under_way_keeps_its_locks_when_the_folder_is_taken_up_again(desktop: Device) -> None:
+    desktop.landing.recover()
+    lock = desktop.repo.git_dir + b"/refs/remotes/origin/main.lock"
+    with RefLocks(desktop.repo, PUSHING_LOCKS).expected([lock]):
+        put(desktop.root, ".git/refs/remotes/origin/main.lock", b"")
+        desktop.landing.recover()
+        assert os.path.exists(lock)
+        Device(desktop.root).landing.recover()  # another agent: the one who pushed was killed
+        assert not os.path.exists(lock)
+
+
+def test_locks_are_not_forgotten_in_a_power_cut(laptop: Device, desktop: Device) -> None:
+    """What was not told to the disk is empty afterwards, as ext4 and XFS may leave it."""
+    put(laptop.root, "a.txt", b"two\n")
+    new = commit_all(laptop.root)
+    desktop.receive(laptop, new)
+    script = (
+        f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+        "from test_git_landing import *\n"
+        f"device = Device({desktop.root!r}); kept = set(); sync = os.fsync\n"
+        "def synced(file): kept.add(os.fstat(file).st_ino); sync(file)\n"
+        "def die(*_):\n"
+        "    kill_our_git()\n"
+        "    for path in Path(os.fsdecode(device.repo.metadata)).glob('landing-locks*'):\n"
+        "        if path.stat().st_ino not in kept: path.write_bytes(b'')\n"
+        "    os._exit(9)\n"
+        "os.fsync = synced; os.link = die\n"
+        f"device.landing.land(device.landing.base(), Base(commit=CommitId({new!r}), branch={MAIN!r}), message='x')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    record("kills survived", 1)
+    assert locks_in(desktop) == ["HEAD.lock", "main.lock"]
+    until(lambda: possible_holder(desktop.repo) is None)
+    desktop.landing.recover()
+    assert locks_in(desktop) == []
 
 
 def test_recover_leaves_the_users_lock_and_removes_ours(desktop: Device) -> None:

@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 LANDING_LOCKS = b"landing-locks"
 PUSHING_LOCKS = b"pushing-locks"
-_SLICE = 0.05
-"""Seconds between two looks at locks that are waited for."""
+_SLICE = 0.1
+"""Seconds between two looks at what is waited for."""
 
 
 class RefLocks:
@@ -64,20 +64,14 @@ class RefLocks:
         """
         left = self._remove_known()
         if left:
-            holder, now = possible_holder(self._repo), time.monotonic()
+            holder, now = self._holder(wait=wait), time.monotonic()
             since = {path: now if holder is not None else self._since(path, found, now) for path, found in left.items()}
             self._seen = {path: (found, since[path]) for path, found in left.items()}
             if wait and holder is None:
                 _await_change(left, max(begun + _pause(path) for path, begun in since.items()))
             if holder is None:
                 left = self._remove_unchanged(left)
-        for path in left:
-            if path not in self.left:
-                log.warning(
-                    "%s may be held by another git, or was left by one that was killed: it stays. "
-                    "If `git` says that it exists and none runs here, remove it by hand",
-                    os.fsdecode(path),
-                )
+            self._tell_of(left, holder or "another git")
         self.left = tuple(left)
         if left and set(left) != set(self._read(self._journal)):  # what comes to the other paths now is not ours
             self._write(self._journal, dict.fromkeys(left), durable=True)
@@ -100,6 +94,23 @@ class RefLocks:
             else:
                 left[path] = found
         return left
+
+    def _holder(self, *, wait: bool) -> str | None:
+        """Return who may hold locks here; with ``wait`` one that is about to end, for it was killed, may do so."""
+        deadline = time.monotonic() + PAUSE
+        while (holder := possible_holder(self._repo)) is not None and wait and time.monotonic() < deadline:
+            time.sleep(_SLICE)
+        return holder
+
+    def _tell_of(self, left: Collection[bytes], holder: str) -> None:
+        for path in left:
+            if path not in self.left:
+                log.warning(
+                    "%s may be held by %s, or was left by a git that was killed: it stays for now. "
+                    "If git complains that it exists and no git runs here, remove it by hand",
+                    os.fsdecode(path),
+                    holder,
+                )
 
     def _since(self, path: bytes, found: Identity, now: float) -> float:
         before = self._seen.get(path)
