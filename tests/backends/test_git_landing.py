@@ -893,7 +893,7 @@ def test_a_lock_that_the_user_takes_while_ours_are_taken_is_not_taken_for_ours(
     [
         ("root", "git branch topic"),
         ("root", "git -c alias.sprout=branch sprout topic"),
-        ("worktree", "git worktree add -q -b topic ../another"),
+        ("worktree", "git branch topic"),
         ("elsewhere", "git --git-dir=desktop/.git branch topic"),
         ("elsewhere", "env GIT_DIR=desktop/.git git fetch -q laptop main:topic"),
     ],
@@ -902,6 +902,8 @@ def test_a_lock_that_a_git_of_the_users_holds_for_long_stays_whatever_command_th
     desktop: Device, tmp_path: Path, place: str, command: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     desktop.git("worktree", "add", "-q", "--detach", str(tmp_path / "worktree"))
+    for number in range(20):  # of worktrees that were half deleted, in any order
+        os.mkdir(desktop.repo.git_dir + b"/worktrees/%d" % number)
     at = {"root": desktop.root, "elsewhere": os.fsencode(tmp_path), "worktree": os.fsencode(tmp_path / "worktree")}
     lock = desktop.repo.git_dir + b"/refs/heads/topic.lock"
     locks = RefLocks(desktop.repo, LANDING_LOCKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
@@ -45,7 +46,10 @@ def possible_holder(repo: Repository) -> str | None:
     processes = _processes()
     if b"1" not in processes:  # proc(5), "hidepid"
         return "a git that cannot be seen"
-    places = _places(repo)
+    try:
+        places = _places(repo)
+    except PermissionError:
+        return "a git in a worktree that cannot be looked at"
     for process in processes:
         directory = b"/proc/" + process
         name = "a program that cannot be looked at"
@@ -81,12 +85,10 @@ def _places(repo: Repository) -> Sequence[bytes]:
     if os.path.basename(repo.common_dir) == b".git":
         places.append(os.path.dirname(repo.common_dir))
     worktrees = os.path.join(repo.common_dir, b"worktrees")
-    try:
-        for name in os.listdir(worktrees):
+    for name in os.listdir(worktrees) if os.path.isdir(worktrees) else ():
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # half deleted
             link = _read(os.path.join(worktrees, name, b"gitdir")).rstrip(b"\n")
             places.append(os.path.realpath(os.path.dirname(os.path.join(worktrees, name, link))))
-    except (FileNotFoundError, NotADirectoryError):  # there are none, or one goes at this moment
-        pass
     return places
 
 
