@@ -284,12 +284,12 @@ class Backend(Protocol):
         known: Collection[CommitId] = (),
         reached: Sequence[SnapshotId] = (),
     ) -> bytes | None:
-        """Return a thin pack of what ``snapshot`` has beyond a state that others are at, or beyond its base.
+        """Return a thin pack of what ``snapshot`` has beyond its base, or beyond a state that others are at.
 
-        It is the first of the states ``reached`` with which it is no larger than ``limit`` bytes;
-        :meth:`absorb` then needs that one.  Beyond the base it stands for itself, and if that is one
-        of a few new changesets on top of a ``known`` one, those are in it too.  ``None`` if
-        all of them are larger.
+        Beyond the base it is of use to whoever comes, and if that is one of a few new changesets on
+        top of a ``known`` one, those are in it too.  If it would be larger than ``limit`` bytes it
+        is what is new since the first of the states ``reached`` with which it is not;
+        :meth:`absorb` then needs that one.  ``None`` if all of them are larger.
         """
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:

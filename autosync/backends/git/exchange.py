@@ -22,7 +22,7 @@ from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import Store
 from autosync.backends.git.thin import Bounds, Loose, decode, encode
 from autosync.causes import PASSING
-from autosync.core.model import CommitId, DeviceId, Snapshot, SnapshotId, WorkspaceId
+from autosync.core.model import Base, CommitId, DeviceId, Snapshot, SnapshotId, WorkspaceId
 from autosync.errors import AutosyncError, Missing, TransientError, Unreachable, Unsafe
 
 RECEIVE_LIMIT = 16 << 30
@@ -65,6 +65,8 @@ class Exchange:
         self._hub = Hub(repo, store, workspace, remote, hub_prefix, names=names, patience=patience or Patience())
         self._receive_limit = receive_limit
         self._received: deque[SnapshotId] = deque(maxlen=4)
+        self._outgrown: tuple[Base | None, int] = None, 0
+        """The base beyond which there was too much to travel inline, and how many bytes that was, not packed."""
 
     def close(self) -> None:
         """End every transfer with the hub."""
@@ -79,23 +81,27 @@ class Exchange:
         known: Collection[CommitId] = (),
         reached: Sequence[SnapshotId] = (),
     ) -> bytes | None:
-        """Return a thin pack of exactly what ``snapshot`` has beyond the first of ``reached`` with which it is
-        not larger than ``limit`` bytes, else beyond its base, else ``None``.  Raises :class:`Missing`.
+        """Return a thin pack of exactly what ``snapshot`` has beyond its base, or, if that is larger than
+        ``limit`` bytes, beyond the first of ``reached`` with which it is not, else ``None``.
 
         A few changesets between one of ``known`` and the base are in it as well, if there is
-        room: who is told of a large commit may well have it already.
+        room: who is told of a large commit may well have it already.  Raises :class:`Missing`.
         """
         loaded = self._loaded(snapshot)
         most = min(limit // _SMALLEST_OBJECT, Bounds().objects)
+        whole = [partial(beyond_base, known=told) for told in dict.fromkeys((frozenset(known), frozenset[CommitId]()))]
         states = [s for s in self._store.load_many(reached) if s.base.commit == loaded.base.commit]
-        ways = [partial(beyond_state, state=state) for state in states]
-        ways += [partial(beyond_base, known=told) for told in dict.fromkeys((frozenset(known), frozenset[CommitId]()))]
-        for beyond in ways:
+        part = [partial(beyond_state, state=state) for state in states]
+        for choose in (*whole, *part):
             with contextlib.suppress(TooLarge):
-                objects = beyond(self._store, loaded, most=most)
-                packed = encode(objects, self._repo.hash_name, limit=min(limit, Bounds().packed))
+                beyond = choose(self._store, loaded, most=most)
+                if choose in whole and self._outgrown[0] == loaded.base and beyond.size >= self._outgrown[1]:
+                    continue
+                packed = encode(beyond.objects, self._repo.hash_name, limit=min(limit, Bounds().packed))
                 if packed is not None:
                     return packed
+                if choose in whole:
+                    self._outgrown = loaded.base, beyond.size
         return None
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 from autosync.backends.git.history import new_history
 from autosync.backends.git.objects import NESTED, Slot, is_tree
@@ -18,8 +19,16 @@ class TooLarge(Exception):
     """The snapshot has more beyond its base than is worth packing in memory."""
 
 
-def beyond_base(store: Store, snapshot: Snapshot, *, most: int, known: Collection[CommitId] = ()) -> Iterator[Outgoing]:
-    """Yield the objects that ``snapshot`` has and its base has not, each with the base's at the same path.
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """The objects of a pack to be made, and their bytes together as they are."""
+
+    size: int
+    objects: Iterator[Outgoing]
+
+
+def beyond_base(store: Store, snapshot: Snapshot, *, most: int, known: Collection[CommitId] = ()) -> Beyond:
+    """Return the objects that ``snapshot`` has and its base has not, each with the base's at the same path.
 
     Changesets between one of ``known`` and the base come before, if they are few and in one line.
     Raises :class:`TooLarge` if there are more than ``most`` or they take too long to read.
@@ -35,28 +44,29 @@ def beyond_base(store: Store, snapshot: Snapshot, *, most: int, known: Collectio
         tree = commit.tree
     wanted[snapshot.id] = None
     _choose(store, snapshot.tree, tree, most, wanted)
-    yield from _outgoing(store, wanted)
+    return _beyond(store, wanted)
 
 
-def beyond_state(store: Store, snapshot: Snapshot, state: Snapshot, *, most: int) -> Iterator[Outgoing]:
-    """Yield the objects that ``snapshot`` has and ``state``, another one on the same base, has not.
+def beyond_state(store: Store, snapshot: Snapshot, state: Snapshot, *, most: int) -> Beyond:
+    """Return the objects that ``snapshot`` has and ``state``, another one on the same base, has not.
 
     Raises :class:`TooLarge` as :func:`beyond_base`.
     """
     wanted: dict[str, str | None] = {snapshot.id: None}
     _choose(store, snapshot.tree, state.tree, most, wanted)
-    yield from _outgoing(store, wanted)
+    return _beyond(store, wanted)
 
 
-def _outgoing(store: Store, wanted: Mapping[str, str | None]) -> Iterator[Outgoing]:
-    """Yield objects, each with the one that it is like, if any."""
-    left = SOURCE_LIMIT
-    sizes = store.headers([part for pair in wanted.items() for part in pair if part])
+def _beyond(store: Store, wanted: Mapping[str, str | None]) -> Beyond:
+    """Return objects, each with the one that it is like, if any."""
+    sizes = {oid: size for oid, (_, size) in store.headers([p for pair in wanted.items() for p in pair if p]).items()}
+    if sum(sizes.get(part, 0) for pair in wanted.items() for part in pair if part) > SOURCE_LIMIT:
+        raise TooLarge
+    return Beyond(sum(sizes.get(oid, 0) for oid in wanted), _read(store, wanted))
+
+
+def _read(store: Store, wanted: Mapping[str, str | None]) -> Iterator[Outgoing]:
     for oid, old in wanted.items():
-        for part in (oid, old):
-            left -= sizes[part][1] if part in sizes else 0
-        if left < 0:
-            raise TooLarge
         kind, content = store.read(oid)
         yield Outgoing(
             object=Loose(kind=kind, content=content), base=(bytes.fromhex(old), store.read(old)[1]) if old else None

@@ -65,15 +65,11 @@ class Exchange:
     ) -> bytes | None:
         """Return what ``snapshot`` has beyond its base, ``None`` if it would be larger than ``limit`` bytes.
 
-        The contents of the first of ``reached`` with which it is small enough are left out.  A few
-        changesets between one of ``known`` and the base are in it as well, if there is room:
-        who is told of a large commit may well have it already.  Raises :class:`Missing`.
+        A few changesets between one of ``known`` and the base are in it as well, if there is room:
+        who is told of a large commit may well have it already.  If it does not fit at all, the contents
+        of the first of ``reached`` with which it does are left out.  Raises :class:`Missing`.
         """
         loaded = self._loaded(snapshot)
-        for state in self._store.load_many(reached):
-            if state.base.commit == loaded.base.commit:
-                with contextlib.suppress(TooLarge):
-                    return self._packed(loaded, limit, None, state)
         with contextlib.suppress(TooLarge):
             if known and loaded.base.commit not in known:
                 with self._histories.outgoing(loaded.base.commit, known, most=FEW.changesets) as history:
@@ -81,6 +77,10 @@ class Exchange:
                         return self._packed(loaded, limit, history)
         with contextlib.suppress(TooLarge):
             return self._packed(loaded, limit, None)
+        for state in self._store.load_many(reached):
+            if state.base.commit == loaded.base.commit:
+                with contextlib.suppress(TooLarge):
+                    return self._packed(loaded, limit, None, state)
         return None
 
     def _packed(

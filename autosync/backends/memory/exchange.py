@@ -32,7 +32,7 @@ class Exchange:
         known: Collection[CommitId] = (),
         reached: Sequence[SnapshotId] = (),
     ) -> bytes | None:
-        """Return what ``snapshot`` has beyond one of ``reached``, its base or ``known``.
+        """Return what ``snapshot`` has beyond its base or ``known``, or else one of ``reached``.
 
         ``None`` if it is larger than ``limit`` bytes.
         """
@@ -40,7 +40,7 @@ class Exchange:
         base = self.store.snapshots[snapshot].base
         states = [state for oid in reached if (state := self.store.snapshots.get(oid)) and state.base == base]
         small = (bundle.pack(self.store, snapshot, None, state=state) for state in states)
-        return next((part for part in (*small, packed) if len(part) <= limit), None)
+        return next((part for part in (packed, *small) if len(part) <= limit), None)
 
     def absorb(self, snapshot: SnapshotId, pack: bytes) -> Snapshot:
         """Store an inline pack and return the snapshot.  Raises :class:`Missing`, :class:`Unsafe`."""

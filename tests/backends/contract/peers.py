@@ -120,6 +120,7 @@ class TestPeers:
     def test_what_is_again_as_it_was_committed_travels_inline(self, fleet: Fleet, gone_back: str) -> None:
         one, two = pair(fleet)
         before = one.files()
+        one.write("more than fits", random.Random(1).randbytes(9_000))
         if gone_back == "one of two":
             one.write("a.txt", b"stays edited\n")
         if gone_back == "a deletion":
@@ -139,6 +140,7 @@ class TestPeers:
             for path in (b"d/b.txt", b"d/c.txt"):
                 one.write(path, before[path][1])
         snapshot = snap(one, state)
+        assert one.backend.pack(snapshot.id, limit=8192) is None
         packed = one.backend.pack(snapshot.id, limit=8192, reached=[state.id])
         assert packed is not None
         assert two.backend.absorb(snapshot.id, packed) == snapshot
