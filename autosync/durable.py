@@ -41,17 +41,20 @@ def replacing(
     place = os.fsdecode(path)
     directory = os.path.dirname(place) or "."
     file, draft = _sole_draft(place) if sole_writer else tempfile.mkstemp(".new", ".autosync-", directory)
+    new = os.fdopen(file, "wb")
     try:
-        with open(file, "wb") as new:
-            if mode != _MINE:  # not every file system lets it be set
-                os.fchmod(file, mode)
-            yield new
-            if durable:
-                new.flush()
-                os.fsync(file)
+        if mode != _MINE:  # not every file system lets it be set
+            os.fchmod(file, mode)
+        yield new
+        if durable:
+            new.flush()
+            os.fsync(file)
+        new.close()
         os.replace(draft, place)
     except BaseException:
         with contextlib.suppress(OSError):  # what went wrong before this is told
+            new.close()
+        with contextlib.suppress(OSError):
             os.unlink(draft)
         raise
     if durable:

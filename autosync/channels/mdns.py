@@ -17,6 +17,7 @@ from zeroconf import (
     DNSRecord,
     DNSText,
     IPVersion,
+    NotRunningException,
     RecordUpdate,
     RecordUpdateListener,
     ServiceInfo,
@@ -125,6 +126,8 @@ class Responder:
         if not farewell:
             self._zeroconf.registry.async_remove(list(self._infos.values()))
         self._zeroconf.async_remove_listener(self._ear)
+        with contextlib.suppress(NotRunningException):  # it closes only what it has finished to open
+            await self._zeroconf.async_wait_for_start()
         await AsyncZeroconf(zc=self._zeroconf).async_close()
 
     def _announce(self, announcing: Awaitable[object]) -> None:
