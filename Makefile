@@ -7,9 +7,6 @@ BIN := .venv/bin
 PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3,$(shell \
 	$(p) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 
-# Two for each processor, as much of what tests do is wait for other processes; each reads all tests first.
-TESTERS ?= $(shell n=$$((2 * $$(nproc))); echo $$((n < 16 ? n : 16)))
-
 .PHONY: run test lint bench clean
 
 run: .venv/.installed
@@ -19,7 +16,7 @@ test: .venv/.installed-tests
 	tests/install-debian
 	$(MAKE) --no-print-directory lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m tests.half_written  # a process that a test killed may leave half a file
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90

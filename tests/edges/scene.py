@@ -169,7 +169,7 @@ class Scene(ABC):
 
     def finish(self, root: Path) -> str | None:
         """Go on undisturbed, as a restarted agent does; return in what the end is not as wanted."""
-        agent = self._agent(root, "laptop")
+        agent = self._agent(root, "laptop", anew=self.name == "start")
         try:
             if self.name == "commit":
                 return self._finish_commit(agent, root)
