@@ -112,7 +112,7 @@ class Desk:
     def send_tree(self, tree: TreeId, to: Desk) -> TreeId:
         """Have the other know a tree as well."""
         for _, entry in self.store.entries(tree):
-            to.store.put(self.read(entry.oid))
+            to.store.put(self.open(entry.oid).whole())
         edits: dict[RelPath, Entry | None] = dict(self.store.entries(tree))
         return to.store.with_marks(to.store.splice(None, edits), self.store.marks(tree))
 

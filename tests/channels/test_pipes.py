@@ -210,9 +210,13 @@ def test_who_takes_nothing_holds_up_his_own_pipe_alone_and_is_dropped() -> None:
             assert server.reflector.counts["piped bytes"] <= sent
             with server.client() as another:
                 another.settle()
-            clock.now += limits.stuck + 10
-            waiting.settle()
-            until(lambda: server.reflector.counts["pipes ended: stuck"] == 1)
+
+            def dropped() -> bool:
+                clock.now += limits.stuck + 10  # from whenever it has been found to be stuck
+                waiting.settle()
+                return server.reflector.counts["pipes ended: stuck"] == 1
+
+            until(dropped)
     record("faults injected", 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -80,7 +81,8 @@ def files(device: Device) -> dict[str, bytes]:
         for name in here:
             if not name.startswith(".fslckout"):
                 path = Path(directory, name)
-                found[str(path.relative_to(device.root))] = path.read_bytes()
+                with contextlib.suppress(FileNotFoundError):  # it went between the two looks
+                    found[str(path.relative_to(device.root))] = path.read_bytes()
     return found
 
 
