@@ -83,6 +83,19 @@ def test_plain_files_and_links(stager: Stager) -> None:
     ) == [b"text\n", b"", (os.fsdecode(b"to/\xff"),), b"\0\r\n"]
 
 
+def assert_as_git_checks_out(root: bytes, tmp_path: Path) -> None:
+    """All that is committed is staged as git itself writes it to a new place."""
+    clone = tmp_path / "checkout"
+    git(root, "checkout-index", "-a", f"--prefix={clone}/")
+    stager = Stager(root, tmp_path)
+    entries = stager.committed()
+    staged = stager.stage(*entries)
+    stager.close()
+    for (path, _), written in zip(entries, staged, strict=True):
+        there = clone / os.fsdecode(path)
+        assert written == ((os.readlink(there),) if there.is_symlink() else there.read_bytes()), path
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -119,15 +132,7 @@ def test_files_are_as_git_checks_them_out(root: bytes, tmp_path: Path, rules: by
     commit_all(root)
     for key, value in config.items():
         git(root, "config", key, value)
-    clone = tmp_path / "checkout"
-    git(root, "checkout-index", "-a", f"--prefix={clone}/")
-    stager = Stager(root, tmp_path)
-    entries = stager.committed()
-    staged = stager.stage(*entries)
-    stager.close()
-    for (path, _), written in zip(entries, staged, strict=True):
-        there = clone / os.fsdecode(path)
-        assert written == ((os.readlink(there),) if there.is_symlink() else there.read_bytes()), path
+    assert_as_git_checks_out(root, tmp_path)
 
 
 MANY = 70
@@ -145,15 +150,7 @@ def test_many_files_are_as_git_checks_them_out(root: bytes, tmp_path: Path, auto
         put(root, f"d/f{number}.txt", b"text %d\n" % number)
     os.symlink(b"d/f1.bin", root + b"/link")
     commit_all(root)
-    clone = tmp_path / "checkout"
-    git(root, "checkout-index", "-a", f"--prefix={clone}/")
-    stager = Stager(root, tmp_path)
-    entries = stager.committed()
-    staged = stager.stage(*entries)
-    stager.close()
-    for (path, _), written in zip(entries, staged, strict=True):
-        there = clone / os.fsdecode(path)
-        assert written == ((os.readlink(there),) if there.is_symlink() else there.read_bytes()), path
+    assert_as_git_checks_out(root, tmp_path)
 
 
 def test_one_content_that_is_not_here_is_named_and_the_others_are_written_without_it(
