@@ -324,7 +324,7 @@ class Agent:
 
     def happened(self, activity: Activity) -> None:
         """Tell those who watch."""
-        self._answers.happened(activity)
+        self._answers.news.happened(activity)
 
 
 def _may_come(error: AutosyncError) -> bool:

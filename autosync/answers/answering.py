@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from autosync.activities import Activity
 from autosync.answers.commanded import commanded_status, steer_commanded, sync_commanded
 from autosync.answers.conflicts import list_conflicts, resolve_conflict
 from autosync.answers.devices import gone, list_devices, refuse_revoked, revoke_device, with_trust
 from autosync.answers.explaining import Explaining
 from autosync.answers.inviting import Inviting
+from autosync.answers.news import News, finite
 from autosync.answers.peers import list_peers, list_transfers
 from autosync.answers.report import (
     Heard,
@@ -34,13 +32,10 @@ from autosync.core import events as ev
 from autosync.core.sources import Peer
 from autosync.errors import AutosyncError, TransientError
 from autosync.link import Links
-from autosync.onlookers import Onlookers
 from autosync.rekeying import Rekeying
 from autosync.trust.signing import fingerprint_of
 from autosync.workspace import Workspace
 
-REMEMBERED = 1000
-"""Activities remembered for those who ask what happened."""
 FIRST_PEER = 5.0
 """Seconds that ``sync --wait`` gives a first peer to show up."""
 
@@ -76,15 +71,7 @@ class Answers:
         self._commanded = commanded
         self._explaining = Explaining(broadcaster, workspaces, self._reachable)
         self._started_at = time.time()
-        self._activities: deque[tuple[int, Activity]] = deque(maxlen=REMEMBERED)
-        self._activity_count = 0
-        self._onlookers = Onlookers()
-
-    def happened(self, activity: Activity) -> None:
-        """Remember an activity and wake those who wait for one."""
-        self._activity_count += 1
-        self._activities.append((self._activity_count, activity))
-        self._onlookers.look()
+        self.news = News()
 
     async def answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to one request.  Raises :class:`AutosyncError`."""
@@ -94,7 +81,7 @@ class Answers:
             "sync": self._sync,
             "pause": self._pause,
             "resume": self._resume,
-            "activity": self._activity,
+            "activity": self.news.answer,
             "gc": self._gc,
             "conflicts": lambda arguments: list_conflicts(self._chosen(arguments)),
             "resolve": lambda arguments: resolve_conflict(self._chosen(arguments), arguments),
@@ -199,7 +186,7 @@ class Answers:
         refuse_revoked([w.member for w in self._both(arguments)])
         if not arguments.get("wait"):
             return {"synced": True, "waiting": [], "detail": ""}
-        timeout = _number(arguments, "timeout", 60.0)
+        timeout = finite(arguments, "timeout", 60.0)
         results = await asyncio.gather(
             *(self._wait_for_peers(w, timeout) for w in chosen),
             *(sync_commanded(w, self._linked(w), timeout) for w in commanded),
@@ -281,13 +268,6 @@ class Answers:
             rows.append(tidied(workspace.runner.workspace, workspace.config.path, result, shared))
         return {"dry-run": rehearse, "workspaces": rows}
 
-    async def _activity(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return what happened after number ``since``, waiting up to ``wait`` seconds for something."""
-        since, wait = int(_number(arguments, "since", 0.0)), min(_number(arguments, "wait", 0.0), 60.0)
-        await self._onlookers.until(lambda: self._activity_count > since, wait)
-        news = [asdict(a) for n, a in self._activities if n > since]
-        return {"next": self._activity_count, "activities": news}
-
     def _chosen(self, arguments: dict[str, Any]) -> list[Workspace]:
         path = arguments.get("path")
         chosen = [w for w in self._workspaces if path in (None, w.config.path)]
@@ -317,11 +297,3 @@ class Answers:
 
 async def _not_yet() -> dict[str, Any]:
     raise TransientError("The agent is starting", hint="Try again in a moment.")
-
-
-def _number(arguments: dict[str, Any], name: str, default: float) -> float:
-    """Return a finite number that the control socket was given.  Raises :class:`AutosyncError`."""
-    value = arguments.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise AutosyncError(f"{name} must be a number, not {str(value)[:40]!r}", hint="Give seconds, for example 30.")
-    return float(value)
