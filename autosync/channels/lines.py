@@ -11,6 +11,8 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol
 
+from aiohappyeyeballs import start_connection
+
 from autosync.channels.outbox import Outbox
 from autosync.core.backoff import Backoff
 from autosync.errors import AutosyncError, TransientError, Unreachable
@@ -71,7 +73,7 @@ class LineClient:
         self._user = user
         self._timing = timing
         self._supervisor: asyncio.Task[None] | None = None
-        self._attempt: asyncio.Task[tuple[asyncio.StreamReader, asyncio.StreamWriter]] | None = None
+        self._attempt: asyncio.Task[socket.socket] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._nudged = asyncio.Event()
         self._heard_at = 0.0
@@ -154,29 +156,32 @@ class LineClient:
             return AutosyncError(f"The {self._kind} connection ended by a bug", hint="Please report what the log says.")
 
     async def _open(self) -> AutosyncError | None:
-        # Each address in turn, the next a moment later: one that is dead holds nobody up (RFC 8305).
-        opening = asyncio.open_connection(self._host, self._port, happy_eyeballs_delay=0.25, limit=_PIECE)
-        self._attempt = asyncio.create_task(opening, name=f"{self._kind} connects")
-        try:
-            await asyncio.wait({self._attempt}, timeout=self._timing.connect)
-            if not self._attempt.done():
-                return self._unreachable("no answer")
-            if self._attempt.cancelled():
-                return None
-            reader, writer = self._attempt.result()
-        except OSError as error:
-            return self._unreachable(_reason(error))
-        finally:
-            self._attempt.cancel()
-            await asyncio.gather(self._attempt, return_exceptions=True)
-            self._attempt = None
-        tune(writer.get_extra_info("socket"))
+        connection = await self._dial()
+        if not isinstance(connection, socket.socket):
+            return connection
+        reader, writer = await asyncio.open_connection(sock=connection, limit=_PIECE)
         try:
             return await self._use(reader, writer)
         finally:
             self._writer = None
             await self._outbox.fail_all(self._unreachable("the connection ended"))
             await _close(writer)
+
+    async def _dial(self) -> socket.socket | AutosyncError | None:
+        """Return a connection, or what :meth:`_connect` returns."""
+        attempt = self._attempt = asyncio.create_task(_dialled(self._host, self._port), name=f"{self._kind} connects")
+        given_up = True
+        try:
+            await asyncio.wait({attempt}, timeout=self._timing.connect)
+            given_up = not attempt.done()
+        finally:
+            self._attempt = None
+            if given_up:
+                attempt.cancel()
+                attempt.add_done_callback(_close_unused)
+        if given_up:
+            return self._unreachable("no answer")
+        return None if attempt.cancelled() else attempt.result()
 
     async def _use(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AutosyncError:
         splitter = Splitter()
@@ -245,6 +250,25 @@ class LineClient:
         if (state, detail) != (self.state, self.detail):
             log.info("%s: %s -> %s (%s)", self._kind, self.state, state, detail.replace("\n", " "))
         self.state, self.detail = state, detail
+
+
+async def _dialled(host: str, port: int) -> socket.socket:
+    addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # Each in turn, the next a moment later: one that is dead holds nobody up (RFC 8305).  asyncio's own
+    # loses connections that come at the moment at which they are given up.
+    connection = await start_connection(addresses, happy_eyeballs_delay=0.25)
+    try:
+        tune(connection)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _close_unused(attempt: asyncio.Task[socket.socket]) -> None:
+    """Close what an attempt that is given up may have reached at that moment."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +29,8 @@ from tests.ports import free_ports
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PATIENT = dataclasses.replace(QUICK, retry_base=3600.0, retry_cap=3600.0, quiet=3600.0, answer=3600.0)
 """Nothing happens by itself."""
+MOMENTS = 25
+"""Turns of the event loop; a connection to this machine takes some ten."""
 
 
 @contextlib.asynccontextmanager
@@ -287,6 +291,23 @@ async def test_a_name_that_can_be_none_is_unknown(host: str) -> None:
     async with device(ReflectorChannel, 1986, host=host) as laptop:
         await laptop.becomes("offline")
         assert laptop.channel.status().detail.endswith("the name is not known. It is tried again.")
+
+
+@pytest.mark.parametrize("how", ["nudge", "stop"])
+async def test_a_connection_that_comes_as_it_is_given_up_is_closed(how: str) -> None:
+    """The attempt is given up at each turn of the event loop, so also at that at which it succeeds."""
+    before = set(os.listdir("/proc/self/fd"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for turns in range(MOMENTS):
+            async with device(FanoutChannel, server.getsockname()[1], PATIENT, host="localhost") as laptop:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                if how == "nudge":
+                    laptop.channel.nudge()
+                await laptop.channel.stop()
+    gc.collect()
+    await eventually(lambda: set(os.listdir("/proc/self/fd")) <= before)
+    record("faults injected", MOMENTS)
 
 
 async def test_a_listener_that_fails_ends_no_channel(caplog: pytest.LogCaptureFixture) -> None:
