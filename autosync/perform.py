@@ -27,7 +27,7 @@ from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, TreeId,
 from autosync.core.nested import at_commit
 from autosync.core.operations import operations, pair_renames
 from autosync.core.sources import PLAUSIBLE
-from autosync.errors import Busy, Diverged, Missing, StateError
+from autosync.errors import AutosyncError, Busy, Diverged, Missing, StateError
 from autosync.failures import failure, not_fetched, not_opened
 from autosync.history import History, Tidied
 from autosync.integrate import Integrator
@@ -196,7 +196,7 @@ class Performer:
         except Exception as error:  # an edge: whatever goes wrong here halts this working copy alone
             # What was brought before it failed is known again by its content, as after a kill.
             self._opened = self._opened or isinstance(command, Integrate)
-            return failure(command, error, self.backend.metadata)
+            return failure(command, self.cause_of(error), self.backend.metadata)
         if isinstance(event, ev.SnapshotTaken):
             return replace(event, keeps=self.tree.keeps(), held=self.brakes.held)
         return event
@@ -358,7 +358,7 @@ class Performer:
                     self._step_ended.wait(HEAD_START)
                 self.keep(snapshot)
         except Exception as error:  # an edge: a source that fails in any way is a source that failed
-            return not_fetched(command, error, self.backend.metadata)
+            return not_fetched(command, self.cause_of(error), self.backend.metadata)
         return fetched
 
     def find(self, command: Fetch) -> ev.SnapshotFetched:
@@ -374,7 +374,7 @@ class Performer:
         try:
             self.backend.push(self.device, command.snapshot)
         except Exception as error:  # an edge, as above
-            return failure(command, error, self.backend.metadata)
+            return failure(command, self.cause_of(error), self.backend.metadata)
         return ev.Pushed(snapshot=command.snapshot)
 
     def list_hub(self, command: ListHub) -> ev.Event:
@@ -382,8 +382,23 @@ class Performer:
         try:
             listed = self.backend.list_hub()
         except Exception as error:  # an edge, as above
-            return failure(command, error, self.backend.metadata)
+            return failure(command, self.cause_of(error), self.backend.metadata)
         return ev.HubListed(snapshots=tuple(sorted(listed.items())))
+
+    def cause_of(self, error: Exception) -> Exception:
+        """Return why something failed here: ``error``, or that the folder went away meanwhile.
+
+        Whatever is at work then fails somehow, which says nothing to anybody.
+        """
+        try:
+            self._still_there()
+        except AutosyncError as gone:
+            return gone
+        return error
+
+    def brought_paths(self) -> tuple[RelPath, ...]:
+        """Return where files stand as another device has them, although its state could be applied in part only."""
+        return tuple(self._brought.entries)
 
     def changed_paths(self, before: Snapshot | None, after: Snapshot) -> tuple[RelPath, ...]:
         """Return the paths in which two states differ."""

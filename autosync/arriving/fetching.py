@@ -10,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import BinaryIO, TypeVar, cast
 
 from autosync.arriving.parts import Part, Parts
@@ -73,7 +74,10 @@ class Arriving:
             busy_for = wait * random.uniform(0.5, 1.5)  # noqa: S311 - guards nothing
             return replace(not_fetched(command, error, self.performer.backend.metadata), busy_for=busy_for)
         except Exception as error:  # an edge: the session waits for an answer, whatever happens
-            return not_fetched(command, error, self.performer.backend.metadata)
+            cause = error
+            if isinstance(error, OSError):
+                cause = await self._in_thread(partial(self.performer.cause_of, error))
+            return not_fetched(command, cause, self.performer.backend.metadata)
         self._refusals = 0
         return event
 

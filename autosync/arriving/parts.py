@@ -106,11 +106,12 @@ class Part:
         _delete(self._name)
 
     def _move_to_disk(self) -> None:
-        os.makedirs(os.path.dirname(self._name), mode=0o700, exist_ok=True)
-        held = cast(io.BytesIO, self._file).getbuffer()
+        with contextlib.suppress(FileExistsError):  # and none above it: they may have gone away with their disk
+            os.mkdir(os.path.dirname(self._name), 0o700)
         # The question first: a part without one is of no use, and deleted at the next start.
         _write(self._name + _QUESTION, msgspec.json.encode(_Question(want=self.want, have=self.have)))
-        self._file = open(_private(self._name + _PART, os.O_TRUNC), "w+b", buffering=0)  # noqa: SIM115  # see keep
+        file = open(_private(self._name + _PART, os.O_TRUNC), "w+b", buffering=0)  # noqa: SIM115  # see keep
+        held, self._file = cast(io.BytesIO, self._file).getbuffer(), file
         self._in_memory = False
         rest = memoryview(held)
         while rest:

@@ -299,6 +299,18 @@ def test_a_part_that_is_small_is_kept_if_it_took_time(tmp_path: Path) -> None:
     part_of(tmp_path / f"{WANT}.json", other, WORTH_KEEPING)  # where nothing can be kept
 
 
+@pytest.mark.parametrize("cut", [WORTH_KEEPING, 2 * SPOOL])
+async def test_a_folder_that_went_away_is_not_made_anew(
+    tmp_path: Path, holder: Holder, network: ThreadPoolExecutor, cut: int
+) -> None:
+    """A disk that is put back later, or a folder that is renamed back, needs its place empty."""
+    wanted = holder.save(b"large", CONTENT)
+    holder.breaks = [cut]
+    event = await receiver(tmp_path / "notes" / ".git" / "autosync", holder, network).fetch(fetch(wanted))
+    assert event.snapshot is None
+    assert os.listdir(tmp_path) == []
+
+
 def test_parts_of_a_long_run_are_few(tmp_path: Path) -> None:
     parts = Parts(os.fsencode(tmp_path))
     for number in range(3 * MAX_PARTS):
