@@ -40,6 +40,8 @@ def compare(running: Config, wanted: Config) -> Changes:
         old, new = getattr(running, key), getattr(wanted, key)
         if key == "paths" or old == new:
             continue
+        if key == "popups" and old is not None and new is not None:  # their own process sees to it
+            continue
         if key in CHANNELS and old is None:
             started.append(key)
         else:

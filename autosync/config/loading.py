@@ -20,12 +20,14 @@ from autosync.config.model import (
     Config,
     Mode,
     PathConfig,
+    Popups,
     PullLock,
     Vcs,
     XmppConfig,
 )
 from autosync.config.overrides import with_overrides
 from autosync.config.reading import Section, Value, compose
+from autosync.config.popups import read_popups
 from autosync.config.versioncontrol import read_hg
 from autosync.core.brakes import BrakeLimits
 from autosync.core.candidates import Candidate, CandidateKind
@@ -139,6 +141,8 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
         reflector=section.get("reflector", unless_none(_server), None),
         fanout=section.get("fanout", unless_none(_server), None),
         log_level=section.get("log-level", _log_level, "INFO"),
+        popups=section.get("popups", read_popups, Popups()),
+        presence=section.get("presence", Value.flag, True),
         hg=hg,
         paths=section.get("paths", lambda v: tuple(_path(p.section(), environ, here, hg) for p in v.list()), ()),
     )

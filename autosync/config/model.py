@@ -9,6 +9,7 @@ from autosync.core.brakes import BrakeLimits
 from autosync.core.commanded.commands import Commands
 from autosync.core.retention import Retention
 from autosync.core.temporary import DEFAULT_IGNORES
+from autosync.core.updates import OnUpdate
 
 INLINE_CAP = 32 * 1024
 """Largest ``inline-limit`` in bytes: beyond it the rate limits that XMPP servers ship with
@@ -44,6 +45,34 @@ class PullLock(Enum):
 
     OPTIMIZED = "optimized"  # queued, replayed minus our own writes
     CONSERVATIVE = "conservative"  # watching is suspended, then everything is looked at
+
+
+class Urgency(Enum):
+    """How urgently something is told on the desktop (Desktop Notifications Specification, Urgency Levels)."""
+
+    NONE = "none"  # not at all
+    LOW = "low"
+    NORMAL = "normal"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Popups:
+    """What is told on the desktop, and how urgently.
+
+    Between the two ``quiet_hours`` (minutes since midnight, local time) nothing is.  A connection counts
+    as lost after ``lost_after`` seconds.
+    """
+
+    arrived: Urgency = Urgency.LOW
+    conflict: Urgency = Urgency.NORMAL
+    held: Urgency = Urgency.NORMAL
+    connection: Urgency = Urgency.NORMAL
+    halt: Urgency = Urgency.NORMAL
+    hook: Urgency = Urgency.NORMAL
+    commit: Urgency = Urgency.LOW
+    quiet_hours: tuple[int, int] | None = None
+    lost_after: float = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +128,7 @@ class PathConfig:
     rescan: float = 600.0
     brakes: BrakeLimits = field(default_factory=BrakeLimits)
     history: Retention = field(default_factory=Retention)
+    on_update: OnUpdate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +160,9 @@ class Config:
     xmpp: XmppConfig | None = None
     reflector: str | None = None
     fanout: str | None = None
+    popups: Popups | None = field(default_factory=Popups)
+    presence: bool = True
+    """Whether it is told which files are open in editors, here to the others and theirs here."""
     log_level: str = "INFO"
     hg: tuple[str, ...] | None = None
     paths: tuple[PathConfig, ...] = ()

@@ -20,7 +20,7 @@ _LIMIT = 64 * 1024
 _ALLOWED = ("settle", "max-wait", "commit-after", "ignore")
 _REFUSED = (
     *("device", "state-dir", "listen", "peers", "ssh-address", "ssh", "discovery", "xmpp", "reflector", "fanout"),
-    *("log-level", "hg", "paths"),
+    *("popups", "presence", "log-level", "hg", "paths"),
     *("jid", "password", "password-command", "keyring", "host", "port", "ca-file", "members", "service", "node"),
     *("path", "workspace", "key-file", "remote", "backend", "commands", "mode", "commits", "inline-limit"),
     *("hub-prefix", "poll", "pull-lock", "rescan", "brakes", "history"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from autosync.config import Config, PathConfig, add_settings, parse
+from autosync.config import Config, PathConfig, Popups, Urgency, add_settings, parse
 from autosync.config.changes import Changes, compare
 from autosync.errors import ConfigError
 
@@ -40,6 +40,13 @@ def test_what_others_entries_hide_in_a_path_is_no_change_of_it() -> None:
 )
 def test_what_needs_a_restart_is_told(wanted: Config, words: str) -> None:
     assert compare(RUNNING, wanted) == Changes(restart=(words,))
+
+
+def test_popups_follow_the_configuration_by_themselves() -> None:
+    """Unless there were none, or are none any more: then a process of its own begins or ends."""
+    other = Popups(arrived=Urgency.NONE)
+    assert compare(RUNNING, replace(RUNNING, popups=other)) == Changes()
+    assert compare(RUNNING, replace(RUNNING, popups=None)) == Changes(restart=("`popups` was changed",))
 
 
 def test_a_channel_is_started_if_it_is_new_and_not_if_it_is_another() -> None:

@@ -36,6 +36,7 @@ def test_the_example_shows_every_key() -> None:
     for text in (
         "zzzzzz: 1",
         "xmpp: {jid: a@b, password: p, zzzzzz: 1}",
+        "popups: {zzzzzz: 1}",
         "paths: [{path: /a, workspace: a, key-file: /k, zzzzzz: 1}]",
         "paths: [{path: /a, workspace: a, key-file: /k, history: {zzzzzz: 1}}]",
         "paths: [{path: /a, workspace: a, key-file: /k, brakes: {zzzzzz: 1}}]",
