@@ -187,7 +187,15 @@ class Reporter:
             made_by=made_by,
         )
         if kind != "told":  # which is in the log as a warning
-            log.info("%s: %s %s%s", self.workspace, kind, _content_of(activity), f" ({lane})" if lane else "")
+            way = f" ({lane})" if lane else ""
+            log.info(
+                "%s: %s %s%s",
+                self.workspace,
+                kind,
+                _content_of(activity),
+                way,
+                extra={"fields": _fields_of(activity)},
+            )
         self.happened(activity)
 
 
@@ -201,3 +209,14 @@ def _content_of(activity: Activity) -> str:
     if activity.kind == "applied":
         return f"the state of {activity.text}"
     return f"the state at {activity.text[:10]}" if activity.text else "the first state"
+
+
+def _fields_of(activity: Activity) -> dict[str, str | int]:
+    """Return by what the journal can be searched for an activity."""
+    return {
+        "AUTOSYNC_KIND": activity.kind,
+        "AUTOSYNC_SNAPSHOT": activity.snapshot,
+        "AUTOSYNC_LANE": activity.lane,
+        "AUTOSYNC_COUNT": activity.count,
+        "AUTOSYNC_FROM": activity.text if activity.kind == "applied" else "",
+    }

@@ -34,6 +34,7 @@ from autosync.core.commands import Announce
 from autosync.core.events import AnnouncementsAsked
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unreachable
+from autosync.glance import look_at
 from autosync.link import Links
 from autosync.link.flow import Flow
 from autosync.link.traffic import Traffic
@@ -46,6 +47,8 @@ from autosync.relays import Relays
 from autosync.runner import Runner
 from autosync.served import Served
 from autosync.store import StateDirectory
+from autosync.supervision import Supervision
+from autosync.systemd.notify import Notifier
 from autosync.trust.identity import load_or_create_identity
 from autosync.twins import refuse_twin
 from autosync.wakefulness import Wakefulness
@@ -63,9 +66,12 @@ RENEWALS = 2
 class Agent:
     """Joins sessions, channels, links and the control socket."""
 
-    def __init__(self, config: Config, *, renewals: Allowance) -> None:
+    def __init__(
+        self, config: Config, *, renewals: Allowance, notifier: Notifier, took_up: Callable[[str], object]
+    ) -> None:
         self.config = config
         self._renewals = renewals
+        self._took_up = took_up
         self.workspaces: list[Workspace] = []
         self.commanded: list[CommandedWorkspace] = []
         """Those that are kept by commands."""
@@ -103,6 +109,7 @@ class Agent:
         self._inviting = Inviting(lambda: self.config, self._broadcaster, self._links, self._relays, self.happened)
         self._commit_news = CommitNews(self.workspaces)
         self._reloading = asyncio.Lock()
+        self._supervision = Supervision(notifier, self.kept, self._words)
         self._answers = Answers(
             lambda: self.config,
             self._broadcaster,
@@ -119,6 +126,8 @@ class Agent:
         """Run until ``stop`` is set.  Raises :class:`AutosyncError` if the start fails."""
         self._end = partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set)
         async with AsyncExitStack() as stack:
+            self._supervision.begin()
+            stack.callback(self._supervision.stop)
             stack.callback(self._network.shutdown, wait=False, cancel_futures=True)
             stack.callback(self._opener.close)
             kept_before = {path.path for path in self.config.paths if was_here(self.config, path)}
@@ -149,9 +158,11 @@ class Agent:
             stack.push_async_callback(control.stop)
             kept = ", ".join(path.workspace for path in self.config.paths)
             log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
+            self._supervision.ready()
             await self._await_absent(stop, stack)
             if self.again:  # no farewell: it is the other one's name
                 return
+            self._supervision.leaving()
             # The farewell repeats what was said last: a save whose pack is still being made would be missing in it.
             await asyncio.gather(*(workspace.runner.speak_out(FAREWELL) for workspace in self.kept()))
             try:
@@ -174,6 +185,7 @@ class Agent:
         return [*self.workspaces, *self.commanded]
 
     def _keep(self, workspace: Workspace | CommandedWorkspace) -> None:
+        self._took_up(workspace.config.workspace)
         if isinstance(workspace, CommandedWorkspace):
             self.commanded.append(workspace)
         else:
@@ -250,6 +262,25 @@ class Agent:
                 "restart": list(changes.restart),
                 "kept": [workspace.config.path for workspace in self.kept()],
             }
+
+    async def reload_when_told(self) -> None:
+        """Do what `autosync reload` does; what comes of it is logged, for nobody waits for an answer."""
+        if not self._supervision.is_up:
+            log.warning("the configuration is being read, as this agent starts: it is not read again")
+            return
+        with self._supervision.reloading():
+            try:
+                answer = await self._answers.reload()
+            except AutosyncError as error:
+                log.error("all goes on as it was: %s. %s", error.title, error.hint)
+                return
+        for path in answer["failed"]:
+            log.error("%s is not kept: %s. %s", path["path"], path["title"], path["hint"])
+        if answer["restart"]:
+            log.warning("a restart is needed for the rest: %s", "; ".join(answer["restart"]))
+
+    async def _words(self) -> str:
+        return look_at(await self._answers.answer("status", {})).words
 
     def _new_channel(self, key: str) -> Channel:
         """Return the channel that the ``key`` of the configuration asks for."""
@@ -354,8 +385,17 @@ def _is_abandoned(agent: Agent) -> bool:
     return any(workspace.runner.abandoned for workspace in agent.kept())
 
 
-async def run_agent(config: Config) -> int:
+async def run_agent(
+    config: Config,
+    *,
+    notifier: Notifier | None = None,
+    took_up: Callable[[str], object] = lambda _: None,
+    hangup_reloads: bool = False,
+) -> int:
     """Run the agent until SIGTERM or SIGINT; return the exit code.
+
+    ``notifier`` is told how it goes, ``took_up`` the name of each workspace that is kept from then on.
+    With ``hangup_reloads`` SIGHUP has the configuration read again.
 
     Raises :class:`AutosyncError` if it cannot start: another agent on the same state
     directory, a path that is no working copy, an address that is taken.
@@ -379,9 +419,18 @@ async def run_agent(config: Config) -> int:
         loop.set_exception_handler(_report)
         loop.add_signal_handler(signal.SIGTERM, end)
         loop.add_signal_handler(signal.SIGINT, interrupt)
+        reloads: set[asyncio.Task[None]] = set()
+
+        def reload() -> None:
+            reloads.add(task := loop.create_task(agent.reload_when_told()))
+            task.add_done_callback(reloads.discard)
+
+        if hangup_reloads:
+            loop.add_signal_handler(signal.SIGHUP, reload)
+        notifier = Notifier({}) if notifier is None else notifier
         renewals = Allowance(rate=RENEWALS / 3600, burst=RENEWALS)
         while True:
-            agent = Agent(config, renewals=renewals)
+            agent = Agent(config, renewals=renewals, notifier=notifier, took_up=took_up)
             try:
                 await agent.run(stop)
             except PastLost as lost:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import faulthandler
+import os
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -11,42 +12,81 @@ import click
 
 from autosync import eventloop
 from autosync.cli.invocation import Invocation, pass_invocation
-from autosync.cli.table import plain
+from autosync.cli.logs import log_to
 from autosync.config import Config, PathConfig
+from autosync.errors import ConfigError
+from autosync.systemd.journal import stderr_is_the_journal
+from autosync.systemd.notify import Notifier
 
-
-class PlainFormatter(logging.Formatter):
-    """Writes one record, whatever is in its message: names and words of others cannot steer a terminal or make
-    up records, for all but the first line are indented."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """Return the record without its traceback."""
-        return "\n    ".join(plain(line) for line in super().formatMessage(record).split("\n"))
+_DESKTOPS = (
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "SSH_ASKPASS",
+    "GIT_ASKPASS",
+    "SUDO_ASKPASS",
+)
+"""Variables through which this process, or one that it starts, could find somebody to show or ask something."""
 
 
 @click.command(epilog="Example: autosync run")
+@click.option(
+    "--headless",
+    is_flag=True,
+    help="Use no display, session bus, keyring or terminal; log to the journal where there is one.",
+)
 @pass_invocation
-def run(invocation: Invocation) -> int:
+def run(invocation: Invocation, *, headless: bool) -> int:
     """Run the agent until it is interrupted.
 
     It watches the working copies of the configuration and exchanges their changes with the
     other devices. Ctrl-C or SIGTERM ends it within two seconds; nothing is lost by that.
+
+    A service manager that asks for it (sd_notify) is told how the agent is; SIGHUP then, and with
+    --headless, does what `autosync reload` does.
     """
-    return run_here(invocation)
+    return run_here(invocation, headless=headless)
 
 
-def run_here(invocation: Invocation, beside: Callable[[Config], Awaitable[None]] | None = None) -> int:
+def run_here(
+    invocation: Invocation, beside: Callable[[Config], Awaitable[None]] | None = None, *, headless: bool = False
+) -> int:
     """Run the agent in this process until it is interrupted, and ``beside`` it something that talks to it."""
     config = invocation.load(on_disk=True, awaited=_was_here)
+    if headless:
+        _do_without_desktop(config)
+    notifier = Notifier(os.environ)
+    workspaces = {path.workspace for path in config.paths}
+    log_to(
+        config,
+        workspaces,
+        verbose=invocation.verbose,
+        journal=headless or stderr_is_the_journal(os.environ),
+    )
+    if notifier.watchdog is not None:
+        faulthandler.enable()  # a watchdog ends the process with SIGABRT: the log then shows where it stood
     from autosync.agent import run_agent  # noqa: PLC0415  (imports much, for which no wrong configuration waits)
 
-    handler = logging.StreamHandler()
-    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.DEBUG if invocation.verbose else config.log_level, handlers=[handler])
-    # An XMPP library's every stanza is not what --verbose asks for, and holds the login; what ends a
-    # connection it would tell with a traceback, and the channel tells it in words.
-    logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
-    return eventloop.run(_run(run_agent(config), None if beside is None else beside(config)))
+    agent = run_agent(config, notifier=notifier, took_up=workspaces.add, hangup_reloads=headless or bool(notifier))
+    return eventloop.run(_run(agent, None if beside is None else beside(config)))
+
+
+def _do_without_desktop(config: Config) -> None:
+    """Leave nothing that could be asked: no terminal, no display, no bus.
+
+    Raises :class:`ConfigError` if the configuration needs one of them.
+    """
+    if config.xmpp is not None and config.xmpp.keyring:
+        raise ConfigError(
+            f"{config.source}: xmpp.keyring: there is no keyring for an agent without a desktop (--headless)",
+            hint="Write `password-command: [cat, /path/to/a/file/of/mode/0600]` instead of `keyring: true`.",
+        )
+    for name in _DESKTOPS:
+        os.environ.pop(name, None)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
 
 
 def _was_here(config: Config, path: PathConfig) -> bool:

@@ -8,6 +8,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 from autosync.core.events import PathHint, Touch
 from autosync.core.model import RelPath
@@ -63,8 +64,9 @@ class TreeWatcher:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._closed = False
-        self._lock = threading.Lock()  # of the two that follow
+        self._lock = threading.Lock()  # of the three that follow
         self._refresh: set[RelPath] = set()
+        self._turns: list[Future[int]] = []
         self._rescan_at: float | None = None
 
     # -- from any thread --------------------------------------------------------------------
@@ -121,6 +123,20 @@ class TreeWatcher:
             self._refresh.add(path)
             self._wake_up()
 
+    def next_turn(self) -> Future[int]:
+        """Return what is done once the watcher's thread has had a turn; its result is that thread's native id.
+
+        When nothing is watched, not yet or not any more, it is done at once.
+        """
+        turn: Future[int] = Future()
+        with self._lock:
+            if self._thread is None or self._closed:
+                turn.set_result(0)
+            else:
+                self._turns.append(turn)
+                self._wake_up()
+        return turn
+
     def status(self) -> WatchStatus:
         """Return how many directories are watched, and what to do if not all are."""
         return self._arming.status()
@@ -160,8 +176,10 @@ class TreeWatcher:
         """Handle what has happened and return whether the root still stands."""
         with self._lock:
             asked, self._refresh = self._refresh, set()
-            if asked:
+            turns, self._turns = self._turns, []
+            if asked or turns:
                 os.eventfd_read(self._wake)
+        _take(turns)
         batch = self._translator.translate(self._inotify.read(), now)
         if batch.root_suspect and self._standing_root() != self._identity:
             self._listener.root_vanished()
@@ -277,6 +295,12 @@ class TreeWatcher:
                 self._closed = True
                 self._inotify.close()
                 os.close(self._wake)
+                _take(self._turns)
+
+
+def _take(turns: Sequence[Future[int]]) -> None:
+    for turn in turns:
+        turn.set_result(threading.get_native_id())
 
 
 def _subtree(path: RelPath) -> PathHint:

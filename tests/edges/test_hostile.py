@@ -12,7 +12,7 @@ import pytest
 from autosync.channels.beacon import as_text
 from autosync.channels.discovery import Discovery
 from autosync.cli.failures import exit_code_of
-from autosync.cli.run import PlainFormatter
+from autosync.cli.logs import PlainFormatter
 from autosync.config import read_overrides
 from autosync.errors import ConfigError, Unsafe
 from autosync.link import Links

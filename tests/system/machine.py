@@ -1,0 +1,90 @@
+"""A machine's own places for a test: /run with a real journald, hidden from all other processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.waiting import until
+
+_JOURNALD = "/usr/lib/systemd/systemd-journald"
+_SETTINGS = (
+    "[Journal]\nStorage=volatile\nReadKMsg=no\nForwardToSyslog=no\nForwardToKMsg=no\nForwardToWall=no\nAudit=no\n"
+    "RateLimitBurst=0\n"
+)
+_INSIDE = """
+mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -p /run/systemd/journal /run/log/journal
+mount --bind "$1" /etc/machine-id
+mount -t tmpfs none /etc/systemd
+printf %s "$2" >/etc/systemd/journald.conf
+echo up
+read -r _
+"""
+
+
+class Machine:
+    """A context manager; only root may have one (see :func:`tests.system.mounts.needs_mounts`).
+
+    ``prefix`` is what comes before a command line so that it runs there.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._ends: list[Callable[[], object]] = []
+        self._keeper: subprocess.Popen[str]
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        return ("nsenter", "--mount", f"--target={self._keeper.pid}", f"--wd={os.getcwd()}")
+
+    def __enter__(self) -> Machine:
+        identity = self._place / "machine-id"
+        identity.write_text(f"{os.urandom(16).hex()}\n")
+        self._keeper = subprocess.Popen(
+            ["unshare", "--mount", "bash", "-euc", _INSIDE, "bash", identity, _SETTINGS],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._keeper.stdout is not None
+        assert self._keeper.stdout.readline() == "up\n"
+        self.run_beside([_JOURNALD])
+        until(lambda: self.run("test", "-S", "/run/systemd/journal/socket").returncode == 0)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for end in reversed(self._ends):
+            end()
+        self._keeper.communicate("end\n", 10)
+
+    def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a program there and return how it ended."""
+        return subprocess.run(
+            [*self.prefix, *command], capture_output=True, text=True, check=False, timeout=60, **options
+        )
+
+    def run_beside(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        """Start a program there that is ended with the machine."""
+        process = subprocess.Popen([*self.prefix, *command], stderr=sys.stderr, **options)
+
+        def end() -> None:
+            process.terminate()
+            process.wait(20)
+
+        self._ends.append(end)
+        return process
+
+    def journal(self, *matches: str) -> list[dict[str, Any]]:
+        """Return the entries of the journal that match, as `journalctl -o json` has them."""
+        self.run("journalctl", "--sync")
+        said = self.run("journalctl", "-o", "json", "--all", *matches)
+        assert said.returncode == 0, said.stderr
+        return [json.loads(line) for line in said.stdout.splitlines()]

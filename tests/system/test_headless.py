@@ -1,0 +1,167 @@
+"""An agent without a desktop: its log is in a real journal, and a service manager hears how it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.system.fleet import Device, Fleet, until
+from tests.system.machine import Machine
+from tests.system.mounts import needs_mounts
+
+FILES = {"a.txt": "1\n2\n3\n"}
+
+
+class Manager:
+    """A service manager's end of the notify socket."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        self.socket.settimeout(60)
+
+    def __enter__(self) -> Manager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def until(self, pattern: str) -> list[str]:
+        """Return what is said up to the first message that matches."""
+        said: list[str] = []
+        while not said or not re.fullmatch(pattern, said[-1]):
+            said.append(self.socket.recv(4096).decode())
+        return said
+
+
+@contextlib.contextmanager
+def headless(device: Device, *prefix: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run its agent without a terminal, without anything else of a desktop; it has to be ended within."""
+    log = device.home / "agent.log"
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "autosync", "--config", str(device.config), "run", "--headless"],
+            cwd=device.home,
+            env={**device.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    device.process = process
+    try:
+        yield process
+        assert process.wait(10) == 0, device.log
+    finally:
+        device.process = None
+        process.kill()
+        process.wait()
+
+
+@needs_mounts
+def test_what_happens_is_in_the_journal_with_its_fields(tmp_path: Path) -> None:
+    with Machine(tmp_path) as machine, Fleet(tmp_path / "fleet") as fleet:
+        laptop, desktop = fleet.clone(fleet.seed(FILES), "laptop", "desktop")
+        fleet.configure([laptop, desktop])
+        with headless(desktop, *machine.prefix) as process:
+            until(desktop.answers)
+            laptop.start()
+            laptop.write("caf\udce9\nPRIORITY=0", "from there\n")
+            until(
+                lambda: machine.journal("AUTOSYNC_KIND=applied", "AUTOSYNC_LANE=inline over lan"),
+                why=lambda: laptop.log,
+            )
+            desktop.write("b.txt", "from here\n")
+            until(lambda: machine.journal("AUTOSYNC_KIND=saved", "AUTOSYNC_WORKSPACE=notes"))
+            process.send_signal(signal.SIGTERM)
+        first = machine.journal("AUTOSYNC_KIND=applied")[0]
+        told = {key: first[key] for key in ("AUTOSYNC_DEVICE", "AUTOSYNC_WORKSPACE", "AUTOSYNC_FROM", "PRIORITY")}
+        assert told == {
+            "AUTOSYNC_DEVICE": "desktop",
+            "AUTOSYNC_WORKSPACE": "notes",
+            "AUTOSYNC_FROM": "laptop",
+            "PRIORITY": "6",
+        }
+        assert machine.journal("SYSLOG_IDENTIFIER=autosync", "PRIORITY=0") == []
+        (up,) = machine.journal("SYSLOG_IDENTIFIER=autosync", "CODE_FUNC=run", "PRIORITY=6")
+        assert re.fullmatch(r"agent desktop-\w+ is up, pid \d+: notes", up["MESSAGE"])
+        assert desktop.log == ""
+
+
+def test_a_service_manager_hears_how_it_is(tmp_path: Path) -> None:
+    """There is no journal socket to be had for others than systemd's children: then standard error has the log."""
+    with Fleet(tmp_path / "fleet") as fleet, Manager(f"@autosync-test-{os.getpid()}") as manager:
+        (laptop,) = fleet.clone(fleet.seed(FILES, hub=False), "laptop")
+        fleet.configure([laptop])
+        with headless(laptop, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="300000") as process:
+            started = manager.until("READY=1")
+            assert "EXTEND_TIMEOUT_USEC=30000000" in started
+            manager.until("STATUS=All is recorded; no other device yet")
+            for _ in range(3):
+                manager.until("WATCHDOG=1")
+            another = laptop.home / "more"
+            fleet.git("clone", "-q", str(laptop.root), str(another))
+            assert laptop.run("init", str(another), "--workspace", "more").returncode == 0
+            before = laptop.config.read_text()
+            laptop.config.write_text(f"{before}nonsense: 1\n")
+            process.send_signal(signal.SIGHUP)
+            manager.until(r"RELOADING=1\nMONOTONIC_USEC=\d+")
+            manager.until("READY=1")
+            assert "all goes on as it was: " in laptop.log
+            laptop.config.write_text(before)
+            os.kill(process.pid, signal.SIGSTOP)  # who stands still is not heard
+            manager.socket.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while manager.socket.recv(4096):
+                    pass
+            with contextlib.suppress(TimeoutError):
+                manager.socket.settimeout(1)
+                raise AssertionError(manager.socket.recv(4096))
+            manager.socket.settimeout(60)
+            os.kill(process.pid, signal.SIGCONT)
+            manager.until("WATCHDOG=1")
+            process.send_signal(signal.SIGTERM)
+            manager.until("STOPPING=1")
+
+
+def test_a_keyring_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with Fleet(tmp_path / "fleet") as fleet:
+        (laptop,) = fleet.clone(fleet.seed(FILES, hub=False), "laptop")
+        fleet.configure([laptop], top="xmpp: {jid: you@example.org, keyring: true}\n")
+        done = laptop.run("run", "--headless")
+        assert done.returncode == 1
+        assert (
+            f"Error: {laptop.config}: xmpp.keyring: there is no keyring for an agent without a desktop" in done.stderr
+        )
+
+
+def test_what_it_starts_finds_nobody_to_ask(tmp_path: Path) -> None:
+    """Neither a display nor a bus nor a terminal, whatever the agent was started with."""
+    with Fleet(tmp_path / "fleet") as fleet:
+        (laptop,) = fleet.clone(fleet.seed(FILES, hub=False), "laptop")
+        found = laptop.home / "found"
+        laptop.git("config", "filter.look.clean", f"env >{found}; cat")
+        laptop.write(".git/info/attributes", "*.txt filter=look\n")
+        fleet.configure([laptop])
+        desk = {
+            "DISPLAY": ":7",
+            "WAYLAND_DISPLAY": "w",
+            "DBUS_SESSION_BUS_ADDRESS": "unix:path=/none",
+            "SSH_ASKPASS": "/a",
+        }
+        with headless(laptop, NOTIFY_SOCKET="@nobody", **desk) as process:
+            until(laptop.answers)
+            laptop.write("b.txt", "new\n")
+            until(found.exists, why=lambda: laptop.log)
+            until(lambda: laptop.activities("saved"))
+            process.send_signal(signal.SIGTERM)
+        names = {line.partition("=")[0] for line in found.read_text().splitlines()}
+        assert names & {*desk, "NOTIFY_SOCKET"} == set()
