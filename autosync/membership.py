@@ -12,6 +12,7 @@ from autosync.errors import AutosyncError
 from autosync.store import WorkspaceState
 from autosync.storetag import store_tag
 from autosync.trust.keyring import Keyring
+from autosync.skew import Skew
 from autosync.trust.sealing import WorkspaceKey
 
 
@@ -43,6 +44,7 @@ class Membership:
     snapshots_directory: bytes = b""
     """Where this device keeps them; empty if nowhere."""
 
+    skew: Skew = field(default_factory=Skew)
     @property
     def key(self) -> WorkspaceKey:
         """The key of the workspace that is used now."""

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from autosync.core.events import PathHint
@@ -412,6 +413,14 @@ class Piping(Channel, Protocol):
 
     kind: str
     """That of the candidates, as a text."""
+@runtime_checkable
+class Timed(Protocol):
+    """A channel whose server tells the time."""
+
+    async def server_time(self, *, within: float) -> datetime | None:
+        """Return what its clock says, ``None`` if it tells nothing within so many seconds."""
+
+
     accept: Callable[[socket.socket, str], None] | None
 
     @property

@@ -85,7 +85,10 @@ def workspace_status(
             }
             for c in runner.conflicts.copies.values()
         ],
-        "peers": [_peer(p, status, now, linked) for p in status.peers],
+        "peers": [
+            {**_peer(p, status, now, linked), "clock-ahead": _tenths(member.skew.ahead().get(p.device))}
+            for p in status.peers
+        ],
     }
 
 
@@ -194,6 +197,10 @@ def _peer(peer: Peer, status: SessionStatus, now: float, linked: Mapping[str, st
         "address": linked.get(peer.device),
         "problem": peer.reason or None,
     }
+
+
+def _tenths(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _peer_state(peer: Peer, current: Snapshot | None, *, reachable: bool) -> str:

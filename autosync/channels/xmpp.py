@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NoReturn
 
 from slixmpp import JID
@@ -295,6 +296,10 @@ class XmppChannel:
         return password
 
     # -- what happens in a session -------------------------------------------------------------
+
+    async def server_time(self, *, within: float) -> datetime | None:
+        """As :meth:`autosync.ports.Timed.server_time`."""
+        return await self._client.server_time(within=within) if self._client is not None else None
 
     def _server_name(self) -> str:
         return self._client.server_name if self._client is not None else str(self._jid.domain)

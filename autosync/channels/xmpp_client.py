@@ -8,10 +8,11 @@ import logging
 import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, Literal, NoReturn
 
 from slixmpp import JID, ClientXMPP
-from slixmpp.exceptions import IqError
+from slixmpp.exceptions import IqError, XMPPError
 from slixmpp.stanza import StreamFeatures
 from slixmpp.stanza.stream_error import StreamError
 from slixmpp.xmlstream.handler import Callback
@@ -31,6 +32,8 @@ DIRECT_TLS_PORTS = frozenset({443, 5223})
 
 # slixmpp logs with traceback what is reported here as a cause.
 if logging.getLogger("slixmpp").level == logging.NOTSET:
+_TIME = "urn:xmpp:time"
+
     logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
 
 
@@ -176,6 +179,14 @@ class XmppClient(ClientXMPP):
         """
         if self.sessionstarted and self.transport is not None:
             await asyncio.wait({self.disconnect(within, ignore_send_queue=True)}, timeout=2 * within)
+    async def server_time(self, *, within: float) -> datetime | None:
+        """Return what the server's clock says, ``None`` if it does not tell (XEP-0202)."""
+        try:
+            said = await self.ask(str(self.boundjid.domain), "get", ET.Element(f"{{{_TIME}}}time"), within=within)
+            return datetime.fromisoformat(said.findtext(f"{{{_TIME}}}time/{{{_TIME}}}utc", "").strip())
+        except (XMPPError, ValueError):
+            return None
+
         gone = self.disconnected
         self.cancel_connection_attempt()
         self.abort()

@@ -1,4 +1,4 @@
-"""The examinations that ``autosync check`` consists of."""
+"""Examines what a configuration names on this device: the agent's state, each working copy, its hub."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import socket
 from collections.abc import Iterator
 from dataclasses import fields
 
-from autosync.backends.git.refnames import RefNames
-from autosync.backends.opening import open_backend
 from autosync.cli.commandcheck import check_commands
 from autosync.cli.finding import Finding, Level
-from autosync.cli.programs import check_programs
+from autosync.cli.opening import open_to_look
 from autosync.config import Config, Mode, PathConfig, candidates, inside
 from autosync.control import NotRunning, call
 from autosync.core.model import RelPath
@@ -23,9 +21,6 @@ from autosync.twins import refuse_twin
 from autosync.vocabulary import vocabulary
 
 _HUB_PREFIX = next(field.default for field in fields(PathConfig) if field.name == "hub_prefix")
-_WATCHES = "/proc/sys/fs/inotify/max_user_watches"
-_SPARE_WATCHES = 8192
-"""What editors and desktops of the same user are left: a common default of small systems."""
 
 
 def check_configuration(config: Config, option: str | None) -> Iterator[Finding]:
@@ -40,8 +35,7 @@ def check_configuration(config: Config, option: str | None) -> Iterator[Finding]
 
 
 def check_device(config: Config) -> Iterator[Finding]:
-    """Examine git and hg, the state directory, the agent, the listening port and the watch limit."""
-    yield from check_programs(config)
+    """Examine the state directory, the agent and the listening port."""
     try:
         StateDirectory(config.state_dir)
     except AutosyncError as error:
@@ -55,7 +49,6 @@ def check_device(config: Config) -> Iterator[Finding]:
         yield _check_port(config)
     except AutosyncError as error:
         yield Finding(Level.WARN, "agent", error.title, error.hint)
-    yield _check_watches(config)
 
 
 def _check_port(config: Config) -> Finding:
@@ -76,37 +69,15 @@ def _check_port(config: Config) -> Finding:
     return Finding(Level.OK, "listen", shown)
 
 
-def _check_watches(config: Config) -> Finding:
-    """Compare the directories that may have to be watched with what the kernel allows (inotify(7))."""
-    needed = sum(_count_directories(os.fsencode(path.path)) for path in config.paths)
-    with open(_WATCHES, encoding="ascii") as file:
-        allowed = int(file.read())
-    detail = f"directories to watch: {needed}; allowed: {allowed}"
-    if needed + _SPARE_WATCHES <= allowed or needed * 2 <= allowed:
-        return Finding(Level.OK, "inotify", detail)
-    level = Level.WARN if needed <= allowed else Level.FAIL
-    more = 2 * needed + _SPARE_WATCHES
-    return Finding(level, "inotify", detail, f"Allow more, as root: sysctl fs.inotify.max_user_watches={more}")
-
-
-def _count_directories(root: bytes) -> int:
-    """Return the number of directories that can hold a user's files."""
-    count = 0
-    for _directory, below, _files in os.walk(root):
-        count += 1
-        below[:] = [name for name in below if name not in (b".git", b".hg")]
-    return count
-
-
 def check_path(config: Config, path: PathConfig) -> Iterator[Finding]:
     """Examine one working copy: its key, its repository, its hub."""
     try:
-        key = load_key(path.key_file)
+        load_key(path.key_file)
         refuse_twin(path, config.paths[: config.paths.index(path)])
         if path.commands is not None:
             yield from check_commands(path, path.commands)
             return
-        backend = open_backend(path, key.id, names=RefNames(lambda: (key,)))
+        backend = open_to_look(path)
     except AutosyncError as error:
         yield Finding(Level.FAIL, path.workspace, error.title, error.hint)
         return

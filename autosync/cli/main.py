@@ -31,6 +31,7 @@ SECTIONS = {
         "explain": "autosync.cli.explain:explain",
         "check": "autosync.cli.check:check",
     },
+        "doctor": "autosync.cli.doctor.command:doctor",
     "Control": {
         "gc": "autosync.cli.gc:gc",
         "reload": "autosync.cli.reload:reload",

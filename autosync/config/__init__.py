@@ -2,7 +2,8 @@
 
 from autosync.config.checks import check_nesting, inside
 from autosync.config.editing import Addition, add_path, add_settings, has_setting
-from autosync.config.loading import absolute, candidates, is_name, is_node, load, locate, parse
+from autosync.config.ignoring import add_ignore
+from autosync.config.loading import absolute, candidates, default_state_dir, is_name, is_node, load, locate, parse
 from autosync.config.model import (
     INLINE_CAP,
     Commits,
@@ -38,6 +39,7 @@ __all__ = [
     "candidates",
     "check_nesting",
     "fetch_password",
+    "default_state_dir",
     "has_setting",
     "inside",
     "is_name",

@@ -119,7 +119,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
     """Return the configuration written in ``text``; the file system is not looked at."""
     root = compose(text, source)
     if root is None:
-        return Config(source=source, device=_default_device(), state_dir=_default_state_dir(environ))
+        return Config(source=source, device=_default_device(), state_dir=default_state_dir(environ))
     section = Section(Value(root, source, ""))
     here = os.path.dirname(source)
     hg = section.get("hg", lambda v: _hg(v, environ, here), None)
@@ -127,7 +127,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
     config = Config(
         source=source,
         device=section.get("device", _name, _default_device()),
-        state_dir=section.get("state-dir", lambda v: absolute(v.text(), environ, here), _default_state_dir(environ)),
+        state_dir=section.get("state-dir", lambda v: absolute(v.text(), environ, here), default_state_dir(environ)),
         listen=section.get("listen", _listen, _ANYWHERE),
         public_address=section.get("public-address", unless_none(read_public_address), None),
         limit_upload=section.get("limit-upload", read_limit, None),
@@ -190,7 +190,8 @@ def _default_device() -> str:
     return name or "device"
 
 
-def _default_state_dir(environ: Mapping[str, str]) -> str:
+def default_state_dir(environ: Mapping[str, str]) -> str:
+    """Return where the state lies if the configuration does not say (XDG Base Directory Specification)."""
     base = environ.get("XDG_STATE_HOME") or absolute("~/.local/state", environ, "/")
     return os.path.join(base, "autosync")
 

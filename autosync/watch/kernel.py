@@ -117,6 +117,11 @@ def watch_limit() -> tuple[str, int]:
     return _smallest(_WATCHES)
 
 
+def instance_limit() -> tuple[str, int]:
+    """Return the sysctl that limits how many programs may watch, and its value."""
+    return _smallest(_INSTANCES)
+
+
 def _smallest(names: tuple[str, ...]) -> tuple[str, int]:
     """Return the lowest of the limits; user.* holds within a user namespace (namespaces(7))."""
     values = {}
