@@ -26,6 +26,7 @@ from autosync.channels.reflected import LineChannel
 from autosync.commanded.workspace import CommandedWorkspace, open_commanded
 from autosync.commitnews import CommitNews
 from autosync.config import Config, PathConfig, Vcs, load, with_overrides
+from autosync.companion import Companion, desktop_command, has_session_bus
 from autosync.config.changes import CHANNELS, compare
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
@@ -158,6 +159,11 @@ class Agent:
             stack.push_async_callback(control.stop)
             kept = ", ".join(path.workspace for path in self.config.paths)
             log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
+            if self.config.popups is not None and has_session_bus():
+                companion = Companion(desktop_command(self.config.source))
+                companion.start()
+                stack.push_async_callback(companion.stop)
+            await self._serve_metrics(stack)
             self._supervision.ready()
             await self._await_absent(stop, stack)
             if self.again:  # no farewell: it is the other one's name

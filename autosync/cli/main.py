@@ -42,6 +42,9 @@ SECTIONS = {
         "release": "autosync.cli.explain:release",
     },
     "Server": {
+    "Desktop": {
+        "desktop": "autosync.cli.desktop:desktop",
+    },
         "reflector": "autosync.cli.reflector:reflector",
     },
     "Try it": {

@@ -34,6 +34,7 @@ __all__ = [
     "Vcs",
     "XmppConfig",
     "absolute",
+    "add_ignore",
     "add_path",
     "add_settings",
     "candidates",

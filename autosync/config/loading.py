@@ -42,6 +42,7 @@ _SSH = "ssh://"
 _ANYWHERE: tuple[str, int] | None = ("", 0)
 _NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _HUB_PREFIX = re.compile(r"refs(/[A-Za-z0-9][A-Za-z0-9_-]*)+")
+_POPUPS: Popups | None = Popups()
 _INI = re.compile(r"(?:\s*[#;].*\n|\s*\n)*\[autosync\]\s*\n")
 _BARE_JID = re.compile(r"[^@/\s]+@[^@/\s]+")
 _SERVICE_JID = re.compile(r"([^@/\s]+@)?[^@/\s]+")
@@ -140,8 +141,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
         xmpp=section.get("xmpp", lambda v: _xmpp(v.section(), environ, here), None),
         reflector=section.get("reflector", unless_none(_server), None),
         fanout=section.get("fanout", unless_none(_server), None),
-        log_level=section.get("log-level", _log_level, "INFO"),
-        popups=section.get("popups", read_popups, Popups()),
+        popups=section.get("popups", read_popups, _POPUPS),
         presence=section.get("presence", Value.flag, True),
         hg=hg,
         paths=section.get("paths", lambda v: tuple(_path(p.section(), environ, here, hg) for p in v.list()), ()),

@@ -17,7 +17,8 @@ def read_popups(value: Value) -> Popups | None:
     section, default = value.section(), Popups()
 
     def urgency(kind: str) -> Urgency:
-        return section.get(kind, lambda v: v.choice(Urgency), getattr(default, kind))
+        usual: Urgency = getattr(default, kind)
+        return section.get(kind, lambda v: v.choice(Urgency), usual)
 
     popups = Popups(
         arrived=urgency("arrived"),

@@ -1,0 +1,167 @@
+"""A desktop without a screen: Xvfb, a session bus and dunst, as people have them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.waiting import until
+
+_DUNST = """\
+[global]
+    monitor = 0
+    width = (300, 460)
+    offset = 16x16
+    font = DejaVu Sans 11
+    frame_color = "#5b6b7b"
+    corner_radius = 6
+    markup = full
+    format = "<b>%s</b>\\n%b"
+    show_indicators = no
+    word_wrap = yes
+    ellipsize = end
+    history_length = 200
+    icon_position = left
+[urgency_low]
+    background = "#20262c"
+    foreground = "#d8dee4"
+    timeout = 60
+[urgency_normal]
+    background = "#2a3138"
+    foreground = "#ffffff"
+    timeout = 60
+[urgency_critical]
+    background = "#7a1f1f"
+    foreground = "#ffffff"
+    frame_color = "#ff5f5f"
+    timeout = 0
+"""
+
+
+@dataclass(slots=True)
+class Screen:
+    """The desktop; a context manager.  ``environment`` is that of a program that runs on it."""
+
+    place: Path
+    width: int = 720
+    height: int = 420
+    environment: dict[str, str] = field(init=False)
+    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
+    _dunst: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _seen: int = field(default=0, init=False)
+
+    def __enter__(self) -> Screen:
+        self.place.mkdir(parents=True, exist_ok=True)
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("DBUS_", "XDG_", "WAYLAND_"))},
+            "DISPLAY": f":{self._start_x()}",
+            "NO_AT_BRIDGE": "1",
+            "GTK_THEME": "Adwaita",
+            "XDG_CONFIG_HOME": str(self.place / "config"),
+            "XDG_RUNTIME_DIR": str(self.place),
+        }
+        self.environment["DBUS_SESSION_BUS_ADDRESS"] = self._start_bus()
+        self.start_dunst()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.end_dunst()
+        for process in reversed(self._processes):
+            process.terminate()
+            process.wait(10)
+
+    def _start_x(self) -> int:
+        reading, writing = os.pipe()
+        command = [
+            "Xvfb",
+            "-displayfd",
+            str(writing),
+            "-screen",
+            "0",
+            f"{self.width}x{self.height}x24",
+            "-nolisten",
+            "tcp",
+        ]
+        self._processes.append(
+            subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        )
+        os.close(writing)
+        with os.fdopen(reading) as file:  # which is closed when it has said which one it is
+            return int(file.readline())
+
+    def _start_bus(self) -> str:
+        reading, writing = os.pipe()
+        command = ["dbus-daemon", "--session", "--nofork", "--nopidfile", f"--print-address={writing}"]
+        # Without the services of the machine: a dunst of its own would be started for whoever asks first.
+        environment = {**self.environment, "XDG_DATA_DIRS": str(self.place), "XDG_DATA_HOME": str(self.place)}
+        self._processes.append(
+            subprocess.Popen(command, pass_fds=[writing], env=environment, stderr=subprocess.DEVNULL)
+        )
+        os.close(writing)
+        with os.fdopen(reading) as file:
+            return file.readline().strip()
+
+    # -- dunst ---------------------------------------------------------------------------
+    def start_dunst(self, settings: str = "") -> None:
+        """Start what shows popups, and wait until it answers."""
+        file = self.place / "dunstrc"
+        file.write_text(_DUNST + settings)
+        with (self.place / "dunst.log").open("ab") as log:
+            self._dunst = subprocess.Popen(
+                ["dunst", "-config", str(file)], env=self.environment, stdout=log, stderr=log
+            )
+        until(lambda: self.run("dunstctl", "is-paused").returncode == 0)
+
+    def end_dunst(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it."""
+        if self._dunst is not None:
+            self._dunst.send_signal(how)
+            self._dunst.wait(10)
+            self._dunst = None
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a program on this desktop."""
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+
+    def control(self, *words: str) -> str:
+        """Return what dunstctl(1) answers."""
+        done = self.run("dunstctl", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def count(self, which: str = "displayed") -> int:
+        """Return how many popups are ``displayed``, ``waiting`` or in the ``history``."""
+        return int(self.control("count", which))
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the popups that were closed, the last one first, each with ``summary``, ``body``, ``urgency``."""
+        rows = json.loads(self.control("history"))["data"][0]
+        return [{key: value["data"] for key, value in row.items()} for row in rows]
+
+    def taken(self) -> list[dict[str, Any]]:
+        """Close all popups and return all that were there since the last time, the last one first."""
+        self.control("close-all")
+        until(lambda: self.count() == 0)
+        rows = self.history()
+        new, self._seen = rows[: len(rows) - self._seen], len(rows)
+        return new
+
+    def picture(self, file: Path) -> None:
+        """Write what is to be seen to a PNG file."""
+        done = self.run("/usr/bin/python3", "-c", _PICTURE, str(file))
+        assert done.returncode == 0, done.stderr
+
+
+_PICTURE = """
+import sys, gi
+gi.require_version("Gdk", "3.0")
+from gi.repository import Gdk
+root = Gdk.get_default_root_window()
+Gdk.pixbuf_get_from_window(root, 0, 0, root.get_width(), root.get_height()).savev(sys.argv[1], "png", [], [])
+"""
