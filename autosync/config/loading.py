@@ -40,9 +40,9 @@ _NOTHING: tuple[str, ...] = ()
 _LEVELS = ("debug", "info", "warning", "error")
 _SSH = "ssh://"
 _ANYWHERE: tuple[str, int] | None = ("", 0)
+_POPUPS: Popups | None = Popups()
 _NAME = re.compile(r"\w(?:[\w .-]{0,62}\w)?")
 _HUB_PREFIX = re.compile(r"refs(/[A-Za-z0-9][A-Za-z0-9_-]*)+")
-_POPUPS: Popups | None = Popups()
 _INI = re.compile(r"(?:\s*[#;].*\n|\s*\n)*\[autosync\]\s*\n")
 _BARE_JID = re.compile(r"[^@/\s]+@[^@/\s]+")
 _SERVICE_JID = re.compile(r"([^@/\s]+@)?[^@/\s]+")
@@ -143,6 +143,8 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Config:
         fanout=section.get("fanout", unless_none(_server), None),
         popups=section.get("popups", read_popups, _POPUPS),
         presence=section.get("presence", Value.flag, True),
+        log_level=section.get("log-level", _log_level, "INFO"),
+        metrics=section.get("metrics", unless_none(read_metrics), None),
         hg=hg,
         paths=section.get("paths", lambda v: tuple(_path(p.section(), environ, here, hg) for p in v.list()), ()),
     )
