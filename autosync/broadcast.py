@@ -285,6 +285,8 @@ class Broadcaster:
             member.count(dropped)
         else:
             self._enrol(member, said, lane)
+            if announced.live:  # what was kept for us says nothing of the clock
+                member.skew.heard(said.device, sent_at=said.sent_at_ms / 1000, now=time.time())
             self._pass_on(member)
 
     def _enrol(self, member: Membership, said: Announcement, lane: str) -> None:
@@ -300,8 +302,6 @@ class Broadcaster:
             self.save(member, roster=known)
 
     def _open(self, member: Membership, sealed: bytes) -> Announcement | str:
-            if announced.live:  # what was kept for us says nothing of the clock
-                member.skew.heard(said.device, sent_at=said.sent_at_ms / 1000, now=time.time())
         """Return what its device has said, or why it is dropped whoever has said it: no signature is checked then.
 
         Raises :class:`SealBroken`, :class:`Forged`, or :class:`ValueError` for what is malformed.

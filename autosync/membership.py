@@ -9,10 +9,10 @@ from typing import Protocol
 from autosync.core.events import Announcement, Event
 from autosync.core.intake import Intake
 from autosync.errors import AutosyncError
+from autosync.skew import Skew
 from autosync.store import WorkspaceState
 from autosync.storetag import store_tag
 from autosync.trust.keyring import Keyring
-from autosync.skew import Skew
 from autosync.trust.sealing import WorkspaceKey
 
 
@@ -41,10 +41,10 @@ class Membership:
     last: Announcement | None = None
     unwritten: AutosyncError | None = None
     """Why a new key of the workspace, which the others have by now, could not be written here."""
+    skew: Skew = field(default_factory=Skew)
     snapshots_directory: bytes = b""
     """Where this device keeps them; empty if nowhere."""
 
-    skew: Skew = field(default_factory=Skew)
     @property
     def key(self) -> WorkspaceKey:
         """The key of the workspace that is used now."""

@@ -408,12 +408,6 @@ class Channel(Protocol):
 
 
 @runtime_checkable
-class Piping(Channel, Protocol):
-    """A channel that leads byte pipes too: the reflector's, and XMPP's, whose library is loaded for an account only."""
-
-    kind: str
-    """That of the candidates, as a text."""
-@runtime_checkable
 class Timed(Protocol):
     """A channel whose server tells the time."""
 
@@ -421,6 +415,12 @@ class Timed(Protocol):
         """Return what its clock says, ``None`` if it tells nothing within so many seconds."""
 
 
+@runtime_checkable
+class Piping(Channel, Protocol):
+    """A channel that leads byte pipes too: the reflector's, and XMPP's, whose library is loaded for an account only."""
+
+    kind: str
+    """That of the candidates, as a text."""
     accept: Callable[[socket.socket, str], None] | None
 
     @property

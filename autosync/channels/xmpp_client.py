@@ -30,10 +30,10 @@ SCRAM = frozenset(f"SCRAM-SHA-{size}{plus}" for size in (1, 256, 512) for plus i
 # Where TLS begins with the first byte (XEP-0368); anywhere else STARTTLS is expected.
 DIRECT_TLS_PORTS = frozenset({443, 5223})
 
-# slixmpp logs with traceback what is reported here as a cause.
-if logging.getLogger("slixmpp").level == logging.NOTSET:
 _TIME = "urn:xmpp:time"
 
+# slixmpp logs with traceback what is reported here as a cause.
+if logging.getLogger("slixmpp").level == logging.NOTSET:
     logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
 
 
@@ -172,13 +172,6 @@ class XmppClient(ClientXMPP):
         with contextlib.suppress(IqError):  # to refuse is to answer
             await self.ask(str(self.boundjid.domain), "get", ET.Element("{urn:xmpp:ping}ping"), within=within)
 
-    async def close(self, *, within: float) -> None:
-        """Say good-bye if there is a session, and end every task and timer.
-
-        The client cannot be used again.
-        """
-        if self.sessionstarted and self.transport is not None:
-            await asyncio.wait({self.disconnect(within, ignore_send_queue=True)}, timeout=2 * within)
     async def server_time(self, *, within: float) -> datetime | None:
         """Return what the server's clock says, ``None`` if it does not tell (XEP-0202)."""
         try:
@@ -187,6 +180,13 @@ class XmppClient(ClientXMPP):
         except (XMPPError, ValueError):
             return None
 
+    async def close(self, *, within: float) -> None:
+        """Say good-bye if there is a session, and end every task and timer.
+
+        The client cannot be used again.
+        """
+        if self.sessionstarted and self.transport is not None:
+            await asyncio.wait({self.disconnect(within, ignore_send_queue=True)}, timeout=2 * within)
         gone = self.disconnected
         self.cancel_connection_attempt()
         self.abort()

@@ -30,8 +30,8 @@ SECTIONS = {
         "conflicts": "autosync.cli.conflicts:conflicts",
         "explain": "autosync.cli.explain:explain",
         "check": "autosync.cli.check:check",
-    },
         "doctor": "autosync.cli.doctor.command:doctor",
+    },
     "Control": {
         "gc": "autosync.cli.gc:gc",
         "reload": "autosync.cli.reload:reload",
@@ -41,10 +41,10 @@ SECTIONS = {
         "resolve": "autosync.cli.conflicts:resolve",
         "release": "autosync.cli.explain:release",
     },
-    "Server": {
     "Desktop": {
         "desktop": "autosync.cli.desktop:desktop",
     },
+    "Server": {
         "reflector": "autosync.cli.reflector:reflector",
     },
     "Try it": {
