@@ -47,6 +47,8 @@ class Activity:
     """Of a ``conflict``: the path of the other version, empty if there is none."""
     made_by: str = ""
     """Of a ``conflict``: the device that made ``copy``, or whose version stays if there is none."""
+    instead_of: str = ""
+    """Of a ``conflict``: the copy of which an earlier one told, and which is gone: it is the same conflict still."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -158,6 +160,7 @@ class Reporter:
                 text=conflict.text,
                 copy=shown(conflict.copy) if conflict.copy else "",
                 made_by=conflict.device,
+                instead_of=shown(conflict.instead_of) if conflict.instead_of else "",
             )
 
     def _tell(
@@ -172,6 +175,7 @@ class Reporter:
         text: str = "",
         copy: str = "",
         made_by: str = "",
+        instead_of: str = "",
     ) -> None:
         activity = Activity(
             kind=kind,
@@ -185,6 +189,7 @@ class Reporter:
             text=text,
             copy=copy,
             made_by=made_by,
+            instead_of=instead_of,
         )
         if kind != "told":  # which is in the log as a warning
             way = f" ({lane})" if lane else ""

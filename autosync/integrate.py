@@ -25,7 +25,7 @@ from autosync.core.model import (
     parent_directories,
     relate,
 )
-from autosync.core.plan import Conflict, Labels, Side, merge_trees, operations
+from autosync.core.plan import Conflict, labels_of, merge_trees, operations
 from autosync.errors import Busy, Diverged
 from autosync.origin import Origins
 from autosync.ports import LANDING, Backend, Hold, Tree, hold_nothing
@@ -186,7 +186,7 @@ class Integrator:
             self.backend.changes(origin, ours.tree),
             self.backend.changes(origin, theirs.tree),
             merge_text=self.backend.merge_text,
-            labels=Labels(ours=_side(ours), theirs=_side(theirs)),
+            labels=labels_of(ours, theirs),
             occupied=lambda path: is_occupied(self.backend, origin, path),
         )
         attempt.conflicts = merged.conflicts or attempt.conflicts
@@ -372,10 +372,6 @@ def _too_many_devices(theirs: Snapshot) -> BranchesDiverged:
         reason=f"The state of {theirs.device} speaks of {len(theirs.version.counters)} devices, which is too many",
         hint="Nobody has that many: look at that device. If you do not know it, make a new workspace with a new key.",
     )
-
-
-def _side(snapshot: Snapshot) -> Side:
-    return Side(device=snapshot.device, time=snapshot.time, id=snapshot.id)
 
 
 def _advance(snapshot: Snapshot) -> tuple[int, SnapshotId]:

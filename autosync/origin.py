@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from autosync.core.bases import merge_bases
 from autosync.core.lineage import nearest_common, with_contained
 from autosync.core.model import Base, Snapshot, SnapshotId, TreeId
-from autosync.core.plan import Labels, Side, merge_trees
+from autosync.core.plan import labels_of, merge_trees
 from autosync.errors import Missing
 from autosync.ports import Backend
 
@@ -60,7 +60,7 @@ class Origins:
             self.backend.changes(origin, one.tree),
             self.backend.changes(origin, other.tree),
             merge_text=self.backend.merge_text,
-            labels=Labels(ours=_side(one), theirs=_side(other)),
+            labels=labels_of(one, other),
         )
         unsure = {path for conflict in merged.conflicts if conflict.copy for path in (conflict.path, conflict.copy)}
         return self.backend.splice(origin, {p: None if p in unsure else entry for p, entry in merged.edits.items()})
@@ -70,7 +70,3 @@ class Origins:
             return merge_bases(origin, one, other, self.backend.is_ancestor) or one
         except Missing:  # rewritten since, and gone from here
             return one
-
-
-def _side(snapshot: Snapshot) -> Side:
-    return Side(device=snapshot.device, time=snapshot.time, id=snapshot.id)

@@ -29,7 +29,7 @@ class ConflictIndex:
         """The tree that the list belongs to."""
         self._changes = changes
         self._files: dict[RelPath, set[RelPath]] = {}
-        self._news: list[ConflictName] = []
+        self._news: dict[RelPath, RelPath | None] = {}
 
     def follow(self, now: Snapshot) -> None:
         """Bring the list to the state ``now``.  Raises :class:`AutosyncError` if its tree cannot be read."""
@@ -37,12 +37,25 @@ class ConflictIndex:
             self._advance((self.begin or now).tree)
         known = self.copies
         self._advance(now.tree)
-        self._news += [name for copy, name in self.copies.items() if copy not in known]
+        gone: dict[RelPath, list[RelPath]] = {}
+        for copy in sorted(known.keys() - self.copies.keys(), reverse=True):
+            gone.setdefault(known[copy].original, []).append(copy)
+        for copy, name in self.copies.items():
+            if copy not in known:
+                before = gave_way.pop() if (gave_way := gone.get(name.original)) else None
+                if before in self._news:  # of which nobody was told
+                    before = self._news.pop(before)
+                self._news[copy] = before
+        self._news = {copy: before for copy, before in self._news.items() if copy in self.copies}
 
-    def take_news(self) -> tuple[ConflictName, ...]:
-        """Return the copies that have come since the last call and are still there."""
-        news, self._news = self._news, []
-        return tuple(name for name in news if name.copy in self.copies)
+    def take_news(self) -> dict[ConflictName, RelPath | None]:
+        """Return the copies that have come since the last call and are still there.
+
+        Each with the copy of the same file in whose place it came, if it did: where two devices
+        merged the same by different ways, their copies may have different names, and one of them stays.
+        """
+        news, self._news = self._news, {}
+        return {self.copies[copy]: before for copy, before in news.items()}
 
     def _advance(self, tree: TreeId) -> None:
         if tree == self.tree:

@@ -21,13 +21,15 @@ _LOOKED_BACK = 1000
 class ConflictFound:
     """One conflict, for people: at ``path``; the other version, if there is one, is ``copy``, made by ``device``.
 
-    The one that stands for all that are not told one by one has an empty ``path``.
+    The one that stands for all that are not told one by one has an empty ``path``.  ``instead_of``
+    is a copy of the file that was told before and is gone: it is the same conflict still.
     """
 
     path: RelPath
     copy: RelPath | None
     device: str
     text: str
+    instead_of: RelPath | None = None
 
 
 def find_conflicts(
@@ -52,9 +54,11 @@ def find_conflicts(
             path=(path := original_beside(backend.root, name)),
             copy=name.copy,
             device=name.device,
-            text=f"{shown(path)}: two versions; the one of {name.device} is {shown(name.copy)}",
+            text=f"{shown(path)}: two versions; the one of {name.device} is {shown(name.copy)}"
+            + (f", in the place of {shown(before)}" if before else ""),
+            instead_of=before,
         )
-        for name in index.take_news()
+        for name, before in index.take_news().items()
     ]
     if isinstance(event, ev.Integrated):
         found += [_without_copy(c) for c in event.conflicts if c.copy is None]

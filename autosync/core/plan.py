@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from enum import Enum
 
 from autosync.core.copies import conflict_name, parse_conflict_name
-from autosync.core.model import Change, Entry, Kind, ObjectId, RelPath, parent_directories
+from autosync.core.model import Change, Entry, Kind, ObjectId, RelPath, Snapshot, Version, parent_directories
 from autosync.core.operations import Operation, operations, pair_renames
 
-__all__ = ["Clash", "Conflict", "Labels", "MergeText", "Merged", "Operation", "Side", "merge_trees", "operations"]
+__all__ = [
+    "Clash",
+    "Conflict",
+    "Labels",
+    "MergeText",
+    "Merged",
+    "Operation",
+    "Side",
+    "labels_of",
+    "merge_trees",
+    "operations",
+]
 
 MergeText = Callable[[ObjectId, ObjectId, ObjectId], ObjectId | None]
 """``(ancestor, one, other)`` to their clean merge, ``None`` if there is none.  Symmetric in the last two."""
@@ -33,6 +44,28 @@ class Labels:
 
     ours: Side
     theirs: Side
+
+
+def labels_of(ours: Snapshot, theirs: Snapshot) -> Labels:
+    """Return whose changes the two sides of a merge of these snapshots are."""
+    return Labels(ours=_side(ours, theirs.version), theirs=_side(theirs, ours.version))
+
+
+def _side(snapshot: Snapshot, other: Version) -> Side:
+    return Side(device=_makers(snapshot, other), time=snapshot.time, id=snapshot.id)
+
+
+def _makers(snapshot: Snapshot, other: Version) -> str:
+    """Return by name who made what ``snapshot`` has beyond ``other``, several joined by "+".
+
+    A merge bears the names of all whose states it joined.  Of whom no later state is in it than in
+    ``other``, he made none of the rest.  That the versions alone tell it gives the same names on
+    every device, whichever states in between it has.
+    """
+    advanced = {device.rpartition("-")[0] for device, n in snapshot.version.counters if n > other.count(device)}
+    named = snapshot.device.split("+")
+    # A device that has another name since is not found: then it may be any of them.
+    return "+".join(sorted(advanced)) if advanced and advanced <= set(named) else snapshot.device
 
 
 class Clash(Enum):

@@ -64,11 +64,12 @@ class Copy:
         pipe.seek(0)
         return self.files.receive(wanted, pipe)
 
-    def merge(self, source: Copy, *others: Copy, complete: bool = True) -> Snapshot:
-        """Bring in where ``source`` is; what is missing in between is looked for at ``others`` too."""
-        assert source.current is not None
+    def merge(self, source: Copy, *others: Copy, complete: bool = True, at: Snapshot | None = None) -> Snapshot:
+        """Bring in where ``source`` is, or was ``at``; what is missing in between is looked for at ``others`` too."""
+        at = at or source.current
+        assert at is not None
         assert self.current is not None
-        theirs = self.fetch(source.current.id, source)
+        theirs = self.fetch(at.id, source)
         assert theirs is not None
         if relate(self.current, theirs) in (Order.AFTER, Order.EQUAL):
             return self.current

@@ -319,11 +319,38 @@ def test_the_list_follows_the_tree_and_news_is_told_once(scene: Scene) -> None:
     assert [c.decode() for c in scene.index.copies] == [HERS, f"d/{HIS}"]
     assert [n.copy.decode() for n in scene.index.take_news()] == [f"d/{HIS}"]
     scene.index.follow(second)
-    assert scene.index.take_news() == ()
+    assert scene.index.take_news() == {}
     (scene.root / HERS).unlink()
     (scene.root / f"d/{HIS}").rename(scene.root / "d/a.txt")
     scene.index.follow(scene.record())
-    assert (dict(scene.index.copies), scene.index.take_news()) == ({}, ())
+    assert (dict(scene.index.copies), scene.index.take_news()) == ({}, {})
+
+
+def test_a_conflict_whose_copy_gets_another_name_is_told_as_the_same(scene: Scene) -> None:
+    scene.write(**{"a.txt": "stands"})
+    scene.index.begin = scene.record()
+
+    def told() -> list[tuple[str, str, str]]:
+        now = scene.record()
+        event = ev.SnapshotTaken(snapshot=now, changed=True)
+        found = find_conflicts(
+            scene.backend, scene.index, scene.performer.load, device="laptop", before=None, event=event, now=now
+        )
+        return [((f.copy or b"").decode(), (f.instead_of or b"").decode(), f.text) for f in found]
+
+    scene.put(HERS, "hers")
+    assert told() == [(HERS, "", f"a.txt: two versions; the one of desktop is {HERS}")]
+    (scene.root / HERS).rename(scene.root / MINE)
+    scene.put(f"d/{HIS}", "of another file")
+    assert told() == [
+        (MINE, HERS, f"a.txt: two versions; the one of laptop is {MINE}, in the place of {HERS}"),
+        (f"d/{HIS}", "", f"d/a.txt: two versions; the one of phone is d/{HIS}"),
+    ]
+    # Of what nobody was told before it was gone, nothing is said.
+    (scene.root / MINE).rename(scene.root / HERS)
+    scene.index.follow(scene.record())
+    (scene.root / HERS).rename(scene.root / HIS)
+    assert told() == [(HIS, MINE, f"a.txt: two versions; the one of phone is {HIS}, in the place of {MINE}")]
 
 
 def test_only_what_changed_is_looked_at_again(scene: Scene) -> None:
