@@ -231,6 +231,12 @@ class Backend(Protocol):
         Symmetric in ``ours`` and ``theirs``.
         """
 
+    def content(self, oid: ObjectId, *, limit: int) -> bytes | None:
+        """Return a file's content as it is stored (no filter is run), ``None`` if it has more than ``limit`` bytes.
+
+        Raises :class:`Missing` if it is not here.
+        """
+
     def tree_of(self, commit: CommitId | None) -> TreeId:
         """Return a changeset's tree (of nothing for ``None``)."""
 

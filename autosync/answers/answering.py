@@ -13,6 +13,7 @@ from autosync.answers.commanded import commanded_status, steer_commanded, sync_c
 from autosync.answers.conflicts import list_conflicts, resolve_conflict
 from autosync.answers.devices import gone, list_devices, refuse_revoked, revoke_device, with_trust
 from autosync.answers.explaining import Explaining
+from autosync.answers.history import HistoryAnswers
 from autosync.answers.inviting import Inviting
 from autosync.answers.news import News, finite
 from autosync.answers.peers import list_peers, list_transfers
@@ -70,6 +71,7 @@ class Answers:
         self._workspaces = workspaces
         self._commanded = commanded
         self._explaining = Explaining(broadcaster, workspaces, self._reachable)
+        self._history = HistoryAnswers(workspaces)
         self._started_at = time.time()
         self.news = News()
 
@@ -87,6 +89,11 @@ class Answers:
             "resolve": lambda arguments: resolve_conflict(self._chosen(arguments), arguments),
             "explain": self._explaining.explain,
             "release": self._explaining.release,
+            "history": self._history.history,
+            "diff": self._history.diff,
+            "show": self._history.show,
+            "restore": self._history.restore,
+            "undo": self._history.undo,
             "invite": self._invite,
             "devices": self._devices,
             "revoke": self._revoke,

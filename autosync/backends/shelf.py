@@ -33,7 +33,7 @@ class Shelf:
         self.pin, self.pins, self.unpin, self.repin = inner.pin, inner.pins, inner.unpin, inner.repin
         self.size, self.shared, self.tidy, self.secure = inner.size, inner.shared, inner.tidy, inner.secure
         self.changes, self.splice, self.merge_text = inner.changes, inner.splice, inner.merge_text
-        self.marks, self.join_marks = inner.marks, inner.join_marks
+        self.content, self.marks, self.join_marks = inner.content, inner.marks, inner.join_marks
         self.tree_of, self.has_commit = inner.tree_of, inner.has_commit
         self.is_ancestor, self.merge_base = inner.is_ancestor, inner.merge_base
         self.stage, self.bring = inner.stage, inner.bring

@@ -83,6 +83,7 @@ class Brakes:
         """Files, or directories with all below them (``b""`` is everything), that may be synced whatever they are."""
         self._held: dict[RelPath, Brake] = {}
         self._let_go: frozenset[RelPath] = frozenset()
+        self._welcome: frozenset[RelPath] = frozenset()
         self._deleted: list[tuple[float, int]] = []
         self._growing: frozenset[RelPath] = frozenset()
         self._grew: frozenset[RelPath] = frozenset()  # what was growing at the look before
@@ -131,7 +132,7 @@ class Brakes:
 
     def hold(self, path: RelPath, size: int) -> bool:
         """Return whether a new file of ``size`` bytes is held."""
-        brake = None if self._is_released(path) else self._judge(path, size)
+        brake = None if path in self._welcome or self._is_released(path) else self._judge(path, size)
         if brake is not None:
             self._held[path] = brake
         return brake is not None
@@ -204,6 +205,10 @@ class Brakes:
     def expect(self, paths: Iterable[RelPath]) -> None:
         """Take the deletion of these files, should they be gone, for meant: a command of the user's did it."""
         self._let_go |= frozenset(paths)
+
+    def welcome(self, paths: Iterable[RelPath]) -> None:
+        """Take these files, should they be new, for what was synced before: a command of the user's brings them back."""
+        self._welcome = frozenset(paths)
 
     def _is_released(self, path: RelPath) -> bool:
         return _is_within(path, self.released)

@@ -212,6 +212,14 @@ def test_what_a_command_of_the_user_deleted_is_meant() -> None:
     assert brakes.judge_deletions(many(60), lambda: 40) == Deletions()
 
 
+def test_what_a_command_of_the_user_brings_back_is_not_held() -> None:
+    brakes = Brakes(BrakeLimits())
+    brakes.welcome([RelPath(b".env")])
+    brakes.begin(None, 0.0)
+    assert not brakes.hold(RelPath(b".env"), 10)
+    assert brakes.hold(RelPath(b"d/.env"), 10)
+
+
 # -- words -----------------------------------------------------------------------------------
 def test_only_what_is_newly_held_is_told() -> None:
     secret, huge = Held(path=RelPath(b".env"), brake=Brake.SECRET), Held(path=RelPath(b"film"), brake=Brake.HUGE)

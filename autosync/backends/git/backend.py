@@ -229,6 +229,11 @@ class GitBackend:
         """Return the clean three-way merge of three texts, ``None`` if there is none."""
         return merge_text(self.store, base, ours, theirs)
 
+    def content(self, oid: ObjectId, *, limit: int) -> bytes | None:
+        """Return a file's content as it is stored, ``None`` if it has more than ``limit`` bytes."""
+        header = self.store.header(oid)
+        return None if header is not None and header[1] > limit else self.store.blob(oid)
+
     def tree_of(self, commit: CommitId | None) -> TreeId:
         """Return a changeset's tree."""
         return self.store.tree_of(commit)

@@ -241,6 +241,11 @@ class HgBackend:
         """Return the clean three-way merge of three texts, ``None`` if there is none."""
         return merge_text(self._contents.open, self.store.put, base, ours, theirs)
 
+    def content(self, oid: ObjectId, *, limit: int) -> bytes | None:
+        """Return a file's content as it is stored, ``None`` if it has more than ``limit`` bytes."""
+        content = self._contents.open(oid)
+        return None if content.size > limit else content.whole()
+
     def tree_of(self, commit: CommitId | None) -> TreeId:
         """Return a changeset's tree."""
         return self._trees.tree_of(commit)

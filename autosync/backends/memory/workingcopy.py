@@ -255,6 +255,13 @@ class MemoryWorkingCopy(Exchange):
         merged = diff3.merge(*texts)
         return None if merged is None else self._kept.add_text(merged)
 
+    def content(self, oid: ObjectId, *, limit: int) -> bytes | None:
+        """Return a file's content, ``None`` if it has more than ``limit`` bytes."""
+        text = self._kept.texts.get(oid)
+        if text is None:
+            raise Missing(f"content {oid} is not here", hint="It is asked for again from the other devices.")
+        return None if len(text) > limit else text
+
     def tree_of(self, commit: CommitId | None) -> TreeId:
         """Return a changeset's tree."""
         return self._kept.tree_of(commit)

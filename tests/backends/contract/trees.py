@@ -85,6 +85,25 @@ class TestTrees:
         one.reopen()
         assert contents(one, snapshot.tree)[rel("d/z")] == (Kind.FILE, b"a\n")
 
+    def test_a_content_is_as_it_was_saved_wherever_it_is_kept(self, fleet: Fleet) -> None:
+        site = fleet.new("one")
+        site.write("committed", b"a\r\n\0")
+        site.commit("first")
+        site.write("new", b"n" * 100)
+        tree = look(site).tree
+        found = entries(site, tree)
+        site.backend.pin("kept", record(site, tree).id)
+        for name, content in ((b"committed", b"a\r\n\0"), (b"new", b"n" * 100)):
+            oid = found[RelPath(name)].oid
+            assert site.backend.content(oid, limit=len(content)) == content
+            assert site.backend.content(oid, limit=len(content) - 1) is None
+
+    def test_a_content_that_is_not_here_is_missing(self, fleet: Fleet) -> None:
+        one, _ = pair(fleet)
+        known = entries(one, look(one).tree)[rel("a.txt")].oid
+        with pytest.raises(Missing):
+            one.backend.content(ObjectId(known[::-1]), limit=100)
+
 
 class TestHistory:
     def merged(self, site: Site, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:

@@ -1,0 +1,126 @@
+"""Answers the wish to have something back: files that are restored, a change that is undone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from typing import Any
+
+from autosync.answers.places import all_steps, in_thread, trail_of
+from autosync.causes import shortage_of
+from autosync.config import Mode
+from autosync.core import events as ev
+from autosync.core.model import RelPath
+from autosync.errors import AutosyncError, Busy
+from autosync.past.restoring import Plan, Restorer, plan_of
+from autosync.past.telling import tell_copy, tell_restoring
+from autosync.past.trail import At, State, Trail
+from autosync.ports import Applied
+from autosync.runner import Runner
+from autosync.workspace import Workspace
+
+PATIENCE = 5.0
+"""Seconds that what stands in the working copy may take until it is recorded."""
+_SINGLY = 500
+"""Paths up to which each is looked at by itself."""
+
+Find = Callable[[Trail], State]
+
+
+async def bring_back(workspace: Workspace, path: RelPath, find: Find, *, dry_run: bool) -> dict[str, Any]:
+    """Bring what is at and below ``path`` to the state that ``find`` returns.  Raises :class:`AutosyncError`.
+
+    What was saved a moment ago is recorded first, as a change of its own.
+    """
+    runner = workspace.runner
+    if workspace.config.mode is Mode.STORE:
+        raise AutosyncError(
+            f"{workspace.config.path} is a store: there are no files in which something could be restored",
+            hint="Run the command on a device that has the files, or take a copy: `autosync restore PATH --to DEST`.",
+        )
+    if not dry_run:
+        _demand_running(runner)
+        _look(runner, [path])
+        if not await _settled(runner) and (halt := runner.session.halt) is not None:
+            raise AutosyncError(f"{runner.workspace}: nothing was restored. {halt.title}", hint=halt.hint)
+    plan, applied = await in_thread(workspace, lambda: _attempt(workspace, path, find, dry_run=dry_run))
+    if applied is None:
+        return tell_restoring(plan, Applied(done={}, refused={}), dry_run=dry_run, snapshot=None)
+    _look(runner, [*applied.done, *applied.refused] if len(plan.changes) <= _SINGLY else [path])
+    settled = await _settled(runner)  # so that whoever asks next finds it done
+    if applied.stopped is not None:
+        raise _stopped(workspace, plan, applied)
+    current = runner.session.current
+    return tell_restoring(
+        plan, applied, dry_run=False, snapshot=current.id if settled and current is not None else None
+    )
+
+
+async def copy_out(workspace: Workspace, path: RelPath, at: At, to: bytes, *, dry_run: bool) -> dict[str, Any]:
+    """Put a copy of ``path`` as it was at ``to``.  Raises :class:`AutosyncError`."""
+    return await all_steps(workspace, tell_copy(lambda: trail_of(workspace), path, at, to, dry_run=dry_run))
+
+
+def _attempt(workspace: Workspace, path: RelPath, find: Find, *, dry_run: bool) -> tuple[Plan, Applied | None]:
+    """Find out what is to be done and do it; what was done before an error is looked at."""
+    performer = workspace.runner.performer
+    with performer.history.turns.together():  # nothing of that state is let go meanwhile
+        trail = trail_of(workspace)
+        plan = plan_of(trail, find(trail), path)
+        if dry_run or not plan.changes:
+            return plan, None
+        restorer = Restorer(
+            backend=workspace.backend,
+            tree=performer.tree,
+            brakes=performer.brakes,
+            still_there=workspace.foothold.demand,
+        )
+        try:
+            return plan, restorer.restore(plan)
+        except Busy:
+            raise
+        except (AutosyncError, OSError):
+            workspace.runner.post_from_thread(_hints([path]))
+            raise
+
+
+def _demand_running(runner: Runner) -> None:
+    """Raise :class:`AutosyncError` unless what stands in the working copy is being recorded."""
+    session = runner.session
+    if session.paused:
+        raise AutosyncError(
+            f"{runner.workspace} is paused, so what stands there now would be lost: nothing was restored",
+            hint=f"Run `autosync resume {runner.workspace}`, then repeat the command. "
+            "Or take a copy beside it: `autosync restore PATH --to DEST`.",
+        )
+    if session.root_gone and session.halt is not None:
+        raise AutosyncError(session.halt.title, hint=session.halt.hint)
+
+
+async def _settled(runner: Runner) -> bool:
+    """Return whether all that was changed has been recorded, within :data:`PATIENCE`."""
+
+    def is_settled() -> bool:
+        status = runner.session.status()
+        return not status.pending and status.phase not in ("snapshotting", "applying") and status.current is not None
+
+    return await runner.until(is_settled, PATIENCE)
+
+
+def _look(runner: Runner, paths: Collection[RelPath]) -> None:
+    runner.post(_hints(paths))
+
+
+def _hints(paths: Collection[RelPath]) -> ev.PathsChanged:
+    return ev.PathsChanged(hints=tuple(ev.PathHint(path=p, touch=ev.Touch.SUBTREE) for p in sorted(paths)))
+
+
+def _stopped(workspace: Workspace, plan: Plan, applied: Applied) -> AutosyncError:
+    assert applied.stopped is not None  # noqa: S101  (whoever calls has seen it)
+    shortage = shortage_of(applied.stopped, workspace.backend.metadata)
+    why = shortage.title if shortage is not None else os.strerror(applied.stopped.errno or 0)
+    left = len(applied.refused)
+    return AutosyncError(
+        f"{why}: {left} of {len(plan.changes)} files were not restored, and stand as they were",
+        hint="Make room, then repeat the command; `autosync undo` takes back what was restored.",
+    )

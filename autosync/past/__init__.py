@@ -1,0 +1,1 @@
+"""What a working copy was: its snapshots found, compared and brought back."""

@@ -1,0 +1,96 @@
+"""Brings files of a working copy back to what they were, as an edit of the user's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from autosync.core.brakes import Brakes
+from autosync.core.model import Change, Kind, RelPath, Snapshot, parent_directories
+from autosync.core.operations import operations
+from autosync.errors import AutosyncError, Busy
+from autosync.past.differences import FileChange, is_within, occupied, told
+from autosync.past.trail import State, Trail
+from autosync.ports import Applied, Backend, Tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be brought back: from ``current``, the recorded state, to ``state``.
+
+    ``changes`` is what has to be done, ``told`` the same with renames as such, ``skipped`` the nested
+    repositories that are left alone.  If all is brought back, ``taken_back`` counts by device the snapshots that
+    ``state`` does not contain.
+    """
+
+    state: State
+    current: Snapshot
+    changes: tuple[Change, ...]
+    told: tuple[FileChange, ...]
+    skipped: tuple[RelPath, ...]
+    taken_back: Mapping[str, int]
+
+
+def plan_of(trail: Trail, state: State, path: RelPath) -> Plan:
+    """Return what has to change so that ``path``, and all below it, is as in ``state``.
+
+    A file that stands where a folder has to be for it goes too.  Raises :class:`AutosyncError` if
+    ``state`` has nothing there.
+    """
+    backend, current, target = trail.backend, trail.current().snapshot, state.snapshot
+    demand_there(backend, target, path)
+    above = frozenset(parent_directories(path))
+    found = backend.changes(current.tree, target.tree)
+    chosen = [change for change in found if is_within(change.path, path) or change.path in above]
+    changes = tuple(change for change in chosen if not _is_nested(change))
+    return Plan(
+        state=state,
+        current=current,
+        changes=changes,
+        told=told(changes),
+        skipped=tuple(change.path for change in chosen if _is_nested(change)),
+        taken_back={} if path else Counter(snapshot.device for snapshot in trail.arrived_since(target)),
+    )
+
+
+def demand_there(backend: Backend, target: Snapshot, path: RelPath) -> None:
+    """Raise :class:`AutosyncError` if ``target`` has nothing at ``path``."""
+    if path and not occupied(backend, target.tree, path):
+        name = path.decode("utf-8", "backslashreplace")
+        raise AutosyncError(
+            f"There was no {name} in snapshot {target.id[:10]}",
+            hint=f"`autosync log {name}` lists the snapshots in which it changed.",
+        )
+
+
+def _is_nested(change: Change) -> bool:
+    return any(entry is not None and entry.kind is Kind.NESTED for entry in (change.old, change.new))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restorer:
+    """Restores files of one working copy; used in its thread.
+
+    Only what stands there as it was recorded last is replaced, so that each content that goes is one of a
+    snapshot.  Base, branch and index are not touched, nor is any file that is in neither state.
+    """
+
+    backend: Backend
+    tree: Tree
+    brakes: Brakes
+    still_there: Callable[[], None]
+
+    def restore(self, plan: Plan) -> Applied:
+        """Do what ``plan`` says; what the user has changed since it was recorded is refused.
+
+        Raises :class:`Busy` during the user's own git or hg operation, and :class:`AutosyncError`.
+        """
+        self.still_there()
+        reason = self.backend.busy()
+        if reason is not None:
+            raise Busy(f"{reason}, so nothing was restored", hint="Finish that first, then repeat the command.")
+        # A command of the user's is no accident: neither that much goes, nor that something large or secret comes.
+        self.brakes.expect([change.path for change in plan.changes])
+        self.brakes.welcome([change.path for change in plan.changes if change.old is None])
+        return self.tree.apply(operations(plan.changes))
