@@ -164,7 +164,7 @@ class Device:
         except AutosyncError:
             return False
 
-    def end(self, how: signal.Signals = signal.SIGTERM, *, within: float = 10.0) -> int:
+    def end(self, how: signal.Signals = signal.SIGTERM, *, within: float = PATIENCE) -> int:
         """End the agent and return its exit code; fails if that takes longer than ``within`` seconds."""
         process, self.process = self.process, None
         if process is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.commandline import Home
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 
 def agents_below(folder: Path) -> list[int]:
@@ -85,7 +85,7 @@ def test_a_save_by_hand_is_told_and_arrives(home: Home, running: subprocess.Pope
     assert (home.path / "demo" / "server" / "by hand.txt").read_text() == "Hello.\n"
     running.send_signal(signal.SIGINT)
     assert running.stdout.read() == "\nThe demo has ended.\n"
-    assert running.wait(10) == 0
+    assert running.wait(PATIENCE) == 0
     assert not (home.path / "demo").exists()
 
 
@@ -93,7 +93,7 @@ def test_a_save_by_hand_is_told_and_arrives(home: Home, running: subprocess.Pope
 def test_what_ends_it_ends_its_agents(home: Home, running: subprocess.Popen[str], ending: signal.Signals) -> None:
     assert len(agents_below(home.path / "demo")) == 3
     running.send_signal(ending)
-    assert running.wait(10) == 0
+    assert running.wait(PATIENCE) == 0
     assert agents_below(home.path / "demo") == []
     assert not (home.path / "demo").exists()
 

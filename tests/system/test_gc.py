@@ -10,7 +10,7 @@ from typing import Any
 from autosync.control import call
 from autosync.errors import AutosyncError
 from tests.system.commandline import Home
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 KEYS = [
     *("name", "path", "snapshots-before", "snapshots-after", "bytes-before", "bytes-after", "shared-bytes"),
@@ -70,7 +70,7 @@ def test_gc_says_the_same_with_the_agent_and_without(home: Home) -> None:
         assert done["oldest"].startswith("20")
     finally:
         agent.send_signal(signal.SIGTERM)
-        agent.communicate(timeout=20)
+        agent.communicate(timeout=PATIENCE)
     alone = gc(home)
     assert (alone["snapshots-after"], alone["oldest"]) == (done["snapshots-after"], done["oldest"])
     shown = home.run("--config", home.config, "gc")

@@ -250,11 +250,11 @@ def test_a_checkout_of_many_files_sends_the_commit_alone(fleet: Fleet) -> None:
     for number in range(2000):
         laptop.write(f"many/{number % 20}/{number}", f"{number}\n" * 30)
     laptop.commit("many")
-    fleet.equal(seconds=60)
+    fleet.equal()
     for branch, count in (("main", 0), ("many", 2000)):
         seen = len(desktop.activities("applied"))
         laptop.git("switch", "-q", branch)
-        fleet.equal(seconds=60)
+        fleet.equal()
         assert sum(name.startswith(b"many/") for name in entries(desktop.root)) == count
         until(lambda n=seen: desktop.activities("applied")[n:])  # type: ignore[misc]  # told a moment after
         assert {a["lane"] for a in desktop.activities("applied")[seen:]} == {"inline over lan"}

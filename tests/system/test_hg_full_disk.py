@@ -51,4 +51,4 @@ def _is_full(device: HgDevice, disk: Path) -> bool:
 
 def _recovers(fleet: HgFleet, device: HgDevice) -> None:
     device.run("resume")
-    fleet.equal(seconds=60)
+    fleet.equal()

@@ -356,7 +356,7 @@ def test_no_hg_outlives_its_agent(fleet: HgFleet, how: signal.Signals) -> None:
     fleet.equal()
     assert laptop.processes()
     laptop.end(how)
-    until(lambda: not laptop.processes(), 10, why=laptop.processes)
+    until(lambda: not laptop.processes(), why=laptop.processes)
     laptop.write("a.txt", "while it was off\n")
     laptop.start()
     fleet.equal()

@@ -217,7 +217,7 @@ def test_git_does_the_same_with_and_without_autosync(tmp_path: Path) -> None:
             everything(alone, number)
         assert alone.failed == []
         assert user.failed == []
-        fleet.equal(laptop, desktop, seconds=60)
+        fleet.equal(laptop, desktop)
         ours, theirs = users_own(laptop), users_own(plain)
         assert {k: v for k, v in ours.items() if theirs.get(k) != v} == {}
         assert ours.keys() == theirs.keys()
@@ -267,7 +267,7 @@ def test_commits_that_arrive_make_no_command_of_the_user_fail(tmp_path: Path) ->
             hands.join()
         assert user.failed == []
         assert len([m for m in desktop.git("reflog", "--format=%gs").splitlines() if "autosync" in m]) >= COMMITS
-        fleet.equal(seconds=60)
+        fleet.equal()
         for store in (desktop.root, desktop.root / ".git/autosync/store.git"):
             assert desktop.git("-C", str(store), "fsck", "--no-dangling", "--no-progress") == ""
         assert user.repeated <= user.commands / 10
@@ -307,7 +307,7 @@ def test_a_rebase_in_progress_is_left_alone_and_what_stands_at_its_end_travels(t
             user.git("add", "src/a.txt")
         user.git("rebase", end)
         assert user.failed == []
-        fleet.equal(seconds=60)
+        fleet.equal()
         assert desktop.read("src/a.txt") == LINES.replace("line 0", "joined" if end == "--continue" else "on topic")
         assert desktop.read("note.txt") == "saved in the middle of it\n"
         assert laptop.read("src/b.txt") == "from the desktop\n"

@@ -194,7 +194,7 @@ def test_hg_does_the_same_with_and_without_autosync(tmp_path: Path) -> None:
             everything(alone, number)
         assert alone.failed == []
         assert user.failed == []
-        fleet.equal(laptop, desktop, seconds=60)
+        fleet.equal(laptop, desktop)
         ours, theirs = users_own(laptop), users_own(plain)
         assert {what: (ours[what], theirs[what]) for what in ours if ours[what] != theirs[what]} == {}
         assert hooks_run(logs["laptop"]) == hooks_run(logs["plain"]) != Counter()

@@ -110,10 +110,10 @@ def channel(device: Device) -> dict[str, object]:
     return found
 
 
-def arrives(text: str, name: str, *devices: Device, seconds: float = 15.0) -> None:
+def arrives(text: str, name: str, *devices: Device) -> None:
     """Wait until a file has this text on all devices."""
     for device in devices:
-        until(lambda d=device: d.read(name) == text, seconds, why=lambda d=device: f"{d.read(name)!r}\n{d.log[-3000:]}")
+        until(lambda d=device: d.read(name) == text, why=lambda d=device: f"{d.read(name)!r}\n{d.log[-3000:]}")
 
 
 KEYRING = """
@@ -216,11 +216,11 @@ def test_devices_of_several_accounts_agree(fleet: Fleet, server: XmppServer, acc
     jids = [f"{a}@{DOMAIN}" for a in accounts]
     configure(fleet, devices, [login(server, a, members=[j for j in jids if j != f"{a}@{DOMAIN}"]) for a in accounts])
     fleet.start()
-    fleet.equal(seconds=30)
+    fleet.equal()
     devices[0].write("a.txt", "to all accounts\n")
-    arrives("to all accounts\n", "a.txt", *devices[1:], seconds=30)
+    arrives("to all accounts\n", "a.txt", *devices[1:])
     devices[2].write("a.txt", "and back\n")
-    arrives("and back\n", "a.txt", *devices[:2], seconds=30)
+    arrives("and back\n", "a.txt", *devices[:2])
     fleet.equal()
 
 
@@ -250,10 +250,10 @@ def test_a_server_restart_during_edits_loses_nothing(fleet: Fleet, server: XmppS
         desktop.write("desktop.txt", f"after {how.__name__}\n")
         server.start()
         laptop.write(f"{how.__name__}.txt", "there again\n")
-        arrives(f"after {how.__name__}\n", "a.txt", desktop, seconds=30)
-        arrives(f"after {how.__name__}\n", "desktop.txt", laptop, seconds=30)
-        arrives("there again\n", f"{how.__name__}.txt", desktop, seconds=30)
-    fleet.equal(seconds=30)
+        arrives(f"after {how.__name__}\n", "a.txt", desktop)
+        arrives(f"after {how.__name__}\n", "desktop.txt", laptop)
+        arrives("there again\n", f"{how.__name__}.txt", desktop)
+    fleet.equal()
 
 
 def test_cut_connections_and_whoever_sleeps_hold_nothing_back(fleet: Fleet, server: XmppServer, account: str) -> None:
@@ -264,8 +264,8 @@ def test_cut_connections_and_whoever_sleeps_hold_nothing_back(fleet: Fleet, serv
             laptop.write("a.txt", f"before cut {number}\n")
             proxy.cut()
             desktop.write(f"cut {number}.txt", "written without a connection\n")
-            arrives(f"before cut {number}\n", "a.txt", desktop, seconds=30)
-            arrives("written without a connection\n", f"cut {number}.txt", laptop, seconds=30)
+            arrives(f"before cut {number}\n", "a.txt", desktop)
+            arrives("written without a connection\n", f"cut {number}.txt", laptop)
         server.freeze()
         try:
             for number in range(3):
@@ -302,7 +302,7 @@ def test_a_server_that_comes_up_late_is_found(fleet: Fleet, prosody: XmppServer,
     assert checked.returncode == 1
     assert f"127.0.0.1:{prosody.port} cannot be reached (Connection refused)" in checked.stdout, checked.stdout
     prosody.start()
-    arrives("said in vain\n", "a.txt", desktop, seconds=30)
+    arrives("said in vain\n", "a.txt", desktop)
 
 
 # -- passwords -----------------------------------------------------------------------------

@@ -22,8 +22,8 @@ def check(device: Device, *, conflicts: bool, commits: bool) -> None:
     private = device.root / ".git/autosync"
     assert _broken(device.git("fsck", "--no-dangling", "--no-progress")) == []
     assert _broken(device.git("-C", str(private / "store.git"), "fsck", "--no-dangling", "--no-progress")) == []
-    until(lambda: not any((private / "limbo").iterdir()), 30, why=lambda: list((private / "limbo").rglob("*")))
-    until(lambda: not locks(device), 30, why=lambda: locks(device))  # a running agent may be at work under one
+    until(lambda: not any((private / "limbo").iterdir()), why=lambda: list((private / "limbo").rglob("*")))
+    until(lambda: not locks(device), why=lambda: locks(device))  # a running agent may be at work under one
     assert "Traceback" not in device.log
     moves = device.git("reflog", "--all", "--format=%gs").splitlines()
     landings = [line for line in moves if line.startswith("autosync: ")]

@@ -50,7 +50,7 @@ def check(device: Device, *, conflicts: bool, commits: bool) -> None:
     with sqlite3.connect(f"file:{private}/store.sqlite?mode=ro", uri=True) as store:
         assert store.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     store.close()
-    until(lambda: not any((private / "limbo").iterdir()), 30, why=lambda: list((private / "limbo").rglob("*")))
+    until(lambda: not any((private / "limbo").iterdir()), why=lambda: list((private / "limbo").rglob("*")))
     assert [name for name in _LOCKS if _is_held(device.root / name)] == []
     assert not (private / "landing").exists()
     assert device.process is not None
