@@ -37,6 +37,7 @@ this device, ``made_ms`` when its device made it, by the clock of each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,8 @@ from autosync.past.telling import FILES, MOST_FILES, MOST_ROWS, ROWS, tell_diffe
 from autosync.past.trail import ROOT, State, Trail
 from autosync.workspace import Workspace
 
+_CURSOR = re.compile(r"[0-9]{1,18}(/|$)")
+
 
 class HistoryAnswers:
     """The commands of the control socket that look back.  ``workspaces`` may grow after construction."""
@@ -68,7 +71,7 @@ class HistoryAnswers:
         """Return a page of the snapshots that are kept; see the module."""
         workspace, path = place_of(self._workspaces, arguments)
         before, limit = text_of(arguments, "before"), count_of(arguments, "limit", ROWS, MOST_ROWS)
-        if before is not None and not before.partition("/")[0].isdecimal():
+        if before is not None and not _CURSOR.match(before):
             raise not_understood("before", "what the page before returned")
         steps = await in_thread(workspace, lambda: tell_history(trail_of(workspace), path, before=before, limit=limit))
         return {**about(workspace, path), **await all_steps(workspace, steps)}

@@ -207,7 +207,7 @@ class Brakes:
         self._let_go |= frozenset(paths)
 
     def welcome(self, paths: Iterable[RelPath]) -> None:
-        """Take these files, should they be new, for what was synced before: a command of the user's brings them back."""
+        """Take these files, should they be new, for synced before: a command of the user's brings them back."""
         self._welcome = frozenset(paths)
 
     def _is_released(self, path: RelPath) -> bool:
