@@ -19,6 +19,8 @@ from autosync.core.events import Announced, Announcement, AnnouncementsAsked
 from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
 from autosync.errors import AutosyncError, TooLarge
+from autosync.core.remarks import Remarks
+from autosync.core.sources import HELLO
 from autosync.membership import Membership, Voice
 from autosync.ports import Channel
 from autosync.runner import Runner
@@ -135,10 +137,10 @@ class Broadcaster:
     # -- out -----------------------------------------------------------------------------
     async def announce(self, runner: Runner, announce: Announce, pack: bytes) -> None:
         """Broadcast where a working copy is."""
-        current = announce.current
+        current, member = announce.current, self.member_of(runner)
         shared = current if announce.share else None
         await self._publish(
-            self.member_of(runner),
+            member,
             Announcement(
                 device=self.device,
                 name=self.name,
@@ -152,7 +154,8 @@ class Broadcaster:
                 certificate=self._identity.certificate_der,
                 on_hub=announce.on_hub,
                 inline=pack,
-                store=self.member_of(runner).store,
+                store=member.store,
+                remarks=member.remarks(shared.id if shared else None),
             ),
         )
 
@@ -177,6 +180,13 @@ class Broadcaster:
 
     async def say_farewell(self) -> None:
         """Tell everybody that this device stops, as far as that is quick.
+
+    def remark(self, member: Membership) -> None:
+        """Say once more where a working copy is, with what there is to say beside it now; nobody is asked to answer."""
+        last = member.last
+        if last is not None:
+            state = "ok" if last.state == HELLO else last.state
+            self._post(member, replace(last, state=state, remarks=member.remarks(last.snapshot)))
 
         The content goes with it: this is what a channel shows to those who come later.
         """
@@ -237,7 +247,8 @@ class Broadcaster:
         try:
             encoded = encode(said)
         except ValueError:  # too large: then without the content, which is to be fetched
-            encoded = encode(replace(said, inline=b""))
+            said = replace(said, inline=b"")
+            encoded = _encode_what_fits(said)
         signature = self._identity.sign(encoded, purpose=_purpose(member))
         return member.key.seal(condense(encoded) + signature, context=CONTEXT)
 
@@ -368,4 +379,12 @@ def _number_by_clock() -> int:
 
 def _purpose(member: Membership) -> bytes:
     """Return what a signature is good for: no member of two workspaces can carry words from one to the other."""
+def _encode_what_fits(said: Announcement) -> bytes:
+    """Return ``said`` as bytes, without what stands beside the state if there is no room for it."""
+    try:
+        return encode(said)
+    except ValueError:
+        return encode(replace(said, remarks=Remarks()))
+
+
     return CONTEXT + b" in " + bytes.fromhex(member.key.id)

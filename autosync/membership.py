@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from autosync.core.events import Announcement, Event
 from autosync.core.intake import Intake
+from autosync.core.model import SnapshotId
+from autosync.core.remarks import Remarks
 from autosync.errors import AutosyncError
 from autosync.skew import Skew
 from autosync.store import WorkspaceState
@@ -44,6 +47,8 @@ class Membership:
     skew: Skew = field(default_factory=Skew)
     snapshots_directory: bytes = b""
     """Where this device keeps them; empty if nowhere."""
+    remarks: Callable[[SnapshotId | None], Remarks] = lambda _shared: Remarks()
+    """What there is to say beside where this device is, when it shares that snapshot."""
 
     @property
     def key(self) -> WorkspaceKey:

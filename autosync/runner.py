@@ -68,6 +68,22 @@ class Outside(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
+class Companion(Protocol):
+    """Somebody who follows a working copy without a say in what is done there.
+
+    Both methods are called in the event loop and return at once.
+    """
+
+    def happened(self, event: ev.Event) -> None:
+        """Take note of an event, after the session has."""
+
+    def stepped(self, command: LocalCommand, event: ev.Event) -> None:
+        """Take note that ``command`` was performed, with ``event`` as its answer."""
+
+    async def stop(self) -> None:
+        """End what was begun."""
+
+
 class Runner:
     """One working copy of the agent.
 
@@ -89,6 +105,7 @@ class Runner:
     reporter: Reporter = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
     _arriving: Arriving = field(init=False)
+    companions: list[Companion] = field(default_factory=list)
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _timer: asyncio.TimerHandle | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -153,6 +170,7 @@ class Runner:
             self._timer.cancel()
         local = {t for t in self._tasks if t.get_name().startswith("local")}
         for task in self._tasks - local:
+        ends = [self._loop.create_task(companion.stop()) for companion in self.companions]
             task.cancel()
         self.abandoned = bool(self._tidying)
         if local:
@@ -190,6 +208,19 @@ class Runner:
     def _says_equal(self, event: ev.Event) -> bool:
         """Return whether ``event`` says that this and another device have the same content."""
         if isinstance(event, ev.Integrated):
+        for companion in self.companions:
+            companion.happened(event)
+
+    def _confirm(self, event: ev.Event, before: Snapshot | None) -> None:
+        """Keep account of who has said to have what is here."""
+        current, now = self.session.current, time.time()
+        ours = current.tree if current is not None else None
+        if isinstance(event, ev.Announced):
+            said = event.announcement
+            said_at = now if event.live else said.sent_at_ms / 1000
+            self.confirmations.heard(said.device, said.tree, ours, said_at=said_at, now=now)
+        if current is not before:
+            self.confirmations.moved(((p.device, p.tree) for p in self.session.peers.all()), ours, now)
             return event.complete
         current = self.session.current
         return isinstance(event, ev.Announced) and current is not None and event.announcement.tree == current.tree
@@ -267,6 +298,8 @@ class Runner:
         due = self._loop.time() - self._tidied_at > TIDY_EVERY or self.performer.history.wants_tidying
         if due and not self._tidying:
             self._start(self._tidy(), "tidy")
+        for companion in self.companions:
+            companion.stepped(command, event)
 
     def long_step(self) -> str:
         """Return in words that the step under way takes long, empty if it does not."""

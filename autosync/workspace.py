@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO
 
+from autosync.accompaniment import Accompaniment, accompany
 from autosync.apply import WorkingTree
 from autosync.backends.git.refnames import RefNames
 from autosync.backends.opening import open_backend
@@ -63,6 +64,7 @@ class Workspace:
     local: ThreadPoolExecutor
     tree: WorkingTree | NoFiles
     foothold: Foothold
+    accompaniment: Accompaniment
     resting: bool = False
     """Whether everything that held on to a folder that is gone was let go."""
 
@@ -224,6 +226,7 @@ class WorkspaceOpener:
             local=local,
             tree=tree,
             foothold=foothold,
+            accompaniment=accompany(runner, member, path, self._config, self._broadcaster),
         )
         runner.before_whole_look = workspace.ask_ignore_rules_again
         return workspace

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from autosync.answers.accompanied import add_accompaniment
 from autosync.answers.commanded import commanded_status, steer_commanded, sync_commanded
 from autosync.answers.conflicts import list_conflicts, resolve_conflict
 from autosync.answers.devices import gone, list_devices, refuse_revoked, revoke_device, with_trust
@@ -145,6 +146,8 @@ class Answers:
             for w in self._commanded
         ]
         kept: list[Workspace | CommandedWorkspace] = [*self._workspaces, *self._commanded]
+        for plain, entry in zip(self._workspaces, status["workspaces"], strict=False):
+            add_accompaniment(entry, plain.accompaniment)
         for workspace, entry in zip(kept, status["workspaces"], strict=True):
             entry["transfers"] = list_transfers(self._links, workspace.member)
         status["invitations"] = self._inviting.listed()

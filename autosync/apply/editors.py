@@ -28,7 +28,15 @@ class _Holder:
 
 
 def demand_closed(directory: int, name: bytes) -> None:
-    """Raise :class:`Obstacle` if an editor on this machine has the file open.
+    """Raise :class:`Obstacle` if an editor on this machine has the file open; see :func:`open_in`."""
+    found = _found_open(directory, name)
+    if found is not None:
+        program, who = found
+        raise Obstacle(f"open in {program} here ({who}); it is brought in when you close it")
+
+
+def open_in(directory: int, name: bytes) -> str | None:
+    """Return the editor on this machine that has the file open, ``None`` if none has.
 
     Looked at are the swap files of vim (memline.c, ``struct block0``) and nano
     (files.c, ``write_lockfile``), which have one form, the links of Emacs (filelock.c) and
@@ -36,11 +44,18 @@ def demand_closed(directory: int, name: bytes) -> None:
     process runs here; one from another machine, or left by a crash, does not.
     ``directory`` is a descriptor; a path without locks costs four access(2), or six if its name begins with a dot.
     """
+    found = _found_open(directory, name)
+    return found[0] if found is not None else None
+
+
+def _found_open(directory: int, name: bytes) -> tuple[str, str] | None:
+    """Return the program that has the file open, and which process or lock says so."""
     for lock in _locks(directory, name):
         holder = _read(directory, lock)
         if holder is not None and _is_live(holder, directory, lock):
             who = f"process {holder.pid}" if holder.pid is not None else lock.decode("utf-8", "backslashreplace")
-            raise Obstacle(f"open in {holder.program} here ({who}); it is brought in when you close it")
+            return holder.program, who
+    return None
 
 
 def _locks(directory: int, name: bytes) -> Iterator[bytes]:

@@ -94,6 +94,8 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
                 lines += [f"  To try again at once: {again}"]
         elif workspace.get("waiting-for"):
             lines += ["", f"{plain(workspace['name'])} waits: {plain(workspace['waiting-for'])}"]
+        lines += _on_update(workspace)
+        lines += _presence(workspace)
         lines += _left_out(workspace)
         if workspace.get("held") and workspace["held"]["count"]:
             lines += ["", *held_lines(workspace, invocation)]
@@ -115,6 +117,30 @@ def _invitations(invitations: Sequence[dict[str, Any]]) -> list[str]:
             for v in open_one["refused"]
         ]
     return lines
+
+
+def _on_update(workspace: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the `on-update` here, and with those of others."""
+    name, hook = plain(workspace["name"]), workspace.get("on-update")
+    lines: list[str] = []
+    if hook and hook["state"] in ("running", "waiting"):
+        goes_on = "is running" if hook["state"] == "running" else "is about to be run"
+        lines += ["", f"{name}: on-update: {plain(hook['command'])} {goes_on}"]
+    if hook and hook["last"] and not hook["last"]["ok"]:
+        lines += ["", f"{name}: on-update: {plain(hook['last']['text'])}"]
+    for peer in workspace["peers"]:
+        report = peer.get("on-update")
+        if report and not report["ok"]:
+            lines += ["", f"{name}: on-update of {plain(peer['device'])}: {plain(report['text'])}"]
+    return lines
+
+
+def _presence(workspace: dict[str, Any]) -> list[str]:
+    """Return who works on which file elsewhere."""
+    sights = workspace.get("presence", ())
+    lines = [f"{plain(workspace['name'])}: {plain(sight['text'])}" for sight in sights[:_NAMED]]
+    more = len(sights) - len(lines)
+    return ["", *lines, *([f"{plain(workspace['name'])}: and {more} more files"] if more else [])] if lines else []
 
 
 def _left_out(workspace: dict[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ from autosync.config.model import (
     XmppConfig,
 )
 from autosync.config.overrides import with_overrides
+from autosync.config.onupdate import read_on_update, refuse_vain
 from autosync.config.reading import Section, Value, compose
 from autosync.config.popups import read_popups
 from autosync.config.versioncontrol import read_hg
@@ -371,7 +372,9 @@ def _path(section: Section, environ: Mapping[str, str], here: str, hg: tuple[str
         brakes=section.get("brakes", read_brakes, BrakeLimits()),
         history=section.get("history", read_history, Retention()),
     )
+        on_update=section.get("on-update", lambda v: read_on_update(v, lambda p: absolute(p, environ, here)), None),
     _refuse_renamed(section)
+    refuse_vain(section, config)
     section.finish()
     if config.mode is Mode.STORE:
         _check_store(section.value, config)

@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Mapping
 
+from autosync.core import remarks
 from autosync.core.candidates import Candidate, from_pairs, to_pairs
 from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, SnapshotId, TreeId, Version
@@ -57,6 +58,7 @@ def encode(announcement: Announcement) -> bytes:
             "sent-at": announcement.sent_at_ms,
             **({} if announcement.remote is None else {"remote": announcement.remote}),
             **({"store": announcement.store} if announcement.store else {}),
+            **({"remarks": said} if (said := remarks.to_object(announcement.remarks)) else {}),
             "certificate": len(announcement.certificate),
             "inline": len(announcement.inline),
         },
@@ -108,6 +110,7 @@ def decode(encoded: bytes) -> Announcement:
         remote=header.optional_text("remote"),
         store=header.optional_text("store") or "",
         sent_at_ms=header.count("sent-at", _MOST),
+        remarks=remarks.from_object(header.value("remarks")),
     )
     _check(announcement)
     return announcement
@@ -129,6 +132,9 @@ class _Header:
 
     def __init__(self, fields: Mapping[object, object]) -> None:
         self._fields = fields
+
+    def value(self, key: str) -> object:
+        return self._fields.get(key)
 
     def text(self, key: str) -> str:
         value = self._fields.get(key)
@@ -197,6 +203,7 @@ def _check(announcement: Announcement) -> None:
     if len(said.version.counters) > MAX_DEVICES or said.version != Version.of(dict(said.version.counters)):
         raise ValueError("version is too large or not in canonical form")
     _check_ways(said.candidates, said.store)
+    remarks.check(said.remarks)
     for what, number in (("seq", said.seq), ("sent-at", said.sent_at_ms), *said.version.counters):
         _count(number, what, _MOST)
     if len(said.certificate) > MAX_CERTIFICATE or len(said.inline) > MAX_INLINE:

@@ -137,6 +137,11 @@ class Brakes:
             self._held[path] = brake
         return brake is not None
 
+    def withholds(self, path: RelPath) -> bool:
+        """Return whether not even the name of this file is for others: it is held, or looks like a secret."""
+        looks_secret = self._looks_secret(path.rpartition(b"/")[2].lower())
+        return path in self._held or (looks_secret and not self._is_released(path))
+
     def judge_deletions(self, gone: Collection[RelPath], remaining: Callable[[], int]) -> Deletions:
         """Return which of ``gone`` may not be taken in, or not yet; ``remaining`` counts the files that are left."""
         asked = frozenset(p for p in gone if p not in self._let_go and not self._is_released(p))

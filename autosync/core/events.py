@@ -9,6 +9,7 @@ from autosync.core.brakes import Held
 from autosync.core.candidates import Candidate
 from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.plan import Conflict
+from autosync.core.remarks import NOTHING, Remarks
 
 
 class Touch(Enum):
@@ -104,6 +105,7 @@ class Announcement:
     store: str = ""
     sent_at_ms: int = 0
     """Sender's wall clock in ms, shown by the demo and never used to decide."""
+    remarks: Remarks = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Runs the user's program after changes of others were brought in."""

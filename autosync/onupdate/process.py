@@ -1,0 +1,258 @@
+"""Runs one program to its end, for no longer than it may take, and keeps of its output what can be shown."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autosync.core.remarks import printable
+
+FIRST_LINES, LAST_LINES = 10, 30
+"""Lines of the output that are kept, from its beginning and its end."""
+GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL."""
+LEFT_OPEN = 16
+"""Outputs that are read on because something in the background still has them."""
+_LONGEST_LINE = 64 * 1024
+_PIECE = 64 * 1024
+_LOOK_EVERY = 0.05
+_DEAD = (b"Z", b"X")
+"""States of a process that has ended."""
+
+
+class Output:
+    """What a program prints: its first lines and its last ones, without what steers a terminal."""
+
+    def __init__(self) -> None:
+        self._first: list[str] = []
+        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._count = 0
+        self._begun = b""
+
+    def add(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        *lines, self._begun = (self._begun + piece).split(b"\n")
+        for line in lines:
+            self._take(line)
+        if len(self._begun) > _LONGEST_LINE:
+            self._begun = self._begun[:_LONGEST_LINE]
+
+    def lines(self) -> list[str]:
+        """Return what is kept, and how much is not."""
+        if self._begun:
+            self._take(self._begun)
+            self._begun = b""
+        left_out = self._count - len(self._first) - len(self._last)
+        return [*self._first, *([f"({left_out} lines left out)"] if left_out else []), *self._last]
+
+    def _take(self, raw: bytes) -> None:
+        # What a carriage return has overwritten, as a progress bar does, nobody sees.
+        line = printable(raw.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace"))
+        if not line:
+            return
+        self._count += 1
+        if len(self._first) < FIRST_LINES:
+            self._first.append(line)
+        else:
+            self._last.append(line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a program ended: ``problem`` says what went wrong, empty after exit code 0."""
+
+    problem: str
+    lines: Sequence[str] = ()
+    stopped: bool = False
+    """Whether it was ended because the agent stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """One process among all that ever have its number: when it was started, in clock ticks since which boot."""
+
+    pid: int
+    ticks: int
+    boot: str
+
+
+class Program:
+    """One program and what it starts, in a session of its own; it has no terminal.
+
+    Use it in one event loop.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None  # noqa: S101  # a pipe
+        self._process = process
+        self._stdout = process.stdout
+        self._loop = asyncio.get_running_loop()
+        self._output = Output()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._end = os.pidfd_open(process.pid)
+        self._stopping = asyncio.Event()
+        os.set_blocking(self._stdout.fileno(), False)
+        self._loop.add_reader(self._stdout.fileno(), self._read)
+        self._loop.add_reader(self._end, self._has_ended)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Return which process it is; ``None`` if it has ended."""
+        return identify(self._process.pid)
+
+    def stop(self) -> None:
+        """End it, as when its time is over."""
+        self._stopping.set()
+
+    async def wait(self, seconds: float) -> Ended:
+        """Return how it ended; after ``seconds`` it is ended, with all that it has started and that is in its group."""
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({self._over, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            in_time = self._over.done()
+            if not in_time:
+                await end_group(self._process.pid, self._over)
+        finally:
+            stopping.cancel()
+        self._read()
+        self._process.wait()  # only now: until then nobody else can get its number
+        lines = self._output.lines()
+        if in_time:
+            return Ended(problem=_problem(self._process.returncode), lines=lines)
+        if self._stopping.is_set():
+            return Ended(problem="was ended, because the agent stops", lines=lines, stopped=True)
+        return Ended(problem=f"was ended: it took longer than {_shown(seconds)}", lines=lines)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether something that it left running may still print."""
+        return not self._stdout.closed
+
+    def close(self) -> None:
+        """Read no more of what it left running."""
+        if not self._stdout.closed:
+            self._loop.remove_reader(self._stdout.fileno())
+            self._stdout.close()
+
+    def _read(self) -> None:
+        """Take what there is; what is printed after the end is read for the sake of who prints it."""
+        if self._stdout.closed:
+            return
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(self._stdout.fileno(), _PIECE):
+                if self._process.returncode is None:
+                    self._output.add(piece)
+                if len(piece) < _PIECE:
+                    return
+            self.close()
+
+    def _has_ended(self) -> None:
+        self._loop.remove_reader(self._end)
+        os.close(self._end)
+        if not self._over.done():
+            self._over.set_result(None)
+
+
+def start(
+    argv: Sequence[str], *, directory: str, environment: Mapping[str, str], given: bytes
+) -> subprocess.Popen[bytes]:
+    """Start a program that reads ``given``.  Raises :class:`OSError`.
+
+    What is given lies in memory: whoever does not read it holds up nobody.
+    """
+    stdin = os.memfd_create("on-update", os.MFD_CLOEXEC)
+    try:
+        with open(stdin, "wb", closefd=False) as file:
+            file.write(given)
+        os.lseek(stdin, 0, os.SEEK_SET)
+        return subprocess.Popen(
+            argv,
+            cwd=directory,
+            env=environment,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group to be ended as one, and no terminal to ask on
+        )
+    finally:
+        os.close(stdin)
+
+
+async def end_group(leader: int, over: asyncio.Future[None]) -> None:
+    """End all processes in the group of ``leader``; ``over`` is done when that one has ended."""
+    loop = asyncio.get_running_loop()
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader, how)
+        deadline = loop.time() + GRACE
+        while loop.time() < deadline and not (over.done() and not _has_members(leader)):
+            await asyncio.wait({over}, timeout=_LOOK_EVERY)
+            if over.done():
+                await asyncio.sleep(_LOOK_EVERY)
+
+
+def _has_members(group: int) -> bool:
+    """Return whether a living process is in the process group."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (fields := _stat(int(name))) and int(fields[2]) == group and fields[0] not in _DEAD:
+            return True
+    return False
+
+
+def identify(pid: int) -> Identity | None:
+    """Return which process has the number ``pid`` now, ``None`` if none or a dead one (proc_pid_stat(5))."""
+    fields = _stat(pid)
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+    except OSError:
+        return None
+    return Identity(pid=pid, ticks=int(fields[19]), boot=boot) if fields and fields[0] not in _DEAD else None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return the fields of proc_pid_stat(5) from the third, the state, on; none if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+async def end_left_over(left: Identity) -> bool:
+    """End what a killed agent has left running; return whether there was something."""
+    if identify(left.pid) != left:
+        return False
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    try:
+        ended = os.pidfd_open(left.pid)
+    except ProcessLookupError:
+        return False
+    loop.add_reader(ended, lambda: over.done() or over.set_result(None))
+    try:
+        await end_group(left.pid, over)
+    finally:
+        loop.remove_reader(ended)
+        os.close(ended)
+    return True
+
+
+def _problem(code: int) -> str:
+    if code < 0:
+        known = -code in iter(signal.Signals)
+        return f"was ended by {signal.Signals(-code).name if known else f'signal {-code}'}"
+    return f"failed with exit code {code}" if code else ""
+
+
+def _shown(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
