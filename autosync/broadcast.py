@@ -18,9 +18,9 @@ from autosync.core.condensing import condense, expand
 from autosync.core.events import Announced, Announcement, AnnouncementsAsked
 from autosync.core.intake import Intake
 from autosync.core.model import Base, DeviceId, Version
-from autosync.errors import AutosyncError, TooLarge
 from autosync.core.remarks import Remarks
 from autosync.core.sources import HELLO
+from autosync.errors import AutosyncError, TooLarge
 from autosync.membership import Membership, Voice
 from autosync.ports import Channel
 from autosync.runner import Runner
@@ -178,15 +178,15 @@ class Broadcaster:
             ),
         )
 
-    async def say_farewell(self) -> None:
-        """Tell everybody that this device stops, as far as that is quick.
-
     def remark(self, member: Membership) -> None:
         """Say once more where a working copy is, with what there is to say beside it now; nobody is asked to answer."""
         last = member.last
         if last is not None:
             state = "ok" if last.state == HELLO else last.state
             self._post(member, replace(last, state=state, remarks=member.remarks(last.snapshot)))
+
+    async def say_farewell(self) -> None:
+        """Tell everybody that this device stops, as far as that is quick.
 
         The content goes with it: this is what a channel shows to those who come later.
         """
@@ -373,12 +373,6 @@ class Broadcaster:
         log.debug("%s has caught up", lane)
 
 
-def _number_by_clock() -> int:
-    return int(time.time() * SEQ_RATE)
-
-
-def _purpose(member: Membership) -> bytes:
-    """Return what a signature is good for: no member of two workspaces can carry words from one to the other."""
 def _encode_what_fits(said: Announcement) -> bytes:
     """Return ``said`` as bytes, without what stands beside the state if there is no room for it."""
     try:
@@ -387,4 +381,10 @@ def _encode_what_fits(said: Announcement) -> bytes:
         return encode(replace(said, remarks=Remarks()))
 
 
+def _number_by_clock() -> int:
+    return int(time.time() * SEQ_RATE)
+
+
+def _purpose(member: Membership) -> bytes:
+    """Return what a signature is good for: no member of two workspaces can carry words from one to the other."""
     return CONTEXT + b" in " + bytes.fromhex(member.key.id)

@@ -67,7 +67,6 @@ class Outside(Protocol):
         """Take note of something for people who watch."""
 
 
-@dataclass(slots=True, kw_only=True)
 class Companion(Protocol):
     """Somebody who follows a working copy without a say in what is done there.
 
@@ -84,6 +83,7 @@ class Companion(Protocol):
         """End what was begun."""
 
 
+@dataclass(slots=True, kw_only=True)
 class Runner:
     """One working copy of the agent.
 
@@ -104,8 +104,8 @@ class Runner:
     session: Session = field(init=False)
     reporter: Reporter = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
-    _arriving: Arriving = field(init=False)
     companions: list[Companion] = field(default_factory=list)
+    _arriving: Arriving = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _timer: asyncio.TimerHandle | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -168,9 +168,9 @@ class Runner:
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
+        ends = [self._loop.create_task(companion.stop()) for companion in self.companions]
         local = {t for t in self._tasks if t.get_name().startswith("local")}
         for task in self._tasks - local:
-        ends = [self._loop.create_task(companion.stop()) for companion in self.companions]
             task.cancel()
         self.abandoned = bool(self._tidying)
         if local:
@@ -204,10 +204,6 @@ class Runner:
             self._perform(command)
         self._set_timer()
         self._onlookers.look()
-
-    def _says_equal(self, event: ev.Event) -> bool:
-        """Return whether ``event`` says that this and another device have the same content."""
-        if isinstance(event, ev.Integrated):
         for companion in self.companions:
             companion.happened(event)
 
@@ -221,6 +217,10 @@ class Runner:
             self.confirmations.heard(said.device, said.tree, ours, said_at=said_at, now=now)
         if current is not before:
             self.confirmations.moved(((p.device, p.tree) for p in self.session.peers.all()), ours, now)
+
+    def _says_equal(self, event: ev.Event) -> bool:
+        """Return whether ``event`` says that this and another device have the same content."""
+        if isinstance(event, ev.Integrated):
             return event.complete
         current = self.session.current
         return isinstance(event, ev.Announced) and current is not None and event.announcement.tree == current.tree
@@ -294,12 +294,12 @@ class Runner:
         event = await self._loop.run_in_executor(self.local, self.performer.local, command)
         self._step_began = None
         self.post(event)
+        for companion in self.companions:
+            companion.stepped(command, event)
         await self.reporter.report(command, event, self.session.current)
         due = self._loop.time() - self._tidied_at > TIDY_EVERY or self.performer.history.wants_tidying
         if due and not self._tidying:
             self._start(self._tidy(), "tidy")
-        for companion in self.companions:
-            companion.stepped(command, event)
 
     def long_step(self) -> str:
         """Return in words that the step under way takes long, empty if it does not."""

@@ -145,9 +145,9 @@ class Answers:
             with_trust(w.member, commanded_status(w, now=now, linked=self._linked(w), watch=asdict(w.watcher.status())))
             for w in self._commanded
         ]
-        kept: list[Workspace | CommandedWorkspace] = [*self._workspaces, *self._commanded]
         for plain, entry in zip(self._workspaces, status["workspaces"], strict=False):
             add_accompaniment(entry, plain.accompaniment)
+        kept: list[Workspace | CommandedWorkspace] = [*self._workspaces, *self._commanded]
         for workspace, entry in zip(kept, status["workspaces"], strict=True):
             entry["transfers"] = list_transfers(self._links, workspace.member)
         status["invitations"] = self._inviting.listed()

@@ -25,8 +25,8 @@ from autosync.config.model import (
     Vcs,
     XmppConfig,
 )
-from autosync.config.overrides import with_overrides
 from autosync.config.onupdate import read_on_update, refuse_vain
+from autosync.config.overrides import with_overrides
 from autosync.config.reading import Section, Value, compose
 from autosync.config.popups import read_popups
 from autosync.config.versioncontrol import read_hg
@@ -371,10 +371,10 @@ def _path(section: Section, environ: Mapping[str, str], here: str, hg: tuple[str
         rescan=section.get("rescan", lambda v: v.duration(least=1, most=7 * 86400), 600.0),
         brakes=section.get("brakes", read_brakes, BrakeLimits()),
         history=section.get("history", read_history, Retention()),
-    )
         on_update=section.get("on-update", lambda v: read_on_update(v, lambda p: absolute(p, environ, here)), None),
-    _refuse_renamed(section)
+    )
     refuse_vain(section, config)
+    _refuse_renamed(section)
     section.finish()
     if config.mode is Mode.STORE:
         _check_store(section.value, config)
