@@ -178,7 +178,7 @@ class Runner:
             self.abandoned |= bool(late)
             for task in late:
                 task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *ends, return_exceptions=True)
 
     # -- the way in ------------------------------------------------------------------------
     def post_from_thread(self, event: ev.Event) -> None:
