@@ -164,7 +164,7 @@ def install(around: Around) -> None:
 def _wrapped(name: str, real: Callable[..., object], around: Around) -> Callable[..., object]:
     @functools.wraps(real)
     def call(*args: object, **kwargs: object) -> object:
-        if not _on.is_set() or (name in _BY_DESCRIPTOR and not _is_file(args[0])):
+        if not _on.is_set() or (name in _BY_DESCRIPTOR and not _is_file(args[0])) or _is_process(args):
             return real(*args, **kwargs)
         return around(name, args, lambda: real(*args, **kwargs))
 
@@ -174,12 +174,18 @@ def _wrapped(name: str, real: Callable[..., object], around: Around) -> Callable
 def _wrapped_open(real: Callable[..., int], around: Around) -> Callable[..., int]:
     @functools.wraps(real)
     def call(path: object, flags: int, *args: object, **kwargs: object) -> int:
-        if not _on.is_set():
+        if not _on.is_set() or _is_process((path,)):
             return real(path, flags, *args, **kwargs)
         name = "create" if flags & os.O_CREAT else "open"
         return cast(int, around(name, (path, flags, *args), lambda: real(path, flags, *args, **kwargs)))
 
     return call
+
+
+def _is_process(arguments: tuple[object, ...]) -> bool:
+    """Return whether a call looks at processes: how many there are is not for the job to say."""
+    path = arguments[0] if arguments else None
+    return isinstance(path, (str, bytes)) and os.fsencode(path).startswith(b"/proc")
 
 
 _real_fstat = os.fstat
@@ -234,7 +240,8 @@ def _open_file(  # noqa: PLR0917  # as io.open
     def perform() -> _File:
         return _File(file, raw_mode, closefd, opener)
 
-    raw = cast(_File, perform() if isinstance(file, int) or not _on.is_set() else around(name, (file, mode), perform))
+    counts = _on.is_set() and not isinstance(file, int) and not _is_process((file,))
+    raw = cast(_File, around(name, (file, mode), perform) if counts else perform())
     raw.around = around
     if buffering == 0:
         return raw

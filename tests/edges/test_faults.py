@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -48,3 +52,59 @@ def test_git_survives_a_fault_at_each_call(place: Path, job: str, most: int) -> 
 @pytest.mark.parametrize(("job", "most"), HG_JOBS.items(), ids=HG_JOBS)
 def test_hg_survives_a_fault_at_each_call(place: Path, job: str, most: int) -> None:
     sweep(HgScene(directory=place, name=job), most)
+
+
+@dataclass(slots=True)
+class At(Fault):
+    """Lets the calls ``name`` fail that are for a path with the end ``end``: ``often`` of them, after ``after``.
+
+    An odd ``at`` has the same agent go on when the cause is gone.
+    """
+
+    name: str = ""
+    end: bytes = b""
+    after: bytes = b""
+    """The end of the path that a hard link has to have made before."""
+    often: int = 1000
+
+    def __call__(self, name: str, arguments: tuple[object, ...], perform: Callable[[], object]) -> object:
+        if name == "link" and isinstance(arguments[1], bytes) and arguments[1].endswith(self.after):
+            self.after = b""
+        path = arguments[0] if arguments else None
+        if not self.after and name == self.name and isinstance(path, bytes) and path.endswith(self.end):
+            self.happened += 1
+            if self.happened <= self.often:
+                raise OSError(self.error, os.strerror(self.error), path)
+        return perform()
+
+
+def meet(scene: Scene, fault: At) -> None:
+    root = scene.fresh(0)
+    ended = with_offspring(lambda: scene.job(root, fault))
+    assert not (ended.error or scene.wrong(root) or scene.finish(root))
+    record("faults injected", 1)
+
+
+@pytest.mark.parametrize("kind", [GitScene, HgScene])
+def test_a_directory_that_cannot_be_looked_into_for_once_is_not_taken_for_gone(
+    place: Path, kind: type[GitScene | HgScene]
+) -> None:
+    """What the others have deleted there would be taken for new, later."""
+    scene = kind(directory=place, name="integrate")
+    meet(scene, At(at=1, error=errno.EACCES, name="lstat", end=b"/copy-0/d", often=1))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        At(at=1, error=errno.ENOSPC, name="create", end=b"/autosync/landing-locks.known.new"),
+        At(at=1, error=errno.EIO, name="unlink", end=b"/autosync/landing-locks"),
+        At(at=1, error=errno.EIO, name="unlink", end=b"/autosync/landing"),
+        At(at=1, error=errno.EIO, name="unlink", end=b"/.git/index.lock"),
+        At(at=1, error=errno.EMFILE, name="open", after=b"/.git/index.lock"),
+        At(at=1, error=errno.EACCES, name="unlink", after=b"/.git/index.lock"),
+    ],
+    ids=lambda fault: f"{fault.name} {fault.end.decode()}",
+)
+def test_a_lock_of_ours_that_cannot_be_let_go_of_goes_later(place: Path, fault: At) -> None:
+    meet(GitScene(directory=place, name="integrate"), fault)

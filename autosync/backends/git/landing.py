@@ -15,6 +15,7 @@ from autosync.backends.git.objects import slot_of
 from autosync.backends.git.processes import running_command
 from autosync.backends.git.reflocks import LANDING_LOCKS, PUSHING_LOCKS, RefLocks
 from autosync.backends.git.refmove import RefMove
+from autosync.backends.git.rewording import message_of, reworded
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Base, CommitId, RelPath, TreeId
@@ -42,6 +43,7 @@ class Landing:
         self._index = NextIndex(repo)
         self._ref_locks = RefLocks(repo, LANDING_LOCKS)
         self._recovered = False
+        self._moving = False
 
     # -- looking -------------------------------------------------------------------------
     def base(self) -> Base:
@@ -50,6 +52,8 @@ class Landing:
 
     def busy(self) -> str | None:
         """Return the user's operation in progress or the lock held, in words."""
+        if self._moving:  # what was in the way of letting go of our locks may have passed
+            self.recover()
         if (words := self._head.operation()) is not None:
             return words
         if self._lock.is_held_by_user():
@@ -127,6 +131,36 @@ class Landing:
                 self._index.drop()
         return new
 
+    def message(self, commit: CommitId) -> str:
+        """Return a commit's message."""
+        return message_of(self._git.run("cat-file", "commit", commit))
+
+    def is_published(self, commit: CommitId) -> bool:
+        """Return whether a remote-tracking branch of the user's contains ``commit``."""
+        return bool(self._git.run("for-each-ref", "--count=1", f"--contains={commit}", "refs/remotes"))
+
+    def reword(self, old: Base, message: str) -> Base:
+        """Replace the checked out commit by the same one with another message; the index and the files stay.
+
+        Raises :class:`Busy`; then nothing has changed.  The reflog has what it replaces.
+        """
+        assert old.commit is not None  # noqa: S101  (who describes it has read its message)
+        self._raise_if_busy()
+        commit = self._git.run("cat-file", "commit", old.commit)
+        described = reworded(commit, message, committer=self._committer())
+        made = self._git.run("hash-object", "-t", "commit", "-w", "--stdin", input=described)
+        new = Base(commit=CommitId(made.decode().strip()), branch=old.branch)
+        if new == old:
+            return old
+        with brought(self._repo, [str(new.commit)]):
+            try:
+                self._index.edit({})
+                self._index.refresh()
+                self._move(old, new, "described")
+            finally:
+                self._index.drop()
+        return new
+
     def recover(self) -> None:
         """Finish or undo what a killed agent left half done; a lock that is not ours is left alone."""
         self._ref_locks.clear()
@@ -140,6 +174,7 @@ class Landing:
         self._lock.release()
         self._index.drop()
         let_go_of_all(self._repo)
+        self._moving = False
 
     def _move(self, old: Base, new: Base, message: str) -> None:
         """Move the refs and put the prepared index in place, under the lock.
@@ -149,6 +184,7 @@ class Landing:
         if not message.startswith(_PREFIX):
             message = _PREFIX + message
         self._check(old, new)
+        self._moving = True
         with (
             self._ref_locks.expected(self._head.locks_of(old, new)),
             self._ref_move(old, new, message) as move,
@@ -171,6 +207,7 @@ class Landing:
                 with contextlib.suppress(GitFailed, OSError):
                     self._move_back(old, new)
                 raise
+        self._moving = False
 
     def _move_back(self, old: Base, new: Base) -> None:
         message = _PREFIX + "back, for the index could not be written"
@@ -197,8 +234,12 @@ class Landing:
             move = RefMove(self._git, *options, order=order)
         except GitFailed as failure:
             raise _unmoved(new, failure) from failure
-        if self.base() == old:  # else HEAD named something else when git took the locks, perhaps
-            self._ref_locks.note(self._head.locks_held(old, new))
+        try:
+            if self.base() == old:  # else HEAD named something else when git took the locks, perhaps
+                self._ref_locks.note(self._head.locks_held(old, new))
+        except BaseException:
+            move.close()
+            raise
         return move
 
     # -- preconditions ---------------------------------------------------------------------
@@ -257,19 +298,23 @@ class Landing:
         return code == 0
 
     def _make_commit(self, old: Base, tree: TreeId, message: str, extra_parent: CommitId | None) -> CommitId:
-        try:
-            self._git.run("var", "GIT_COMMITTER_IDENT")
-        except GitFailed as failure:
-            raise AutosyncError(
-                f"git does not know who commits in {os.fsdecode(self._repo.root)}",
-                hint="Run: git config --global user.name 'Your Name'; git config --global user.email you@example.org",
-            ) from failure
+        self._committer()
         parents = [parent for parent in (old.commit, extra_parent) if parent is not None]
         arguments = [part for parent in dict.fromkeys(parents) for part in ("-p", parent)]
         made = self._git.run(
             "commit-tree", tree, *arguments, "-F", "-", input=message.encode("utf-8", "surrogateescape")
         )
         return CommitId(made.decode().strip())
+
+    def _committer(self) -> bytes:
+        """Return who commits, and when, as it stands in a commit."""
+        try:
+            return self._git.run("var", "GIT_COMMITTER_IDENT")
+        except GitFailed as failure:
+            raise AutosyncError(
+                f"git does not know who commits in {os.fsdecode(self._repo.root)}",
+                hint="Run: git config --global user.name 'Your Name'; git config --global user.email you@example.org",
+            ) from failure
 
 
 def _unmoved(new: Base, failure: GitFailed) -> Busy:

@@ -23,14 +23,14 @@ class RefMove:
         try:
             self._say(f"start\n{order}\nprepare\n", expected=(b"start: ok\n", b"prepare: ok\n"))
         except BaseException:
-            self._end()
+            self.close()
             raise
 
     def __enter__(self) -> RefMove:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._end()
+        self.close()
 
     def commit(self) -> None:
         """Move the ref; raises :class:`GitFailed`."""
@@ -47,7 +47,7 @@ class RefMove:
                 _, errors = self._git.communicate()
                 raise GitFailed(["update-ref"], self._git.returncode, errors)
 
-    def _end(self) -> None:
+    def close(self) -> None:
         """End git; what it was not told to commit it undoes."""
         if self._git.returncode is None:
             with contextlib.suppress(BrokenPipeError, ValueError):

@@ -58,9 +58,11 @@ class Spooled(Content):
     def __init__(self, directory: bytes) -> None:
         """Make it, empty, on the file system of ``directory``, which is made if need be."""
         super().__init__(b"")
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-            self._file = os.dup(file.fileno())
+        try:
+            self._file = _nameless(directory)
+        except FileNotFoundError:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            self._file = _nameless(directory)
         weakref.finalize(self, os.close, self._file)
 
     @property
@@ -155,3 +157,8 @@ def gathered(parts: Iterable[bytes], size: int, directory: bytes) -> Content:
 
 def _place(file: int) -> bytes:
     return b"/proc/%d/fd/%d" % (os.getpid(), file)
+
+
+def _nameless(directory: bytes) -> int:
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        return os.dup(file.fileno())
