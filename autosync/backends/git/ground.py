@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -78,6 +80,17 @@ class Ground:
     def denied(self, path: RelPath) -> bool:
         """Return whether we may not look what stands at ``path``: that says nothing about its being there."""
         return any(self._kind(above) is _Kind.DENIED for above in [*parent_directories(path)][::-1])
+
+    def look(self, path: RelPath) -> os.stat_result | None:
+        """Return lstat(2) of what stands at ``path``, ``None`` if nothing of ours can.
+
+        Raises :class:`PermissionError` where that cannot be told.
+        """
+        if self.reachable(path):
+            return look(self._root + b"/" + path)
+        if self.denied(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(self._root + b"/" + path))
+        return None
 
     def _place(self, hint: RelPath, places: Places) -> None:
         if not hint:

@@ -75,20 +75,23 @@ class Reader:
         return self._last is not None and self._trees.slot(self._last[1], path) is not None
 
     def standing(self, path: RelPath) -> Standing:
-        """Return what stands at ``path``; raises :class:`Torn` if it changes while it is read."""
+        """Return what stands at ``path``; raises :class:`Torn` if it changes meanwhile, or :class:`OSError`."""
         found = self.standings([path])
         if path not in found:
             raise Torn(path)
         return found[path]
 
     def standings(self, paths: Sequence[RelPath]) -> Mapping[RelPath, Standing]:
-        """Return what stands at ``paths``, but those that change while they are read."""
+        """Return what stands at ``paths``, but those that change while they are read.
+
+        Raises :class:`PermissionError` where that cannot be told.
+        """
         with self._turn:
             self._contents.refresh()
             footing = self._footing(self._base(), self._last)
             footing.warm(paths)
             ground = Ground(self._repo.root, footing)
-            before = {path: look(self._full(path)) if ground.reachable(path) else None for path in paths}
+            before = {path: ground.look(path) for path in paths}
             found = self._proven(before, footing)
             seen = self._contents.look([path for path in before if path not in found], footing)
             for path, there in before.items():

@@ -71,20 +71,23 @@ class Reader:
             return frozenset(path for path in named if not footing.known(path))
 
     def standing(self, path: RelPath) -> Standing:
-        """Return what stands at ``path``; raises :class:`Torn` if it changes while it is read."""
+        """Return what stands at ``path``; raises :class:`Torn` if it changes meanwhile, or :class:`OSError`."""
         found = self.standings([path])
         if path not in found:
             raise Torn(path)
         return found[path]
 
     def standings(self, paths: Sequence[RelPath]) -> Mapping[RelPath, Standing]:
-        """Return what stands at ``paths``, but those that change while they are read."""
+        """Return what stands at ``paths``, but those that change while they are read.
+
+        Raises :class:`PermissionError` where that cannot be told.
+        """
         with self._turn:
             self._refresh()
             facts = self._facts or self._learned(self._survey((), ()))
             footing = self._footing(self._base(), self._last)
             ground = Ground(self._repo.root, footing, is_nested)
-            before = {path: look(self._full(path)) if ground.reachable(path) else None for path in paths}
+            before = {path: ground.look(path) for path in paths}
             seen = self._files.look([path for path, there in before.items() if there is not None], footing, facts)
             found: dict[RelPath, Standing] = {}
             for path, there in before.items():
