@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from autosync.activities import Activity
 from autosync.answers.answering import Answers
 from autosync.answers.inviting import Inviting
+from autosync.answers.metrics import Metrics, carried
 from autosync.broadcast import FAREWELL, Broadcaster
 from autosync.causes import shortage_of
 from autosync.channels.lan import LanChannel
@@ -40,6 +41,7 @@ from autosync.link import Links
 from autosync.link.flow import Flow
 from autosync.link.traffic import Traffic
 from autosync.link.wire import Wish
+from autosync.metrics.serving import MetricsServer
 from autosync.peering import Peering, remembered_ways
 from autosync.ports import Channel, Piping
 from autosync.reachability import Reachability
@@ -268,6 +270,19 @@ class Agent:
                 "restart": list(changes.restart),
                 "kept": [workspace.config.path for workspace in self.kept()],
             }
+
+    async def _serve_metrics(self, stack: AsyncExitStack) -> None:
+        if self.config.metrics is None:
+            return
+        metrics = Metrics(
+            partial(self._answers.answer, "status", {}),
+            lambda: carried(self._broadcaster, self._links),
+            lambda: {workspace.config.workspace: workspace.backend for workspace in self.workspaces},
+            self._network,
+        )
+        server = MetricsServer(self.config.metrics, metrics.render)
+        await server.start()
+        stack.push_async_callback(server.stop)
 
     async def reload_when_told(self) -> None:
         """Do what `autosync reload` does; what comes of it is logged, for nobody waits for an answer."""

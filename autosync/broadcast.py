@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -74,6 +75,8 @@ class Broadcaster:
         self.asked: Callable[[], None] = lambda: None
         """Called when a channel is up, so that everything is said again there."""
         self.candidates: Callable[[], Sequence[Candidate]] = tuple
+        self.carried: Counter[tuple[str, str]] = Counter()
+        """Bytes of announcements since the start, by lane, and ``in`` or ``out``."""
         self._identity = identity
         self._states = states
         self._caught_up: set[str] = set()
@@ -235,13 +238,15 @@ class Broadcaster:
         if letter.tag != member.key.tag:
             # The key was changed meanwhile: under the old one its place is that of what tells so.
             return
+        sealed = letter.sealed
         try:
-            await channel.publish(slot, letter.tag, letter.sealed)
+            await channel.publish(slot, letter.tag, sealed)
         except TooLarge:
             if not said.inline or letter.tag != member.key.tag:
                 raise
-            shorter = self._seal(member, replace(said, seq=letter.bare, inline=b""))
-            await channel.publish(slot, letter.tag, shorter)
+            sealed = self._seal(member, replace(said, seq=letter.bare, inline=b""))
+            await channel.publish(slot, letter.tag, sealed)
+        self.carried[channel.status().kind, "out"] += len(sealed)
 
     def _seal(self, member: Membership, said: Announcement) -> bytes:
         try:
@@ -264,6 +269,7 @@ class Broadcaster:
         member = self.members.get(workspace_tag)
         if member is None:
             return
+        self.carried[lane, "in"] += len(sealed)
         old = next((key for key in member.keyring.retired if key.tag == workspace_tag), None)
         if old is not None or member.is_out():
             # Nothing else is taken from those who have an old key only.

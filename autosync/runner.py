@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol
 
 from autosync.activities import Activity, Reporter
 from autosync.arriving.fetching import Arriving
+from autosync.confirmations import Confirmations
 from autosync.conflicts.index import ConflictIndex
 from autosync.core import events as ev
 from autosync.core.commands import (
@@ -123,6 +124,7 @@ class Runner:
     _stopped: bool = False
     abandoned: bool = False
     """Whether :meth:`stop` left something that touches the working copy unfinished."""
+    confirmations: Confirmations = field(default_factory=Confirmations)
     synced_at: float | None = None
     """Wall clock, in seconds, when another device last was known to have the same content."""
 
@@ -190,6 +192,7 @@ class Runner:
         if self._stopped:
             return
         before = self.session.status().phase if log.isEnabledFor(logging.DEBUG) else ""
+        current = self.session.current
         try:
             commands = self.session.handle(event, self._loop.time())
         except Exception:  # one session's crash never stops another
@@ -200,6 +203,7 @@ class Runner:
             log.debug("%s: %s: %s -> %s", self.workspace, type(event).__name__, before, self.session.status().phase)
         if self._says_equal(event):
             self.synced_at = time.time()
+        self._confirm(event, current)
         for command in commands:
             self._perform(command)
         self._set_timer()

@@ -11,6 +11,7 @@ from typing import Any
 
 from autosync.answers.accompanied import add_accompaniment
 from autosync.answers.commanded import commanded_status, steer_commanded, sync_commanded
+from autosync.answers.confirmed import tell_confirmed
 from autosync.answers.conflicts import list_conflicts, resolve_conflict
 from autosync.answers.devices import gone, list_devices, refuse_revoked, revoke_device, with_trust
 from autosync.answers.explaining import Explaining
@@ -150,6 +151,8 @@ class Answers:
         kept: list[Workspace | CommandedWorkspace] = [*self._workspaces, *self._commanded]
         for workspace, entry in zip(kept, status["workspaces"], strict=True):
             entry["transfers"] = list_transfers(self._links, workspace.member)
+            if isinstance(workspace, Workspace):
+                tell_confirmed(entry["peers"], workspace.runner.confirmations)
         status["invitations"] = self._inviting.listed()
         status["workspaces"] += [absent_status(p, self._absent[p.path]) for p in self._missing(None)]
         return status

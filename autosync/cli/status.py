@@ -73,12 +73,12 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
     lines = [_headline(answer), *_channels(answer.get("channels", [])), ""]
     lines += table(_HEADS, [_row(w, now) for w in answer["workspaces"]]) if answer["workspaces"] else ["No paths."]
     peers = [
-        (w["name"], p["device"], _peer_state(w, p), _since(p["seen"], now), p.get("problem") or "")
+        (w["name"], p["device"], _peer_state(w, p), _since(p["seen"], now), _confirmed(p, now), p.get("problem") or "")
         for w in answer["workspaces"]
         for p in w["peers"]
     ]
     if peers:
-        lines += ["", *table(("WORKSPACE", "DEVICE", "STATE", "SEEN", "PROBLEM"), peers)]
+        lines += ["", *table(("WORKSPACE", "DEVICE", "STATE", "SEEN", "CONFIRMED", "PROBLEM"), peers)]
     for workspace in answer["workspaces"]:
         moving = [transfer_line(transfer, transfer["peer"]) for transfer in workspace.get("transfers", ())]
         lines += ["", *(f"{plain(workspace['name'])} moves {line}" for line in moving)] if moving else []
@@ -210,6 +210,11 @@ def _peer_state(workspace: dict[str, Any], peer: dict[str, Any]) -> str:
     """Return what a peer is at; one that is equal has nothing of what is held here."""
     count = _held(workspace)
     return f"equal but for {count}" if count and peer["state"] == "equal" else str(peer["state"])
+
+
+def _confirmed(peer: dict[str, Any], now: datetime) -> str:
+    """Return how long ago a peer last said that it has what this device had; a dash where that is not told."""
+    return _since(peer["confirmed"]["time"], now) if "confirmed" in peer else "-"
 
 
 def _held(workspace: dict[str, Any]) -> int:

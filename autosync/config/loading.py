@@ -14,6 +14,7 @@ from autosync.config.checks import check_names, check_paths, own_files
 from autosync.config.commands import read_commands
 from autosync.config.history import read_history
 from autosync.config.lines import read_limit, read_public_address, unless_none
+from autosync.config.metrics import read_metrics
 from autosync.config.model import (
     INLINE_CAP,
     Commits,

@@ -140,6 +140,7 @@ class Config:
     that of the listener; the limits are in bytes per second, ``None`` is none.
     ``reflector`` and ``fanout`` are ``host:port``.
     ``log_level`` is a name of the module :mod:`logging`.  ``hg`` is what each path has that names no other.
+    ``metrics`` is (host, port) of the loopback interface.
     """
 
     source: str
@@ -164,5 +165,6 @@ class Config:
     presence: bool = True
     """Whether it is told which files are open in editors, here to the others and theirs here."""
     log_level: str = "INFO"
+    metrics: tuple[str, int] | None = None
     hg: tuple[str, ...] | None = None
     paths: tuple[PathConfig, ...] = ()

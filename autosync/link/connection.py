@@ -91,6 +91,7 @@ class Link:
             room=self._writer.drain,
             traffic=traffic,
             stall=timing.stall,
+            lane=origin.kind.value,
             chunk=carriage.chunk,
             idle=self._rest,
         )
@@ -136,7 +137,8 @@ class Link:
     ) -> Transfer:
         """As :meth:`autosync.link.fetching.Fetches.fetch`; return what it came to."""
         workspace, transfers = self.handle.key.id, self._traffic.transfers
-        with transfers.incoming(workspace, self.device, want, skipped=begun.size) as transfer:
+        lane = self.origin.kind.value
+        with transfers.incoming(workspace, self.device, want, skipped=begun.size, lane=lane) as transfer:
             await self._fetches.fetch(want, have, sink, begun=begun, moved=transfer.add)
         return transfer
 

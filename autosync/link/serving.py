@@ -52,7 +52,7 @@ class Serving:
 
     ``send`` puts a frame on the link, ``room`` waits until little is left to be sent;
     ``traffic`` is shared by all links of the device, ``stall`` is
-    how many seconds a peer may take none of an answer, ``chunk`` how many bytes of it go
+    how many seconds a peer may take none of an answer, ``lane`` the kind of the link, ``chunk`` how many bytes of it go
     into one frame.  ``idle`` is called whenever the last answer has ended.
     """
 
@@ -65,6 +65,7 @@ class Serving:
         room: Callable[[], Awaitable[None]],
         traffic: Traffic,
         stall: float,
+        lane: str,
         chunk: int = CHUNK,
         idle: Callable[[], None] = lambda: None,
     ) -> None:
@@ -74,6 +75,7 @@ class Serving:
         self._room = room
         self._traffic = traffic
         self._stall = stall
+        self._lane = lane
         self._chunk = traffic.upload.portion(chunk, _LEAST)
         self._idle = idle
         self._answers: dict[int, tuple[asyncio.Task[None], _Credit]] = {}
@@ -129,7 +131,9 @@ class Serving:
             async with traffic.allotment.turn(snapshot, self._peer, question) as turn:
                 if large:
                     turn.expect(SMALL + 1)
-                with transfers.outgoing(workspace, self._peer, wish.want, skipped=wish.begun.size) as transfer:
+                with transfers.outgoing(
+                    workspace, self._peer, wish.want, skipped=wish.begun.size, lane=self._lane
+                ) as transfer:
                     await self._stream(request, wish, credit, turn, transfer)
             ending = wire.end(request, Outcome.COMPLETE)
         except Crowded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -29,6 +30,10 @@ class Transfer:
     incoming: bool
     began: float
     skipped: int = 0
+    lane: str
+    """Of what kind the way is."""
+    carried: Counter[tuple[str, str]]
+    """That of all transfers, see :attr:`Transfers.carried`."""
     progress: Callable[[Transfer], None]
     """Told now and then how far it has come, and at the end of what took that long."""
     told_at: float
@@ -39,6 +44,7 @@ class Transfer:
     def add(self, count: int) -> None:
         """Take note of ``count`` bytes more."""
         self.moved += count
+        self.carried[self.lane, "in" if self.incoming else "out"] += count
         now = asyncio.get_running_loop().time()
         if now - self.told_at >= PROGRESS:
             self.told_at = now
@@ -56,6 +62,8 @@ class Transfers:
     def __init__(self) -> None:
         self.progress: Callable[[Transfer], None] = lambda _: None
         """Told of each transfer that takes long how far it has come."""
+        self.carried: Counter[tuple[str, str]] = Counter()
+        """Bytes since the start, by the kind of the way, and ``in`` or ``out``."""
         self._live: list[Transfer] = []
 
     def live(self, workspace: WorkspaceId) -> list[Transfer]:
@@ -63,20 +71,20 @@ class Transfers:
         return [transfer for transfer in self._live if transfer.workspace == workspace]
 
     def incoming(
-        self, workspace: WorkspaceId, peer: DeviceId, snapshot: SnapshotId, *, skipped: int
+        self, workspace: WorkspaceId, peer: DeviceId, snapshot: SnapshotId, *, skipped: int, lane: str
     ) -> contextlib.AbstractContextManager[Transfer]:
         """Return a context for as long as which a transfer to here counts as live."""
-        return self._under_way(workspace, peer, snapshot, incoming=True, skipped=skipped)
+        return self._under_way(workspace, peer, snapshot, incoming=True, skipped=skipped, lane=lane)
 
     def outgoing(
-        self, workspace: WorkspaceId, peer: DeviceId, snapshot: SnapshotId, *, skipped: int
+        self, workspace: WorkspaceId, peer: DeviceId, snapshot: SnapshotId, *, skipped: int, lane: str
     ) -> contextlib.AbstractContextManager[Transfer]:
         """Return a context for as long as which a transfer from here counts as live."""
-        return self._under_way(workspace, peer, snapshot, incoming=False, skipped=skipped)
+        return self._under_way(workspace, peer, snapshot, incoming=False, skipped=skipped, lane=lane)
 
     @contextlib.contextmanager
     def _under_way(
-        self, workspace: WorkspaceId, peer: DeviceId, snapshot: SnapshotId, *, incoming: bool, skipped: int
+        self, workspace: WorkspaceId, peer: DeviceId, snapshot: SnapshotId, *, incoming: bool, skipped: int, lane: str
     ) -> Iterator[Transfer]:
         began = asyncio.get_running_loop().time()
         transfer = Transfer(
@@ -88,6 +96,8 @@ class Transfers:
             told_at=began,
             progress=self.progress,
             skipped=skipped,
+            lane=lane,
+            carried=self.carried,
         )
         self._live.append(transfer)
         try:

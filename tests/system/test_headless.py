@@ -9,9 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.ports import free_ports
 from tests.system.fleet import Device, Fleet, until
 from tests.system.machine import Machine
 from tests.system.mounts import needs_mounts
@@ -165,3 +171,58 @@ def test_what_it_starts_finds_nobody_to_ask(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
         names = {line.partition("=")[0] for line in found.read_text().splitlines()}
         assert names & {*desk, "NOTIFY_SOCKET"} == set()
+
+
+def scrape(port: int) -> dict[tuple[str, ...], float]:
+    """Return what Prometheus would read: values by name and labels, without the long ids of devices."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    return {
+        (sample.name, *(value for label, value in sample.labels.items() if label != "id")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_tell_what_the_others_have_confirmed(tmp_path: Path) -> None:
+    with Fleet(tmp_path / "fleet") as fleet:
+        laptop, desktop = fleet.clone(fleet.seed(FILES), "laptop", "desktop")
+        (port,) = free_ports(1)
+        fleet.configure([laptop, desktop])
+        laptop.config.write_text(f"metrics: localhost:{port}\n{laptop.config.read_text()}")
+        laptop.start()
+        alone = scrape(port)
+        assert alone["autosync_workspace_halted", "notes"] == 0
+        assert ("autosync_peer_in_sync", "notes", "desktop") not in alone
+        desktop.start()
+        laptop.write("b.txt", "new\n")
+        fleet.equal()
+        laptop.write(".env", "held\n")
+        until(lambda: scrape(port)["autosync_workspace_held_paths", "notes", "secret"])
+        until(lambda: scrape(port)["autosync_peer_in_sync", "notes", "desktop"])
+        together = scrape(port)
+        assert together["autosync_peer_apart_seconds", "notes", "desktop"] == 0
+        assert together["autosync_peer_reachable", "notes", "desktop"] == 1
+        assert together["autosync_channel_up", "lan"] == 1
+        assert together["autosync_workspace_held_paths", "notes", "huge"] == 0
+        assert together["autosync_transferred_bytes_total", "announcement", "lan", "in"] > 0
+        assert together["autosync_transferred_bytes_total", "announcement", "lan", "out"] > 0
+        assert together["autosync_store_bytes", "notes"] > 0
+        assert together["autosync_watched_directories", "notes"] >= 1
+        assert together["autosync_inotify_watches_limit",] >= 1
+        confirmed = together["autosync_peer_confirmed_timestamp_seconds", "notes", "desktop"]
+        assert together["process_start_time_seconds",] - 5 < confirmed < time.time() + 1
+        # What is sent, or should have arrived by now, counts for nothing: the other one has to say so.
+        desktop.run("pause")
+        laptop.write("c.txt", "newer\n")
+        until(lambda: scrape(port)["autosync_peer_in_sync", "notes", "desktop"] == 0, why=lambda: laptop.log)
+        until(lambda: scrape(port)["autosync_peer_apart_seconds", "notes", "desktop"] > 0)
+        (peer,) = laptop.status()["peers"]
+        assert peer["confirmed"]["tree"] == peer["tree"] != laptop.status()["tree"]
+        assert datetime.fromisoformat(peer["confirmed"]["time"]).timestamp() >= int(confirmed)
+        shown = laptop.run("status").stdout
+        assert re.search(r"DEVICE +STATE +SEEN +CONFIRMED +PROBLEM\n", shown), shown
+        assert re.search(r"desktop +paused +\d+ s ago +\d+ s ago\n", shown), shown
+        desktop.run("resume")
+        until(lambda: scrape(port)["autosync_peer_in_sync", "notes", "desktop"])
+        assert laptop.end() == 0

@@ -1,0 +1,1 @@
+"""Numbers for Prometheus: how they are written, and how they are served."""
