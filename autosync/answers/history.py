@@ -7,13 +7,14 @@ the beginning of it), or ``null`` (the state that was recorded last).  Every ans
 "root", "path"}``.  A *head* is ``{"snapshot", "device", "at_ms", "made_ms"}``: ``at_ms`` is when it came to
 this device, ``made_ms`` when its device made it, by the clock of each.
 
-``history`` ``{path, before?, limit?}``
+``history`` ``{path, before?, limit?, paths?}``
     ``{"rows": [...], "before"}``, the newest first.  A row is a head with ``"parents": [id]``, ``"base":
     {"commit", "branch"}``, ``"tree"``, ``"base_moved"`` (a commit or checkout), ``"against"`` (id of the
     snapshot that it is compared with, or null), ``"summary": {"added", "changed", "deleted", "renamed"}``,
-    ``"paths"``: the first few, each ``{"path", "old_path", "change"}``, and ``"current"``.  Of a path that is
-    no root only what changed it is listed, under the names that it had.  ``before`` is to be given for
-    the next page, null if there is none; a page may have fewer rows than ``limit`` (at most 500), even none.
+    ``"paths"``: the first ``paths`` (10, at most 1000), each ``{"path", "old_path", "change"}``, and
+    ``"current"``.  Of a path that is no root only what changed it is listed, under the names that it had.
+    ``before`` is to be given for the next page, null if there is none; a page may have fewer rows than
+    ``limit`` (at most 500, with more than 10 paths each 50), even none.
 ``diff`` ``{path, from, to, after?, limit?}``
     ``{"from": head or null, "to": head, "files": [...], "after"}``; ``from: "parent"`` is what ``history``
     compares ``to`` with.  A file is ``{"path", "old_path", "change", "old_kind", "kind", "omitted", "hunks"}``:
@@ -54,7 +55,17 @@ from autosync.answers.places import (
     trail_of,
 )
 from autosync.answers.restoring import bring_back, copy_out
-from autosync.past.telling import FILES, MOST_FILES, MOST_ROWS, ROWS, tell_difference, tell_history, tell_state
+from autosync.past.telling import (
+    ALL_PATHS,
+    FILES,
+    MOST_FILES,
+    MOST_ROWS,
+    PATHS,
+    ROWS,
+    tell_difference,
+    tell_history,
+    tell_state,
+)
 from autosync.past.trail import ROOT, State, Trail
 from autosync.workspace import Workspace
 
@@ -73,7 +84,11 @@ class HistoryAnswers:
         before, limit = text_of(arguments, "before"), count_of(arguments, "limit", ROWS, MOST_ROWS)
         if before is not None and not _CURSOR.match(before):
             raise not_understood("before", "what the page before returned")
-        steps = await in_thread(workspace, lambda: tell_history(trail_of(workspace), path, before=before, limit=limit))
+        paths = count_of(arguments, "paths", PATHS, ALL_PATHS)
+        limit = min(limit, ROWS) if paths > PATHS else limit
+        steps = await in_thread(
+            workspace, lambda: tell_history(trail_of(workspace), path, before=before, limit=limit, paths=paths)
+        )
         return {**about(workspace, path), **await all_steps(workspace, steps)}
 
     async def diff(self, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,13 @@ SECTIONS = {
         "check": "autosync.cli.check:check",
         "doctor": "autosync.cli.doctor.command:doctor",
     },
+    "Time travel": {
+        "log": "autosync.cli.log:log",
+        "diff": "autosync.cli.difference:diff",
+        "show": "autosync.cli.difference:show",
+        "restore": "autosync.cli.restore:restore",
+        "undo": "autosync.cli.restore:undo",
+    },
     "Control": {
         "gc": "autosync.cli.gc:gc",
         "reload": "autosync.cli.reload:reload",

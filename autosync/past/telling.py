@@ -35,7 +35,9 @@ CHANGES = 100
 
 
 # -- what is asked -------------------------------------------------------------------------------
-def tell_history(trail: Trail, path: RelPath, *, before: str | None, limit: int) -> Steps[dict[str, Any]]:
+def tell_history(
+    trail: Trail, path: RelPath, *, before: str | None, limit: int, paths: int = PATHS
+) -> Steps[dict[str, Any]]:
     """Return a page of ``history``; ``before`` is what the last one returned.  Raises :class:`ValueError`."""
     moment, _, name = before.partition("/") if before else ("", "", "")
     path = RelPath(os.fsencode(name)) if name else path
@@ -44,7 +46,7 @@ def tell_history(trail: Trail, path: RelPath, *, before: str | None, limit: int)
     more: str | None = None
     for scanned, row in enumerate(trail.rows(before=int(moment) if moment else None, path=path), 1):
         if not path or row.changes:
-            rows.append(row_of(row, current))
+            rows.append(row_of(row, current, paths=paths))
         more = f"{row.moment}/{os.fsdecode(row.name)}" if row.name else str(row.moment)
         if len(rows) >= limit or scanned >= _SCANNED:
             break
