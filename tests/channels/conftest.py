@@ -15,6 +15,7 @@ from autosync.channels.reflector import ReflectorChannel
 from tests.channels.fanout_server import FanoutServer
 from tests.channels.media import Lan, Lines, Medium, Participant, Recorder, Xmpp
 from tests.channels.reflectors import Running
+from tests.waiting import PATIENCE
 
 MEDIA = ("ejabberd", "fanout", "fanout over reflector", "lan", "prosody", "reflector")
 
@@ -77,7 +78,7 @@ async def join(medium: Medium) -> AsyncIterator[Join]:
         assert time.monotonic() - began < 1, "stop() took too long"
         assert device.state == "offline"
     await medium.leave()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while left := asyncio.all_tasks() - before - {asyncio.current_task()}:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait(left, timeout=1)

@@ -15,6 +15,7 @@ from autosync.link.hello import Hello, open_hello, receive_hello, secure
 from autosync.link.wire import Kind
 from autosync.trust.identity import load_or_create_identity
 from tests.edges.linked_devices import KEY, QUICK, Device
+from tests.waiting import PATIENCE
 
 
 def hello_of(device: str = "eve-00000000", certificate: bytes = b"no certificate") -> Hello:
@@ -62,7 +63,7 @@ async def member(
 
 async def rest_of(reader: asyncio.StreamReader) -> bytes:
     """Return all that comes until the other side closes."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         with contextlib.suppress(ConnectionResetError):
             return await reader.read()
     return b""

@@ -20,6 +20,7 @@ from autosync.errors import Missing
 from autosync.link import Links, Timing
 from autosync.trust.identity import load_or_create_identity
 from autosync.trust.sealing import WorkspaceKey
+from tests.waiting import PATIENCE
 
 KEY = WorkspaceKey(bytes(range(32)))
 OTHER_KEY = WorkspaceKey(bytes(32))
@@ -84,7 +85,7 @@ class Device:
 
     async def hears(self) -> tuple[str, str]:
         """Return who said something new, and what; a link that replaces another repeats the last word."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 peer, sealed = await self.workspace.heard.get()
                 if self._last_heard.get(peer) != sealed:
@@ -154,7 +155,7 @@ class Sink(io.RawIOBase):
         await eventually(lambda: self.size >= size)
 
 
-async def eventually(is_so: Callable[[], object], seconds: float = 10.0) -> None:
+async def eventually(is_so: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until something is so that tells nobody when it changes."""
     async with asyncio.timeout(seconds):
         while not is_so():  # noqa: ASYNC110 - it tells nobody
@@ -176,7 +177,7 @@ class Child:
     async def hears(self) -> tuple[str, str]:
         """Return who said what next."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             peer, text = json.loads(await self.process.stdout.readline())
         return peer, text
 

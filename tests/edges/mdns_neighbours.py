@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from zeroconf import DNSIncoming, DNSOutgoing, DNSPointer, DNSQuestion, DNSRecord, DNSText
 
 from autosync.channels.mdns import PORT, SERVICE
+from tests.waiting import PATIENCE
 
 GROUP = ("224.0.0.251", PORT)
 _PTR, _TXT, _IN, _UNIQUE = 12, 16, 1, 0x8000
@@ -77,5 +78,5 @@ def eavesdropper(address: str = "127.0.0.1") -> Iterator[socket.socket]:
 
 async def overheard(receiver: socket.socket) -> bytes:
     """Return the next packet."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         return await asyncio.get_running_loop().sock_recv(receiver, 9000)

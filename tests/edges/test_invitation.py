@@ -53,6 +53,7 @@ from tests.edges.link_attackers import relay
 from tests.edges.linked_devices import LOOPBACK, QUICK, eventually
 from tests.edges.tcp_proxy import TcpProxy
 from tests.figures import record
+from tests.waiting import PATIENCE
 
 KEY = KeyText(raw=bytes(range(32)))
 KEY_TEXT = KEY.render().decode()
@@ -496,7 +497,7 @@ async def test_what_passes_on_the_way_is_no_use_to_others(tmp_path: Path) -> Non
             replayed.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(replayed, hello)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 assert await loop.sock_recv(replayed, 1) == b""
         assert laptop.links.dropped["replay"] == before + 1
 

@@ -23,6 +23,7 @@ from tests.edges.linked_devices import eventually
 from tests.edges.test_invitation import KEY, KEY_TEXT, Host, host, visit
 from tests.figures import record
 from tests.ports import free_ports
+from tests.waiting import PATIENCE
 
 Meddle = Callable[[int, bytes], bytes]
 """Given the number of a piece and what the joiner says in it; returns what the inviter hears."""
@@ -115,7 +116,7 @@ async def test_what_the_operator_has_recorded_opens_nothing(tmp_path: Path) -> N
             loop = asyncio.get_running_loop()
             with replayed:
                 await loop.sock_sendall(replayed, bytes(spy.recorded))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     with contextlib.suppress(ConnectionError):
                         assert await loop.sock_recv(replayed, 1) == b""
             assert laptop.links.dropped["replay"] == before + 1

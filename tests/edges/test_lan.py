@@ -27,6 +27,7 @@ from tests import figures
 from tests.edges.linked_devices import KEY, LOOPBACK, OTHER_KEY, Device, Workspace, eventually, running
 from tests.edges.mdns_neighbours import answer, eavesdropper, overheard, pointer, question, shout, text_record, texts_in
 from tests.networks import ip, needs_network, tc
+from tests.waiting import PATIENCE
 
 QUICK = Rhythm(first=0.1, check=0.05, echo=0.3, heard=0.1)
 SELDOM = Rhythm(first=3600, check=0.05, heard=0.1)
@@ -249,7 +250,7 @@ async def test_a_service_that_is_no_peers_is_counted(tmp_path: Path, text: bytes
     async with on_lan(tmp_path, "laptop") as laptop:
         if reason == "copied state-dir":
             text = _beacon(laptop.device.id, port=1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while reason not in laptop.dropped:
                 shout([answer(pointer(LABEL)), answer(text_record(LABEL, text))])
                 await asyncio.sleep(0.01)  # UDP, to a socket that may not have joined yet

@@ -32,6 +32,7 @@ from tests.edges.linked_devices import (
 )
 from tests.edges.tcp_proxy import TcpProxy
 from tests.networks import ip, needs_network
+from tests.waiting import PATIENCE
 
 
 # -- linking --------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ async def test_of_two_links_that_one_side_dialled_the_last_is_kept(
         await rest_of(given_up[0])
         laptop.say("to the one that is kept")
         reader = (new if kept == "new" else old)[0]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while (await wire.read_frame(reader)) != (Kind.ANNOUNCE, b"to the one that is kept"):
                 pass
         assert laptop.linked_with() == ["mallory"]
@@ -203,7 +204,7 @@ async def test_workspaces_do_not_mix(tmp_path: Path) -> None:
         assert await desktop.hears() == ("laptop", "notes")
         theirs = Workspace("desktop", OTHER_KEY, device=desktop.id)
         desktop.links.add(theirs)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert await theirs.heard.get() == (laptop.id, b"secrets")
         assert desktop.workspace.heard.empty()
         assert desktop.links.linked_devices() == 1

@@ -33,6 +33,7 @@ from tests.edges.linked_devices import (
     running,
     serving,
 )
+from tests.waiting import PATIENCE
 
 
 # -- strangers ------------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ async def _answer_to(address: str, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(sent)
     received = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         with contextlib.suppress(ConnectionResetError):
             while part := await reader.read(1000):
                 received += part
@@ -144,7 +145,7 @@ async def test_a_man_in_the_middle_gets_no_link(tmp_path: Path, towards: str) ->
             desktop.say("secret")
             laptop.say("secret")
             desktop.links.learn(KEY.id, None, on_lan([f"127.0.0.1:{server.sockets[0].getsockname()[1]}"]))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 assert await met.get() in ("b''", "SSLError", "SSLCertVerificationError", "ConnectionResetError")
             assert laptop.linked_with() == desktop.linked_with() == []
             assert laptop.workspace.heard.empty()
@@ -255,7 +256,7 @@ async def test_a_reader_that_takes_nothing_gets_the_newest_state_in_the_end(tmp_
         tracemalloc.stop()
         assert peak < 5_000_000
         heard = [""]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while heard[-1] != "999":
                 kind, payload = await wire.read_frame(reader)
                 if kind == Kind.ANNOUNCE:

@@ -15,6 +15,7 @@ from autosync.link.networks import NetworkWatch, is_break
 from autosync.wakefulness import Clocks, Wakefulness, interruption
 from tests.edges.linked_devices import eventually
 from tests.networks import ip, needs_network
+from tests.waiting import PATIENCE
 
 START = Clocks(monotonic=100.0, boottime=5_000.0, realtime=1_795_000_000.0)
 
@@ -57,7 +58,7 @@ async def test_sleep_is_told_once() -> None:
     watching = Wakefulness(told.put_nowait, clocks=clocks, look=0.01)
     watching.start()
     slept = 60.0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         assert await told.get() == "this machine slept for 60 s"
         slept = 90.0
         assert await told.get() == "this machine slept for 30 s"

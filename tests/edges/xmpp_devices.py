@@ -11,6 +11,7 @@ from collections.abc import Callable
 from autosync.channels.xmpp import XmppChannel, XmppSettings, XmppTiming
 from autosync.ports import Channel
 from tests.edges.xmpp_servers import DOMAIN, PASSWORD
+from tests.waiting import PATIENCE
 
 QUICK = XmppTiming(
     keepalive=0.5,
@@ -27,7 +28,7 @@ QUICK = XmppTiming(
 )
 
 
-async def eventually(condition: Callable[[], bool], *, within: float = 15) -> None:
+async def eventually(condition: Callable[[], bool], *, within: float = PATIENCE) -> None:
     """Return once ``condition`` holds, which another process brings about; fails after ``within`` seconds."""
     deadline = time.monotonic() + within
     while not condition():
@@ -60,7 +61,7 @@ class Recorder:
         """Keep it."""
         self._tell(f"caught up {lane}")
 
-    async def until(self, *expected: str | bytes, count: int = 1, within: float = 15) -> None:
+    async def until(self, *expected: str | bytes, count: int = 1, within: float = PATIENCE) -> None:
         """Return once each of ``expected`` was told ``count`` times."""
         async with asyncio.timeout(within):
             while any(self.told.count(entry) < count for entry in expected):

@@ -28,6 +28,7 @@ from tests.edges.mdns_neighbours import answer, pointer, shout, text_record
 from tests.networks import needs_network
 from tests.system.fleet import Device, Fleet, entries, pair, until
 from tests.system.rogue import DIRECTORY, FILE, LINK, Objects, Rogue, Tree, Voice, below, bomb, rogue
+from tests.waiting import PATIENCE
 
 FILES = {"a.txt": "one\n", "b/c.txt": "two\n"}
 
@@ -73,7 +74,7 @@ def lan_dropped(device: Device) -> dict[str, int]:
     return found
 
 
-async def eventually(condition: Callable[[], object], why: Callable[[], object] = str, seconds: float = 15.0) -> None:
+async def eventually(condition: Callable[[], object], why: Callable[[], object] = str, seconds: float = PATIENCE) -> None:
     await asyncio.to_thread(until, condition, seconds, why=why)
 
 
