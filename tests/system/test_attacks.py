@@ -74,7 +74,9 @@ def lan_dropped(device: Device) -> dict[str, int]:
     return found
 
 
-async def eventually(condition: Callable[[], object], why: Callable[[], object] = str, seconds: float = PATIENCE) -> None:
+async def eventually(
+    condition: Callable[[], object], why: Callable[[], object] = str, seconds: float = PATIENCE
+) -> None:
     await asyncio.to_thread(until, condition, seconds, why=why)
 
 
