@@ -197,6 +197,7 @@ class Agent:
         if isinstance(workspace, CommandedWorkspace):
             self.commanded.append(workspace)
         else:
+            workspace.runner.wording_time = self._answers.news.wording_time
             self.workspaces.append(workspace)
 
     async def _open(self, path: PathConfig, stack: AsyncExitStack) -> Workspace | CommandedWorkspace:

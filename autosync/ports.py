@@ -279,6 +279,18 @@ class Backend(Protocol):
         ``extra_parent`` makes it a merge.  Raises :class:`Busy`.
         """
 
+    def message(self, commit: CommitId) -> str:
+        """Return the message of a changeset that the user's repository has."""
+
+    def is_published(self, commit: CommitId) -> bool:
+        """Return whether the user's repository shows, without asking anybody, that others may have ``commit``."""
+
+    def reword(self, old: Base, message: str) -> Base:
+        """Replace the checked out changeset by the same one with another message, and return the new base.
+
+        Neither files nor what the user has staged change.  Raises :class:`Busy`; then nothing has changed.
+        """
+
     def recover(self) -> None:
         """Undo or finish what a killed agent left half done (a lock of ours)."""
 

@@ -101,6 +101,8 @@ class Runner:
     inline_limit: int = 8192
     before_whole_look: Callable[[], None] = lambda: None
     """Called before everything is looked at: ignore rules outside the tree may be other now."""
+    wording_time: Callable[[], float] = lambda: 0.0
+    """Returns for how many seconds a commit of ours waits with being pushed, so that somebody may describe it."""
     crash_pause: float = CRASH_PAUSE
     session: Session = field(init=False)
     reporter: Reporter = field(init=False)
@@ -297,6 +299,8 @@ class Runner:
         self._step_began = self._loop.time()
         event = await self._loop.run_in_executor(self.local, self.performer.local, command)
         self._step_began = None
+        if isinstance(event, ev.BranchSettled) and isinstance(command, Commit):
+            self._await_description(command, event)
         self.post(event)
         for companion in self.companions:
             companion.stepped(command, event)
@@ -304,6 +308,12 @@ class Runner:
         due = self._loop.time() - self._tidied_at > TIDY_EVERY or self.performer.history.wants_tidying
         if due and not self._tidying:
             self._start(self._tidy(), "tidy")
+
+    def _await_description(self, command: Commit, event: ev.BranchSettled) -> None:
+        """Leave a new commit a moment before it is pushed, if somebody is there who may describe it."""
+        seconds = self.wording_time()
+        if seconds and event.current.base != command.current.base:
+            self.post(ev.DescriptionAwaited(seconds=seconds))
 
     def long_step(self) -> str:
         """Return in words that the step under way takes long, empty if it does not."""

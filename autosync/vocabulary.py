@@ -38,6 +38,8 @@ class Vocabulary:
     """Goes, on ``{device}``, to ``{commit}``, which contains what is checked out there."""
     switch: str
     """Checks out the branch BRANCH."""
+    amend: str
+    """Changes the last commit."""
     why_ignored: str
     """Tells which ignore rule names ``{path}``."""
 
@@ -78,6 +80,7 @@ GIT = Vocabulary(
     merge_unrelated="merge on one device: `git merge --allow-unrelated-histories {commit}`",
     follow="merge on {device}: `git merge {commit}`",
     switch="`git switch BRANCH`",
+    amend="`git commit --amend`",
     why_ignored="`git -C {root} check-ignore -v -- {path}`",
     hub_lacks="",
 )
@@ -92,6 +95,7 @@ HG = Vocabulary(
     merge_unrelated="merge on one device: `hg merge -r {commit}` and `hg commit`",
     follow="update on {device}: `hg update -r {commit}`",
     switch="`hg update BRANCH`",
+    amend="`hg commit --amend`",
     why_ignored="`hg --cwd {root} debugignore -- {path}`",
     hub_lacks="it keeps changesets, and what is not committed travels between the devices",
 )
@@ -106,6 +110,7 @@ OTHER = Vocabulary(
     merge_unrelated="merge the two on one device, {commit} among them",
     follow="go to {commit} on {device}",
     switch="with your own tools",
+    amend="use your own tools",
     why_ignored="",
     hub_lacks="it keeps what is committed, and all else travels between the devices",
 )

@@ -13,6 +13,7 @@ from autosync.answers.accompanied import add_accompaniment
 from autosync.answers.commanded import commanded_status, steer_commanded, sync_commanded
 from autosync.answers.confirmed import tell_confirmed
 from autosync.answers.conflicts import list_conflicts, resolve_conflict
+from autosync.answers.describing import describe_commit
 from autosync.answers.devices import gone, list_devices, refuse_revoked, revoke_device, with_trust
 from autosync.answers.explaining import Explaining
 from autosync.answers.history import HistoryAnswers
@@ -91,6 +92,7 @@ class Answers:
             "resolve": lambda arguments: resolve_conflict(self._chosen(arguments), arguments),
             "explain": self._explaining.explain,
             "release": self._explaining.release,
+            "describe": lambda arguments: describe_commit(self._chosen(arguments), arguments),
             "history": self._history.history,
             "diff": self._history.diff,
             "show": self._history.show,

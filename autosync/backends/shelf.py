@@ -134,6 +134,18 @@ class Shelf:
         """Refuse: commits are made where people work."""
         raise AutosyncError("A store makes no commits", hint="Set `commits: auto` on the devices with the files.")
 
+    def message(self, commit: CommitId) -> str:
+        """Return a commit's message."""
+        return self._inner.message(commit)
+
+    def is_published(self, commit: CommitId) -> bool:  # noqa: ARG002  # as the Protocol has it
+        """Return that the message of a commit is nothing to be changed here."""
+        return True
+
+    def reword(self, old: Base, message: str) -> Base:  # noqa: ARG002  # as the Protocol has it
+        """Refuse: commits are described where people work."""
+        raise AutosyncError("A store makes no commits", hint="Run `autosync describe` on a device with the files.")
+
     def _current(self) -> Snapshot:
         pinned = self.pins().get(CURRENT)
         current = self.load(pinned) if pinned is not None else None

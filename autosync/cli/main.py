@@ -47,6 +47,7 @@ SECTIONS = {
         "revoke": "autosync.cli.devices:revoke",
         "resolve": "autosync.cli.conflicts:resolve",
         "release": "autosync.cli.explain:release",
+        "describe": "autosync.cli.describe:describe",
     },
     "Desktop": {
         "desktop": "autosync.cli.desktop:desktop",

@@ -29,7 +29,7 @@ def add_ignore(text: str, path: str, patterns: Sequence[str], source: str, envir
     if not wanted:
         return text
     edited = _insert(text, compose(text, source), index, wanted)
-    if edited is None or not _says(edited, before, index, wanted, source, environ):
+    if edited is None or not _says(edited, before, index, wanted, source=source, environ=environ):
         shown = ", ".join(map(as_scalar, wanted))
         raise ConfigError(
             f"{source}: is written in a way that autosync does not add to by itself; nothing was changed",
@@ -75,7 +75,7 @@ def _entry(root: yaml.Node | None, index: int) -> yaml.MappingNode | None:
 
 
 def _says(
-    edited: str, before: Config, index: int, patterns: Sequence[str], source: str, environ: Mapping[str, str]
+    edited: str, before: Config, index: int, patterns: Sequence[str], *, source: str, environ: Mapping[str, str]
 ) -> bool:
     """Return whether ``edited`` says what was there, and ignores ``patterns`` as well."""
     try:

@@ -36,13 +36,14 @@ class BranchTurns:
         self._merge_at = 0.0
         self._merged_at = 0.0
         self._merges = 0
+        self._held_until = 0.0
 
     @property
     def due(self) -> float | None:
         """Return when something is to be done, ``None`` if there is nothing."""
         times = [] if self._turn is None else [self._turn]
         times += [self._merge_at] if self._theirs is not None else []
-        return max(min(times), self._failed.at) if times else None
+        return max(min(times), self._failed.at, self._held_until) if times else None
 
     @property
     def reason(self) -> str:
@@ -106,9 +107,14 @@ class BranchTurns:
         self._turn = now + self._commit_after
         return again
 
+    def hold(self, until: float) -> None:
+        """Leave the last commit where it is until then: somebody may give it a better message."""
+        self._held_until = until
+
     def hurry(self) -> None:
         """Try again now."""
         self._failed.clear()
+        self._held_until = 0.0
 
     def command(self, current: Snapshot, now: float, *, above: int) -> Commit | SyncBranch | MergeBranch | None:
         """Return what is due."""

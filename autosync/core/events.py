@@ -253,6 +253,13 @@ class BranchSettled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptionAwaited:
+    """``commits: auto``: somebody may describe the last commit within so many seconds, or with 0, does not any more."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimePassed:
     """The time of the earliest timer has come."""
 
@@ -299,6 +306,7 @@ Event = (
     | HubListed
     | HubChanged
     | BranchSettled
+    | DescriptionAwaited
     | TimePassed
     | Started
     | Paused

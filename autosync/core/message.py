@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from autosync.core.model import Change, Entry, RelPath
 
+_SIGNED = re.compile(r"By autosync on (.+), \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\.")
 _NAMED = 3
 """Paths named in the subject line."""
 _LISTED = 50
@@ -27,6 +29,31 @@ def commit_message(changes: Sequence[Change], *, device: str, time: int) -> str:
         listed.append(f"and {len(lines) - _LISTED} more")
     paragraphs = [[subject], listed, [f"By autosync on {device}, {stamp}."]]
     return "\n\n".join("\n".join(paragraph) for paragraph in paragraphs if paragraph) + "\n"
+
+
+def maker_of(message: str) -> str | None:
+    """Return the device whose autosync made the commit with ``message``, ``None`` if that was somebody else."""
+    match = _SIGNED.fullmatch(message.rstrip().rpartition("\n")[2])
+    return match[1] if match else None
+
+
+def text_of(message: str) -> str:
+    """Return a message of ours without the line that says who made the commit."""
+    return message.rstrip().rpartition("\n")[0].rstrip()
+
+
+def described(message: str, text: str) -> str:
+    """Return a message of ours with ``text`` in the place of what it says; who made the commit stays.
+
+    ``text`` is taken as git takes one (git-stripspace(1)): lines without spaces at their end, no empty
+    lines around it and never two in a row.
+    """
+    lines: list[str] = []
+    for line in text.replace("\0", "").splitlines():
+        if line.strip() or (lines and lines[-1]):
+            lines.append(line.rstrip())
+    signed = message.rstrip().rpartition("\n")[2]
+    return "\n".join(lines).rstrip() + f"\n\n{signed}\n"
 
 
 def _subject(lines: Sequence[tuple[str, str]]) -> str:

@@ -306,6 +306,11 @@ class Session:
             self._branch.settled(now, committed=isinstance(local, Commit | MergeBranch), behind=event.behind)
         return []
 
+    def _description_awaited(self, event: ev.DescriptionAwaited, now: float) -> list[Command]:
+        if self._branch:
+            self._branch.hold(now + event.seconds)
+        return []
+
     def _time_passed(self, _event: ev.TimePassed, now: float) -> list[Command]:
         self._looks.time_passed(now)
         return []
@@ -353,6 +358,7 @@ class Session:
         ev.Pushed: _pushed,
         ev.HubListed: _hub_listed,
         ev.BranchSettled: _branch_settled,
+        ev.DescriptionAwaited: _description_awaited,
         ev.TimePassed: _time_passed,
         ev.Paused: _pause,
         ev.Resumed: _resume,

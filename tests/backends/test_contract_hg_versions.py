@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract import TestLanding, TestRounds  # noqa: F401
+from contract import TestDescribing, TestLanding, TestRounds  # noqa: F401
 from hg_repos import versions
 from hgfleet import HgFleet, Users
 

@@ -123,3 +123,17 @@ def test_a_merge_for_which_git_was_busy_stays_due() -> None:
     turn.merged(6.0)
     turn.diverged(theirs, 6.0, rank=50)
     assert isinstance(turn.command(OURS, 12.0, above=0), Commit)
+
+
+def test_a_commit_that_is_being_described_is_neither_pushed_nor_built_upon() -> None:
+    turn = turns()
+    turn.hold(30.0)
+    assert turn.due is None
+    turn.settled(11.0, committed=True, behind=False)
+    turn.diverged(THEIRS, 12.0, rank=0)
+    assert turn.due == 30.0
+    assert turn.command(OURS, 29.0, above=0) is None
+    assert isinstance(turn.command(OURS, 30.0, above=0), MergeBranch)
+    turn.hold(60.0)
+    turn.hurry()
+    assert isinstance(turn.command(OURS, 31.0, above=0), MergeBranch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autosync.core.message import commit_message
+from autosync.core.message import commit_message, described, maker_of, text_of
 from autosync.core.model import Change, Entry, Kind, ObjectId, RelPath
 
 
@@ -47,3 +47,18 @@ def test_no_change_is_a_merge() -> None:
 def test_a_name_cannot_break_the_message() -> None:
     message = commit_message([change(b"a\nb\xff", None, "1")], device="laptop", time=0)
     assert message.splitlines()[0] == "Add a\\nb\\xff"
+
+
+def test_a_described_commit_still_says_who_made_it() -> None:
+    message = commit_message([], device="lap top", time=0)
+    assert maker_of(message) == "lap top"
+    assert text_of(message) == "Merge"
+    better = described(message, "\n  Why \n\n\n\0more\n\n")
+    assert better == "  Why\n\nmore\n\nBy autosync on lap top, 1970-01-01 00:00:00 UTC.\n"
+    assert (maker_of(better), text_of(better)) == ("lap top", "  Why\n\nmore")
+    assert described(better, text_of(better)) == better
+
+
+def test_what_people_write_is_not_taken_for_ours() -> None:
+    for message in ("", "Fix it\n", "By autosync on me\n", "By autosync on x, 1970-01-01 00:00:00 UTC.\n\nNo.\n"):
+        assert maker_of(message) is None

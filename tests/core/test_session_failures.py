@@ -362,6 +362,16 @@ def test_after_a_commit_the_branch_goes_to_the_hub_and_once_more_if_it_moved() -
     assert of(session.handle(ev.TimePassed(), 13.0), SyncBranch) == [sync]
 
 
+def test_a_commit_that_may_be_described_waits_with_its_push() -> None:
+    session = started(replace(AUTO, hub=True))
+    session.handle(ev.TimePassed(), 7.0)
+    session.handle(ev.DescriptionAwaited(seconds=30.0), 7.1)
+    assert not of(session.handle(ev.BranchSettled(current=snapshot("s2", 2)), 7.1), SyncBranch)
+    assert not of(session.handle(ev.TimePassed(), 36.0), SyncBranch)
+    assert of(session.handle(ev.DescriptionAwaited(seconds=0.0), 36.1), SyncBranch)
+    assert started().handle(ev.DescriptionAwaited(seconds=30.0), 7.1) == []  # who makes no commits waits for none
+
+
 def test_a_failed_commit_waits_for_the_next_turn() -> None:
     session = started(AUTO)
     session.handle(ev.TimePassed(), 7.0)

@@ -282,6 +282,18 @@ class GitBackend:
         """Make a commit of ``tree`` on the current branch beside the user's staged files."""
         return self._landing.commit(paths, message=message, tree=tree, extra_parent=extra_parent)
 
+    def message(self, commit: CommitId) -> str:
+        """Return a commit's message."""
+        return self._landing.message(commit)
+
+    def is_published(self, commit: CommitId) -> bool:
+        """Return whether a remote-tracking branch of the user's contains ``commit``."""
+        return self._landing.is_published(commit)
+
+    def reword(self, old: Base, message: str) -> Base:
+        """Replace the checked out commit by the same one with another message."""
+        return self._landing.reword(old, message)
+
     def recover(self) -> None:
         """Undo or finish what a killed agent left half done."""
         self._landing.recover()

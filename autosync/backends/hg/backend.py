@@ -293,6 +293,18 @@ class HgBackend:
         """Make a changeset of ``tree`` on the current branch beside what else the user has pending."""
         return self._committing.commit(paths, message=message, tree=tree, extra_parent=extra_parent)
 
+    def message(self, commit: CommitId) -> str:
+        """Return a changeset's message."""
+        return self._committing.message(commit)
+
+    def is_published(self, commit: CommitId) -> bool:
+        """Return whether a changeset is public."""
+        return self._committing.is_published(commit)
+
+    def reword(self, old: Base, message: str) -> Base:
+        """Replace the checked out changeset by the same one with another message."""
+        return self._committing.reword(old, message)
+
     def recover(self) -> None:
         """Undo or finish what a killed agent left half done."""
         self._landing.recover()

@@ -11,7 +11,7 @@ from autosync.backends.hg.marks import source_of
 from autosync.backends.hg.repository import NULL
 from autosync.backends.hg.server import Server
 from autosync.backends.hg.store import Store
-from autosync.backends.hgext.frames import Value
+from autosync.backends.hgext.frames import Fields, Value
 from autosync.core.model import Base, CommitId, Entry, Kind, ObjectId, RelPath, TreeId
 from autosync.errors import Busy
 
@@ -76,6 +76,26 @@ class Committing:
         }
         with self._history.recording():
             node = self._server.ask("commit", question).text(b"node")
+        return Base(commit=CommitId(node.hex()), branch=old.branch)
+
+    def message(self, commit: CommitId) -> str:
+        """Return a changeset's message."""
+        return self._wording(commit).text(b"message").decode("utf-8", "replace")
+
+    def is_published(self, commit: CommitId) -> bool:
+        """Return whether a changeset is public (hg help phases)."""
+        return bool(self._wording(commit).number(b"public"))
+
+    def _wording(self, commit: CommitId) -> Fields:
+        return self._server.ask("wording", {b"node": bytes.fromhex(commit)})
+
+    def reword(self, old: Base, message: str) -> Base:
+        """Replace the checked out changeset by the same one with another message; what is pending stays so.
+
+        Raises :class:`Busy`, and :class:`AutosyncError` if hg refuses; then nothing has changed.
+        """
+        question: dict[bytes, Value] = {b"old": fields_of(old), b"message": message.encode("utf-8", "surrogateescape")}
+        node = self._server.ask("reword", question).text(b"node")
         return Base(commit=CommitId(node.hex()), branch=old.branch)
 
     def _content(self, entry: Entry) -> Content:

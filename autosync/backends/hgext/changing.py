@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import adding, ancestry, committing, landing, memory
+from . import adding, ancestry, committing, landing, memory, rewording
 from .contents import given, taken
 from .filters import Decoder
 from .frames import Fields, Value, as_bytes, as_list
@@ -60,6 +60,8 @@ ANSWERS: dict[bytes, Callable[[Any, Fields], Answer]] = {
     b"take-in": _take_in,
     b"commit": _commit,
     b"recover": committing.recover,
+    b"wording": rewording.wording,
+    b"reword": rewording.reword,
     b"filtered": _filtered,
     b"decode": _decode,
     b"ancestor": _ancestor,

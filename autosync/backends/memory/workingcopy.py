@@ -347,6 +347,22 @@ class MemoryWorkingCopy(Exchange):
         self._kept.settle()
         return self.user.advance(message, parents, tree)
 
+    def message(self, commit: CommitId) -> str:
+        """Return a commit's message."""
+        return self.user.store.changesets[commit].message
+
+    def is_published(self, commit: CommitId) -> bool:  # noqa: ARG002 - as the Protocol has it
+        """Return that only the hub knows."""
+        return False
+
+    def reword(self, old: Base, message: str) -> Base:
+        """Replace the checked out commit by the same one with another message.  Raises :class:`Busy`."""
+        self.step("reword")
+        self._require_quiet(old)
+        assert old.commit is not None  # noqa: S101  (who describes it has read its message)
+        was = self.user.store.changesets[old.commit]
+        return self.user.advance(message, was.parents, was.tree)
+
     def recover(self) -> None:
         """Do nothing: every change here is whole."""
 

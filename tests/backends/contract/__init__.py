@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contract.applying import TestApplying, TestStaging
 from contract.hubs import TestBranchHub
-from contract.landing import TestCommitting, TestLanding
+from contract.landing import TestCommitting, TestDescribing, TestLanding
 from contract.looking import TestLooking
 from contract.peers import TestPeers
 from contract.recording import TestRecording
@@ -20,6 +20,7 @@ __all__ = [
     "TestApplying",
     "TestBranchHub",
     "TestCommitting",
+    "TestDescribing",
     "TestHistory",
     "TestLanding",
     "TestLooking",

@@ -271,3 +271,43 @@ class TestCommitting:
         with pytest.raises(Busy):
             one.backend.commit(None, message="auto", tree=tree)
         assert state(one) == before
+
+
+class TestDescribing:
+    def test_only_the_message_changes(self, fleet: Fleet) -> None:
+        one, two = pair(fleet)
+        changed_commit(one, b"second\n")
+        history_of(one, two)
+        land(two, one.backend.base())
+        two.write("a.txt", b"second\n")
+        one.write("b.txt", b"pending\n")
+        one.remove("d")
+        old, files, status, tree = one.backend.base(), one.files(), one.status(), look(one).tree
+        assert old.commit is not None
+        assert one.backend.message(old.commit).strip() == "second"
+        assert not one.backend.is_published(old.commit)
+        one.backend.secure(old.commit)
+        new = one.backend.reword(old, "Why caf\u00e9\n\nand more\n")
+        assert new == one.backend.base()
+        assert (new.branch, new.commit != old.commit) == (old.branch, True)
+        assert one.tip(one.names.main) == new.commit
+        assert new.commit is not None
+        assert one.backend.message(new.commit).strip() == "Why caf\u00e9\n\nand more"
+        assert (one.files(), one.status(), look(one).tree) == (files, status, tree)
+        assert one.backend.tree_of(new.commit) == one.backend.tree_of(old.commit)
+        history_of(one, two)
+        land(two, new)
+
+    def test_not_in_the_middle_of_something_nor_elsewhere(self, fleet: Fleet) -> None:
+        one, _ = pair(fleet)
+        old = one.backend.base()
+        one.begin_operation()
+        before = state(one)
+        with pytest.raises(Busy):
+            one.backend.reword(old, "no\n")
+        one.end_operation()
+        changed_commit(one, b"second\n")
+        before = state(one)
+        with pytest.raises(Busy):
+            one.backend.reword(old, "no\n")
+        assert state(one) == before
