@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from autosync.backends.listing import files_named
+from autosync.cli import completing
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
 from autosync.cli.table import age, plain, table, terminal_width
@@ -98,7 +99,7 @@ def _block(file: str, stands: str, copy: str, by: str, since: str) -> list[str]:
 @click.command(
     epilog="Example: autosync resolve notes.txt --keep mine", short_help="Finish a conflict: keep mine, theirs or both."
 )
-@click.argument("file", type=click.Path())
+@click.argument("file", type=click.Path(), shell_complete=completing.conflicts)
 @click.option(
     "--keep",
     type=click.Choice([keep.value for keep in Keep]),

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from autosync.cli import completing
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, select
 from autosync.cli.table import age, plain, table, terminal_width
@@ -22,7 +23,7 @@ _HEADS = ("WORKSPACE", "DEVICE", "STATE", "SEEN", "VIA", "ID")
 
 
 @click.command(epilog="Example: autosync devices notes", short_help="List the devices of a workspace.")
-@click.argument("workspace", required=False)
+@click.argument("workspace", required=False, shell_complete=completing.paths)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @pass_invocation
 def devices(invocation: Invocation, workspace: str | None, *, as_json: bool) -> int:
@@ -53,8 +54,13 @@ def devices(invocation: Invocation, workspace: str | None, *, as_json: bool) -> 
 
 
 @click.command(epilog="Example: autosync revoke old-laptop", short_help="Take a workspace's key from a device.")
-@click.argument("device")
-@click.option("--workspace", metavar="NAME", help="Only in this workspace; otherwise in all that know the device.")
+@click.argument("device", shell_complete=completing.devices)
+@click.option(
+    "--workspace",
+    metavar="NAME",
+    shell_complete=completing.workspaces,
+    help="Only in this workspace; otherwise in all that know the device.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_invocation
 def revoke(invocation: Invocation, device: str, workspace: str | None, *, yes: bool) -> int:

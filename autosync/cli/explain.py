@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from autosync.cli import completing
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation, select
 from autosync.cli.table import plain
@@ -47,7 +48,7 @@ def explain(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
 
 
 @click.command(epilog="Example: autosync release ~/notes/.env", short_help="Let go what is held back.")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(), shell_complete=completing.held)
 @click.option("--restore", is_flag=True, help="Bring deleted files back instead of sending their deletion.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @pass_invocation

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from autosync.cli import completing
 from autosync.cli.failures import OK, USAGE
 from autosync.cli.invocation import Invocation, pass_invocation, select
 from autosync.cli.table import age, plain, table
@@ -35,7 +36,7 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -
     epilog="Example: autosync invite notes --once. On the other device: autosync join, then paste the line.",
     short_help="Let another device in, by one line.",
 )
-@click.argument("workspace", required=False)
+@click.argument("workspace", required=False, shell_complete=completing.paths)
 @click.option(
     "--expires",
     metavar="TIME",
@@ -47,7 +48,12 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--once", is_flag=True, help="For one device: whoever comes second is refused, and you are told.")
 @click.option("--no-qr", is_flag=True, help="Print no QR code.")
 @click.option("--list", "listing", is_flag=True, help="List the open invitations and who has come by them.")
-@click.option("--cancel", metavar="ID", help="Close an invitation, by its id in the list, or all of them: all.")
+@click.option(
+    "--cancel",
+    metavar="ID",
+    shell_complete=completing.invitations,
+    help="Close an invitation, by its id in the list, or all of them: all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer for programs.")
 @pass_invocation
 def invite(

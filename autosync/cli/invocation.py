@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import click
 
+from autosync.cli.completing import paths
 from autosync.config import Config, PathConfig, load
 from autosync.errors import AutosyncError
 
@@ -48,7 +49,7 @@ pass_invocation = click.make_pass_decorator(Invocation)
 
 def path_argument(function: F) -> F:
     """Give a command the optional argument PATH."""
-    return click.argument("path", required=False, type=click.Path())(function)
+    return click.argument("path", required=False, type=click.Path(), shell_complete=paths)(function)
 
 
 def select(config: Config, path: str | None) -> PathConfig | None:

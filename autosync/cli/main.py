@@ -13,6 +13,9 @@ from autosync.cli.failures import exit_code_of
 from autosync.cli.invocation import Invocation
 from autosync.errors import AutosyncError
 
+COMPLETING = "_AUTOSYNC_COMPLETE"
+"""The variable by which a shell asks how a line may go on; click answers."""
+
 # Imported when used: `autosync status` need not wait for the import of an XMPP library.
 SECTIONS = {
     "Core": {
@@ -51,6 +54,9 @@ SECTIONS = {
     },
     "Desktop": {
         "desktop": "autosync.cli.desktop:desktop",
+    },
+    "Help": {
+        "completion": "autosync.cli.completion:completion",
     },
     "Server": {
         "reflector": "autosync.cli.reflector:reflector",
@@ -111,6 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Names of files need not be text, and a terminal need not know UTF-8.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are text files
     invocation = Invocation()
+    if COMPLETING in os.environ:
+        from autosync.cli.shells import be_asked  # noqa: PLC0415  (a shell asks, nobody else needs it)
+
+        be_asked()
 
     def command() -> object:
         try:

@@ -85,7 +85,7 @@ def test_it_works_without_any_configuration_and_leaves_nothing_behind(home: Home
     assert (shown.returncode, shown.stderr) == (0, "")
     lines = shown.stdout.splitlines()
     assert lines[:2] == ["warn  config: there is none yet", "      Begin with `autosync init PATH`."]
-    for what in ("python", "libraries", "open files", "disk ", "rights", "popups", "git"):
+    for what in ("python", "libraries", "open files", "disk ", "rights", "git"):
         assert any(line.startswith(f"ok    {what}") for line in lines), what
     assert list(home.path.iterdir()) == []
 

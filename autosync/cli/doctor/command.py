@@ -15,7 +15,6 @@ from autosync.cli.clocks import check_hub, check_peers, check_reflector
 from autosync.cli.doctor.agents import check_locks, check_service, check_twins
 from autosync.cli.doctor.machine import check_kernel_clock, check_open_files
 from autosync.cli.doctor.places import check_file_systems, check_rights, check_room
-from autosync.cli.doctor.popups import check_popups
 from autosync.cli.doctor.probing import Probe, run_probes
 from autosync.cli.doctor.programs import check_libraries, check_python
 from autosync.cli.finding import Finding, Level, exit_code, show, show_as_json
@@ -23,6 +22,7 @@ from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.programs import check_programs
 from autosync.cli.watches import check_instances, check_watches
 from autosync.config import Config, candidates, default_state_dir
+from autosync.desktop.packages import popup_finding
 from autosync.errors import AutosyncError
 
 _OVER_NETWORK = 45.0
@@ -89,7 +89,7 @@ def _probes(config: Config | None) -> Sequence[Probe]:
         Probe(what="disk", find=partial(check_room, config, state_dir)),
         Probe(what="rights", find=partial(check_rights, config, state_dir)),
         Probe(what="service", find=partial(check_service, os.environ)),
-        Probe(what="popups", find=partial(check_popups, os.environ)),
+        Probe(what="popups", find=lambda: [popup_finding()]),
     ]
     if config is None:
         nothing = Config(source="", device="", state_dir=state_dir)
