@@ -33,6 +33,7 @@ SECTIONS = {
         "peers": "autosync.cli.peers:peers",
         "conflicts": "autosync.cli.conflicts:conflicts",
         "explain": "autosync.cli.explain:explain",
+        "web": "autosync.cli.web:web",
         "check": "autosync.cli.check:check",
         "doctor": "autosync.cli.doctor.command:doctor",
     },

@@ -1,0 +1,108 @@
+"""Watches the agent for as long as somebody looks at the page, and tells what is new."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from autosync.errors import AutosyncError
+from autosync.web.overview import look
+
+REMEMBERED = 200
+"""Activities that somebody who opens the page sees."""
+LONGEST_LOOK = 1.0
+"""Seconds for which the agent is asked to wait for news, until its state is looked at again."""
+_SOON = 0.1
+"""The same after a change, which others follow: what the peers confirm is no activity."""
+_SETTLING = 10
+"""Looks after a change that come soon."""
+_ALIVE = 15.0
+"""Seconds after which something is sent, so that a page that has gone is noticed."""
+
+Ask = Callable[..., dict[str, Any]]
+"""``ask(command, **arguments)``: the agent's answer.  Raises :class:`AutosyncError`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What one look at the agent found; ``run`` is ``None`` if there is none to look at."""
+
+    state: str
+    run: str | None = None
+    next: int = 0
+    activities: tuple[dict[str, Any], ...] = ()
+
+
+class Watch:
+    """What the agent says, looked at in a thread while :meth:`news` is read by anybody."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._readers = 0
+        self._wanted = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._last = _Look(state="")
+        self._activities: deque[tuple[int, dict[str, Any]]] = deque(maxlen=REMEMBERED)
+        self._count = 0
+
+    async def run(self) -> None:
+        """Look while there are readers, for ever."""
+        calm = 0
+        while True:
+            await self._wanted.wait()
+            found = await asyncio.to_thread(self._look, self._last, _SOON if calm < _SETTLING else LONGEST_LOOK)
+            calm = 0 if found.activities or found.state != self._last.state else calm + 1
+            async with self._changed:
+                self._last = found
+                for activity in found.activities:
+                    self._count += 1
+                    self._activities.append((self._count, activity))
+                self._changed.notify_all()
+            if found.run is None:
+                await asyncio.sleep(LONGEST_LOOK)  # nothing there that could tell when to look
+            if not self._readers:
+                self._wanted.clear()
+
+    async def news(self) -> AsyncGenerator[bytes, None]:
+        """Yield server-sent events (HTML, 9.2): ``state`` and ``activity``, first all that there is."""
+        self._readers += 1
+        self._wanted.set()
+        try:
+            state, seen = "", 0
+            while True:
+                if self._last.state != state:
+                    state = self._last.state
+                    yield _event("state", state)
+                fresh = [{**activity, "number": n} for n, activity in self._activities if n > seen]
+                if fresh:
+                    seen = self._count
+                    yield _event("activity", json.dumps(fresh))
+                if not await self._more(state, seen):
+                    yield b": still here\n\n"
+        finally:
+            self._readers -= 1
+
+    async def _more(self, state: str, seen: int) -> bool:
+        try:
+            async with asyncio.timeout(_ALIVE), self._changed:
+                await self._changed.wait_for(lambda: self._last.state != state or self._count > seen)
+        except TimeoutError:
+            return False
+        return True
+
+    def _look(self, last: _Look, wait: float) -> _Look:
+        """Ask the agent, in a thread."""
+        try:
+            news = self._ask("activity", since=last.next, wait=wait if last.run else 0.0, run=last.run or "")
+            state = json.dumps(look(self._ask))
+        except AutosyncError as error:
+            return _Look(state=json.dumps({"stopped": {"title": error.title, "hint": error.hint}}))
+        return _Look(state=state, run=news["run"], next=news["next"], activities=tuple(news["activities"]))
+
+
+def _event(name: str, value: str) -> bytes:
+    return f"event: {name}\ndata: {value}\n\n".encode()
