@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from autosync.answers.places import all_steps, in_thread, trail_of
@@ -11,17 +11,17 @@ from autosync.causes import shortage_of
 from autosync.config import Mode
 from autosync.core import events as ev
 from autosync.core.model import RelPath
-from autosync.errors import AutosyncError, Busy
+from autosync.errors import AutosyncError
 from autosync.past.restoring import Plan, Restorer, plan_of
 from autosync.past.telling import tell_copy, tell_restoring
-from autosync.past.trail import At, State, Trail
+from autosync.past.trail import ROOT, At, State, Trail
 from autosync.ports import Applied
 from autosync.runner import Runner
 from autosync.workspace import Workspace
 
 PATIENCE = 5.0
 """Seconds that what stands in the working copy may take until it is recorded."""
-_SINGLY = 500
+_SINGLY = 10_000
 """Paths up to which each is looked at by itself."""
 
 Find = Callable[[Trail], State]
@@ -40,13 +40,12 @@ async def bring_back(workspace: Workspace, path: RelPath, find: Find, *, dry_run
         )
     if not dry_run:
         _demand_running(runner)
-        _look(runner, [path])
+        runner.post(ev.PathsChanged(hints=(ev.PathHint(path=path, touch=ev.Touch.SUBTREE),)))
         if not await _settled(runner) and (halt := runner.session.halt) is not None:
             raise AutosyncError(f"{runner.workspace}: nothing was restored. {halt.title}", hint=halt.hint)
-    plan, applied = await in_thread(workspace, lambda: _attempt(workspace, path, find, dry_run=dry_run))
+    plan, applied = await (_alone(workspace, path, find) if not dry_run else _rehearsed(workspace, path, find))
     if applied is None:
         return tell_restoring(plan, Applied(done={}, refused={}), dry_run=dry_run, snapshot=None)
-    _look(runner, [*applied.done, *applied.refused] if len(plan.changes) <= _SINGLY else [path])
     settled = await _settled(runner)  # so that whoever asks next finds it done
     if applied.stopped is not None:
         raise _stopped(workspace, plan, applied)
@@ -61,13 +60,29 @@ async def copy_out(workspace: Workspace, path: RelPath, at: At, to: bytes, *, dr
     return await all_steps(workspace, tell_copy(lambda: trail_of(workspace), path, at, to, dry_run=dry_run))
 
 
-def _attempt(workspace: Workspace, path: RelPath, find: Find, *, dry_run: bool) -> tuple[Plan, Applied | None]:
-    """Find out what is to be done and do it; what was done before an error is looked at."""
+async def _rehearsed(workspace: Workspace, path: RelPath, find: Find) -> tuple[Plan, None]:
+    return await in_thread(workspace, lambda: _plan(trail_of(workspace), find, path)), None
+
+
+async def _alone(workspace: Workspace, path: RelPath, find: Find) -> tuple[Plan, Applied | None]:
+    """Restore while nothing else is recorded or brought in, so that all of it is one change."""
+    runner = workspace.runner
+    touched = frozenset({path})
+    runner.post(ev.RestoringBegan())
+    try:
+        plan, applied = await in_thread(workspace, lambda: _attempt(workspace, path, find))
+        paths = frozenset(change.path for change in plan.changes)
+        touched = paths if len(paths) <= _SINGLY else frozenset({ROOT})
+    finally:
+        runner.post(ev.RestoringEnded(paths=touched))
+    return plan, applied
+
+
+def _attempt(workspace: Workspace, path: RelPath, find: Find) -> tuple[Plan, Applied | None]:
     performer = workspace.runner.performer
     with performer.history.turns.together():  # nothing of that state is let go meanwhile
-        trail = trail_of(workspace)
-        plan = plan_of(trail, find(trail), path)
-        if dry_run or not plan.changes:
+        plan = _plan(trail_of(workspace), find, path)
+        if not plan.changes:
             return plan, None
         restorer = Restorer(
             backend=workspace.backend,
@@ -75,13 +90,11 @@ def _attempt(workspace: Workspace, path: RelPath, find: Find, *, dry_run: bool) 
             brakes=performer.brakes,
             still_there=workspace.foothold.demand,
         )
-        try:
-            return plan, restorer.restore(plan)
-        except Busy:
-            raise
-        except (AutosyncError, OSError):
-            workspace.runner.post_from_thread(_hints([path]))
-            raise
+        return plan, restorer.restore(plan)
+
+
+def _plan(trail: Trail, find: Find, path: RelPath) -> Plan:
+    return plan_of(trail, find(trail), path)
 
 
 def _demand_running(runner: Runner) -> None:
@@ -105,14 +118,6 @@ async def _settled(runner: Runner) -> bool:
         return not status.pending and status.phase not in ("snapshotting", "applying") and status.current is not None
 
     return await runner.until(is_settled, PATIENCE)
-
-
-def _look(runner: Runner, paths: Collection[RelPath]) -> None:
-    runner.post(_hints(paths))
-
-
-def _hints(paths: Collection[RelPath]) -> ev.PathsChanged:
-    return ev.PathsChanged(hints=tuple(ev.PathHint(path=p, touch=ev.Touch.SUBTREE) for p in sorted(paths)))
 
 
 def _stopped(workspace: Workspace, plan: Plan, applied: Applied) -> AutosyncError:

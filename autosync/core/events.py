@@ -49,6 +49,18 @@ class MetadataChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestoringBegan:
+    """A command of the user's is about to change files: nothing is looked at or brought in before it has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoringEnded:
+    """That command has ended; what it may have changed at or below ``paths`` is one change, to be recorded at once."""
+
+    paths: frozenset[RelPath]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RootVanished:
     """The working copy's directory is gone or no longer the one that was opened: ``title`` says which."""
 
@@ -289,6 +301,8 @@ class FlushAsked:
 Event = (
     PathsChanged
     | MetadataChanged
+    | RestoringBegan
+    | RestoringEnded
     | RootVanished
     | RootReturned
     | ShortageNoticed

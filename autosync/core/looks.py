@@ -38,6 +38,8 @@ class Looks:
         self._metadata_at = 0.0
         self._sweep_at: float | None = None
         self._sweep_wait = LATE_WRITERS
+        self._suspended = 0
+        self._together: frozenset[RelPath] = frozenset()
 
     # -- what happened ------------------------------------------------------------------
     def started(self, now: float) -> None:
@@ -71,6 +73,15 @@ class Looks:
         self._metadata_at = now
         self.not_before = min(now + METADATA_SETTLE, self._not_after)
 
+    def suspend(self) -> None:
+        """Look at nothing until :meth:`resume`: files are being changed that belong together."""
+        self._suspended += 1
+
+    def resume(self, paths: Iterable[RelPath]) -> None:
+        """Look again, at ``paths`` at once and in one look."""
+        self._suspended = max(0, self._suspended - 1)  # whoever suspended it may have known another session
+        self._together |= frozenset(paths)
+
     def begun(self, now: float) -> None:
         """Take note that something is done to the working copy, whatever it is."""
         self._not_after = now + METADATA_MOST
@@ -98,6 +109,11 @@ class Looks:
 
     # -- what is next ---------------------------------------------------------------------
     @property
+    def suspended(self) -> bool:
+        """Whether nothing may be looked at, nor anything be brought in, now."""
+        return self._suspended > 0
+
+    @property
     def settling(self) -> bool:
         """Whether paths, or everything, wait to be looked at."""
         return self._at_all or self.edits_pending
@@ -105,25 +121,27 @@ class Looks:
     @property
     def edits_pending(self) -> bool:
         """Whether single paths wait to be looked at."""
-        return bool(self._debounce.pending())
+        return bool(self._debounce.pending() or self._together)
 
     @property
     def pending(self) -> int:
         """How many things wait to be looked at; everything counts as one."""
-        return self._debounce.pending() + (1 if self._at_all or self._at_base else 0)
+        return self._debounce.pending() + len(self._together) + (1 if self._at_all or self._at_base else 0)
 
     def times(self) -> list[float]:
         """Return when something is due; :attr:`rescan_at` is not among them, nor does :attr:`not_before` count."""
         times = [t for t in (self._debounce.deadline(), self._sweep_at) if t is not None]
-        return [*times, 0.0] if self._at_all or self._at_base else times
+        return [*times, 0.0] if self._at_all or self._at_base or self._together else times
 
     def command(self, current: Snapshot | None, *, above: int, now: float) -> TakeSnapshot | None:
         """Return the look that is due, ``None`` if there is none."""
         if self._at_all or current is None:
             self._at_all = self._at_base = False
+            self._together = frozenset()
             self._debounce.flush()
             return TakeSnapshot(paths=None, current=current, above=above)
-        paths = self._debounce.due(now)
+        paths = self._debounce.due(now) | self._together
+        self._together = frozenset()
         sweep = self._sweep_at is not None and now >= self._sweep_at
         if not (paths or self._at_base or sweep):
             return None

@@ -76,7 +76,7 @@ class Session:
             return None
         times = [self._looks.rescan_at]
         times += self._fetches.times(self._to_fetch())
-        if self._local is None:
+        if self._local is None and not self._looks.suspended:
             not_before = self._not_before()
             times += [max(t, not_before) for t in self._local_times()]
         times += self._hub.times() if self._hub else []
@@ -167,6 +167,14 @@ class Session:
     def _metadata_changed(self, _event: ev.MetadataChanged, now: float) -> list[Command]:
         self._looks.metadata_changed(now)
         self._setbacks.may_be_over(now)
+        return []
+
+    def _restoring_began(self, _event: ev.RestoringBegan, _now: float) -> list[Command]:
+        self._looks.suspend()
+        return []
+
+    def _restoring_ended(self, event: ev.RestoringEnded, _now: float) -> list[Command]:
+        self._looks.resume(event.paths)
         return []
 
     def _root_vanished(self, event: ev.RootVanished, _now: float) -> list[Command]:
@@ -341,6 +349,8 @@ class Session:
         ev.Started: _started,
         ev.PathsChanged: _paths_changed,
         ev.MetadataChanged: _metadata_changed,
+        ev.RestoringBegan: _restoring_began,
+        ev.RestoringEnded: _restoring_ended,
         ev.RootVanished: _root_vanished,
         ev.RootReturned: _root_returned,
         ev.ShortageNoticed: _shortage_noticed,
@@ -377,7 +387,7 @@ class Session:
         commands += self._fetches.commands(to_fetch, now)
         if not to_fetch and self._integration.missing is None:
             self._halts.short_of("fetch", "", "")  # what could not be fetched came otherwise
-        if self._local is None and now >= self._not_before():
+        if self._local is None and not self._looks.suspended and now >= self._not_before():
             self._local = self._next_local(now)
             if self._local is not None:
                 self._looks.begun(now)

@@ -169,6 +169,34 @@ def test_paused_means_nothing_is_sent_or_applied() -> None:
     assert content(one, b"b.txt") == b"from two\n"
 
 
+def test_what_a_command_of_the_user_restores_is_one_change() -> None:
+    scene, one, other = pair()
+    scene.post(one, ev.RestoringBegan())
+    scene.write(one, A, b"a\n")
+    scene.run(3.0)
+    scene.write(one, b"d/new", b"d\n")
+    scene.write(other, b"theirs", b"t\n")
+    scene.run(3.0)
+    before = one.session.current
+    assert (content(other), content(one, b"theirs")) == (None, None)
+    scene.post(one, ev.RestoringEnded(paths=frozenset({RelPath(A), RelPath(b"d")})))
+    scene.run(5.0)
+    assert (content(other), content(other, b"d/new"), content(one, b"theirs")) == (b"a\n", b"d\n", b"t\n")
+    assert before is not None
+    assert one.session.current is not None
+    made = [s for s in one.performer.known() if s.parents == (before.id,) and s.device == one.name]
+    changed = [c.path for c in one.copy.changes(before.tree, made[0].tree)]
+    assert (len(made), changed) == (1, [A, b"d/new"])
+
+
+def test_a_command_that_ends_in_another_session_than_it_began_in_holds_nothing_up() -> None:
+    scene, one, other = pair()
+    scene.post(one, ev.RestoringEnded(paths=frozenset()))
+    scene.write(one, A, b"a\n")
+    scene.run(3.0)
+    assert content(other) == b"a\n"
+
+
 def test_a_vanished_folder_stops_everything_and_deletes_nothing() -> None:
     world, one, two = pair()
     world.write(one, A, b"hello\n")
