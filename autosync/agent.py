@@ -33,7 +33,7 @@ from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
 from autosync.core.allowance import Allowance
 from autosync.core.commands import Announce
-from autosync.core.events import AnnouncementsAsked
+from autosync.core.events import AnnouncementsAsked, FlushAsked
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unreachable
 from autosync.glance import look_at
@@ -263,9 +263,12 @@ class Agent:
                     self.config = replace(self.config, paths=(*self.config.paths, path))
                     added.append({"path": path.path, "workspace": path.workspace})
                     log.info("%s is kept from now on: %s", path.workspace, path.path)
+            for path in changes.ignoring:
+                await self._ignore_by(path)
             self._reachability.learn_introductions()
             return {
                 "added": added,
+                "ignoring": [path.path for path in changes.ignoring],
                 "started": list(changes.started),
                 "failed": failed,
                 "restart": list(changes.restart),
@@ -284,6 +287,17 @@ class Agent:
         server = MetricsServer(self.config.metrics, metrics.render)
         await server.start()
         stack.push_async_callback(server.stop)
+
+    async def _ignore_by(self, path: PathConfig) -> None:
+        """Have a working copy ignore what ``path`` says now."""
+        self.config = replace(self.config, paths=tuple(path if p.path == path.path else p for p in self.config.paths))
+        for workspace in self.workspaces:
+            if workspace.config.path == path.path:
+                workspace.config = replace(workspace.config, ignore=path.ignore)
+                heed = partial(workspace.backend.ignore_by, path.ignore)
+                await asyncio.get_running_loop().run_in_executor(workspace.local, heed)
+                workspace.runner.post(FlushAsked())
+                log.info("%s ignores other paths from now on", path.workspace)
 
     async def reload_when_told(self) -> None:
         """Do what `autosync reload` does; what comes of it is logged, for nobody waits for an answer."""

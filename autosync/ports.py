@@ -137,6 +137,9 @@ class Backend(Protocol):
         A directory that is ignored but holds a tracked file does not count as ignored.
         """
 
+    def ignore_by(self, patterns: Sequence[str]) -> None:
+        """Heed these patterns (gitignore(5)) in the place of those that it was opened with, from the next look on."""
+
     def read(
         self,
         paths: Collection[RelPath] | None,

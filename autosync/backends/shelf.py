@@ -81,6 +81,9 @@ class Shelf:
         """Return all of ``paths``: no file that stands here is anybody's."""
         return frozenset(paths)
 
+    def ignore_by(self, patterns: Sequence[str]) -> None:
+        """Do nothing, as there are no files."""
+
     def read(
         self,
         paths: Collection[RelPath] | None,  # noqa: ARG002  # wherever one looks, it is as it was

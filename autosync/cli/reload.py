@@ -22,7 +22,7 @@ PATIENCE = 120.0
 def reload(invocation: Invocation, *, as_json: bool) -> int:
     """Let the running agent read its configuration again.
 
-    It takes up new paths and new channels at once. Whatever else was changed or removed needs a
+    It takes up new paths, new channels and what is ignored at once. Whatever else was changed or removed needs a
     restart, and is told. `init` and `join` do this by themselves.
     """
     config = invocation.load(on_disk=False)
@@ -32,7 +32,7 @@ def reload(invocation: Invocation, *, as_json: bool) -> int:
     else:
         for line in told(invocation, answer):
             click.echo(line)
-        if not (answer["added"] or answer["started"] or answer["failed"] or answer["restart"]):
+        if not any(answer[key] for key in ("added", "started", "ignoring", "failed", "restart")):
             click.echo("Nothing is new in the configuration.")
     return FAILED if answer["failed"] else OK
 
@@ -41,6 +41,7 @@ def told(invocation: Invocation, answer: dict[str, Any]) -> list[str]:
     """Return in lines what a reload has brought about."""
     lines = [f"{plain(path['path'])} is kept from now on." for path in answer["added"]]
     lines += [f"The channel `{plain(key)}` was started." for key in answer["started"]]
+    lines += [f"{plain(path)} ignores other paths from now on." for path in answer["ignoring"]]
     for path in answer["failed"]:
         lines += [f"{plain(path['path'])} is not kept: {plain(path['title'])}", f"  {plain(path['hint'])}"]
     if answer["restart"]:

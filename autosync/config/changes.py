@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from autosync.config.checks import own_files
-from autosync.config.model import Config, PathConfig
+from autosync.config.model import Config, PathConfig, Vcs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """``added`` are new paths; ``started`` names the keys of channels that are new.
 
+    ``ignoring`` are those that ignore other paths and are else as they were.
     ``restart`` says in words, one for each, what only a restart brings about.
     """
 
     added: tuple[PathConfig, ...] = ()
     started: tuple[str, ...] = ()
+    ignoring: tuple[PathConfig, ...] = ()
     restart: tuple[str, ...] = ()
 
 
@@ -28,25 +30,29 @@ def compare(running: Config, wanted: Config) -> Changes:
     """Return what has to be done for an agent with ``running`` to be one with ``wanted``."""
     before = {path.path: _own_wishes(path, running) for path in running.paths}
     added = tuple(path for path in wanted.paths if path.path not in before)
-    restart = [
-        f"{path.path} was changed"
-        for path in wanted.paths
-        if path.path in before and before[path.path] != _own_wishes(path, wanted)
-    ]
+    restart, ignoring = [], []
+    for path in wanted.paths:
+        old, new = before.get(path.path), _own_wishes(path, wanted)
+        if old is None or old == new:
+            continue
+        if replace(old, ignore=new.ignore) == new and path.backend is not Vcs.COMMAND:
+            ignoring.append(path)
+        else:
+            restart.append(f"{path.path} was changed")
     kept = {path.path for path in wanted.paths}
     restart += [f"{path} was removed" for path in before if path not in kept]
     started = []
     for key in (field.name for field in fields(Config)):
-        old, new = getattr(running, key), getattr(wanted, key)
-        if key == "paths" or old == new:
+        had, has = getattr(running, key), getattr(wanted, key)
+        if key == "paths" or had == has:
             continue
-        if key == "popups" and old is not None and new is not None:  # their own process sees to it
+        if key == "popups" and had is not None and has is not None:  # their own process sees to it
             continue
-        if key in CHANNELS and old is None:
+        if key in CHANNELS and had is None:
             started.append(key)
         else:
             restart.append(f"`{key.replace('_', '-')}` was changed")
-    return Changes(added=added, started=tuple(started), restart=tuple(restart))
+    return Changes(added=added, started=tuple(started), ignoring=tuple(ignoring), restart=tuple(restart))
 
 
 def _own_wishes(path: PathConfig, config: Config) -> PathConfig:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from autosync.config import Config, PathConfig, Popups, Urgency, add_settings, parse
+from autosync.config import Config, PathConfig, Popups, Urgency, Vcs, add_settings, parse
 from autosync.config.changes import Changes, compare
 from autosync.errors import ConfigError
 
@@ -33,13 +33,22 @@ def test_what_others_entries_hide_in_a_path_is_no_change_of_it() -> None:
     [
         (replace(RUNNING, paths=()), "/home/you/notes was removed"),
         (replace(RUNNING, paths=(replace(PATH, settle=1.0),)), "/home/you/notes was changed"),
-        (replace(RUNNING, paths=(replace(PATH, ignore=("*.iso",)),)), "/home/you/notes was changed"),
+        (replace(RUNNING, paths=(replace(PATH, ignore=("*.iso",), poll=1.0),)), "/home/you/notes was changed"),
         (replace(RUNNING, log_level="DEBUG"), "`log-level` was changed"),
         (replace(RUNNING, peers=("a:1",)), "`peers` was changed"),
     ],
 )
 def test_what_needs_a_restart_is_told(wanted: Config, words: str) -> None:
     assert compare(RUNNING, wanted) == Changes(restart=(words,))
+
+
+def test_what_is_ignored_changes_at_once_but_for_what_commands_keep() -> None:
+    changed = replace(PATH, ignore=("*.iso",))
+    assert compare(RUNNING, replace(RUNNING, paths=(changed, OTHER))) == Changes(added=(OTHER,), ignoring=(changed,))
+    by_commands = replace(PATH, backend=Vcs.COMMAND)
+    wanted = replace(RUNNING, paths=(replace(by_commands, ignore=("*.iso",)),))
+    told = Changes(restart=("/home/you/notes was changed",))
+    assert compare(replace(RUNNING, paths=(by_commands,)), wanted) == told
 
 
 def test_popups_follow_the_configuration_by_themselves() -> None:

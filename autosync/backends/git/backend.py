@@ -128,6 +128,10 @@ class GitBackend:
         """Return the directories in which base, branch and locks show."""
         return self._landing.metadata_directories()
 
+    def ignore_by(self, patterns: Sequence[str]) -> None:
+        """Heed these patterns in the place of those that it was opened with."""
+        self._reader.ignore_by(patterns)
+
     def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:
         """Return those of ``paths`` that the ignore rules name and that are not tracked."""
         return self._reader.ignored(paths)

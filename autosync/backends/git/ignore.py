@@ -28,11 +28,14 @@ class Ignore:
         self._repo = repo
         self._settings = settings
         self._patterns = tuple(patterns)
-        arguments = ("check-ignore", "-z", "--stdin", "--no-index", "--verbose", "--non-matching")
-        # It refuses to take pathspecs literally, so they are made harmless by "./".
-        self._process = Coprocess(repo.git, *self.options(), *arguments, env={"GIT_LITERAL_PATHSPECS": "0"})
+        self._process = self._ask_by()
         self._outside: tuple[int, tuple[FileSignature, ...]] | None = None
         self._inside: dict[RelPath, FileSignature] = {}
+
+    def _ask_by(self) -> Coprocess:
+        arguments = ("check-ignore", "-z", "--stdin", "--no-index", "--verbose", "--non-matching")
+        # It refuses to take pathspecs literally, so they are made harmless by "./".
+        return Coprocess(self._repo.git, *self.options(), *arguments, env={"GIT_LITERAL_PATHSPECS": "0"})
 
     def close(self) -> None:
         """End the process."""
@@ -42,6 +45,13 @@ class Ignore:
         """A .gitignore changed: ask a new process next time."""
         self._inside = {}
         self._process.close()
+
+    def use(self, patterns: Sequence[str]) -> None:
+        """Heed other patterns from now on; :meth:`refresh` then tells of changed rules."""
+        self.forget()
+        self._patterns = tuple(patterns)
+        self._process = self._ask_by()
+        self._outside = (-1, ())
 
     def refresh(self) -> bool:
         """Notice changed rules outside the tree; return whether there were any."""

@@ -57,6 +57,11 @@ class Reader:
         """End every process."""
         self._contents.close()
 
+    def ignore_by(self, patterns: Sequence[str]) -> None:
+        """Heed other patterns of ours from the next look on."""
+        with self._turn:
+            self._ignore.use(patterns)
+
     def ignored(self, paths: Sequence[RelPath]) -> frozenset[RelPath]:
         """Return those of ``paths`` that the ignore rules name and that are not tracked."""
         with self._turn:

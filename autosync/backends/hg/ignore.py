@@ -24,16 +24,23 @@ class Ignore:
         self._has_patterns = bool(patterns)
         self._patterns = Patterns(patterns)
         self._seen: dict[bytes, FileSignature] = {}
+        self._used_others = False
 
     def heed(self, sources: Iterable[bytes]) -> None:
         """Note the files that hg has just read its rules from."""
         self._seen = {path: self._seen.get(path, file_signature(path)) for path in sources}
 
     def changed(self) -> bool:
-        """Return whether one of the files of rules has changed since this was asked last."""
+        """Return whether the patterns or one of the files of rules have changed since this was asked last."""
         now = {path: file_signature(path) for path in self._seen}
-        changed, self._seen = now != self._seen, now
+        changed, self._seen = now != self._seen or self._used_others, now
+        self._used_others = False
         return changed
+
+    def use(self, patterns: Sequence[str]) -> None:
+        """Heed other patterns from now on; :meth:`changed` then says so once."""
+        self._has_patterns, self._patterns = bool(patterns), Patterns(patterns)
+        self._used_others = True
 
     def is_source(self, path: RelPath) -> bool:
         """Return whether rules come from the file at ``path``."""

@@ -107,6 +107,10 @@ class MemoryWorkingCopy(Exchange):
         known |= {up for path in known for up in parent_directories(path)}
         return frozenset(path for path in paths if path not in known and self.user.is_ignored(path))
 
+    def ignore_by(self, patterns: Sequence[str]) -> None:
+        """Ignore every file or directory whose name matches one of ``patterns``, and nothing else."""
+        self.user.ignore_patterns = [pattern.encode() for pattern in patterns]
+
     def read(
         self,
         paths: Collection[RelPath] | None,

@@ -221,6 +221,18 @@ class TestLooking:
         assert brief(site.backend.changes(before.tree, full.tree)) == [(b"d/kept", None, Kind.FILE)]
         assert look(site, ["junk", "d", "d/junk/deep", "d/junk"], before).tree == full.tree
 
+    def test_other_patterns_count_from_the_next_look_on(self, fleet: Fleet) -> None:
+        site, _ = pair(fleet)
+        site.backend.ignore_by(["junk"])
+        site.write("junk", b"1")
+        site.write("more", b"1")
+        before = look(site)
+        assert {b"junk", b"more"} & set(entries(site, before.tree)) == {b"more"}
+        site.backend.ignore_by(["more.*"])
+        site.write("more.txt", b"1")
+        found = set(entries(site, look(site, None, before).tree))
+        assert {b"junk", b"more", b"more.txt"} & found == {b"junk", b"more"}
+
     def test_tracked_files_are_not_ignored(self, fleet: Fleet) -> None:
         site, _ = pair(fleet)
         before = look(site)
