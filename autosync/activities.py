@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 PATHS_TOLD = 5
 """Paths of one step that are named; the others are counted."""
 LANES = 100
-"""Snapshots of which it is remembered how they came."""
+"""Snapshots of which it is remembered how they came, and when they were announced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,8 @@ class Activity:
     count: int = 0
     lane: str = ""
     text: str = ""
+    latency_ms: float | None = None
+    """Of what was ``applied``: from the announcement's arrival here until it stood in the working copy."""
     copy: str = ""
     """Of a ``conflict``: the path of the other version, empty if there is none."""
     made_by: str = ""
@@ -68,6 +70,7 @@ class Reporter:
     """Whether there is somebody here who works with the files, and is to be told of conflicts."""
     conflicts: ConflictIndex = field(init=False)
     _lanes: dict[SnapshotId, str] = field(default_factory=dict)
+    _heard_at: dict[SnapshotId, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.conflicts = ConflictIndex(self.performer.backend.changes)
@@ -75,6 +78,12 @@ class Reporter:
     def began(self, current: Snapshot | None) -> None:
         """Take note of the state in which the working copy was opened: its conflicts are no news."""
         self.conflicts.begin = current
+
+    def heard(self, snapshot: SnapshotId) -> None:
+        """Take note that a snapshot was announced just now; what is said again is as old as before."""
+        self._heard_at.setdefault(snapshot, time.monotonic())
+        while len(self._heard_at) > LANES:
+            self._heard_at.pop(next(iter(self._heard_at)))
 
     def came(self, snapshot: SnapshotId, lane: str) -> None:
         """Take note of how a snapshot was had."""
@@ -89,6 +98,7 @@ class Reporter:
 
     async def report(self, command: LocalCommand, event: ev.Event, now: Snapshot | None) -> None:
         """Tell what ``command`` did; ``now`` is where the working copy stands after ``event``, its answer."""
+        done_at = time.monotonic()
         try:
             if (
                 self.has_files
@@ -96,15 +106,16 @@ class Reporter:
                 and (now.tree != self.conflicts.tree or isinstance(event, ev.Integrated))
             ):
                 await self._report_conflicts(command.current, event, now)
-            await self._report_step(command, event)
+            await self._report_step(command, event, done_at)
         except (AutosyncError, OSError) as error:  # of conflicts the next look tells too
             log.info("%s: what was done is not told: %s", self.workspace, title_of(error))
 
-    async def _report_step(self, command: LocalCommand, event: ev.Event) -> None:
+    async def _report_step(self, command: LocalCommand, event: ev.Event, done_at: float) -> None:
         if isinstance(event, ev.SnapshotTaken) and event.changed and event.snapshot is not None:
             await self._report_change("saved", command.current, event.snapshot, text=event.snapshot.base.commit or "")
         elif isinstance(event, ev.Integrated) and event.complete and isinstance(command, Integrate):
             theirs = command.theirs
+            heard_at = self._heard_at.get(theirs.id)
             await self._report_change(
                 "applied",
                 command.current,
@@ -112,6 +123,7 @@ class Reporter:
                 snapshot=theirs.id,
                 lane=self._lanes.get(event.theirs, ""),
                 text=theirs.device,
+                latency_ms=None if heard_at is None else (done_at - heard_at) * 1000,
             )
         elif (
             isinstance(event, ev.BranchSettled)
@@ -129,6 +141,7 @@ class Reporter:
         snapshot: SnapshotId | None = None,
         lane: str = "",
         text: str = "",
+        latency_ms: float | None = None,
     ) -> None:
         at_ms = time.time() * 1000
         paths: tuple[RelPath, ...] = ()
@@ -143,6 +156,7 @@ class Reporter:
             count=len(paths),
             lane=lane,
             text=text,
+            latency_ms=latency_ms,
         )
 
     async def _report_conflicts(self, before: Snapshot | None, event: ev.Event, now: Snapshot) -> None:
@@ -173,6 +187,7 @@ class Reporter:
         count: int = 0,
         lane: str = "",
         text: str = "",
+        latency_ms: float | None = None,
         copy: str = "",
         made_by: str = "",
         instead_of: str = "",
@@ -187,6 +202,7 @@ class Reporter:
             count=count,
             lane=lane,
             text=text,
+            latency_ms=latency_ms,
             copy=copy,
             made_by=made_by,
             instead_of=instead_of,

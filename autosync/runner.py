@@ -219,6 +219,8 @@ class Runner:
         ours = current.tree if current is not None else None
         if isinstance(event, ev.Announced):
             said = event.announcement
+            if event.live:
+                self.reporter.heard(said.snapshot)
             said_at = now if event.live else said.sent_at_ms / 1000
             self.confirmations.heard(said.device, said.tree, ours, said_at=said_at, now=now)
         if current is not before:
