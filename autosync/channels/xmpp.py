@@ -231,7 +231,9 @@ class XmppChannel:
 
     async def _use(self, client: XmppClient, password: str) -> NoReturn:
         settings, timing = self._settings, self._timing
-        await client.log_in(password, host=settings.host, port=settings.port, within=timing.login_timeout)
+        await client.log_in(
+            password, host=settings.host, port=settings.port, within=timing.login_timeout, doubt=timing.doubt
+        )
         self._password = None
         self._session = Session(client, self._inbox, party=self._party, timing=timing)
         try:

@@ -21,6 +21,8 @@ from slixmpp.xmlstream.stanzabase import StanzaBase
 
 from autosync.channels import xmpp_causes as causes
 from autosync.channels.xmpp_element import EVENT
+from autosync.channels.xmpp_resumption import DEAF
+from autosync.channels.xmpp_resumption import NAME as RESUMPTION
 from autosync.errors import AutosyncError
 
 # Without this list slixmpp answers a refused SCRAM login with PLAIN: the password itself,
@@ -81,7 +83,7 @@ class XmppClient(ClientXMPP):
         # slixmpp's defaults let every stranger see when this account is online.
         self.roster.auto_authorize = None  # type: ignore[assignment]  # None: the user's own client decides
         self.roster.auto_subscribe = False
-        self.register_plugin("xep_0198")
+        self.register_plugin(RESUMPTION)
         self.register_handler(
             Callback(
                 "Announcements",
@@ -92,6 +94,7 @@ class XmppClient(ClientXMPP):
         for name, hear in (
             ("session_start", self._session_began),
             ("session_resumed", lambda _: self._begin(resumed=True)),
+            (DEAF, lambda patience: self.give_up(causes.silent(self.server_name, patience))),
             ("connection_failed", self._address_failed),
             ("reconnect_delay", self._all_addresses_failed),
             ("ssl_invalid_chain", self._tls_failed),
@@ -106,15 +109,19 @@ class XmppClient(ClientXMPP):
         """Whether nothing of the last connection is left but what resuming it needs (XEP-0198)."""
         return self.transport is None and not self.is_connecting()
 
-    async def log_in(self, password: str, *, host: str | None, port: int | None, within: float) -> bool:
+    async def log_in(
+        self, password: str, *, host: str | None, port: int | None, within: float, doubt: float = 5
+    ) -> bool:
         """Connect and log in; return whether the former session goes on.
 
         Without ``host`` and ``port`` the server is found through DNS SRV records.  Raises
-        what :attr:`ended` would be, at the latest after ``within`` seconds.
+        what :attr:`ended` would be, at the latest after ``within`` seconds.  The server has ``doubt``
+        seconds to show that it hears us in the former session; the next login begins a new one then.
         """
         await self._end_negotiations()
         self._expect()
         self._allowed = within
+        self.plugin[RESUMPTION].patience = doubt  # type: ignore[literal-required]  # slixmpp lists its own alone
         self.password = password
         if host or port:
             port = port or self.default_port

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from types import TracebackType
 
 
@@ -14,13 +15,16 @@ class TcpProxy:
 
     While ``refusing``, new connections are closed at once; while ``swallowing``, bytes
     vanish in both directions and the connections stay open, as in a suspended network.
-    Everything that passes is held up for ``delay`` seconds.
+    Everything that passes is held up for ``delay`` seconds.  Once ``allowance`` is a number, that many more bytes
+    go to ``upstream``; all that would follow is counted in ``swallowed``, and vanishes.
     """
 
     def __init__(self, upstream: int) -> None:
         self.refusing = False
         self.swallowing = False
         self.delay = 0.0
+        self.allowance: int | None = None
+        self.swallowed = 0
         self.upstream = upstream
         self._writers: set[asyncio.StreamWriter] = set()
         self._dead: set[asyncio.StreamWriter] = set()
@@ -77,17 +81,28 @@ class TcpProxy:
         pair = {writer, up_writer}
         self._writers |= pair
         try:
-            await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
+            await asyncio.gather(self._pump(reader, up_writer, self._allowed), self._pump(up_reader, writer, bytes))
         finally:
             self._writers -= pair
             self._dead -= pair
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _allowed(self, part: bytes) -> bytes:
+        """Return what of ``part`` goes on to ``upstream``."""
+        if self.allowance is None:
+            return part
+        allowed = part[: self.allowance]
+        self.allowance -= len(allowed)
+        self.swallowed += len(part) - len(allowed)
+        return allowed
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, allowed: Callable[[bytes], bytes]
+    ) -> None:
         with contextlib.suppress(OSError):
             while part := await reader.read(65536):
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 if not (self.swallowing or writer in self._dead):
-                    writer.write(part)
+                    writer.write(allowed(part))
                     await writer.drain()
         writer.close()

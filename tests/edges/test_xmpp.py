@@ -29,12 +29,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextlib.asynccontextmanager
-async def bare_client(server: XmppServer, account: str, resource: str = "client") -> AsyncIterator[XmppClient]:
-    """Connect without any channel: another program of that account."""
+async def bare_client(
+    server: XmppServer, account: str, resource: str = "client", *, port: int | None = None
+) -> AsyncIterator[XmppClient]:
+    """Connect without any channel, through ``port`` if given: another program of that account."""
     client = XmppClient(
         JID(f"{account}@{DOMAIN}/{resource}"), Trust(server.ca_file), event_received=lambda _message: None
     )
-    await client.log_in(PASSWORD, host="127.0.0.1", port=server.port, within=10)
+    await client.log_in(PASSWORD, host="127.0.0.1", port=port or server.port, within=10)
     try:
         yield client
     finally:
