@@ -75,6 +75,8 @@ class UpdateHook:
         """Those whose output something in the background still has."""
         self._began_at = self._ended_at = float("-inf")
         self._last_echoes = 0
+        self._found: frozenset[RelPath] | None = None
+        """What the first look found changed: a killed agent may have brought it in; ``None`` before that look."""
 
     # -- what is told of it ------------------------------------------------------------------
     @property
@@ -111,8 +113,11 @@ class UpdateHook:
         before = command.current
         if isinstance(event, ev.SnapshotTaken) and event.snapshot is not None:
             self._begin_at(event.snapshot)
+            first, self._found = self._found is None, self._found or frozenset()
             if event.changed and before is not None:
                 self._edited(before, event.snapshot)
+                if first:
+                    self._do(self._find(before, event.snapshot))
         elif isinstance(event, ev.Integrated) and before is not None:
             theirs = event.current if event.complete else event.unfinished or event.current
             causes = newcomers(before.version, theirs.version, own=self._runner.settings.device)
@@ -135,15 +140,21 @@ class UpdateHook:
         patience = settings.settle + settings.max_wait + _AFTERWARDS
         return self._updates.running is not None or self._now() < self._ended_at + patience
 
+    async def _find(self, before: Snapshot, after: Snapshot) -> None:
+        self._found = frozenset(await self._changed(before, after))
+
     async def _wrote(self, before: Snapshot, after: Snapshot, run: int) -> None:
         self._echoes.wrote(await self._changed(before, after), run=run)
 
     async def _brought(
         self, before: Snapshot, after: Snapshot, theirs: SnapshotId, causes: Collection[DeviceId]
     ) -> None:
-        paths = await self._changed(before, after)
-        echoes = self._echoes.judged(theirs, into=before.id, current=after.id, paths=paths)
-        if paths and causes:
+        changed = await self._changed(before, after)
+        echoes = self._echoes.judged(theirs, into=before.id, current=after.id, paths=changed)
+        if not causes:
+            return
+        paths, self._found = {*changed, *(self._found or ())}, frozenset()
+        if paths:
             self._updates.applied(paths, causes, echoes=echoes, now=self._now())
             self._schedule()
 
