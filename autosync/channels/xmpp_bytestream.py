@@ -86,11 +86,16 @@ class Bytestream:
             for answer in tuple(self._unanswered):  # they take no turn of other streams any longer
                 answer.cancel()
             if not (self._closed_by_peer or self._lost.is_set()):
-                _unheeded(self._ask(ET.Element(f"{{{IBB}}}close", {"sid": self.sid})))
+                self._say_goodbye()
 
     def lose(self) -> None:
         """End without a word to the peer, which is not there any more."""
         self._lost.set()
+
+    def break_off(self) -> None:
+        """End, and tell the peer, which may not know that blocks were lost."""
+        self._lost.set()
+        self._say_goodbye()
 
     def discard(self) -> None:
         """Drop one that has never run."""
@@ -169,6 +174,9 @@ class Bytestream:
             if self._flowing.is_set():
                 return
             self._pace.pass_on()
+
+    def _say_goodbye(self) -> None:
+        _unheeded(self._ask(ET.Element(f"{{{IBB}}}close", {"sid": self.sid})))
 
     def _late(self, answer: asyncio.Future[Any]) -> None:
         self._overdue.add(answer)

@@ -48,7 +48,7 @@ class Relay:
         self._streams: dict[tuple[str, str], Bytestream] = {}
         self._running: set[asyncio.Task[None]] = set()
         client.register_handler(Callback("Bytestreams", _FromMembers(self._accounts), self._heard))
-        client.add_event_handler("session_start", lambda _: self._session_lost())
+        client.add_event_handler("session_start", self._session_began)
 
     async def open(self, address: str) -> socket.socket:
         """Return one end of a new stream to the client with the full JID ``address``.  Raises :class:`OSError`."""
@@ -82,7 +82,8 @@ class Relay:
 
     async def stop(self) -> None:
         """End all streams; the connection is gone or about to be."""
-        self._session_lost()
+        for stream in self._streams.values():
+            stream.lose()
         await asyncio.gather(*self._running, return_exceptions=True)
 
     # -- what arrives --------------------------------------------------------------------------
@@ -144,10 +145,10 @@ class Relay:
             self._streams.pop((peer, stream.sid), None)
             log.debug("xmpp: a bytestream with %s ended", peer)
 
-    def _session_lost(self) -> None:
+    def _session_began(self, _: object) -> None:
         # What was sent in a session that could not be resumed may have arrived or not.
         for stream in self._streams.values():
-            stream.lose()
+            stream.break_off()
 
 
 class _FromMembers(MatcherBase):

@@ -21,7 +21,7 @@ from autosync.channels.xmpp_client import XmppClient
 from autosync.channels.xmpp_pace import MOST, Pace
 from autosync.channels.xmpp_relay import MAX_STREAMS, Relay
 from autosync.channels.xmpp_resumption import NAME as RESUMPTION
-from autosync.errors import Unreachable
+from autosync.errors import Refused, Unreachable
 from tests.edges.tcp_proxy import TcpProxy
 from tests.edges.test_xmpp import bare_client, element
 from tests.edges.xmpp_devices import QUICK, eventually, make_device
@@ -193,6 +193,21 @@ async def test_a_stream_ends_with_a_session_that_cannot_be_resumed(xmpp_server: 
         await asyncio.to_thread(xmpp_server.start)
         ends = await asyncio.gather(*(received(end, 1) for end in (near, far)), return_exceptions=True)
         assert all(end == b"" or isinstance(end, ConnectionError) for end in ends), ends
+
+
+async def test_the_peer_of_a_session_that_is_lost_learns_that_the_stream_ends(
+    xmpp_server: XmppServer, account: str
+) -> None:
+    """It has nothing on its way that could come back."""
+    async with joined(xmpp_server, account) as (laptop, desktop, near, far):
+        await asyncio.get_running_loop().sock_sendall(near, b"before")
+        assert await received(far, 6) == b"before"
+        async with bare_client(xmpp_server, account, "laptop"):
+            with pytest.raises(Refused, match="took the place"):
+                await laptop.client.ended
+        assert not await laptop.client.log_in(PASSWORD, host="127.0.0.1", port=xmpp_server.port, within=10)
+        assert await received(near, 1) == await received(far, 1) == b""
+        await eventually(lambda: laptop.relay.streams() == desktop.relay.streams() == 0)
 
 
 async def test_to_strangers_there_are_no_streams(xmpp_server: XmppServer, account: str, other_account: str) -> None:
