@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from autosync.branch import BranchKeeper
@@ -27,6 +28,7 @@ from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, TreeId,
 from autosync.core.nested import at_commit
 from autosync.core.operations import operations, pair_renames
 from autosync.core.sources import PLAUSIBLE
+from autosync.early import Early
 from autosync.errors import AutosyncError, Busy, Diverged, Missing, StateError
 from autosync.failures import failure, not_fetched, not_opened
 from autosync.history import History, Tidied
@@ -87,6 +89,7 @@ class Performer:
         self._highest = 0
         """The greatest number of a state of this working copy: each is used once, whatever happens between."""
         self._brought = Brought(backend=backend)
+        self._early = Early(backend.metadata)
         self._integrator = Integrator(
             backend=backend,
             tree=tree,
@@ -246,6 +249,8 @@ class Performer:
     def _take(self, command: TakeSnapshot) -> ev.SnapshotTaken | ev.Integrated:
         self._raise_if_busy()
         before = command.current
+        if self._opened:
+            self._keep_what_was_early()
         late = self.tree.sweep()
         paths = self.brakes.begin(None if command.paths is None else command.paths | late, self._clock())
         expected = self._brought.standing(before.tree) if before else None
@@ -282,6 +287,15 @@ class Performer:
         )
         self._stand_at(snapshot)
         return ev.SnapshotTaken(snapshot=snapshot, changed=True, torn=reading.torn)
+
+    def _keep_what_was_early(self) -> None:
+        """Keep what an agent that was killed may have integrated before it was on the disk."""
+        noted = self._early.left()
+        if noted is not None:
+            snapshot, pack = noted
+            with suppress(AutosyncError):  # killed while it was noted: then nothing of it was integrated
+                self.keep(self.load(snapshot) or self.backend.absorb(snapshot, pack))
+                self._early.forget()
 
     def _without_mass_deletion(self, before: Snapshot | None, expected: TreeId | None, reading: Reading) -> Reading:
         """Return the reading, of what was ``expected`` on the base of ``before``, with what the brakes hold in it."""
@@ -352,11 +366,17 @@ class Performer:
             with self.history.turns.together():
                 snapshot = self.load(command.wanted) or get()
                 fetched = ev.SnapshotFetched(wanted=command.wanted, source=str(command.source), snapshot=snapshot)
-                if early is not None:
+                if early is None:
+                    self.keep(snapshot)
+                elif self._early.note(snapshot.id, command.source.pack):
                     self._step_ended.clear()
                     early(fetched)
                     self._step_ended.wait(HEAD_START)
-                self.keep(snapshot)
+                    self.keep(snapshot)
+                    self._early.forget()
+                else:
+                    self.keep(snapshot)
+                    early(fetched)
         except Exception as error:  # an edge: a source that fails in any way is a source that failed
             return not_fetched(command, self.cause_of(error), self.backend.metadata)
         return fetched
