@@ -30,12 +30,17 @@ class Fossils(Fleet):
         return self.place / "server.fossil"
 
     def fossil(self, *arguments: str, at: Path | None = None) -> str:
-        """Run fossil as the user and return what it printed."""
-        done = subprocess.run(
-            ["fossil", *arguments], cwd=at or self.place, env=self.environment, capture_output=True, check=False
-        )
-        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-        return done.stdout.decode("utf-8", "surrogateescape")
+        """Run fossil as the user, who repeats what met one of the agent's, and return what it printed."""
+        ends: list[subprocess.CompletedProcess[bytes]] = []
+
+        def is_let() -> bool:
+            argv, where = ["fossil", *arguments], at or self.place
+            ends.append(subprocess.run(argv, cwd=where, env=self.environment, capture_output=True, check=False))
+            return b"database is locked" not in ends[-1].stderr
+
+        until(is_let, why=lambda: arguments)
+        assert ends[-1].returncode == 0, (arguments, ends[-1].stdout, ends[-1].stderr)
+        return ends[-1].stdout.decode("utf-8", "surrogateescape")
 
     def checkouts(self, *names: str) -> list[Device]:
         """Make devices with a checkout each."""
