@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,7 @@ from autosync.activities import Activity
 from autosync.broadcast import Broadcaster
 from autosync.config import Config, Mode, PathConfig
 from autosync.core.echoes import Echoes
-from autosync.core.model import DeviceId, SnapshotId
+from autosync.core.model import DeviceId, RelPath, SnapshotId
 from autosync.core.remarks import Remarks
 from autosync.membership import Membership
 from autosync.onupdate.hook import UpdateHook
@@ -37,6 +37,11 @@ class Accompaniment:
             echoes=self.echoes.count(shared),
             editing=self.presence.editing() if self.presence else (),
         )
+
+    def passed_over(self, paths: Sequence[RelPath]) -> None:
+        """Take note of ignored paths that changed; in any thread."""
+        if self.presence is not None:
+            self.presence.passed_over(paths)
 
 
 def accompany(

@@ -97,7 +97,7 @@ class Workspace:
         if performer.recorded() != (session.current.id if session.current else None):
             raise self.foothold.another()
         self.tree = _make_tree(self.backend)
-        watcher = _make_watcher(self.config, self.backend, self.runner, self.foothold)
+        watcher = _make_watcher(self.config, self.backend, self.runner, self.foothold, self.accompaniment)
         try:
             watcher.start()
             current = performer.take_up(self.tree)
@@ -217,16 +217,17 @@ class WorkspaceOpener:
         names.keys = lambda: (member.key, *member.keyring.retired)
         member.snapshots_directory = backend.snapshots_directory
         runner.session.paused = member.state.paused or member.is_out()
+        accompaniment = accompany(runner, member, path, self._config, self._broadcaster)
         workspace = Workspace(
             config=path,
             backend=backend,
             runner=runner,
             member=member,
-            watcher=_make_watcher(path, backend, runner, foothold),
+            watcher=_make_watcher(path, backend, runner, foothold, accompaniment),
             local=local,
             tree=tree,
             foothold=foothold,
-            accompaniment=accompany(runner, member, path, self._config, self._broadcaster),
+            accompaniment=accompaniment,
         )
         runner.before_whole_look = workspace.ask_ignore_rules_again
         return workspace
@@ -278,7 +279,9 @@ def _make_tree(backend: Backend) -> WorkingTree | NoFiles:
     )
 
 
-def _make_watcher(path: PathConfig, backend: Backend, runner: Runner, foothold: Foothold) -> TreeWatcher:
+def _make_watcher(
+    path: PathConfig, backend: Backend, runner: Runner, foothold: Foothold, accompaniment: Accompaniment
+) -> TreeWatcher:
     return TreeWatcher(
         backend.root,
         metadata_directories=backend.metadata_directories(),
@@ -286,6 +289,7 @@ def _make_watcher(path: PathConfig, backend: Backend, runner: Runner, foothold: 
         ignored=backend.ignored,
         listener=_Listener(runner, foothold),
         rescan_interval=path.rescan,
+        passed_over=accompaniment.passed_over,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from autosync.activities import Activity
 from autosync.conflicts.index import shown
 from autosync.core import events as ev
+from autosync.core.allowance import Allowance
 from autosync.core.commands import LocalCommand
 from autosync.core.model import RelPath
 from autosync.core.presence import RENEWED, Presence, Sight, edited_by
@@ -24,8 +25,8 @@ log = logging.getLogger(__name__)
 
 _GATHER = 0.2
 """Seconds in which the signs of one save are gathered: an editor makes and removes its lock several times."""
-_PACE = 5.0
-"""Seconds between two announcements that are made for this alone."""
+_RATE, _BURST = 0.2, 8
+"""Announcements in a second that are made for this alone, and how many at once."""
 _NAMED = 5
 """Files that are named to the user in one go."""
 
@@ -44,10 +45,12 @@ class PresenceKeeper:
         self._open: tuple[RelPath, ...] = ()
         self._said: tuple[RelPath, ...] = ()
         self._said_at = float("-inf")
+        self._pace = Allowance(rate=_RATE, burst=_BURST)
         self._signs: set[RelPath] = set()
         self._looking: asyncio.Task[None] | None = None
         self._look_timer: asyncio.TimerHandle | None = None
         self._say_timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = False
 
     def sights(self) -> list[tuple[Sight, float]]:
@@ -68,15 +71,25 @@ class PresenceKeeper:
     # -- what happens -----------------------------------------------------------------------
     def happened(self, event: ev.Event) -> None:
         """Take note of an event, after the session has."""
-        if isinstance(event, ev.PathsChanged):
-            signs = {path for hint in event.hints for path in edited_by(hint.path)}
-            if signs:
-                self._signs |= signs
-                self._look_in(_GATHER)
+        if isinstance(event, ev.Started):
+            self._loop = asyncio.get_running_loop()
+        elif isinstance(event, ev.PathsChanged):
+            self._see([path for hint in event.hints for path in edited_by(hint.path)])
         elif isinstance(event, ev.Announced):
             said = event.announcement
             there = () if said.state in ("stopped", "paused") or not event.live else said.remarks.editing
             self._tell(self._presence.opened_there(said.name, [shown(p) for p in there], self._now()))
+
+    def passed_over(self, paths: Sequence[RelPath]) -> None:
+        """Take note of ignored paths that changed, as locks usually are; in any thread."""
+        signs = [path for lock in paths for path in edited_by(lock)]
+        if signs and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._see, signs)
+
+    def _see(self, signs: Sequence[RelPath]) -> None:
+        if signs:
+            self._signs.update(signs)
+            self._look_in(_GATHER)
 
     def stepped(self, command: LocalCommand, event: ev.Event) -> None:
         """Do nothing: what was saved and applied comes as an activity."""
@@ -136,12 +149,13 @@ class PresenceKeeper:
     def _say_soon(self) -> None:
         """Have the others hear what is open, unless an announcement that was made for more has said it."""
         if self._say_timer is None and self._is_news():
-            when = max(self._now(), self._said_at + _PACE)
+            when = self._pace.free_at(self._now())
             self._say_timer = asyncio.get_running_loop().call_at(when, self._say_now)
 
     def _say_now(self) -> None:
         self._say_timer = None
-        if self._is_news():
+        if not self._stopped and self._is_news():
+            self._pace.take(self._now())
             self._say()
 
     def _is_news(self) -> bool:

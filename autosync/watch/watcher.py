@@ -37,7 +37,8 @@ class TreeWatcher:
     anything in them is told as ``metadata_changed``.  Directories named as in ``excluded``
     are left alone at any depth, and so is what ``ignored`` returns: it is asked, in the
     watcher's thread, for files and directories, many at once.  ``rescan_interval`` (seconds) is
-    how often directories are told as changed for which the kernel has no watch left.
+    how often directories are told as changed for which the kernel has no watch left.  ``passed_over`` is
+    told, in the same thread, of ignored paths that changed in directories that are not.
 
     Between events the watcher's thread sleeps, for ever if nothing happens.
     """
@@ -51,11 +52,13 @@ class TreeWatcher:
         ignored: Callable[[Sequence[RelPath]], frozenset[RelPath]],
         listener: WatchListener,
         rescan_interval: float,
+        passed_over: Callable[[Sequence[RelPath]], None] = lambda _paths: None,
     ) -> None:
         self._root = os.path.abspath(root)
         self._metadata_directories = tuple(metadata_directories)
         self._listener = listener
         self._rescan_interval = rescan_interval
+        self._passed_over = passed_over
         self._inotify = kernel.Inotify()
         self._arming = Arming(self._root, self._inotify, excluded=excluded, ignored=ignored)
         self._translator = Translator(self._arming, excluded=excluded)
@@ -230,6 +233,8 @@ class TreeWatcher:
 
     def _worth_telling(self, hints: Sequence[PathHint]) -> list[PathHint]:
         skipped = self._arming.skipped(list(dict.fromkeys(hint.path for hint in hints)))
+        if skipped:
+            self._passed_over(list(skipped))
         return [hint for hint in hints if hint.path not in skipped]
 
     def _rescan(self) -> list[PathHint]:
