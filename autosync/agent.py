@@ -26,8 +26,8 @@ from autosync.channels.opening import open_channel
 from autosync.channels.reflected import LineChannel
 from autosync.commanded.workspace import CommandedWorkspace, open_commanded
 from autosync.commitnews import CommitNews
-from autosync.config import Config, PathConfig, Vcs, load, with_overrides
 from autosync.companion import Companion, desktop_command, has_session_bus
+from autosync.config import Config, PathConfig, Vcs, load, with_overrides
 from autosync.config.changes import CHANNELS, compare
 from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
@@ -70,8 +70,15 @@ class Agent:
     """Joins sessions, channels, links and the control socket."""
 
     def __init__(
-        self, config: Config, *, renewals: Allowance, notifier: Notifier, took_up: Callable[[str], object]
+        self,
+        config: Config,
+        *,
+        renewals: Allowance,
+        notifier: Notifier,
+        took_up: Callable[[str], object],
+        may_show: bool,
     ) -> None:
+        self._may_show = may_show
         self.config = config
         self._renewals = renewals
         self._took_up = took_up
@@ -159,13 +166,13 @@ class Agent:
             control = ControlServer(os.path.join(self.config.state_dir, SOCKET_NAME), self._answers.answer)
             await control.start()
             stack.push_async_callback(control.stop)
-            kept = ", ".join(path.workspace for path in self.config.paths)
-            log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
-            if self.config.popups is not None and has_session_bus():
+            if self._may_show and self.config.popups is not None and has_session_bus():
                 companion = Companion(desktop_command(self.config.source))
                 companion.start()
                 stack.push_async_callback(companion.stop)
             await self._serve_metrics(stack)
+            kept = ", ".join(path.workspace for path in self.config.paths)
+            log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
             self._supervision.ready()
             await self._await_absent(stop, stack)
             if self.again:  # no farewell: it is the other one's name
@@ -427,11 +434,12 @@ async def run_agent(
     notifier: Notifier | None = None,
     took_up: Callable[[str], object] = lambda _: None,
     hangup_reloads: bool = False,
+    may_show: bool = True,
 ) -> int:
     """Run the agent until SIGTERM or SIGINT; return the exit code.
 
     ``notifier`` is told how it goes, ``took_up`` the name of each workspace that is kept from then on.
-    With ``hangup_reloads`` SIGHUP has the configuration read again.
+    With ``hangup_reloads`` SIGHUP has the configuration read again; without ``may_show`` nothing is shown on a desktop.
 
     Raises :class:`AutosyncError` if it cannot start: another agent on the same state
     directory, a path that is no working copy, an address that is taken.
@@ -466,7 +474,7 @@ async def run_agent(
         notifier = Notifier({}) if notifier is None else notifier
         renewals = Allowance(rate=RENEWALS / 3600, burst=RENEWALS)
         while True:
-            agent = Agent(config, renewals=renewals, notifier=notifier, took_up=took_up)
+            agent = Agent(config, renewals=renewals, notifier=notifier, took_up=took_up, may_show=may_show)
             try:
                 await agent.run(stop)
             except PastLost as lost:

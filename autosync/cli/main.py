@@ -25,6 +25,7 @@ SECTIONS = {
         "join": "autosync.cli.join:join",
         "import-config": "autosync.cli.import_config:import_config",
         "run": "autosync.cli.run:run",
+        "install-service": "autosync.cli.service:install_service",
         "sync": "autosync.cli.steering:sync",
     },
     "Information": {

@@ -68,7 +68,13 @@ def run_here(
         faulthandler.enable()  # a watchdog ends the process with SIGABRT: the log then shows where it stood
     from autosync.agent import run_agent  # noqa: PLC0415  (imports much, for which no wrong configuration waits)
 
-    agent = run_agent(config, notifier=notifier, took_up=workspaces.add, hangup_reloads=headless or bool(notifier))
+    agent = run_agent(
+        config,
+        notifier=notifier,
+        took_up=workspaces.add,
+        hangup_reloads=headless or bool(notifier),
+        may_show=not headless,
+    )
     return eventloop.run(_run(agent, None if beside is None else beside(config)))
 
 

@@ -18,26 +18,35 @@ _SETTINGS = (
     "[Journal]\nStorage=volatile\nReadKMsg=no\nForwardToSyslog=no\nForwardToKMsg=no\nForwardToWall=no\nAudit=no\n"
     "RateLimitBurst=0\n"
 )
+_MANAGER = "/usr/lib/systemd/systemd"
+_CGROUPS = "/sys/fs/cgroup"
 _INSIDE = """
 mount --make-rprivate /
 mount -t tmpfs none /run
-mkdir -p /run/systemd/journal /run/log/journal
+mkdir -p /run/systemd/journal /run/systemd/system /run/log/journal
 mount --bind "$1" /etc/machine-id
 mount -t tmpfs none /etc/systemd
 printf %s "$2" >/etc/systemd/journald.conf
+if [ -n "$3" ]; then
+    umount -R -l /sys/fs/cgroup
+    mount -t cgroup2 none /sys/fs/cgroup
+    mkdir "/sys/fs/cgroup/$3"
+fi
 echo up
 read -r _
+if [ -n "$3" ]; then find "/sys/fs/cgroup/$3" -depth -type d -exec rmdir {} +; fi
 """
 
 
 class Machine:
     """A context manager; only root may have one (see :func:`tests.system.mounts.needs_mounts`).
 
-    ``prefix`` is what comes before a command line so that it runs there.
+    ``prefix`` is what comes before a command line so that it runs there.  With ``cgroups`` a systemd may run there.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *, cgroups: bool = False) -> None:
         self._place = place
+        self._group = f"autosync-test-{os.getpid()}" if cgroups else ""
         self._ends: list[Callable[[], object]] = []
         self._keeper: subprocess.Popen[str]
 
@@ -49,7 +58,7 @@ class Machine:
         identity = self._place / "machine-id"
         identity.write_text(f"{os.urandom(16).hex()}\n")
         self._keeper = subprocess.Popen(
-            ["unshare", "--mount", "bash", "-euc", _INSIDE, "bash", identity, _SETTINGS],
+            ["unshare", "--mount", "bash", "-euc", _INSIDE, "bash", identity, _SETTINGS, self._group],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -81,6 +90,16 @@ class Machine:
 
         self._ends.append(end)
         return process
+
+    def start_user_manager(self, environment: dict[str, str]) -> None:
+        """Start the systemd of a user whose environment that is; ``XDG_RUNTIME_DIR`` is in it."""
+        runtime = Path(environment["XDG_RUNTIME_DIR"])
+        runtime.mkdir(mode=0o700)
+        entering = f"echo $$ >{_CGROUPS}/{self._group}/cgroup.procs; exec {_MANAGER} --user --unit=basic.target"
+        # Its own messages go to the journal; where it cannot start at all it says so on standard error.
+        self.run_beside(["sh", "-c", entering], env=environment)
+        command = ("systemctl", "--user", "is-active", "basic.target")
+        until(lambda: self.run(*command, env=environment).stdout == "active\n")
 
     def journal(self, *matches: str) -> list[dict[str, Any]]:
         """Return the entries of the journal that match, as `journalctl -o json` has them."""

@@ -1,0 +1,149 @@
+"""`autosync install-service` under a real systemd of a user, and without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.fleet import Device, Fleet, until
+from tests.system.machine import Machine
+from tests.system.mounts import needs_mounts
+
+
+class Seat:
+    """A user whose systemd runs, with one device."""
+
+    def __init__(self, place: Path, machine: Machine, fleet: Fleet) -> None:
+        self.machine = machine
+        (self.device,) = fleet.clone(fleet.seed({"a.txt": "1\n"}, hub=False), "laptop")
+        fleet.configure([self.device])
+        self.device.prefix = machine.prefix
+        self.environment = {**fleet.environment, "XDG_RUNTIME_DIR": str(place / "run"), "USER": "you"}
+        machine.start_user_manager(self.environment)
+        self.unit = Path(self.environment["HOME"]) / ".config/systemd/user/autosync.service"
+
+    def autosync(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = (sys.executable, "-m", "autosync", "--config", str(self.device.config), *arguments)
+        return self.machine.run(*command, env=self.environment)
+
+    def systemctl(self, *arguments: str) -> str:
+        return self.machine.run("systemctl", "--user", *arguments, env=self.environment).stdout.strip()
+
+    def show(self, what: str) -> str:
+        return self.systemctl("show", "autosync", "--value", f"--property={what}")
+
+
+@needs_mounts
+def test_the_life_of_an_installed_service(tmp_path: Path) -> None:
+    with Machine(tmp_path, cgroups=True) as machine, Fleet(tmp_path / "fleet") as fleet:
+        seat = Seat(tmp_path, machine, fleet)
+        rehearsed = json.loads(seat.autosync("install-service", "--dry-run", "--json").stdout)
+        assert (rehearsed["dry-run"], seat.unit.exists()) == (True, False)
+        done = seat.autosync("install-service")
+        assert done.returncode == 0, done.stderr
+        assert f"written: {seat.unit}\n" in done.stdout
+        assert "journalctl --user -u autosync -f" in done.stdout
+        assert "loginctl enable-linger you" in done.stdout
+        assert rehearsed["written"] == [line[9:] for line in done.stdout.splitlines() if line.startswith("written: ")]
+        # Type=notify: the command has returned, so the agent is up.
+        pid = int(seat.show("MainPID"))
+        assert seat.device.ask("status")["agent"]["pid"] == pid
+        assert (seat.systemctl("is-enabled", "autosync"), seat.systemctl("is-active", "autosync")) == (
+            "enabled",
+            "active",
+        )
+        until(lambda: seat.show("StatusText") == "All is recorded; no other device yet")
+        assert seat.show("WatchdogUSec") == "1min"
+        seat.device.write("b.txt", "new\n")
+        until(lambda: machine.journal("AUTOSYNC_KIND=saved", "_TRANSPORT=journal"))
+        _it_is_reloaded(seat, pid)
+        _it_is_upgraded(seat, pid)
+        _it_is_ended_by_its_watchdog_and_back(seat)
+        _it_is_removed(seat)
+
+
+def _it_is_reloaded(seat: Seat, pid: int) -> None:
+    seat.systemctl("reload", "autosync")
+    until(lambda: seat.show("ActiveState") == "active")
+    assert int(seat.show("MainPID")) == pid
+
+
+def _it_is_upgraded(seat: Seat, pid: int) -> None:
+    """A second run changes nothing; another program is taken up and told; drop-ins stay."""
+    again = json.loads(seat.autosync("install-service", "--json").stdout)
+    assert (again["written"], int(seat.show("MainPID"))) == ([], pid)
+    drop_in = seat.unit.parent / "autosync.service.d/override.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Service]\nWatchdogSec=4\nTimeoutStopSec=1\nRestartSec=0\n")
+    text = seat.unit.read_text()
+    old = text.replace('ExecStart="', 'ExecStart="/old')
+    assert old != text
+    seat.unit.write_text(old)
+    upgraded = json.loads(seat.autosync("install-service", "--json").stdout)
+    assert upgraded["written"] == [str(seat.unit)]
+    assert next(iter(upgraded["replaced"].values())).startswith("/old/")
+    assert f"Your drop-ins hold as before: {drop_in}" in upgraded["notes"]
+    assert (seat.unit.read_text(), int(seat.show("MainPID")) != pid) == (text, True)
+    assert seat.show("WatchdogUSec") == "4s"
+
+
+def _it_is_ended_by_its_watchdog_and_back(seat: Seat) -> None:
+    pid = int(seat.show("MainPID"))
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: int(seat.show("NRestarts")) > 0, why=lambda: seat.systemctl("status", "autosync"))
+    until(lambda: seat.show("ActiveState") == "active" and int(seat.show("MainPID")) not in (0, pid))
+    until(lambda: seat.device.ask("status")["workspaces"][0]["state"] == "watching")
+
+
+def _it_is_removed(seat: Seat) -> None:
+    stopped = seat.systemctl("stop", "autosync")
+    assert (stopped, seat.show("Result"), seat.show("ExecMainStatus")) == ("", "success", "0")
+    removed = json.loads(seat.autosync("install-service", "--uninstall", "--json").stdout)
+    assert str(seat.unit) in removed["removed"]
+    assert any(note.startswith("Your drop-ins stay: ") for note in removed["notes"])
+    assert (seat.unit.exists(), (seat.unit.parent / "autosync.service.d/override.conf").exists()) == (False, True)
+    again = seat.autosync("install-service", "--uninstall")
+    assert (again.returncode, again.stdout) == (0, "There was no service autosync of autosync's.\n")
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Iterator[Device]:
+    """A device of a user without a systemd."""
+    with Fleet(tmp_path / "fleet") as fleet:
+        (laptop,) = fleet.clone(fleet.seed({"a.txt": "1\n"}, hub=False), "laptop")
+        fleet.configure([laptop])
+        yield laptop
+
+
+def test_without_systemd_the_desktop_starts_it(laptop: Device) -> None:
+    home = Path(laptop.environment["HOME"])
+    done = laptop.run("install-service")
+    assert done.returncode == 0, done.stderr
+    entry = home / ".config/autostart/autosync.desktop"
+    assert "Until then: autosync --config " in done.stdout
+    assert f'"--config" "{laptop.config}" "run"\n' in entry.read_text()
+    menu = (home / ".local/share/applications/autosync.desktop").read_text()
+    assert f'"--config" "{laptop.config}" "web" "--open"\n' in menu
+    assert (home / ".local/share/icons/hicolor/scalable/apps/autosync.svg").is_file()
+    assert laptop.run("install-service", "--uninstall").returncode == 0
+    assert [path for path in home.rglob("*") if "autosync" in path.name] == []
+
+
+def test_a_server_without_systemd_is_told_what_to_do(laptop: Device) -> None:
+    done = laptop.run("install-service", "--headless")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: No systemd of this user runs here, and without a desktop nothing else")
+    assert f"--config {laptop.config} run --headless" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "-x", "a/b", "x" * 65, "a\n"])
+def test_a_name_that_is_none_is_refused(laptop: Device, name: str) -> None:
+    done = laptop.run("install-service", "--name", name)
+    assert (done.returncode, "use letters, digits and _ . - only" in done.stderr) == (2, True)
