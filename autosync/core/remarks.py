@@ -45,10 +45,18 @@ class HookReport:
     causes: tuple[DeviceId, ...] = ()
 
     @property
-    def text(self) -> str:
+    def title(self) -> str:
         """Return what a person is told."""
-        said = f"{self.command} {self.problem or 'succeeded'}"
-        return f"{said}: {self.line}" if self.line else said
+        return f"{self.command} {self.problem or 'succeeded'}"
+
+    @property
+    def text(self) -> str:
+        """Return the same in a line with what the program printed last."""
+        return f"{self.title}: {self.line}" if self.line else self.title
+
+    def news(self, device: str) -> str:
+        """Return what a person is told of the program of ``device`` (its name): a title, and a line if there is one."""
+        return f"{device}: {self.title}\n{self.line}" if self.line else f"{device}: {self.title}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

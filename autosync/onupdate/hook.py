@@ -322,7 +322,7 @@ class UpdateHook:
             snapshot=report.snapshot,
             paths=tuple(shown(path) for path in batch.paths[:PATHS_TOLD]),
             count=len(batch.paths),
-            text=report.text,
+            text=report.news(name),
             made_by=name,
         )
         self._runner.outside.happened(activity)

@@ -78,7 +78,7 @@ class HookNews:
             device=self._runner.settings.name,
             at_ms=time.time() * 1000,
             snapshot=report.snapshot,
-            text=report.text,
+            text=report.news(name),
             made_by=name,
         )
         self._runner.outside.happened(activity)

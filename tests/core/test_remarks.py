@@ -41,6 +41,8 @@ FULL = Remarks(hook=REPORT, echoes=3, editing=(RelPath(b"a.py"), RelPath(b"caf\x
 def test_a_report_reads_as_a_sentence() -> None:
     assert REPORT.text == "make restart failed with exit code 2: make: *** [Makefile:2: restart] Error 1"
     assert replace(REPORT, problem="", line="").text == "make restart succeeded"
+    assert REPORT.news("server").splitlines() == ["server: make restart failed with exit code 2", REPORT.line]
+    assert replace(REPORT, problem="", line="").news("server") == "server: make restart succeeded"
 
 
 @pytest.mark.parametrize("remarks", [FULL, NOTHING, Remarks(echoes=1), Remarks(editing=(RelPath(b"b"),))])

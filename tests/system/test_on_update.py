@@ -109,9 +109,10 @@ def test_a_failure_gets_back_to_who_caused_it_even_if_he_was_away(fleet: Fleet, 
     laptop.start()
     until(lambda: laptop.activities("hook-failed"), why=lambda: (server.log, laptop.log))
     [failed] = laptop.activities("hook-failed")
+    news = f"server: {hook.program} failed with exit code 3\nno way"
+    assert (failed["made_by"], failed["text"]) == ("server", news)
+    assert [a["text"] for a in server.activities("hook-failed")] == [news]
     text = f"{hook.program} failed with exit code 3: no way"
-    assert (failed["made_by"], failed["text"]) == ("server", text)
-    assert [a["text"] for a in server.activities("hook-failed")] == [text]
     assert f"on-update of server: {text}" in laptop.run("status").stdout
     assert f"notes: on-update: {text}" in server.run("status").stdout
     # An edit of the server's own runs nothing; one of the laptop, for all that failed too, makes it well again.
