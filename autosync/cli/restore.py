@@ -15,7 +15,7 @@ from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.log import clock, named
 from autosync.cli.past import Past
 from autosync.cli.table import plain
-from autosync.cli.when import understand
+from autosync.cli.when import Meant, understand
 from autosync.core.timeline import SHOWN
 
 _LISTED = 10
@@ -51,7 +51,7 @@ def restore(invocation: Invocation, path: str, *, at: str, to: str | None, dry_r
     with Past(config, path) as past:
         place = None if to is None else _free_place(past, to)
         answer = past.ask("restore", at=meant.at, dry_run=dry_run, **({} if place is None else {"to": place}))
-    return _tell(answer, meant.said, as_json=as_json)
+    return _tell(answer, _understood(meant), as_json=as_json)
 
 
 @click.command(
@@ -78,7 +78,12 @@ def undo(invocation: Invocation, when: str | None, *, place: str | None, dry_run
     config = invocation.load(on_disk=False)
     with Past(config, place) as past:
         answer = past.ask("undo", at=None if meant is None else meant.at, dry_run=dry_run)
-    return _tell(answer, "before the last change" if meant is None else meant.said, as_json=as_json)
+    return _tell(answer, "before the last change" if meant is None else _understood(meant), as_json=as_json)
+
+
+def _understood(meant: Meant) -> str:
+    """Return which time was understood; a snapshot is told anyway."""
+    return meant.said if isinstance(meant.at, int) else ""
 
 
 def _free_place(past: Past, to: str) -> str:
@@ -101,7 +106,7 @@ def _tell(answer: Mapping[str, Any], said: str, *, as_json: bool) -> int:
 def _lines(answer: Mapping[str, Any], said: str) -> Iterator[str]:
     head = answer["at"]
     state = f"snapshot {head['snapshot'][:SHOWN]} of {clock(head['at_ms'])} by {plain(head['device'])}"
-    yield f"{said[:1].upper()}{said[1:]}: {state}"
+    yield f"{said[:1].upper()}{said[1:]}: {state}" if said else f"{state[:1].upper()}{state[1:]}"
     would = "would be " if answer["dry_run"] else ""
     if answer["to"] is not None:
         yield f"{answer['count']} file{'s' * (answer['count'] != 1)} {would}put at {_shown(answer['to'])}"
