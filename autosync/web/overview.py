@@ -7,6 +7,7 @@ from typing import Any
 
 Ask = Callable[..., dict[str, Any]]
 
+_OFF = 3.0
 _FROM_PEERS = ("kind", "address", "rtt-ms", "why", "throughput", "transfers")
 
 
@@ -14,8 +15,9 @@ def look(ask: Ask) -> dict[str, Any]:
     """Return the agent's status with each working copy's ``devices``, and all ``conflicts``.
 
     A device's ``state`` says how its tree stands to ours: ``this``, ``equal``, ``ahead``, ``behind``, ``diverged``,
-    ``paused``, ``halted``, ``away``, ``unknown``, ``revoked``; ``tree`` is the last that it confirmed.
-    What differs at each look (how long the agent runs, what it takes) is left out.
+    ``paused``, ``halted``, ``away``, ``unknown``, ``revoked``; ``tree`` is the last that it said it has, and
+    ``confirmed`` when it last said that of the tree that was here too.  What differs at each look is left
+    out, so that two looks are equal if nothing has happened.
     """
     status = ask("status")
     members = {w["path"]: w["devices"] for w in ask("devices")["workspaces"]}
@@ -26,11 +28,15 @@ def look(ask: Ask) -> dict[str, Any]:
         "pid": status["agent"]["pid"],
         "channels": status["channels"],
         "workspaces": [
-            {**workspace, "devices": _devices(workspace, members.get(workspace["path"], []), reached)}
+            {**_without_peers(workspace), "devices": _devices(workspace, members.get(workspace["path"], []), reached)}
             for workspace in status["workspaces"]
         ],
         "conflicts": conflicts,
     }
+
+
+def _without_peers(workspace: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in workspace.items() if key not in ("peers", "watch", "dropped", "transfers")}
 
 
 def _devices(
@@ -54,8 +60,21 @@ def _devices(
                 "tree": workspace["tree"] if own else peer.get("tree"),
                 "snapshot": workspace["snapshot"] if own else peer.get("snapshot"),
                 "seen": None if own else peer.get("seen") or member.get("seen"),
+                "confirmed": (peer.get("confirmed") or {}).get("time"),
+                "clock-ahead": _clearly(peer.get("clock-ahead")),
                 "problem": peer.get("problem"),
+                "hook": _failed(peer.get("on-update")),
                 **{key: way.get(key) for key in _FROM_PEERS},
             }
         )
     return rows
+
+
+def _clearly(ahead: float | None) -> int | None:
+    """Return by how many seconds a clock is off, ``None`` if that may be the way of the message."""
+    return None if ahead is None or abs(ahead) < _OFF else round(ahead)
+
+
+def _failed(report: Mapping[str, Any] | None) -> str | None:
+    """Return what became of a device's program that runs after changes, ``None`` if all is well."""
+    return None if report is None or report["ok"] else str(report["text"])

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from autosync.control import call
@@ -23,6 +24,8 @@ from autosync.web.watching import Watch
 LOCK, PLACE = "web.lock", "web.json"
 """Files in the state directory: who serves the page, and where; the second is a secret of this user."""
 _PATIENCE = 10.0
+_QUESTIONS = 16
+"""Questions that the agent is asked at a time; the others wait."""
 
 
 def run_page(state_dir: str, option: str | None, port: int, ready: Callable[[str], None]) -> None:
@@ -48,9 +51,10 @@ async def _serve(state_dir: str, option: str | None, port: int, ready: Callable[
         return call(state_dir, command, patience=patience, **arguments)
 
     gate, watch = Gate(), Watch(ask)
-    told = asyncio.Event()
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_QUESTIONS))
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, told.set)
     async with contextlib.AsyncExitStack() as stack:
         pages = Pages(gate, watch, Asking(ask, option), lambda: f"{site}{gate.link()}")
         server = await stack.enter_async_context(serving(pages.answer, port))

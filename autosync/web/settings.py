@@ -14,6 +14,7 @@ import yaml
 from autosync.config import Config, load
 from autosync.config.overrides import NAME
 from autosync.config.reading import compose
+from autosync.errors import ConfigError
 
 HIDDEN = "set, not shown"
 _SECRET = re.compile(r"password|secret$|token|passphrase")
@@ -27,13 +28,17 @@ Lines = Mapping[str, int]
 
 
 def list_settings(option: str | None) -> dict[str, Any]:
-    """Return ``{"source", "groups": [{"title", "rows": [{"key", "value", "file", "line"}]}]}``.
+    """Return ``{"source", "problem", "groups": [{"title", "rows": [{"key", "value", "file", "line"}]}]}``.
 
-    ``line`` is ``null`` where nothing is written: then the value is the default.  Raises
-    :class:`ConfigError` if the configuration cannot be used any more.
+    ``line`` is ``null`` where nothing is written: then the value is the default.  ``problem`` (``{"title",
+    "hint"}``) tells what of it does not fit to what is on the disk.  Raises :class:`ConfigError` if
+    the configuration cannot be read any more.
     """
-    config = load(option, os.environ, awaited=lambda _config, _path: True)
-    plain = load(option, os.environ, on_disk=False)
+    plain, problem = load(option, os.environ, on_disk=False), None
+    try:
+        config = load(option, os.environ, awaited=lambda _config, _path: True)
+    except ConfigError as error:
+        config, problem = plain, {"title": error.title, "hint": error.hint}
     with open(config.source, encoding="utf-8-sig") as file:
         root = compose(file.read(), config.source)
     lines = {} if root is None else dict(_lines(root, ""))
@@ -48,7 +53,7 @@ def list_settings(option: str | None) -> dict[str, Any]:
                 row |= {"file": own, "line": None}
             rows.append(row)
         groups.append({"title": path.workspace, "rows": rows})
-    return {"source": config.source, "groups": groups}
+    return {"source": config.source, "problem": problem, "groups": groups}
 
 
 def _device_rows(config: Config, lines: Lines) -> list[dict[str, Any]]:

@@ -44,6 +44,9 @@ class Watch:
         self._ask = ask
         self._readers = 0
         self._wanted = asyncio.Event()
+        self.rests = asyncio.Event()
+        """Set while the agent is left alone, for nobody looks."""
+        self.rests.set()
         self._changed = asyncio.Condition()
         self._last = _Look(state="")
         self._activities: deque[tuple[int, dict[str, Any]]] = deque(maxlen=REMEMBERED)
@@ -66,10 +69,12 @@ class Watch:
                 await asyncio.sleep(LONGEST_LOOK)  # nothing there that could tell when to look
             if not self._readers:
                 self._wanted.clear()
+                self.rests.set()
 
     async def news(self) -> AsyncGenerator[bytes, None]:
         """Yield server-sent events (HTML, 9.2): ``state`` and ``activity``, first all that there is."""
         self._readers += 1
+        self.rests.clear()
         self._wanted.set()
         try:
             state, seen = "", 0

@@ -38,9 +38,13 @@ function draw() {
 }
 
 function body() {
-  if (now.stopped && view !== "settings") return stopped();
-  return VIEWS[view].draw(now);
+  const views = now.stopped && view !== "settings" ? stopped() : VIEWS[view].draw(now);
+  return now.connected === false ? [left(), views] : views;
 }
+
+const left = () => el("section", { class: "notice bad", "data-key": "left", "aria-label": "This page is not served any more" },
+  el("p", {}, el("strong", {}, "This page is not served any more"), ": what it shows may be old."),
+  el("p", {}, "Open it again with ", el("code", {}, "autosync web --open"), "."));
 
 function title() {
   if (now.stopped) return "Not running";
@@ -67,7 +71,6 @@ function drawLine() {
   const line = document.getElementById("line");
   line.className = `line ${tone}`;
   document.getElementById("line-words").textContent = words;
-  line.title = now.connected === false ? "Its server has ended. Run `autosync web --open` again." : "";
 }
 
 function drawViews() {

@@ -81,10 +81,10 @@ const branch = (full) => full.replace(/^refs\/heads\//, "");
 
 function devices(one, label) {
   if (one.devices.length < 2) return el("p", { class: "quiet" }, "No other device has joined yet.");
-  const heads = ["Device", "State", "Tree", "Last heard", "Reached by"];
+  const heads = ["Device", "State", "Tree", "Confirmed", "Reached by"];
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Devices of ${one.name}` },
     el("table", { class: "devices" },
-      el("caption", { class: "unseen" }, "Devices, and the tree that each has confirmed"),
+      el("caption", { class: "unseen" }, "Devices, the tree that each said it has, and when it last confirmed the one that is here"),
       el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
       el("tbody", {}, one.devices.map((device) => row(device, one)))));
 }
@@ -93,10 +93,15 @@ function row(device, one) {
   const [tone, words] = standing(device, one);
   return el("tr", { "data-key": device.id },
     el("th", { scope: "row" }, name(device.device, { title: device.id })),
-    el("td", {}, state(tone, words), device.problem ? el("div", { class: "quiet" }, plain(device.problem)) : null, moves(device)),
+    el("td", {}, state(tone, words), device.problem ? el("div", { class: "quiet" }, plain(device.problem)) : null, device.hook ? el("div", {}, state("bad", plain(device.hook))) : null, clock(device), moves(device)),
     el("td", { "data-label": "Tree" }, id(device.tree)),
-    el("td", { "data-label": "Last heard" }, device.this ? "" : moment(device.seen)),
+    el("td", { "data-label": "Confirmed" }, device.this ? "" : moment(device.confirmed)),
     el("td", { "data-label": "Reached by" }, device.this || !way(device) ? "" : el("span", { title: device.why }, way(device))));
+}
+
+function clock(device) {
+  const ahead = device["clock-ahead"];
+  return ahead ? el("div", { class: "quiet" }, `its clock is ${count(Math.abs(ahead), "second")} ${ahead > 0 ? "ahead" : "behind"}`) : null;
 }
 
 const moves = (device) => (device.transfers ?? []).map((transfer) =>
@@ -105,12 +110,13 @@ const moves = (device) => (device.transfers ?? []).map((transfer) =>
 function notes(one, now) {
   const waiting = now.state.conflicts.filter((conflict) => conflict.root === one.path || conflict.workspace === one.name).length;
   const lines = [
-    waiting ? el("a", { href: "#/conflicts" }, `Look at ${count(waiting, "conflict")}`) : null,
-    one.held.count ? el("a", { href: "#/held" }, `Look at ${count(one.held.count, "held path")}`) : null,
-    one.unreadable.length ? `Left out, for they cannot be read: ${one.unreadable.map(plain).slice(0, 5).join(", ")}` : null,
-    one.trust?.dispute ? plain(one.trust.dispute) : null,
+    waiting ? ["warn", el("a", { href: "#/conflicts" }, `Look at ${count(waiting, "conflict")}`)] : null,
+    one.held.count ? ["warn", el("a", { href: "#/held" }, `Look at ${count(one.held.count, "held path")}`)] : null,
+    one.unreadable.length ? ["warn", `Left out, for they cannot be read: ${one.unreadable.map(plain).slice(0, 5).join(", ")}`] : null,
+    one.trust?.dispute ? ["bad", plain(one.trust.dispute)] : null,
+    ...(one.presence ?? []).map((sight) => ["idle", plain(sight.text)]),
   ].filter(Boolean);
-  return lines.length ? el("ul", { class: "notes" }, lines.map((line) => el("li", {}, state("warn", ""), " ", line))) : null;
+  return lines.length ? el("ul", { class: "notes" }, lines.map(([tone, line]) => el("li", {}, state(tone, ""), " ", line))) : null;
 }
 
 // -- what happens ------------------------------------------------------------------------
@@ -119,7 +125,7 @@ function activity(now) {
   return el("section", { class: "card activity", "aria-label": "Activity" },
     el("h2", {}, "Activity"),
     now.activities.length
-      ? el("ol", {}, now.activities.slice(0, SHOWN).map(happened))
+      ? el("ol", { tabindex: "0", "aria-label": "What happened, the latest first" }, now.activities.slice(0, SHOWN).map(happened))
       : el("p", { class: "quiet" }, "Nothing has happened since the agent started. Save a file, and see it here."));
 }
 
@@ -129,10 +135,16 @@ const KINDS = {
   committed: ["good", "Committed"],
   conflict: ["warn", "Conflict"],
   told: ["warn", "Note"],
+  presence: ["idle", "Presence"],
+  moving: ["busy", "Moving"],
+  moved: ["good", "Moved"],
+  "hook-failed": ["bad", "Hook failed"],
+  "hook-recovered": ["good", "Hook works again"],
 };
+const OF_FILES = new Set(["saved", "applied", "committed"]);
 
 function happened(one) {
-  const [tone, word] = KINDS[one.kind] ?? ["idle", one.kind];
+  const [tone, word] = KINDS[one.kind] ?? ["idle", plain(one.kind)];
   return el("li", { "data-key": `a${one.number}`, class: one.kind },
     el("div", { class: "what" }, state(tone, word),
       one.kind === "applied" && one.text ? [" from ", name(one.text)] : null,
@@ -141,11 +153,11 @@ function happened(one) {
     el("p", { class: "chips" },
       name(one.workspace, { class: "chip" }),
       one.lane ? el("span", { class: "chip" }, lane(one.lane)) : null,
-      typeof one.latency_ms === "number" ? el("span", { class: "chip" }, latency(one.latency_ms)) : null));
+      typeof one.latency_ms === "number" ? el("span", { class: "chip", title: "from the announcement's arrival here until it stood in the working copy" }, latency(one.latency_ms)) : null));
 }
 
 function subject(one) {
-  if (one.kind === "told" || one.kind === "conflict") return plain(one.text);
+  if (!OF_FILES.has(one.kind)) return plain(one.text);
   if (!one.paths.length) return one.kind === "committed" ? id(one.text) : "all that there is";
   const rest = one.count - one.paths.length;
   return [one.paths.map((file, n) => [n ? ", " : "", path(file)]), rest > 0 ? ` and ${rest} more` : ""];
@@ -154,7 +166,7 @@ function subject(one) {
 /** Return an activity as a sentence to be spoken. */
 export function said(one) {
   const [, word] = KINDS[one.kind] ?? ["", one.kind];
-  if (one.kind === "told" || one.kind === "conflict") return `${word}: ${plain(one.text)}`;
+  if (!OF_FILES.has(one.kind)) return `${word}: ${plain(one.text)}`;
   const from = one.kind === "applied" && one.text ? ` from ${plain(one.text)}` : "";
   return `${word}${from}: ${one.paths.length ? plain(one.paths[0]) : one.workspace}${one.count > 1 ? ` and ${one.count - 1} more` : ""}`;
 }

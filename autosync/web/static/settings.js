@@ -7,10 +7,14 @@ export function draw(now) {
   const { settings, refused } = now.own;
   return [
     el("h1", {}, "Settings"),
-    refused ? el("div", { class: "notice bad" }, el("p", {}, el("strong", {}, refused.message), "."), el("p", {}, refused.hint)) : null,
+    refused ? trouble(refused.message, refused.hint) : null,
+    settings?.problem ? trouble(settings.problem.title, settings.problem.hint) : null,
     settings ? known(settings) : refused ? null : el("p", { class: "quiet" }, "Reading the configuration …"),
   ];
 }
+
+const trouble = (words, hint) =>
+  el("div", { class: "notice bad" }, el("p", {}, el("strong", {}, plain(words)), "."), el("p", {}, plain(hint)));
 
 function known({ source, groups }) {
   return [

@@ -1,0 +1,367 @@
+"""The local page as people use it: a real browser, real agents, and nobody else let in."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from tests.figures import record
+from tests.system.fleet import WORKSPACE, Device, Fleet, until
+
+VIEWS = ("overview", "timeline", "conflicts", "held", "settings")
+NINE = "".join(f"line {n}\n" for n in range(1, 10))
+HOSTILE = "<img src=x onerror=alert(1)>\u202egpj.exe"
+PASSWORD = "correct-horse-battery"
+expect.set_options(timeout=30_000)
+
+
+@dataclass
+class Desk:
+    """Laptop and desktop, and a browser that shows the laptop's page."""
+
+    fleet: Fleet
+    served: subprocess.Popen[str]
+    page: Page
+    wrong: list[str] = field(default_factory=list)
+    """What the browser complained about, and what it asked of anybody else."""
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def laptop(self) -> Device:
+        return self.fleet.devices[0]
+
+    @property
+    def desktop(self) -> Device:
+        return self.fleet.devices[1]
+
+    @property
+    def address(self) -> str:
+        """The page's, without the view."""
+        return self.page.url.partition("#")[0]
+
+    def go(self, view: str) -> None:
+        """Show a view by the link that is there for it."""
+        self.page.locator(f'nav a[href="#/{view}"]').click()
+        expect(self.page.locator(f'nav a[href="#/{view}"]')).to_have_attribute("aria-current", "page")
+
+    def focused(self) -> Locator:
+        return self.page.locator(":focus")
+
+    def tab_to(self, words: str) -> Locator:
+        """Press the tabulator until what has the focus says ``words``."""
+        for _ in range(60):
+            self.page.keyboard.press("Tab")
+            if self.page.evaluate("document.activeElement.textContent").startswith(words):
+                return self.focused()
+        raise AssertionError(f"no tabulator leads to {words!r}")
+
+
+def serve(laptop: Device, *options: str) -> tuple[subprocess.Popen[str], str]:
+    """Start `autosync web` and return it with its link."""
+    command = [sys.executable, "-m", "autosync", "--config", str(laptop.config), "web", "--json", *options]
+    served = subprocess.Popen(
+        command, cwd=laptop.home, env=laptop.environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    )
+    assert served.stdout is not None
+    with served.stdout as told:
+        return served, json.loads(told.readline())["url"]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """One fleet and one browser for all tests of this module; each leaves both devices equal."""
+    chromium = shutil.which("chromium")
+    assert chromium is not None, "run tests/install-debian"
+    xmpp = f"xmpp: {{jid: me@example.invalid, host: 127.0.0.1, port: 9, password: {PASSWORD}}}\n"
+    with Fleet(tmp_path_factory.mktemp("web") / "fleet") as fleet, sync_playwright() as playwright:
+        fleet.clone(fleet.seed({"plan.txt": NINE, "src/main.py": "print('hello')\n"}, hub=False), "laptop", "desktop")
+        fleet.configure(fleet.devices, top=xmpp)
+        fleet.start()
+        fleet.equal()
+        served, link = serve(fleet.devices[0])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+        desk = Desk(fleet, served, page)
+        page.on("console", lambda message: desk.wrong.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: desk.wrong.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: desk.wrong.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: desk.asked.append(request.url))
+        page.add_init_script(
+            "document.addEventListener('securitypolicyviolation',"
+            " (e) => console.error(`CSP ${e.violatedDirective} ${e.blockedURI}`))"
+        )
+        page.goto(link)
+        yield desk
+        browser.close()
+        served.kill()
+        served.wait()
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(desk: Desk) -> Iterator[None]:
+    """Whatever is done: no error in the console, nothing that the policy refused, nothing asked of anybody else."""
+    yield
+    origin = desk.address.split("/")[2]
+    assert desk.wrong == []
+    assert {url.split("/")[2] for url in desk.asked} == {origin}
+
+
+def test_the_first_view_says_whether_the_devices_hold_the_same_tree(desk: Desk) -> None:
+    page, tree = desk.page, desk.laptop.status()["tree"]
+    expect(page.locator(".summary")).to_contain_text("Every device in reach holds the same tree.")
+    expect(page).to_have_title("Overview – autosync")
+    expect(page.locator("#device")).to_have_text("laptop")
+    rows = page.locator("table.devices tbody tr")
+    expect(rows).to_have_count(2)
+    for row, words in ((rows.nth(0), "this device"), (rows.nth(1), "holds the same tree")):
+        expect(row).to_contain_text(words)
+        expect(row.locator("code.id")).to_have_attribute("title", tree)
+    confirmed = next(p["confirmed"] for p in desk.laptop.status()["peers"])
+    assert confirmed["tree"] == tree
+    shown = rows.nth(1).locator("time").get_attribute("datetime")
+    assert shown is not None and shown.startswith(confirmed["time"][:16])
+    # The secret is in no place where somebody could find it later.
+    assert "key=" not in page.url
+    assert page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
+    assert page.evaluate("document.referrer") == ""
+
+
+def test_what_happens_is_shown_as_it_happens(desk: Desk) -> None:
+    desk.go("overview")
+    desk.desktop.write("todo.md", "- buy milk\n")
+    first = desk.page.locator(".activity li.applied").first
+    expect(first).to_contain_text("todo.md")
+    expect(first).to_contain_text("Arrived from desktop")
+    expect(first.locator(".chip")).to_contain_text(
+        [WORKSPACE, re.compile("lan|direct|straight"), re.compile(r"\d m?s")]
+    )
+    expect(desk.page.locator("#told")).to_have_text(re.compile("Arrived from desktop: todo.md"))
+    desk.fleet.equal()
+    (arrived,) = [a for a in desk.laptop.activities("applied") if a["paths"] == ["todo.md"]]
+    assert arrived["latency_ms"] > 0
+
+
+def test_names_of_files_are_text_and_nothing_else(desk: Desk) -> None:
+    desk.go("overview")
+    desk.desktop.write(HOSTILE, "hostile\n")
+    shown = HOSTILE.replace("\u202e", "\\u202e")
+    expect(desk.page.locator(".activity li.applied").first).to_contain_text(shown)
+    desk.go("timeline")
+    expect(desk.page.locator("button.row").first).to_contain_text(shown)
+    assert desk.page.locator("img[src=x]").count() == 0
+    desk.fleet.equal()
+
+
+def test_a_conflict_is_shown_side_by_side_and_finished_by_the_keyboard(desk: Desk) -> None:
+    laptop, desktop, page = desk.laptop, desk.desktop, desk.page
+    desktop.ask("pause")
+    laptop.write("plan.txt", NINE.replace("line 5", "line 5 by laptop"))
+    desktop.write("plan.txt", NINE.replace("line 5", "line 5 by desktop"))
+    until(lambda: laptop.activities("saved")[-1]["paths"] == ["plan.txt"])
+    desktop.ask("resume")
+    expect(page.locator('nav a[href="#/conflicts"] .badge')).to_have_text("1")
+    desk.fleet.equal()
+    desk.go("conflicts")
+    expect(desk.focused()).to_have_id("main")
+    differs = page.locator("table.compare tr.changed")
+    expect(differs).to_have_count(1)
+    expect(differs).to_contain_text("line 5 by laptop")
+    expect(differs).to_contain_text("line 5 by desktop")
+    sides = page.locator(".side")
+    expect(sides.nth(0)).to_contain_text("Mine by laptop")
+    expect(sides.nth(1)).to_contain_text("Theirs by desktop")
+    button = desk.tab_to("Keep mine")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    expect(button).to_have_accessible_name("Keep mine of plan.txt")
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_contain_text("No conflict.")
+    expect(page.locator('nav a[href="#/conflicts"] .badge')).to_have_count(0)
+    until(lambda: desktop.read("plan.txt") == NINE.replace("line 5", "line 5 by laptop"))
+    desk.fleet.equal()
+    assert laptop.ask("conflicts")["conflicts"] == []
+
+
+def test_a_snapshot_shows_what_it_changed_and_brings_it_back(desk: Desk) -> None:
+    laptop, desktop, page = desk.laptop, desk.desktop, desk.page
+    laptop.write("src/main.py", "print('hello, world')\n")
+    desk.fleet.equal()
+    desk.go("timeline")
+    row = page.locator("button.row").first
+    expect(row).to_contain_text("src/main.py")
+    row.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("table.diff tr.minus")).to_contain_text("print('hello')")
+    expect(page.locator("table.diff tr.plus")).to_contain_text("print('hello, world')")
+    expect(row).to_have_attribute("aria-pressed", "true")
+
+    page.get_by_role("button", name="Version before of src/main.py").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("src/main.py")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert laptop.read("src/main.py") == "print('hello, world')\n"
+
+    page.get_by_role("button", name="Version before of src/main.py").click()
+    dialog.get_by_role("button", name="Bring back").click()
+    until(lambda: desktop.read("src/main.py") == "print('hello')\n")
+    desk.fleet.equal()
+    page.get_by_role("button", name="Undo the last change").click()  # which was the restoring
+    dialog.get_by_role("button", name="Undo").click()
+    until(lambda: desktop.read("src/main.py") == "print('hello, world')\n")
+    desk.fleet.equal()
+
+    page.get_by_label("File or folder").fill("plan.txt")
+    page.keyboard.press("Enter")
+    expect(page.locator("button.row").first).to_contain_text("plan.txt")
+    expect(page.locator(".snapshots")).not_to_contain_text("src/main.py")
+
+
+def test_what_is_held_is_told_and_let_go(desk: Desk) -> None:
+    page, name = desk.page, "<b>&amp;.pem"
+    desk.laptop.write(name, "-----BEGIN PRIVATE KEY-----\n")
+    expect(page.locator('nav a[href="#/held"] .badge')).to_have_text("1")
+    desk.go("held")
+    expect(page.locator("main")).to_contain_text("looks like a secret by its name")
+    page.get_by_role("button", name=f"Release {name}").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(f"Release {name}?")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_be_hidden()
+    assert desk.laptop.status()["held"]["count"] == 1
+    page.get_by_role("button", name=f"Release {name}").click()
+    dialog.get_by_role("button", name="Release").click()
+    expect(page.locator("main")).to_contain_text("Nothing is held back.")
+    until(lambda: desk.desktop.read(name) is not None)
+    desk.fleet.equal()
+
+
+def test_settings_name_the_place_to_change_them_and_no_secret(desk: Desk) -> None:
+    page = desk.page
+    desk.go("settings")
+    lines = desk.laptop.config.read_text().splitlines()
+    row = page.get_by_role("row", name=re.compile("^state-dir "))
+    expect(row).to_contain_text(f"line {lines.index('state-dir: state') + 1}")
+    expect(page.get_by_role("row", name=re.compile("^xmpp.password "))).to_contain_text("set, not shown")
+    expect(page.get_by_role("row", name=re.compile("^commits "))).to_contain_text("default")
+    assert PASSWORD not in page.content()
+    assert desk.fleet.key.read_text().strip() not in page.content()
+    # Every key that is shown can be written: the example has it.
+    example = (Path(__file__).parents[2] / "examples/.autosync-example").read_text()
+    for key in page.locator("table.settings th code").all_inner_texts():
+        assert f"{key.rpartition('.')[2]}:" in example, key
+
+
+def test_all_of_it_is_reached_without_a_mouse(desk: Desk) -> None:
+    page = desk.page
+    page.reload()
+    page.keyboard.press("Tab")
+    expect(desk.focused()).to_have_text("Skip to the content")
+    page.keyboard.press("Enter")
+    expect(desk.focused()).to_have_id("main")
+    for view, words in zip(VIEWS, ("Overview", "Timeline", "Conflicts", "Held back", "Settings"), strict=True):
+        page.locator("nav a").first.focus()
+        while not page.evaluate("document.activeElement.textContent").startswith(words):
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile(f"#/{view}$"))
+        expect(page.locator("h1")).to_have_text(words)
+        expect(desk.focused()).to_have_id("main")
+
+
+def test_every_view_is_accessible_in_any_colours_and_width(desk: Desk) -> None:
+    page, axe = desk.page, Axe()
+    desk.laptop.write("id_rsa", "secret\n")  # so that there is something to see
+    until(lambda: desk.laptop.status()["held"]["count"] == 1)
+    for scheme, width in (("light", 1280), ("dark", 400)):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        page.set_viewport_size({"width": width, "height": 900})
+        for view in VIEWS:
+            page.goto(f"{desk.address}#/{view}")
+            expect(page.locator("main h1")).to_be_attached()
+            expect(page.locator("main")).not_to_contain_text("…")  # nothing is being asked for any more
+            response = axe.run(page).response
+            assert len(response["passes"]) > 10
+            found = response["violations"]
+            assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == [], (view, scheme)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (view, width)
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    os.unlink(desk.laptop.root / "id_rsa")
+    desk.fleet.equal()
+
+
+def test_an_agent_that_ends_is_told_and_its_return_too(desk: Desk) -> None:
+    page = desk.page
+    desk.go("overview")
+    desk.laptop.end()
+    expect(page.locator("h1")).to_have_text("The agent is not running")
+    expect(page.locator("main")).to_contain_text("autosync run")
+    expect(page.locator("#line-words")).to_have_text("Agent not running")
+    desk.laptop.start()
+    expect(page.locator(".summary")).to_contain_text("holds the same tree")
+    expect(page.locator("#line-words")).to_have_text("Live")
+    desk.fleet.equal()
+
+
+def test_the_process_that_serves_it_keeps_strangers_out(desk: Desk) -> None:
+    place = desk.laptop.state / "web.json"
+    told = json.loads(place.read_text())
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    own = f"127.0.0.1:{told['port']}"
+    bearer = {"Authorization": f"Bearer {told['bearer']}"}
+
+    def get(path: str, **headers: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", told["port"], timeout=30)
+        connection.request("GET", path, headers={"Host": own, **headers})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, content
+
+    assert get(told["root"], **bearer)[0] == 200
+    attempts = [
+        get(told["root"])[0],
+        get(told["root"] + "news")[0],
+        get("/")[0],
+        get(told["root"], **bearer, Host="evil.example")[0],
+    ]
+    root = told["root"]
+    for path in (
+        "../../config.yaml",
+        "..%2f..%2fetc%2fpasswd",
+        "/etc/passwd",
+        "static/main.js",
+        "main.js/",
+        "main.js%00",
+        "__init__.py",
+    ):
+        attempts.append(get(root + path, **bearer)[0])
+    assert attempts == [403, 403, 404, 421, *[404] * 7]
+    record("bad inputs refused", len(attempts))
+    again, link = serve(desk.laptop)  # a second call lets another browser into the same page
+    assert again.wait(30) == 0
+    assert link.startswith(f"http://{own}{root}?key=")
+    assert get(link.removeprefix(f"http://{own}"))[0] == 303
+
+
+def test_it_ends_when_told_and_says_so_in_the_browser(desk: Desk) -> None:
+    desk.served.send_signal(signal.SIGTERM)
+    assert desk.served.wait(30) == 0
+    assert not (desk.laptop.state / "web.json").exists()
+    expect(desk.page.locator("#line-words")).to_have_text("Page not served")
+    expect(desk.page.locator("main")).to_contain_text("Open it again with autosync web --open.")
+    desk.wrong = [one for one in desk.wrong if "ERR_CONNECTION_REFUSED" not in one and "ERR_INCOMPLETE" not in one]
