@@ -36,6 +36,7 @@ from autosync.core import events as ev
 from autosync.core.sources import Peer
 from autosync.errors import AutosyncError, TransientError
 from autosync.link import Links
+from autosync.logbook import LOGBOOK
 from autosync.rekeying import Rekeying
 from autosync.trust.signing import fingerprint_of
 from autosync.workspace import Workspace
@@ -103,6 +104,7 @@ class Answers:
             "revoke": self._revoke,
             "uninvite": self._inviting.cancel,
             "reload": self._reload,
+            "log": self._log,
         }
         answer = answers.get(command)
         if answer is None:
@@ -187,6 +189,9 @@ class Answers:
         every = self._both(arguments)
         members = {w.config.path: w.member for w in every}
         return revoke_device(members, self._broadcaster, self._rekeying, arguments)
+
+    async def _log(self, _arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"records": LOGBOOK.rows()}
 
     async def _reload(self, _arguments: dict[str, Any]) -> dict[str, Any]:
         # Whoever asked may go: what was begun is finished.

@@ -7,6 +7,7 @@ import sys
 
 from autosync.cli.table import plain
 from autosync.config import Config
+from autosync.logbook import LOGBOOK
 from autosync.systemd.journal import Journal, JournalHandler, JournalUnavailable
 
 
@@ -33,7 +34,7 @@ def log_to(config: Config, workspaces: set[str], *, verbose: bool, journal: bool
             handler.setFormatter(PlainFormatter("%(message)s"))
         except JournalUnavailable as error:
             unavailable = str(error)
-    logging.basicConfig(level=logging.DEBUG if verbose else config.log_level, handlers=[handler])
+    logging.basicConfig(level=logging.DEBUG if verbose else config.log_level, handlers=[handler, LOGBOOK])
     # An XMPP library's every stanza is not what --verbose asks for, and holds the login; what ends a
     # connection it would tell with a traceback, and the channel tells it in words.
     logging.getLogger("slixmpp").setLevel(logging.CRITICAL)

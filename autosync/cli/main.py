@@ -59,6 +59,7 @@ SECTIONS = {
         "desktop": "autosync.cli.desktop:desktop",
     },
     "Help": {
+        "bug-report": "autosync.cli.bugreport.command:bug_report",
         "completion": "autosync.cli.completion:completion",
     },
     "Server": {

@@ -28,7 +28,7 @@ def check_python() -> Iterator[Finding]:
 def check_libraries() -> Iterator[Finding]:
     """Tell which libraries are there, and one by one which are not as the installation asks for."""
     good = []
-    for name, bounds in _required():
+    for name, bounds in required():
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -50,7 +50,7 @@ def satisfies(version: str, bounds: str) -> bool:
     )
 
 
-def _required() -> Iterator[tuple[str, str]]:
+def required() -> Iterator[tuple[str, str]]:
     """Yield name and bounds of each library that is needed always."""
     try:
         wanted = metadata.requires("autosync") or []
