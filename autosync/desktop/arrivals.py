@@ -76,6 +76,12 @@ class Arrivals:
             case _:
                 return None
 
+    def answered(self, workspace: str, path: str) -> None:
+        """Take note that a conflict was finished: it counts no more."""
+        burst = self._bursts.get(f"conflict {workspace}")
+        if burst is not None:
+            burst.names.pop(path, None)
+
     def _burst(self, key: str, activity: Mapping[str, Any], now: float, whose: str = "") -> _Burst:
         burst = self._bursts.setdefault(key, _Burst())
         burst.take(activity, whose, now)

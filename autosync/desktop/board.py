@@ -45,8 +45,8 @@ class Board:
 
     def offer(self, popup: Popup) -> None:
         """Have ``popup`` shown when its time comes."""
-        closed = self._shown.get(popup.key)
-        if closed is not None and closed.burst == popup.burst and popup.key not in self._open:
+        before = self._shown.get(popup.key)
+        if before is not None and before.burst == popup.burst and popup.key not in self._open and not popup.lasting:
             return
         self._waiting[popup.key] = popup
 

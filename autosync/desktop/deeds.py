@@ -22,12 +22,21 @@ class Deeds:
     """What can be asked for; every method blocks and raises :class:`AutosyncError`.
 
     ``source`` is the configuration file, ``state_dir`` the agent's; ``describe`` asks for a commit's message.
+    ``resolved`` is told of each conflict that was finished: the root and the path.
     """
 
-    def __init__(self, source: str, state_dir: str, describe: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        source: str,
+        state_dir: str,
+        *,
+        describe: Callable[[str, str], None],
+        resolved: Callable[[str, str], None],
+    ) -> None:
         self._source = source
         self._state_dir = state_dir
         self._describe = describe
+        self._resolved = resolved
 
     def do(self, deed: Deed) -> None:
         """Do what a button asks for."""
@@ -50,6 +59,7 @@ class Deeds:
             raise AutosyncError(
                 f"{deed.path} has more than two versions by now", hint="`autosync conflicts` shows them all."
             )
+        self._resolved(deed.root, deed.path)
 
     def _release(self, deed: Release) -> None:
         root = os.path.realpath(deed.root)

@@ -112,8 +112,10 @@ class Notifications:
 
     def _press(self, shown: Any, _action: str, asked: tuple[Popup, Deed]) -> None:
         popup, deed = asked
-        # Some servers leave it there (resident), and it was answered.
-        self._went(popup.key, shown)
+        if self._shown.get(popup.key) is shown:
+            # Some servers leave it there, and it was answered.
+            self.take_away(popup.key)
+            self._closed(popup.key)
         self._pressed(popup, deed)
 
     def _went(self, key: str, shown: Any) -> None:

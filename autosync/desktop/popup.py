@@ -79,7 +79,7 @@ class Popup:
     ``title`` and ``lines`` are plain text that anything may be in: whoever shows them escapes them.
     ``instead`` says what to do where there are no buttons.  ``burst`` counts the popups of one key that tell of
     different things: once one was closed, it does not come back with more of the same.
-    What is ``lasting`` is still told when the quiet hours are over.
+    What is ``lasting`` does, and is still told when the quiet hours are over.
     """
 
     kind: Kind

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from functools import partial
 
 from autosync.cli.finding import Level
 from autosync.config import Config, Popups
@@ -76,10 +77,6 @@ def _with_popups(config: Config, wishes: Popups, beside: int | None) -> int:
 
     DBusGMainLoop(set_as_default=True)
     loop = GLib.MainLoop()
-    panel = Panel(
-        wishes,
-        Deeds(config.source, config.state_dir, lambda root, commit: describe_in_window(config.state_dir, root, commit)),
-    )
     telling = Telling(
         config.source,
         config.state_dir,
@@ -87,6 +84,13 @@ def _with_popups(config: Config, wishes: Popups, beside: int | None) -> int:
         tell=lambda told: on_main_loop(lambda: panel.take(told)),
         wish=lambda wished: on_main_loop(lambda: panel.wish(wished)),
     )
+    deeds = Deeds(
+        config.source,
+        config.state_dir,
+        describe=partial(describe_in_window, config.state_dir),
+        resolved=telling.answered,
+    )
+    panel = Panel(wishes, deeds)
     follower = Follower(config.state_dir, [telling], describes=telling.describes)
     for number in (signal.SIGTERM, signal.SIGINT):
         GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, _quitter(loop.quit))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,12 @@ class Telling:
         self._standing = Standing(wishes.lost_after)
         self._roots: dict[str, str] = {}
         self._said: list[Mapping[str, Any]] = []
+        self._answered: deque[tuple[str, str]] = deque()
         self._read_at = _signature(source)
+
+    def answered(self, root: str, path: str) -> None:
+        """Take note that the conflict of ``path`` below ``root`` was finished; from any thread."""
+        self._answered.append((root, path))
 
     def describes(self) -> bool:
         """Return whether popups offer to describe commits."""
@@ -55,6 +61,10 @@ class Telling:
         """Take note of activities of the agent."""
         if any(activity["workspace"] not in self._roots for activity in activities):
             self._learn(self._ask("status") or {"workspaces": []})
+        names = {root: name for name, root in self._roots.items()}
+        while self._answered:
+            root_of, path = self._answered.popleft()
+            self._arrivals.answered(names.get(root_of, ""), path)
         found: list[Popup] = []
         for activity in activities:
             root = self._roots.get(activity["workspace"])

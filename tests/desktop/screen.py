@@ -28,6 +28,7 @@ _DUNST = """\
     ellipsize = end
     history_length = 200
     icon_position = left
+    dmenu = {menu}
 [urgency_low]
     background = "#20262c"
     foreground = "#d8dee4"
@@ -42,6 +43,21 @@ _DUNST = """\
     frame_color = "#ff5f5f"
     timeout = 0
 """
+
+_BUS = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:dir={place}</listen>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+"""A session's bus (dbus-daemon(1)) without services: the machine's own dunst would be started for whoever asks."""
 
 
 @dataclass(slots=True)
@@ -67,6 +83,9 @@ class Screen:
             "XDG_RUNTIME_DIR": str(self.place),
         }
         self.environment["DBUS_SESSION_BUS_ADDRESS"] = self._start_bus()
+        with (self.place / "bus").open("wb") as heard:
+            listen = ["dbus-monitor", "--session", "interface='org.freedesktop.Notifications',member='Notify'"]
+            self._processes.append(subprocess.Popen(listen, env=self.environment, stdout=heard))
         self.start_dunst()
         return self
 
@@ -97,11 +116,11 @@ class Screen:
 
     def _start_bus(self) -> str:
         reading, writing = os.pipe()
-        command = ["dbus-daemon", "--session", "--nofork", "--nopidfile", f"--print-address={writing}"]
-        # Without the services of the machine: a dunst of its own would be started for whoever asks first.
-        environment = {**self.environment, "XDG_DATA_DIRS": str(self.place), "XDG_DATA_HOME": str(self.place)}
+        file = self.place / "bus.conf"
+        file.write_text(_BUS.replace("{place}", str(self.place)))
+        command = ["dbus-daemon", f"--config-file={file}", "--nofork", "--nopidfile", f"--print-address={writing}"]
         self._processes.append(
-            subprocess.Popen(command, pass_fds=[writing], env=environment, stderr=subprocess.DEVNULL)
+            subprocess.Popen(command, pass_fds=[writing], env=self.environment, stderr=subprocess.DEVNULL)
         )
         os.close(writing)
         with os.fdopen(reading) as file:
@@ -110,13 +129,22 @@ class Screen:
     # -- dunst ---------------------------------------------------------------------------
     def start_dunst(self, settings: str = "") -> None:
         """Start what shows popups, and wait until it answers."""
+        self._seen = 0
         file = self.place / "dunstrc"
-        file.write_text(_DUNST + settings)
+        file.write_text(_DUNST.replace("{menu}", str(self._menu())) + settings)
         with (self.place / "dunst.log").open("ab") as log:
             self._dunst = subprocess.Popen(
                 ["dunst", "-config", str(file)], env=self.environment, stdout=log, stderr=log
             )
         until(lambda: self.run("dunstctl", "is-paused").returncode == 0)
+
+    def _menu(self) -> Path:
+        """Return a program in the place of dmenu(1), from which dunst has people choose an action: it takes
+        the one that :meth:`press` was told, and answers it."""
+        menu = self.place / "menu"
+        menu.write_text(f'#!/bin/sh\ngrep -F -- "#$(cat {self.place}/choice) ("\n')
+        menu.chmod(0o755)
+        return menu
 
     def end_dunst(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it."""
@@ -124,6 +152,11 @@ class Screen:
             self._dunst.send_signal(how)
             self._dunst.wait(10)
             self._dunst = None
+
+    def press(self, button: str) -> None:
+        """Press a button of a popup that is displayed."""
+        (self.place / "choice").write_text(button)
+        self.control("context")
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a program on this desktop."""
@@ -138,6 +171,10 @@ class Screen:
     def count(self, which: str = "displayed") -> int:
         """Return how many popups are ``displayed``, ``waiting`` or in the ``history``."""
         return int(self.control("count", which))
+
+    def last(self) -> str:
+        """Return what was said to dunst when it was asked the last time to show something, or to show it otherwise."""
+        return (self.place / "bus").read_text(errors="replace").rpartition("member=Notify")[2]
 
     def history(self) -> list[dict[str, Any]]:
         """Return the popups that were closed, the last one first, each with ``summary``, ``body``, ``urgency``."""
