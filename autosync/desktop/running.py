@@ -74,6 +74,7 @@ def _with_popups(config: Config, wishes: Popups, beside: int | None) -> int:
     from autosync.desktop.deeds import Deeds  # noqa: PLC0415  (all of these need the above)
     from autosync.desktop.describing import describe_in_window  # noqa: PLC0415
     from autosync.desktop.panel import Panel, on_main_loop  # noqa: PLC0415
+    from autosync.desktop.trayed import Trayed  # noqa: PLC0415
 
     DBusGMainLoop(set_as_default=True)
     loop = GLib.MainLoop()
@@ -91,7 +92,8 @@ def _with_popups(config: Config, wishes: Popups, beside: int | None) -> int:
         resolved=telling.answered,
     )
     panel = Panel(wishes, deeds)
-    follower = Follower(config.state_dir, [telling], describes=telling.describes)
+    trayed = Trayed(config.source, config.state_dir)
+    follower = Follower(config.state_dir, [telling, trayed], describes=telling.describes)
     for number in (signal.SIGTERM, signal.SIGINT):
         GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, _quitter(loop.quit))
     if beside is not None:
@@ -103,6 +105,7 @@ def _with_popups(config: Config, wishes: Popups, beside: int | None) -> int:
         loop.run()
     finally:
         follower.stop()
+        trayed.stop()
         panel.stop()
     return 0
 
