@@ -12,7 +12,7 @@ import notify2
 
 from autosync.config import Urgency
 from autosync.desktop.popup import Deed, Popup
-from autosync.desktop.text import body, plain
+from autosync.desktop.text import LONGEST_TITLE, body, plain
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Notifications:
         shown = self._shown.get(popup.key)
         if shown is None:
             shown = self._shown[popup.key] = notify2.Notification("", "", _ICON)
-        shown.update(plain(popup.title), text)
+        shown.update(plain(popup.title, LONGEST_TITLE), text)
         shown.set_urgency(_LEVELS[Urgency.NORMAL if urgency is Urgency.CRITICAL and self._is_disturbing() else urgency])
         shown.set_category("transfer.complete")
         shown.connect("closed", lambda _: self._went(popup.key, shown))

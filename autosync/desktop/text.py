@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-LONGEST = 120
-"""Characters of one line that are shown."""
+LONGEST, LONGEST_TITLE = 301, 121
+"""Characters of one line, and of a title, that are shown."""
 MOST_LINES = 8
 """Lines of one popup that are shown."""
 
 
-def plain(text: str) -> str:
+def plain(text: str, longest: int = LONGEST) -> str:
     """Return ``text`` in one line that shows what is there: nothing in it turns the writing or ends the line.
 
     What is not printable, direction marks among it (UAX #9), becomes an escape; what is long loses its middle.
     """
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    if len(shown) <= LONGEST:
+    if len(shown) <= longest:
         return shown
-    half = (LONGEST - 1) // 2
+    half = (longest - 1) // 2
     return f"{shown[:half]}…{shown[-half:]}"
 
 
