@@ -36,6 +36,9 @@ export function path(text) {
   return el("code", { class: "path", dir: "ltr" }, parts.flatMap((part) => [part, el("wbr")]).slice(0, -1));
 }
 
+/** Return a sentence of the agent's with the commands in it as code. */
+export const sentence = (text) => plain(text).split("`").map((part, n) => (n % 2 ? el("code", {}, part) : part));
+
 /** Return a moment (ISO 8601 or milliseconds) that says how long ago it was; it is kept so by `tick`. */
 export function moment(at) {
   if (at === null || at === undefined) return "never";

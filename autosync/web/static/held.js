@@ -40,7 +40,7 @@ function because(one, reason, rows) {
   const total = one.held.reasons[reason] ?? rows.length;
   const shown = rows.slice(0, SHOWN);
   return el("div", { "data-key": reason },
-    el("h3", {}, total === 1 ? `1, for it ${rows[0].text}` : `${total}, for each ${rows[0].text}`),
+    el("h3", {}, total === 1 ? `1 path, which ${rows[0].text}` : `${total} paths, each of which ${rows[0].text}`),
     el("ul", { class: "rows" }, shown.map((row) =>
       el("li", { "data-key": row.path }, path(row.path),
         el("span", { class: "actions" },

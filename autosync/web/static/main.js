@@ -1,7 +1,7 @@
 // Puts the page together: which view is shown, what it is told, and what the user does.
 import { Refusal, ask } from "./ask.js";
 import * as conflicts from "./conflicts.js";
-import { el, name, show, tick } from "./dom.js";
+import { el, sentence, show, tick } from "./dom.js";
 import * as held from "./held.js";
 import { follow } from "./live.js";
 import * as overview from "./overview.js";
@@ -57,7 +57,7 @@ function stopped() {
     el("h1", {}, "The agent is not running"),
     el("section", { class: "notice bad", "aria-label": "What to do" },
       el("p", {}, el("strong", {}, now.stopped.title), "."),
-      el("p", {}, now.stopped.hint),
+      el("p", {}, sentence(now.stopped.hint)),
       el("p", {}, "Start it in a terminal:"),
       el("pre", { class: "command" }, el("code", {}, "autosync run")),
       el("p", { class: "quiet" }, "Your files are as they are. This page goes on by itself as soon as the agent is back.")),
@@ -92,7 +92,7 @@ function tell(words) {
 
 /** Show for a while what came of something. */
 function toast(tone, words, hint = "") {
-  const note = el("div", { class: `toast ${tone}` }, el("p", {}, state(tone, words)), hint ? el("p", { class: "quiet" }, hint) : null,
+  const note = el("div", { class: `toast ${tone}` }, el("p", {}, state(tone, words)), hint ? el("p", { class: "quiet" }, sentence(hint)) : null,
     el("button", { type: "button", class: "plain", "data-do": "dismiss" }, "Dismiss"));
   const all = document.getElementById("toasts");
   all.append(note);

@@ -1,5 +1,5 @@
 // The first view: whether all is well, each working copy with its devices, and what happens.
-import { el, moment, name, path, plain } from "./dom.js";
+import { el, moment, name, path, plain, sentence } from "./dom.js";
 import { count, id, lane, latency, phase, standing, state, summary, way } from "./words.js";
 
 export const title = "Overview";
@@ -19,11 +19,12 @@ export function draw(now) {
   ];
 }
 
-const WELL = new Set(["online", "connected", "listening", "ready", "alone"]);
+const CHANNELS = { lan: "Local network", xmpp: "XMPP", reflector: "Reflector", fanout: "Fanout" };
+const TONES = { online: "good", connecting: "busy" };
 
 function channel(one) {
-  const words = `${one.kind} ${one.state}`;
-  return el("li", {}, state(WELL.has(one.state) ? "good" : "warn", words), one.detail ? el("span", { class: "quiet" }, ` ${plain(one.detail)}`) : null);
+  const words = `${CHANNELS[one.kind] ?? one.kind} ${one.state}`;
+  return el("li", {}, state(TONES[one.state] ?? "warn", words), one.detail ? el("span", { class: "quiet" }, ` ${plain(one.detail)}`) : null);
 }
 
 // -- working copies ----------------------------------------------------------------------
@@ -52,7 +53,7 @@ function workspace(one, now) {
 const unseenName = (one) => el("span", { class: "unseen" }, ` ${plain(one.name)}`);
 
 function says(one, sentence) {
-  if (one["waiting-for"]) return `It waits: ${plain(one["waiting-for"])}.`.replace(/\.\.$/, ".");
+  if (one["waiting-for"]) return ["It waits: ", sentence(one["waiting-for"].replace(/\.?$/, "."))];
   if (one.pending) return `${count(one.pending, "change is", "changes are")} not recorded yet.`;
   return sentence;
 }
@@ -60,7 +61,7 @@ function says(one, sentence) {
 function halt(one) {
   return el("div", { class: "notice bad" },
     el("p", {}, el("strong", {}, plain(one.halt.title)), "."),
-    el("p", {}, plain(one.halt.hint)),
+    el("p", {}, sentence(one.halt.hint)),
     one.trust?.revoked ? null : el("button", { type: "button", "data-do": "resume", "data-path": one.path }, "Try again now"));
 }
 
@@ -114,7 +115,7 @@ function notes(one, now) {
     one.held.count ? ["warn", el("a", { href: "#/held" }, `Look at ${count(one.held.count, "held path")}`)] : null,
     one.unreadable.length ? ["warn", `Left out, for they cannot be read: ${one.unreadable.map(plain).slice(0, 5).join(", ")}`] : null,
     one.trust?.dispute ? ["bad", plain(one.trust.dispute)] : null,
-    ...(one.presence ?? []).map((sight) => ["idle", plain(sight.text)]),
+    ...(one.presence ?? []).slice(0, 3).map((sight) => ["idle", plain(sight.text)]),
   ].filter(Boolean);
   return lines.length ? el("ul", { class: "notes" }, lines.map(([tone, line]) => el("li", {}, state(tone, ""), " ", line))) : null;
 }
@@ -125,7 +126,7 @@ function activity(now) {
   return el("section", { class: "card activity", "aria-label": "Activity" },
     el("h2", {}, "Activity"),
     now.activities.length
-      ? el("ol", { tabindex: "0", "aria-label": "What happened, the latest first" }, now.activities.slice(0, SHOWN).map(happened))
+      ? el("ol", { tabindex: "0", "aria-label": "What happened, the latest first" }, now.activities.slice(0, SHOWN).map((one) => happened(one, now.state.workspaces.length > 1)))
       : el("p", { class: "quiet" }, "Nothing has happened since the agent started. Save a file, and see it here."));
 }
 
@@ -143,7 +144,7 @@ const KINDS = {
 };
 const OF_FILES = new Set(["saved", "applied", "committed"]);
 
-function happened(one) {
+function happened(one, several) {
   const [tone, word] = KINDS[one.kind] ?? ["idle", plain(one.kind)];
   return el("li", { "data-key": `a${one.number}`, class: one.kind },
     el("div", { class: "what" }, state(tone, word),
@@ -151,14 +152,14 @@ function happened(one) {
       " ", moment(one.at_ms)),
     el("div", {}, subject(one)),
     el("p", { class: "chips" },
-      name(one.workspace, { class: "chip" }),
+      several && one.workspace ? name(one.workspace, { class: "chip" }) : null,
       one.lane ? el("span", { class: "chip" }, lane(one.lane)) : null,
       typeof one.latency_ms === "number" ? el("span", { class: "chip", title: "from the announcement's arrival here until it stood in the working copy" }, latency(one.latency_ms)) : null));
 }
 
 function subject(one) {
-  if (!OF_FILES.has(one.kind)) return plain(one.text);
-  if (!one.paths.length) return one.kind === "committed" ? id(one.text) : "all that there is";
+  if (!OF_FILES.has(one.kind)) return sentence(one.text);
+  if (!one.paths.length) return one.kind === "applied" ? "its state; no file differs" : one.text ? ["the state at ", id(one.text)] : "the first state";
   const rest = one.count - one.paths.length;
   return [one.paths.map((file, n) => [n ? ", " : "", path(file)]), rest > 0 ? ` and ${rest} more` : ""];
 }

@@ -1,5 +1,5 @@
 // The settings as they are, each with the place in which it is changed.
-import { el, name, path, plain } from "./dom.js";
+import { el, name, path, plain, sentence } from "./dom.js";
 
 export const title = "Settings";
 
@@ -14,7 +14,7 @@ export function draw(now) {
 }
 
 const trouble = (words, hint) =>
-  el("div", { class: "notice bad" }, el("p", {}, el("strong", {}, plain(words)), "."), el("p", {}, plain(hint)));
+  el("div", { class: "notice bad" }, el("p", {}, el("strong", {}, plain(words)), "."), el("p", {}, sentence(hint)));
 
 function known({ source, groups }) {
   return [

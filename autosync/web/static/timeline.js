@@ -1,6 +1,6 @@
 // The snapshots of a working copy: what each of them changed, and how to have it back.
-import { el, moment, name, path, plain } from "./dom.js";
-import { count, id, state } from "./words.js";
+import { el, moment, name, path, plain, sentence } from "./dom.js";
+import { count, id } from "./words.js";
 
 export const title = "Timeline";
 const ROWS = 50;
@@ -11,7 +11,7 @@ export function draw({ state: all, own }) {
   const root = rootOf(all, own);
   return [
     el("h1", {}, "Timeline"),
-    el("p", { class: "lead" }, "Each save is a snapshot, here and on the other devices; none of them is in your history. Bring back a file or everything: what stands there now is recorded first, so that can be undone too."),
+    el("p", { class: "lead" }, "Each save is a snapshot, here and on the other devices; none of them is in your history. Restore a file or everything: what stands there now is recorded first, so that can be undone too."),
     root === null ? el("p", { class: "quiet" }, "No working copy is kept here that has snapshots.") : [
       choosers(all, own, root),
       refusal(own.refused),
@@ -30,7 +30,7 @@ function rootOf(all, own) {
 }
 
 function refusal(error) {
-  return error ? el("div", { class: "notice bad", role: "alert" }, el("p", {}, el("strong", {}, plain(error.message)), "."), el("p", {}, plain(error.hint))) : null;
+  return error ? el("div", { class: "notice bad", role: "alert" }, el("p", {}, el("strong", {}, plain(error.message)), "."), el("p", {}, sentence(error.hint))) : null;
 }
 
 function choosers(all, own, root) {
@@ -83,7 +83,7 @@ function snapshot(own) {
       el("p", { class: "quiet" }, "Snapshot ", id(row.snapshot), ", tree ", id(row.tree), ", ", new Date(row.at_ms).toLocaleString(),
         row.made_ms && Math.abs(row.made_ms - row.at_ms) > 2000 ? `; made ${new Date(row.made_ms).toLocaleString()}` : "")),
     el("div", { class: "actions" },
-      row.current ? null : el("button", { type: "button", "data-do": "restore", "data-at": row.snapshot, "data-file": own.path }, own.path ? "Bring it back as it was here" : "Bring everything back to this")),
+      row.current ? null : el("button", { type: "button", "data-do": "restore", "data-at": row.snapshot, "data-file": own.path }, own.path ? "Restore it as it was here" : "Restore everything to this")),
     refusal(own.unshown),
     own.files ? own.files.map((file) => change(file, row)) : own.unshown ? null : el("p", { class: "quiet" }, "Comparing …"),
     own.files?.length === 0 ? el("p", { class: "quiet" }, "No file differs from the snapshot before.") : null,
@@ -100,8 +100,8 @@ function change(file, row) {
       el("h3", {}, el("span", { class: `sign ${file.change}`, "aria-hidden": "true" }, sign), " ", path(file.path),
         el("span", { class: "quiet" }, ` ${word}`, file.old_path ? [" from ", path(file.old_path)] : null)),
       el("div", { class: "actions" },
-        row.against && file.old_kind ? doer("Version before", row.against, file.old_path ?? file.path) : null,
-        !row.current && file.kind ? doer("This version", row.snapshot, file.path) : null)),
+        row.against && file.old_kind ? doer("Restore the version before", row.against, file.old_path ?? file.path) : null,
+        !row.current && file.kind ? doer("Restore this version", row.snapshot, file.path) : null)),
     file.omitted ? el("p", { class: "quiet" }, OMITTED[file.omitted] ?? file.omitted) : hunks(file));
 }
 
@@ -196,7 +196,7 @@ async function bringBack(page, question, details, doing) {
   const rehearsed = await page.ask(question, { path: own.root, ...details, dry_run: true });
   if (!rehearsed.count) return page.toast("good", "Nothing is to be done: it is as it was then.");
   const more = rehearsed.count > 8 ? ` and ${rehearsed.count - 8} more` : "";
-  const words = `${told(rehearsed.changes)}${more}. The other devices follow. What stands there now is recorded, and can be brought back the same way.`;
+  const words = `${told(rehearsed.changes)}${more}. The other devices follow. What stands there now is recorded, and can be restored the same way.`;
   if (!(await page.sure(`${doing} ${count(rehearsed.count, "path")}?`, words, doing))) return null;
   const answer = await page.ask(question, { path: own.root, ...details });
   const refused = Object.entries(answer.refused);
@@ -225,6 +225,6 @@ export const deeds = {
     document.getElementById("snapshot").focus();
   },
   moreFiles: (_button, page) => compare(page, page.now.own.after),
-  restore: (button, page) => bringBack(page, "restore", { file: button.dataset.file, at: button.dataset.at }, "Bring back"),
+  restore: (button, page) => bringBack(page, "restore", { file: button.dataset.file, at: button.dataset.at }, "Restore"),
   undo: (_button, page) => bringBack(page, "undo", {}, "Undo"),
 };
