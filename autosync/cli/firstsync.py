@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from typing import Any
 
-import click
-
+from autosync.cli.peers import transfer_line
+from autosync.cli.progress import Progress
 from autosync.cli.table import plain
 from autosync.control import NotRunning, call
 from autosync.errors import TransientError
@@ -18,33 +17,6 @@ ALONE = 60.0
 _LOOK_EVERY = 0.2
 _ROUND = 2.0
 """Seconds that the agent waits for the others in one look."""
-
-
-class Progress:
-    """Tells the user what happens; on a terminal a passing line is replaced by the next."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._shows_passing = sys.stderr.isatty()
-        self._passing = ""
-
-    def beside_a_log(self) -> None:
-        """From here on there are no passing lines: a log is written to the same terminal, and tells the same."""
-        self._shows_passing = False
-
-    def say(self, text: str, *, passing: bool = False) -> None:
-        """Print a line on standard error; a ``passing`` one only on a terminal."""
-        if self._quiet or (passing and (not self._shows_passing or text == self._passing)):
-            return
-        self.clear()
-        click.echo(text, err=True, nl=not passing)
-        self._passing = text if passing else ""
-
-    def clear(self) -> None:
-        """Take a passing line away."""
-        if self._passing:
-            click.echo("\r\x1b[K", err=True, nl=False)
-        self._passing = ""
 
 
 def first_sync(state_dir: str, path: str, tell: Progress, stop: threading.Event) -> dict[str, Any]:
@@ -88,4 +60,9 @@ def _conflicts(state_dir: str, path: str) -> int:
 def _show(status: dict[str, Any], tell: Progress) -> None:
     names = ", ".join(plain(peer["device"]) for peer in status["peers"]) or "nobody yet"
     waiting = f", {plain(status['waiting-for'])}" if status.get("waiting-for") else ""
-    tell.say(f"First sync: {plain(status['phase'])}{waiting} (with {names}) …", passing=True)
+    tell.step(f"First sync: {moving(status) or plain(status['phase']) + waiting} (with {names})")
+
+
+def moving(status: dict[str, Any]) -> str:
+    """Return what is being moved for a working copy, empty if nothing is."""
+    return "; ".join(transfer_line(transfer, transfer["peer"]) for transfer in status.get("transfers", ()))

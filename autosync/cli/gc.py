@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import click
 
 from autosync.cli.failures import OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
+from autosync.cli.progress import Progress
 from autosync.cli.table import plain, table
 from autosync.config import Config, PathConfig
 from autosync.control import NotRunning, call
@@ -32,12 +34,14 @@ def gc(invocation: Invocation, path: str | None, *, dry_run: bool, as_json: bool
     """
     config = invocation.load(on_disk=False)
     chosen = select(config, path)
-    try:
-        answer = call(
-            config.state_dir, "gc", patience=_PATIENCE, path=chosen.path if chosen else None, **{"dry-run": dry_run}
-        )
-    except NotRunning:
-        answer = _without_agent(config, [chosen] if chosen else list(config.paths), dry_run=dry_run)
+    paths = [chosen] if chosen else list(config.paths)
+    with Progress(quiet=as_json) as tell:
+        try:
+            place = chosen.path if chosen else None
+            ask = partial(call, config.state_dir, "gc", patience=_PATIENCE, path=place, **{"dry-run": dry_run})
+            answer = tell.during(ask, partial(tell.step, "Packing"))
+        except NotRunning:
+            answer = _without_agent(config, paths, tell, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return OK
@@ -52,7 +56,7 @@ def gc(invocation: Invocation, path: str | None, *, dry_run: bool, as_json: bool
     return OK
 
 
-def _without_agent(config: Config, paths: list[PathConfig], *, dry_run: bool) -> dict[str, Any]:
+def _without_agent(config: Config, paths: list[PathConfig], tell: Progress, *, dry_run: bool) -> dict[str, Any]:
     # These bring version control and the keys, which a command that asks the agent does without.
     from autosync.answers.report import tidied  # noqa: PLC0415
     from autosync.backends.opening import open_backend  # noqa: PLC0415
@@ -62,7 +66,8 @@ def _without_agent(config: Config, paths: list[PathConfig], *, dry_run: bool) ->
 
     rows = []
     with StateDirectory(config.state_dir).lock():
-        for path in paths:
+        for number, path in enumerate(paths):
+            tell.step(f"Packing {plain(path.workspace)}", done=number, total=len(paths))
             backend = open_backend(path, load_key(path.key_file).id)
             try:
                 result = History(backend, retention=path.history).tidy(thorough=True, rehearse=dry_run)

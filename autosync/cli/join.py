@@ -18,9 +18,10 @@ from autosync.channels.deaf import Deaf
 from autosync.channels.opening import open_channel
 from autosync.cli.adding import read_configuration
 from autosync.cli.failures import FAILED, OK
-from autosync.cli.firstsync import Progress, first_sync
+from autosync.cli.firstsync import first_sync
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.joining import Plan, find_outdated, next_steps, perform, prepare, renew
+from autosync.cli.progress import Progress
 from autosync.cli.reload import reload_if_running, told
 from autosync.cli.run import run_here
 from autosync.cli.table import plain
@@ -126,7 +127,7 @@ async def _join(
             "This invitation was made on this very device", hint="Run `autosync join` on the one that is to join."
         )
     identity = load_or_create_identity(config.state_dir)
-    tell.say("Looking for the inviting device …", passing=True)
+    tell.step("Looking for the inviting device")
     async with reached(
         line,
         identity,

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import click
 
-from autosync.cli.failures import OK
+from autosync.cli.failures import FAILED, OK
+from autosync.cli.firstsync import moving
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
+from autosync.cli.progress import Progress
 from autosync.cli.table import age, plain
+from autosync.config import PathConfig
 from autosync.control import call
 from autosync.errors import AutosyncError
 
+_LOOK_WITHIN = 2.0
 _MARGIN = 5.0
 """Seconds that an answer may come after the time the agent was given."""
 
@@ -28,8 +34,9 @@ _MARGIN = 5.0
     metavar="S",
     help="Wait so long at most.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @pass_invocation
-def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float) -> int:
+def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float, as_json: bool) -> int:
     """Send what is pending at once, for PATH or for all working copies.
 
     With --wait the exit code is 0 only when every reachable device has confirmed the same
@@ -37,7 +44,8 @@ def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float
     """
     config = invocation.load(on_disk=False)
     chosen = select(config, path)
-    answer = call(
+    ask = partial(
+        call,
         config.state_dir,
         "sync",
         patience=(timeout if wait else 0) + _MARGIN,
@@ -45,6 +53,11 @@ def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float
         wait=wait,
         timeout=timeout,
     )
+    with Progress(quiet=as_json or not wait) as tell:
+        answer = tell.during(ask, partial(_look, config.state_dir, chosen, tell)) if wait else ask()
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return OK if not wait or answer["synced"] else FAILED
     detail = plain(answer["detail"])
     if not wait or answer["synced"]:
         if detail:
@@ -57,6 +70,18 @@ def sync(invocation: Invocation, path: str | None, *, wait: bool, timeout: float
     missing = ", ".join(_waited_for(device, answer["last-heard"][device]) for device in answer["waiting"])
     reason = "; ".join(filter(None, (detail, f"waiting for {missing}" if missing else "")))
     raise AutosyncError(f"Not in sync: {reason}", hint="`autosync status` shows what each device is at.")
+
+
+def _look(state_dir: str, chosen: PathConfig | None, tell: Progress) -> None:
+    """Tell what is being moved, or else what is waited for."""
+    try:
+        workspaces = call(state_dir, "status", patience=_LOOK_WITHIN)["workspaces"]
+    except AutosyncError:  # the answer that is waited for says why
+        return
+    here = [w for w in workspaces if chosen is None or w["path"] == chosen.path]
+    moved = [f"{plain(w['name'])} moves {told}" for w in here if (told := moving(w))]
+    waits = [f"{plain(w['name'])}: {plain(w.get('waiting-for') or w['phase'])}" for w in here]
+    tell.step("; ".join(moved or waits) or "Waiting for the others")
 
 
 def _waited_for(device: str, heard: Mapping[str, Any] | None) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import click
 
 from autosync.cli.failures import FAILED, OK
+from autosync.cli.progress import Progress
 from autosync.simulation.campaign import Campaign, make_small, run_everywhere
 from autosync.simulation.run import Outcome
 
@@ -63,7 +63,7 @@ def torture(*, seed: int | None, seeds: int | None, devices: int | None, ops: in
     """
     count = seeds or (SEEDS if seed is None else 1)
     campaign = Campaign(first=seed or 0, count=count, devices=devices, ops=ops)
-    failed = _run(campaign)
+    failed = _run(campaign, quiet=as_json)
     told = [_Failure(whole=f, small=make_small(f), again=_again(f, campaign)) for f in failed[:SHOWN]]
     if as_json:
         numbers = [failure.script.seed for failure in failed]
@@ -80,18 +80,16 @@ def torture(*, seed: int | None, seeds: int | None, devices: int | None, ops: in
     return OK
 
 
-def _run(campaign: Campaign) -> list[Outcome]:
-    """Run the campaign and return the failures; whoever sits at a terminal sees how far it is."""
+def _run(campaign: Campaign, *, quiet: bool) -> list[Outcome]:
+    """Run the campaign and return the failures; it is shown how far it is."""
     failed: list[Outcome] = []
     done = 0
-    watched = sys.stderr.isatty() and campaign.count > 1
-    for report in run_everywhere(campaign):
-        done += report.seeds
-        failed += report.failures
-        if watched:
-            click.echo(f"\r{done:,} of {campaign.count:,} seeds, {len(failed):,} failed ", nl=False, err=True)
-    if watched:
-        click.echo("", err=True)
+    with Progress(quiet=quiet) as tell:
+        tell.step("seeds, 0 failed", total=campaign.count)
+        for report in run_everywhere(campaign):
+            done += report.seeds
+            failed += report.failures
+            tell.step(f"seeds, {len(failed):,} failed", done=done, total=campaign.count)
     return failed
 
 
