@@ -175,6 +175,7 @@ class Agent:
             log.info("agent %s is up, pid %d: %s", self._device, os.getpid(), kept or "no working copy yet")
             self._supervision.ready()
             await self._await_absent(stop, stack)
+            self._supervision.stop()
             if self.again:  # no farewell: it is the other one's name
                 return
             self._supervision.leaving()
@@ -292,8 +293,12 @@ class Agent:
             self._network,
         )
         server = MetricsServer(self.config.metrics, metrics.render)
-        await server.start()
-        stack.push_async_callback(server.stop)
+        try:
+            await server.start()
+        except AutosyncError as error:  # nothing that is synced hangs on it
+            log.error("%s. %s", error.title, error.hint)
+        else:
+            stack.push_async_callback(server.stop)
 
     async def _ignore_by(self, path: PathConfig) -> None:
         """Have a working copy ignore what ``path`` says now."""

@@ -91,8 +91,9 @@ def _do_without_desktop(config: Config) -> None:
     for name in _DESKTOPS:
         os.environ.pop(name, None)
     nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    if nothing != 0:  # which it is where there was no standard input at all
+        os.dup2(nothing, 0)
+        os.close(nothing)
 
 
 def _was_here(config: Config, path: PathConfig) -> bool:

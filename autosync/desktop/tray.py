@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 ICONS = os.path.join(os.path.dirname(__file__), "icons")
 _ITEM_PATH, _MENU_PATH = "/StatusNotifierItem", "/MenuBar"
+_ROOT = {"children-display": GLib.Variant("s", "submenu")}
+"""What is to be known of the menu itself, whose number is 0."""
 _REFUSED = "org.freedesktop.DBus.Error.InvalidArgs"
 
 
@@ -142,17 +144,18 @@ class Tray:
             return self._variant_of_layout(parent, _properties(self._entry(parent)), [])
         entries = [] if depth == 0 else list(self._face.entries)
         children = [GLib.Variant("(ia{sv}av)", (e.number, _properties(e), [])) for e in entries]
-        return self._variant_of_layout(0, {"children-display": GLib.Variant("s", "submenu")}, children)
+        return self._variant_of_layout(0, _ROOT, children)
 
     def _variant_of_layout(self, number: int, properties: dict[str, Any], children: list[Any]) -> Any:
         return GLib.Variant("(u(ia{sv}av))", (self._revision, (number, properties, children)))
 
     def _group(self, numbers: list[int], _names: list[str]) -> Any:
-        wanted = [e for e in self._face.entries if not numbers or e.number in numbers]
-        return GLib.Variant("(a(ia{sv}))", ([(e.number, _properties(e)) for e in wanted],))
+        every = {0: _ROOT, **{e.number: _properties(e) for e in self._face.entries}}
+        return GLib.Variant("(a(ia{sv}))", ([(n, p) for n, p in every.items() if not numbers or n in numbers],))
 
     def _property(self, number: int, name: str) -> Any:
-        return GLib.Variant("(v)", (_properties(self._entry(number))[name],))
+        properties = _ROOT if number == 0 else _properties(self._entry(number))
+        return GLib.Variant("(v)", (properties[name],))
 
     def _event(self, number: int, kind: str, _value: Any, _time: int) -> None:
         if kind == "clicked" and (choice := self._entry(number).choice) is not None:

@@ -104,6 +104,8 @@ def test_the_icon_tells_the_truth_and_its_menu_works(tmp_path: Path, screen: Scr
         assert panel("call", "EventGroup", "(a(isvu))", "([(77, 'clicked', <0>, 0), (1, 'clicked', <0>, 0)],)") == [
             [77]
         ]
+        root = [[0, {"children-display": "submenu"}]]
+        assert panel("call", "GetGroupProperties", "(aias)", "([0], @as [])") == [root]
         assert panel("call", "AboutToShow", "(i)", "(0,)") == [False]
         assert panel("call", "GetProperty", "(is)", "(4, 'label')") == ["Pause"]
         assert panel("call", "GetGroupProperties", "(aias)", "([4], @as [])") == [

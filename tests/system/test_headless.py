@@ -107,8 +107,13 @@ def test_a_service_manager_hears_how_it_is(tmp_path: Path) -> None:
     with Fleet(tmp_path / "fleet") as fleet, Manager(f"@autosync-test-{os.getpid()}") as manager:
         (laptop,) = fleet.clone(fleet.seed(FILES, hub=False), "laptop")
         fleet.configure([laptop])
-        with headless(laptop, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="300000") as process:
+        taken = socket.create_server(("127.0.0.1", 0))  # so metrics cannot be had, for which nothing else waits
+        laptop.config.write_text(f"metrics: 127.0.0.1:{taken.getsockname()[1]}\n{laptop.config.read_text()}")
+        unfed = ("sh", "-c", 'exec "$@" <&-', "sh")
+        with taken, headless(laptop, *unfed, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="300000") as process:
             started = manager.until("READY=1")
+            assert f"metrics: 127.0.0.1 port {taken.getsockname()[1]} cannot be listened at" in laptop.log
+            assert os.readlink(f"/proc/{process.pid}/fd/0") == os.devnull
             assert "EXTEND_TIMEOUT_USEC=30000000" in started
             manager.until("STATUS=All is recorded; no other device yet")
             for _ in range(3):
