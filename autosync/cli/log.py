@@ -41,7 +41,7 @@ def log(invocation: Invocation, path: str | None, *, limit: int | None, as_json:
     config = invocation.load(on_disk=False)
     with Past(config, path) as past:
         asked: dict[str, Any] = {"paths": 1000} if as_json else {}
-        pages = past.pages("history", "before", limit=min(limit or 50, 50), **asked)
+        pages = past.pages("history", "before", **asked)
         rows = itertools.islice((row for page in pages for row in page["rows"]), limit)
         if as_json:
             told = {"workspace": past.working_copy.workspace, "root": past.root, "path": past.below, "rows": list(rows)}

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 600.0
 """Seconds that the agent may take: a folder of many gigabytes may have to be put somewhere."""
+_MORE = 500
+"""Rows of each page but the first."""
 _LOOKING = ("history", "diff", "show")
 """What changes nothing."""
 
@@ -69,10 +71,13 @@ class Past:
         }
 
     def pages(self, verb: str, cursor: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Yield the answers of page after page; ``cursor`` names what leads from one to the next."""
+        """Yield the answers of page after page; ``cursor`` names what leads from one to the next.
+
+        The first one comes soon, those that follow have more.
+        """
         at: str | None = None
         while True:
-            answer = self.ask(verb, **arguments, **({cursor: at} if at is not None else {}))
+            answer = self.ask(verb, **arguments, **({cursor: at, "limit": _MORE} if at is not None else {}))
             yield answer
             at = answer[cursor]
             if at is None:

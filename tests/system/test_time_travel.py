@@ -1,0 +1,186 @@
+"""Time travel as users do it: on the command line, with agents that sync meanwhile, for git and for hg."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autosync.cli.main import main
+from autosync.errors import AutosyncError
+from tests.system.fleet import Device, Fleet, entries, until
+from tests.system.hgfleet import hg_pair
+
+
+@pytest.fixture(scope="module", params=["git", "hg"])
+def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A running laptop and desktop, which the tests of this module share."""
+    place = tmp_path_factory.mktemp("travel") / "fleet"
+    if request.param == "hg":
+        with hg_pair(place, {"README": "notes\n"}, settle=0.01) as pair:
+            yield pair
+        return
+    with Fleet(place) as fleet:
+        fleet.clone(fleet.seed({"README": "notes\n"}, hub=False), "laptop", "desktop")
+        fleet.configure(fleet.devices, settle=0.01)
+        fleet.start()
+        fleet.equal()
+        yield fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """Runs `autosync` in this process, in the working copy of a device or elsewhere: thrice as fast as in another."""
+
+    patch: pytest.MonkeyPatch
+    captured: pytest.CaptureFixture[bytes]
+
+    def __call__(self, device: Device, *arguments: str, at: Path | None = None) -> Done:
+        self.patch.chdir(at or device.root)
+        self.captured.readouterr()
+        code = main(["--config", str(device.config), *arguments])
+        out, err = (os.fsdecode(printed) for printed in self.captured.readouterr())
+        return Done(code, out, err)
+
+    def told(self, device: Device, *arguments: str) -> dict[str, Any]:
+        """Return what a command tells as JSON."""
+        done = self(device, *arguments, "--json")
+        assert done.code == 0, done.err
+        answer: dict[str, Any] = json.loads(done.out)
+        return answer
+
+
+@pytest.fixture
+def autosync(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> CommandLine:
+    """The command line."""
+    return CommandLine(monkeypatch, capfdbinary)
+
+
+def test_what_was_is_listed_compared_shown_and_brought_back_everywhere(fleet: Fleet, autosync: CommandLine) -> None:
+    laptop, desktop = fleet.devices
+    head, user = laptop.head(), laptop.fingerprint()
+    laptop.write("plan.txt", "one\ntwo\n")
+    fleet.equal()
+    desktop.write("plan.txt", "one\n2\n")
+    fleet.equal()
+    os.rename(laptop.root / "plan.txt", laptop.root / "renamed.txt")
+    odd = os.fsdecode(b"odd \xff")
+    laptop.write(odd, "odd\n")
+    fleet.equal()
+    until(lambda: len(autosync.told(laptop, "log", "renamed.txt")["rows"]) == 3)
+    rows = autosync.told(laptop, "log", "renamed.txt")["rows"]
+    assert [row["device"] for row in rows] == ["laptop", "desktop", "laptop"]
+    first, second = rows[2]["snapshot"], rows[1]["snapshot"]
+    assert first[:10] in autosync(laptop, "log", "renamed.txt").out
+
+    patch = autosync(laptop, "diff", f"{first[:9]}..{second[:9]}", "plan.txt").out
+    assert "-two\n+2\n" in patch
+    assert autosync(laptop, "show", second, "plan.txt").out == "one\n2\n"
+    assert "A\t" in autosync(laptop, "diff", f"{second}..", "--names").out
+    assert f"A\0{odd}\0" in autosync(laptop, "diff", f"{second}..", "-z").out
+
+    done = autosync(laptop, "restore", "plan.txt", "--at", first[:12])
+    assert (done.code, done.err) == (0, "")
+    assert "plan.txt: back" in done.out
+    fleet.equal()
+    assert (desktop.read("plan.txt"), desktop.read("renamed.txt")) == ("one\ntwo\n", "one\n2\n")
+    assert laptop.head() == head
+    if not (laptop.root / ".hg").exists():  # hg notes in its dirstate what it has looked at
+        assert laptop.fingerprint() == user
+    copy = laptop.home / "copy"
+    assert autosync.told(laptop, "restore", ".", "--at", second, "--to", str(copy))["count"] == 2
+    assert sorted(entries(copy)) == [b"README", b"plan.txt"]
+    # The other device knows the same snapshots.
+    assert autosync(desktop, "show", first[:12], "plan.txt").out == "one\ntwo\n"
+
+
+def test_undo_is_one_step_and_can_be_undone(fleet: Fleet, autosync: CommandLine) -> None:
+    laptop, desktop = fleet.devices
+    files = {f"{name}/{number}": name for name in "xyz" for number in range(5)}
+    before = entries(laptop.root)
+    for name, content in files.items():
+        laptop.write(name, content)
+    until(lambda: laptop.status()["pending"] == 0 and laptop.status()["phase"] == "watching")
+    fleet.equal()
+    after = entries(laptop.root)
+    when = next(
+        row["snapshot"]
+        for row in autosync.told(laptop, "log")["rows"]
+        if not any(p["path"] in files for p in row["paths"])
+    )
+    dry = autosync.told(laptop, "undo", when[:12], "--dry-run")
+    assert (dry["count"], sum(dry["taken_back"].values()) >= 1, entries(laptop.root)) == (15, True, after)
+    assert autosync.told(laptop, "undo", when[:12])["count"] == 15
+    assert entries(laptop.root) == before
+    fleet.equal()
+    again = autosync.told(desktop, "undo")  # on any device: 15 deletions are one change
+    assert (again["count"], again["taken_back"]) == (15, {"laptop": 1})
+    fleet.equal()
+    assert entries(laptop.root) == after
+
+
+def test_what_was_saved_a_moment_ago_is_the_last_change(fleet: Fleet) -> None:
+    laptop, _ = fleet.devices
+    laptop.write("moment", "before\n")
+    fleet.equal()
+    laptop.write("moment", "just now\n")
+    answer = laptop.ask("undo", path=str(laptop.root))
+    assert laptop.read("moment") == "before\n"
+    assert laptop.ask("show", path=str(laptop.root / "moment"), at=answer["recorded"])["entry"]["text"] == "just now\n"
+
+
+def test_refusals_say_what_to_do(fleet: Fleet, autosync: CommandLine) -> None:
+    laptop, _ = fleet.devices
+    for arguments, words in (
+        (("restore", "README", "--at", "nonsense"), "is no time and no snapshot"),
+        (("restore", "none", "--at", "now"), "There was no none in snapshot"),
+        (("restore", "README", "--at", "0000000000"), "No snapshot 0000000000 is kept here"),
+        (("restore", "README", "--at", "50 years ago"), "is no time"),
+        (("restore", "README", "--at", "2500 weeks ago"), "No snapshot is as old as"),
+        (("restore", "README", "--at", "now", "--to", "README"), "README exists"),
+        (("log", "/etc"), "/etc is not in a working copy"),
+        (("diff", "a...b"), "three dots"),
+    ):
+        done = autosync(laptop, *arguments)
+        assert (done.code, words in done.err, done.err.count("\n")) == (1, True, 2), done.err
+    assert autosync(laptop, "log", "none").out == "No snapshot that is kept changed none.\n"
+    laptop.ask("pause")
+    try:
+        done = autosync(laptop, "undo")
+        assert (done.code, "is paused" in done.err) == (1, True)
+    finally:
+        laptop.ask("resume")
+    for arguments in ({"path": 3}, {"path": "relative"}, {"at": True}, {"at": []}, {"before": "x"}, {"limit": 0}):
+        with pytest.raises(AutosyncError, match=r"is not (a|what)"):
+            laptop.ask("history" if "at" not in arguments else "show", **{"path": str(laptop.root), **arguments})
+
+
+def test_without_an_agent_one_can_look_but_not_replace(fleet: Fleet, autosync: CommandLine) -> None:
+    laptop, _ = fleet.devices
+    laptop.end()
+    try:
+        rows = autosync.told(laptop, "log", "-n", "3")["rows"]
+        assert len(rows) == 3
+        assert autosync(laptop, "show", rows[0]["snapshot"], "README").out == "notes\n"
+        assert autosync(laptop, "diff", f"{rows[2]['snapshot']}..").code == 0
+        copy = laptop.home / "without"
+        assert autosync(laptop, "restore", "README", "--at", "now", "--to", str(copy)).code == 0
+        assert copy.read_text() == "notes\n"
+        done = autosync(laptop, "undo", "--in", "notes", at=laptop.home)
+        assert (done.code, "The agent is not running, so nothing was changed" in done.err) == (1, True)
+    finally:
+        laptop.start()
