@@ -89,6 +89,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     xmpp = f"xmpp: {{jid: me@example.invalid, host: 127.0.0.1, port: 9, password: {PASSWORD}}}\n"
     with Fleet(tmp_path_factory.mktemp("web") / "fleet") as fleet, sync_playwright() as playwright:
         fleet.clone(fleet.seed({"plan.txt": NINE, "src/main.py": "print('hello')\n"}, hub=False), "laptop", "desktop")
+        root = fleet.devices[0].root  # as people have it: what is configured is a link
+        root.rename(root.with_name("elsewhere"))
+        root.symlink_to("elsewhere")
         fleet.configure(fleet.devices, top=xmpp)
         fleet.start()
         fleet.equal()

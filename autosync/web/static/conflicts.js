@@ -4,6 +4,9 @@ import { count, size, state } from "./words.js";
 
 export const title = "Conflicts";
 
+/** The path under which the agent keeps the working copy: what leads to `root` may be a link. */
+const keptAt = (row, now) => now.state.workspaces.find((one) => one.name === row.workspace)?.path ?? row.root;
+
 const keyOf = (row) => `${row.root}\n${row.copy}`;
 
 export function draw(now) {
@@ -36,13 +39,13 @@ function conflict(row, now) {
       side("Theirs", right, sides?.[1])),
     versions ? compared(versions, mine, row) : el("p", { class: "quiet" }, "Reading both versions …"),
     el("div", { class: "actions" },
-      keep(row, "mine", "Keep mine"),
-      keep(row, "theirs", "Keep theirs"),
-      keep(row, "both", "Keep both")));
+      keep(row, now, "mine", "Keep mine"),
+      keep(row, now, "theirs", "Keep theirs"),
+      keep(row, now, "both", "Keep both")));
 }
 
-const keep = (row, which, words) =>
-  el("button", { type: "button", "data-do": "keep", "data-keep": which, "data-path": row.root, "data-file": row.copy },
+const keep = (row, now, which, words) =>
+  el("button", { type: "button", "data-do": "keep", "data-keep": which, "data-path": keptAt(row, now), "data-file": row.copy },
     words, el("span", { class: "unseen" }, ` of ${plain(row.file)}`));
 
 function side(words, one, read) {
@@ -98,7 +101,7 @@ export async function changed(page) {
     if (known && known.mark === mark) continue;
     own[keyOf(row)] = { ...(known ?? { refused: "Reading both versions …" }), mark };
     try {
-      own[keyOf(row)] = { ...(await page.ask("versions", { path: row.root, file: row.file, copy: row.copy })), mark };
+      own[keyOf(row)] = { ...(await page.ask("versions", { path: keptAt(row, now), file: row.file, copy: row.copy })), mark };
     } catch (error) {
       own[keyOf(row)] = { refused: `${error.message}.`, mark };
     }

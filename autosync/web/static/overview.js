@@ -109,7 +109,7 @@ const moves = (device) => (device.transfers ?? []).map((transfer) =>
   el("div", { class: "quiet" }, `${transfer.direction === "in" ? "receiving" : "sending"} ${Math.round(transfer.bytes / 1000)} kB`));
 
 function notes(one, now) {
-  const waiting = now.state.conflicts.filter((conflict) => conflict.root === one.path || conflict.workspace === one.name).length;
+  const waiting = now.state.conflicts.filter((conflict) => conflict.workspace === one.name).length;
   const lines = [
     waiting ? ["warn", el("a", { href: "#/conflicts" }, `Look at ${count(waiting, "conflict")}`)] : null,
     one.held.count ? ["warn", el("a", { href: "#/held" }, `Look at ${count(one.held.count, "held path")}`)] : null,
