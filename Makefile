@@ -7,9 +7,10 @@ BIN := .venv/bin
 PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3,$(shell \
 	$(p) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint pictures bench clean
 
 run: .venv/.installed
+	packaging/install-desktop $(BIN)/python
 	$(BIN)/autosync demo
 
 test: .venv/.installed-tests
@@ -27,6 +28,11 @@ lint: .venv/.installed-tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What popups look like, for the documents.
+pictures: .venv/.installed-tests
+	tests/install-debian
+	AUTOSYNC_PICTURES=$(CURDIR)/docs/images $(BIN)/python -m pytest --quiet tests/desktop/test_agents.py
 
 bench: .venv/.installed-tests
 	tests/install-debian --bench

@@ -23,7 +23,7 @@ _DUNST = """\
     corner_radius = 6
     markup = full
     format = "<b>%s</b>\\n%b"
-    show_indicators = no
+    show_indicators = yes
     word_wrap = yes
     ellipsize = end
     history_length = 200
@@ -189,9 +189,9 @@ class Screen:
         new, self._seen = rows[: len(rows) - self._seen], len(rows)
         return new
 
-    def picture(self, file: Path) -> None:
-        """Write what is to be seen to a PNG file."""
-        done = self.run("/usr/bin/python3", "-c", _PICTURE, str(file))
+    def picture(self, file: Path, height: int) -> None:
+        """Write what is to be seen in the upper part of the screen to a PNG file."""
+        done = self.run("/usr/bin/python3", "-c", _PICTURE, str(file), str(height))
         assert done.returncode == 0, done.stderr
 
 
@@ -200,5 +200,5 @@ import sys, gi
 gi.require_version("Gdk", "3.0")
 from gi.repository import Gdk
 root = Gdk.get_default_root_window()
-Gdk.pixbuf_get_from_window(root, 0, 0, root.get_width(), root.get_height()).savev(sys.argv[1], "png", [], [])
+Gdk.pixbuf_get_from_window(root, 0, 0, root.get_width(), int(sys.argv[2])).savev(sys.argv[1], "png", [], [])
 """

@@ -16,10 +16,10 @@ PICTURES = os.environ.get("AUTOSYNC_PICTURES")
 """A folder for pictures of what is to be seen; `make pictures` keeps them in docs/images."""
 
 
-def keep_picture(screen: Screen, name: str) -> None:
-    """Keep what is to be seen, if that is asked for."""
+def keep_picture(screen: Screen, name: str, *, height: int = 130) -> None:
+    """Keep what is to be seen above, if that is asked for."""
     if PICTURES:
-        screen.picture(Path(PICTURES) / f"{name}.png")
+        screen.picture(Path(PICTURES) / f"{name}.png", height)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_commit_is_described_in_a_window_before_it_is_pushed(fleet: Fleet, scr
     screen.run("xdotool", "windowfocus", "--sync", window)
     screen.run("xdotool", "key", "--window", window, "ctrl+a")
     screen.run("xdotool", "type", "--window", window, "Say it better")
-    keep_picture(screen, "describe")
+    keep_picture(screen, "describe", height=screen.height)
     assert fleet.git("rev-parse", "main", at=fleet.hub) == before
     screen.run("xdotool", "key", "--window", window, "ctrl+Return")
     until(lambda: "Say it better" in laptop.git("log", "-1", "--format=%B"), why=lambda: laptop.log)

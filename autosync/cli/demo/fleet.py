@@ -124,6 +124,8 @@ class Fleet:
             ]
         else:
             lines.append("listen: 127.0.0.1:0")
+        if device is not self.devices[0]:
+            lines.append("popups: none")  # one desktop, and one device's view of what happens
         lines += [
             "paths:",
             f"  - path: {json.dumps(str(device.path))}",
