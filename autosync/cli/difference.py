@@ -36,7 +36,7 @@ path_argument = click.argument("path", required=False, type=click.Path())
 
 
 @click.command(
-    epilog='Examples: autosync diff 1a2b3c4d..5e6f7a8b; autosync diff 10m.. notes.txt; autosync diff "1h ago..now"',
+    epilog="Example: autosync diff 10m.. ~/notes/todo.txt",
     short_help="Show how two states differ.",
 )
 @click.argument("states", metavar="A..B")
@@ -70,7 +70,7 @@ def diff(invocation: Invocation, states: str, path: str | None, *, names: bool, 
 
 
 @click.command(
-    epilog='Examples: autosync show 1a2b3c4d; autosync show "10 minutes ago" notes.txt; autosync show 1a2b3c4d docs/',
+    epilog='Example: autosync show "10 minutes ago" ~/notes/todo.txt',
     short_help="Show what a state was: its changes, or a file in it.",
 )
 @click.argument("state", metavar="SNAPSHOT")

@@ -23,7 +23,7 @@ _NAMED = 3
 
 
 @click.command(
-    epilog="Examples: autosync log ~/notes; autosync log todo.txt -n 5; autosync log --json",
+    epilog="Example: autosync log ~/notes/todo.txt -n 5",
     short_help="List what was, newest first.",
 )
 @path_argument

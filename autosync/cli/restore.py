@@ -27,8 +27,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print what w
 
 
 @click.command(
-    epilog='Examples: autosync restore notes.txt --at "10 minutes ago"; autosync restore docs --at 1a2b3c4d; '
-    "autosync restore notes.txt --at yesterday --to /tmp/old.txt",
+    epilog='Example: autosync restore ~/notes/todo.txt --at "10 minutes ago"',
     short_help="Bring a file or folder back to what it was.",
 )
 @click.argument("path", type=click.Path())
@@ -55,7 +54,7 @@ def restore(invocation: Invocation, path: str, *, at: str, to: str | None, dry_r
 
 
 @click.command(
-    epilog="Examples: autosync undo; autosync undo 5m --dry-run; autosync undo 15:00 --in ~/notes",
+    epilog="Example: autosync undo 5m --dry-run",
     short_help="Take the last change back, or all since some time.",
 )
 @click.argument("when", required=False, metavar="[WHEN|SNAPSHOT]")
