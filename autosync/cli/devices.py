@@ -62,8 +62,9 @@ def devices(invocation: Invocation, workspace: str | None, *, as_json: bool) -> 
     help="Only in this workspace; otherwise in all that know the device.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON; takes --yes.")
 @pass_invocation
-def revoke(invocation: Invocation, device: str, workspace: str | None, *, yes: bool) -> int:
+def revoke(invocation: Invocation, device: str, workspace: str | None, *, yes: bool, as_json: bool) -> int:
     """Shut DEVICE (a name, or the beginning of its ID) out: all others get a new key by themselves.
 
     What DEVICE has it keeps; it can read nothing that is synced from now on, and nobody takes anything
@@ -73,12 +74,17 @@ def revoke(invocation: Invocation, device: str, workspace: str | None, *, yes: b
     config = invocation.load(on_disk=False)
     chosen = select(config, workspace)
     path = chosen.path if chosen else None
+    if as_json and not yes:
+        raise AutosyncError("Nobody can be asked with --json: nothing was changed", hint="Give --yes as well.")
     if not yes:
         _show(call(config.state_dir, "revoke", device=device, path=path, rehearse=True))
         if not _confirmed():
             click.echo("Nothing was changed.")
             return FAILED
     answer = call(config.state_dir, "revoke", device=device, path=path)
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return OK
     for told in answer["workspaces"]:
         click.echo(f"{plain(told['name'])}: {plain(answer['device'])} is revoked; the key is a new one.")
     for line in _left_open(config, {told["path"] for told in answer["workspaces"]}):

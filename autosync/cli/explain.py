@@ -60,13 +60,13 @@ def release(invocation: Invocation, paths: tuple[str, ...], *, restore: bool, as
     config = invocation.load(on_disk=False)
     chosen = [_absolute(config, path) for path in paths]
     answers = [call(config.state_dir, "release", patience=_PATIENCE, path=path, restore=restore) for path in chosen]
-    if as_json:
-        click.echo(json.dumps(answers, indent=2))
     if not any(answer["released"] or answer["refused"] for answer in answers):
         raise AutosyncError(
             f"{'No deletion' if restore else 'Nothing'} is held back at {', '.join(map(plain, paths))}",
             hint="`autosync explain` lists what is.",
         )
+    if as_json:
+        click.echo(json.dumps(answers, indent=2))
     for path, answer in zip(paths, answers, strict=True):
         for name, why in answer["refused"].items():
             click.echo(f"{plain(name)} was not restored: {plain(why)}", err=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import click
 
@@ -23,50 +26,79 @@ BUG = 3
 INTERRUPTED = 130
 
 
-def exit_code_of(action: Callable[[], object], report_directory: Callable[[], str | None]) -> int:
+def exit_code_of(
+    action: Callable[[], object], report_directory: Callable[[], str | None], *, as_json: bool = False
+) -> int:
     """Run ``action`` and return the exit code; whatever went wrong is told on standard error.
 
     An integer that ``action`` returns is the exit code.  ``report_directory`` tells where the
-    traceback of a bug is kept.
+    traceback of a bug is kept.  ``as_json`` says that somebody reads standard output as JSON: he finds
+    ``{"error": {"title", "hint", "exit-code"}}`` there.
     """
     try:
         code = action()
         # A reader that has gone shows at the last write: inside this `try`, not at exit.
         sys.stdout.flush()
-    except click.UsageError as error:
-        error.show()
-        return USAGE
-    except click.ClickException as error:
-        error.show()
-        return FAILED
-    except (KeyboardInterrupt, click.Abort):
-        _say("Interrupted.")
-        return INTERRUPTED
     except BrokenPipeError:
         # `autosync status | head`: nobody reads any more, also not what Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except BaseExceptionGroup as group:
-        deliberate, rest = group.split(AutosyncError)
-        if rest is not None or deliberate is None:
-            return _report_bug(group, report_directory())
-        for leaf in _leaves(deliberate):
-            _tell(leaf)
-        return FAILED
-    except AutosyncError as error:
-        _tell(error)
-        return FAILED
-    except OSError as error:
-        if error.errno in STARVED and (shortage := shortage_of(error, os.fsencode(os.getcwd()))) is not None:
-            _tell(shortage)
-            return FAILED
-        if error.filename is None:
-            return _report_bug(error, report_directory())
-        _say(f"Error: {os.fsdecode(error.filename)}: {error.strerror}\n  Check the path, its rights and free space.")
-        return FAILED
-    except Exception as error:
-        return _report_bug(error, report_directory())
+    except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:
+        failure = _failure_of(error, report_directory())
+        if isinstance(error, click.ClickException):
+            error.show()
+        else:
+            _say(failure.text)
+        if as_json:
+            _print_json(failure)
+        return failure.code
     return code if isinstance(code, int) else OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """What went wrong, in words: ``text`` is what a person is told."""
+
+    code: int
+    title: str
+    hint: str = ""
+    text: str = ""
+
+
+def _failure_of(error: BaseException, directory: str | None) -> _Failure:
+    if isinstance(error, click.ClickException):
+        return _Failure(code=USAGE if isinstance(error, click.UsageError) else FAILED, title=error.format_message())
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return _Failure(code=INTERRUPTED, title="Interrupted", text="Interrupted.")
+    if isinstance(error, AutosyncError):
+        return _deliberate([error])
+    if isinstance(error, BaseExceptionGroup):
+        deliberate, rest = error.split(AutosyncError)
+        if rest is None and deliberate is not None:
+            return _deliberate(_leaves(deliberate))
+        return _bug(error, directory)
+    if isinstance(error, OSError):
+        if error.errno in STARVED and (shortage := shortage_of(error, os.fsencode(os.getcwd()))) is not None:
+            return _deliberate([shortage])
+        if error.filename is not None:
+            title, hint = (
+                f"{os.fsdecode(error.filename)}: {error.strerror}",
+                "Check the path, its rights and free space.",
+            )
+            return _Failure(code=FAILED, title=title, hint=hint, text=f"Error: {title}\n  {hint}")
+    return _bug(error, directory)
+
+
+def _deliberate(errors: Sequence[AutosyncError]) -> _Failure:
+    text = "\n".join(f"Error: {error}" for error in errors)
+    title = "; ".join(error.title for error in errors)
+    return _Failure(code=FAILED, title=title, hint=" ".join(error.hint for error in errors if error.hint), text=text)
+
+
+def _print_json(failure: _Failure) -> None:
+    told = {"title": failure.title, "hint": failure.hint, "exit-code": failure.code}
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(json.dumps({"error": told}, indent=2))
 
 
 def _leaves(group: BaseExceptionGroup[AutosyncError]) -> list[AutosyncError]:
@@ -76,16 +108,12 @@ def _leaves(group: BaseExceptionGroup[AutosyncError]) -> list[AutosyncError]:
     return found
 
 
-def _tell(error: AutosyncError) -> None:
-    _say(f"Error: {error}")
-
-
 def _say(text: str) -> None:
     click.echo("\n".join(plain(line) for line in text.split("\n")), err=True)
 
 
-def _report_bug(error: BaseException, directory: str | None) -> int:
-    """Keep the traceback in a file, tell where, and return the exit code of a bug."""
+def _bug(error: BaseException, directory: str | None) -> _Failure:
+    """Keep the traceback in a file, and return what to tell of it."""
     text = f"autosync {__version__}, Python {sys.version}\n" + "".join(traceback.format_exception(error))
     place = directory if directory and os.path.isdir(directory) else tempfile.gettempdir()
     prefix = time.strftime("autosync-crash-%Y%m%dT%H%M%S-")
@@ -97,8 +125,9 @@ def _report_bug(error: BaseException, directory: str | None) -> int:
         _say(text)
         name = "above"
     summary = traceback.format_exception_only(error)[-1].strip()
-    _say(
-        f"Bug: autosync failed in a way it should not: {summary}\n"
-        f"  Your files are as they were. The details are in {name}; please report them."
+    title = f"autosync failed in a way it should not: {summary}"
+    hint = (
+        f"Your files are as they were. The details are in {name}; please report them. "
+        "`autosync bug-report` gathers what helps, without what is yours."
     )
-    return BUG
+    return _Failure(code=BUG, title=title, hint=hint, text=f"Bug: {title}\n  {hint}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -71,6 +72,7 @@ class _Plan:
     help="Which way changes travel; store makes PATH, a new folder without files that keeps everybody's snapshots. "
     "Default: two-way.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @pass_invocation
 def init(
     invocation: Invocation,
@@ -81,6 +83,7 @@ def init(
     remote: str | None,
     vcs: str | None,
     mode: str | None,
+    as_json: bool,
 ) -> None:
     """Keep the folder PATH in sync: add it to the configuration.
 
@@ -98,7 +101,10 @@ def init(
         mode=Mode(mode or Mode.TWO_WAY),
     )
     _perform(plan)
-    _tell(invocation, plan)
+    if as_json:
+        click.echo(json.dumps(_as_row(invocation, plan), indent=2))
+    else:
+        _tell(invocation, plan)
 
 
 def _prepare(
@@ -177,6 +183,22 @@ def _perform(plan: _Plan) -> None:
             undo.callback(os.unlink, plan.addition.key_file)
         write_configuration(plan.source, plan.text)
         undo.pop_all()
+
+
+def _as_row(invocation: Invocation, plan: _Plan) -> dict[str, object]:
+    added = plan.addition
+    return {
+        "path": added.path,
+        "workspace": added.workspace,
+        "key-file": added.key_file,
+        "remote": added.remote,
+        "mode": added.mode.value,
+        "vcs": plan.folder.vcs.value,
+        "config": plan.source,
+        "new-repository": plan.is_new_repository,
+        "new-key": plan.is_new_key,
+        "agent": _taken_up(invocation, plan),
+    }
 
 
 def _tell(invocation: Invocation, plan: _Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -133,4 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             error.hint = invocation.reword(error.hint)
             raise
 
-    return exit_code_of(command, lambda: invocation.state_dir)
+    return exit_code_of(command, lambda: invocation.state_dir, as_json=_wants_json(arguments))
+
+
+def _wants_json(arguments: Sequence[str] | None) -> bool:
+    """Return whether a program reads what is printed: also where the rest of the line makes no sense."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return "--json" in itertools.takewhile(lambda word: word != "--", words)

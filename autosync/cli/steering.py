@@ -96,28 +96,33 @@ def _waited_for(device: str, heard: Mapping[str, Any] | None) -> str:
 
 @click.command(epilog="Example: autosync pause ~/notes", short_help="Stop exchanging changes for now.")
 @path_argument
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @pass_invocation
-def pause(invocation: Invocation, path: str | None) -> int:
+def pause(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
     """Stop exchanging changes of PATH, or of all working copies, until `autosync resume`.
 
     Nothing is sent and nothing is applied meanwhile, also after a restart of the agent.
     """
-    _steer(invocation, "pause", path)
+    _steer(invocation, "pause", path, as_json=as_json)
     return OK
 
 
 @click.command(epilog="Example: autosync resume ~/notes", short_help="Go on; also releases a halt.")
 @path_argument
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @pass_invocation
-def resume(invocation: Invocation, path: str | None) -> int:
+def resume(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
     """Go on with PATH, or with all working copies; also releases one that was halted."""
-    _steer(invocation, "resume", path)
+    _steer(invocation, "resume", path, as_json=as_json)
     return OK
 
 
-def _steer(invocation: Invocation, command: str, path: str | None) -> None:
+def _steer(invocation: Invocation, command: str, path: str | None, *, as_json: bool) -> None:
     config = invocation.load(on_disk=False)
     chosen = select(config, path)
-    call(config.state_dir, command, path=chosen.path if chosen else None)
+    answer = call(config.state_dir, command, path=chosen.path if chosen else None)
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
     names = [chosen.workspace] if chosen else [p.workspace for p in config.paths]
     click.echo(f"{command}d: {', '.join(names)}")
