@@ -404,6 +404,7 @@ class Agent:
     def happened(self, activity: Activity) -> None:
         """Tell those who watch."""
         self._answers.news.happened(activity)
+        self._supervision.look_soon()
 
 
 def _may_come(error: AutosyncError) -> bool:

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
 """Seconds between two looks, at most."""
+SOON = 0.3
+"""Seconds after something has happened."""
 LOOKS = 3
 """Looks in the time that the watchdog gives: one that comes late harms nothing."""
 STARTING = 30.0
@@ -69,6 +71,7 @@ class Supervision:
         """Whether the start is over."""
         self._work, self._moved_at = -1, time.monotonic()
         self._task: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
 
     def begin(self) -> None:
         """Tell from now on; the start has begun."""
@@ -79,6 +82,11 @@ class Supervision:
         """The start is over."""
         self.is_up = True
         self._notifier.ready()
+        self.look_soon()
+
+    def look_soon(self) -> None:
+        """Something has happened: what is told may be otherwise."""
+        self._news.set()
 
     @contextlib.contextmanager
     def reloading(self) -> Iterator[None]:
@@ -105,7 +113,11 @@ class Supervision:
                 await self._look()
             except Exception:  # of what is told here nothing else depends; the watchdog is not fed by it
                 log.exception("the service manager is not told how it is")
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
+                await asyncio.sleep(min(SOON, pause))  # more may come with it
+            self._news.clear()
 
     async def _look(self) -> None:
         if self._gets_on_starting() if not self.is_up else self.lives():
