@@ -44,7 +44,7 @@ def web(invocation: Invocation, *, opens: bool, port: int, as_json: bool) -> int
         if opens and not webbrowser.open(link):
             click.echo("No browser could be started here: open the link yourself.", err=True)
 
-    run_page(config.state_dir, invocation.config_option, port, ready)
+    run_page(config.state_dir, invocation.config_option, port, invocation.command("run"), ready)
     return OK
 
 

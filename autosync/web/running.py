@@ -28,9 +28,10 @@ _QUESTIONS = 16
 """Questions that the agent is asked at a time; the others wait."""
 
 
-def run_page(state_dir: str, option: str | None, port: int, ready: Callable[[str], None]) -> None:
+def run_page(state_dir: str, option: str | None, port: int, start: str, ready: Callable[[str], None]) -> None:
     """Serve the page of the agent in ``state_dir`` until told to stop.
 
+    ``option`` names the configuration, ``start`` is the command that starts an agent.
     ``ready(link)`` is called with an address that lets its first visitor in.  Where the page is served
     already it is called with a link to that one, and that is all.  Raises :class:`AutosyncError`.
     """
@@ -41,16 +42,16 @@ def run_page(state_dir: str, option: str | None, port: int, ready: Callable[[str
         ready(_link_of_running(state_dir, held.pid))
         return
     try:
-        asyncio.run(_serve(state_dir, option, port, ready))
+        asyncio.run(_serve(state_dir, option, port, start, ready))
     finally:
         lock.release()
 
 
-async def _serve(state_dir: str, option: str | None, port: int, ready: Callable[[str], None]) -> None:
+async def _serve(state_dir: str, option: str | None, port: int, start: str, ready: Callable[[str], None]) -> None:
     def ask(command: str, *, patience: float = _PATIENCE, **arguments: Any) -> dict[str, Any]:
         return call(state_dir, command, patience=patience, **arguments)
 
-    gate, watch = Gate(), Watch(ask)
+    gate, watch = Gate(), Watch(ask, start)
     told, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_QUESTIONS))
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from autosync.control import NotRunning
 from autosync.errors import AutosyncError
 from autosync.web.overview import look
 
@@ -38,10 +39,14 @@ class _Look:
 
 
 class Watch:
-    """What the agent says, looked at in a thread while :meth:`news` is read by anybody."""
+    """What the agent says, looked at in a thread while :meth:`news` is read by anybody.
 
-    def __init__(self, ask: Ask) -> None:
+    ``start`` is the command that starts an agent, shown where none runs.
+    """
+
+    def __init__(self, ask: Ask, start: str) -> None:
         self._ask = ask
+        self._start = start
         self._readers = 0
         self._wanted = asyncio.Event()
         self.rests = asyncio.Event()
@@ -105,7 +110,8 @@ class Watch:
             news = self._ask("activity", since=last.next, wait=wait if last.run else 0.0, run=last.run or "")
             state = json.dumps(look(self._ask))
         except AutosyncError as error:
-            return _Look(state=json.dumps({"stopped": {"title": error.title, "hint": error.hint}}))
+            start = self._start if isinstance(error, NotRunning) else None
+            return _Look(state=json.dumps({"stopped": {"title": error.title, "hint": error.hint, "start": start}}))
         return _Look(state=state, run=news["run"], next=news["next"], activities=tuple(news["activities"]))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from autosync.errors import AutosyncError
+from autosync.errors import AutosyncError, TransientError
 from autosync.pidlock import PidLock
 from autosync.web.asking import Asking
 from autosync.web.running import LOCK, PLACE, run_page
@@ -136,7 +136,7 @@ class Agent:
 
 async def test_the_agent_is_asked_while_somebody_looks_and_no_longer() -> None:
     agent = Agent()
-    watch = Watch(agent.ask)
+    watch = Watch(agent.ask, "autosync run")
     running = asyncio.ensure_future(watch.run())
     await asyncio.sleep(0)
     assert watch.rests.is_set()
@@ -151,11 +151,27 @@ async def test_the_agent_is_asked_while_somebody_looks_and_no_longer() -> None:
     running.cancel()
 
 
+async def test_an_agent_that_gives_no_answer_is_not_said_to_be_stopped() -> None:
+    def silent(_command: str, **_arguments: Any) -> dict[str, Any]:
+        raise TransientError("The agent gave no answer within 10 seconds", hint="Try again.")
+
+    watch = Watch(silent, "autosync run")
+    running = asyncio.ensure_future(watch.run())
+    async with contextlib.aclosing(watch.news()) as news:
+        told = json.loads((await anext(news)).partition(b"data: ")[2])
+    assert told["stopped"] == {
+        "title": "The agent gave no answer within 10 seconds",
+        "hint": "Try again.",
+        "start": None,
+    }
+    running.cancel()
+
+
 def test_a_page_that_gives_no_answer_is_told(tmp_path: Path) -> None:
     lock = PidLock(str(tmp_path / LOCK))
     for place in (None, "", "{}", "[]", '{"port": 1, "root": "/x/", "bearer": "y"}'):
         if place is not None:
             (tmp_path / PLACE).write_text(place)
         with pytest.raises(AutosyncError, match=f"is served by process {os.getpid()} already, which gives no answer"):
-            run_page(str(tmp_path), None, 0, print)
+            run_page(str(tmp_path), None, 0, "autosync run", print)
     lock.release()

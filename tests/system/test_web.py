@@ -212,6 +212,7 @@ def test_a_snapshot_shows_what_it_changed_and_brings_it_back(desk: Desk) -> None
     page.get_by_role("button", name="Restore the version before of src/main.py").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("src/main.py")
+    assert Axe().run(page).response["violations"] == []
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     assert laptop.read("src/main.py") == "print('hello, world')\n"
@@ -310,7 +311,9 @@ def test_an_agent_that_ends_is_told_and_its_return_too(desk: Desk) -> None:
     desk.go("overview")
     desk.laptop.end()
     expect(page.locator("h1")).to_have_text("The agent is not running")
-    expect(page.locator("main")).to_contain_text("autosync run")
+    expect(page.locator("pre.command")).to_have_text(f"autosync --config {desk.laptop.config} run")
+    expect(page.locator("#told")).to_have_text("The agent is not running.")
+    assert Axe().run(page).response["violations"] == []
     expect(page.locator("#line-words")).to_have_text("Agent not running")
     desk.laptop.start()
     expect(page.locator(".summary")).to_contain_text("holds the same tree")

@@ -1,7 +1,7 @@
 // Puts the page together: which view is shown, what it is told, and what the user does.
 import { Refusal, ask } from "./ask.js";
 import * as conflicts from "./conflicts.js";
-import { el, sentence, show, tick } from "./dom.js";
+import { el, plain, sentence, show, tick } from "./dom.js";
 import * as held from "./held.js";
 import { follow } from "./live.js";
 import * as overview from "./overview.js";
@@ -47,27 +47,28 @@ const left = () => el("section", { class: "notice bad", "data-key": "left", "ari
   el("p", {}, "Open it again with ", el("code", {}, "autosync web --open"), "."));
 
 function title() {
-  if (now.stopped) return "Not running";
+  if (now.stopped) return plain(now.stopped.title);
   const waiting = now.state ? now.state.conflicts.length : 0;
   return `${waiting ? `(${waiting}) ` : ""}${VIEWS[view].title}`;
 }
 
 function stopped() {
+  const { title: words, hint, start } = now.stopped;
   return [
-    el("h1", {}, "The agent is not running"),
-    el("section", { class: "notice bad", "aria-label": "What to do" },
-      el("p", {}, el("strong", {}, now.stopped.title), "."),
-      el("p", {}, sentence(now.stopped.hint)),
-      el("p", {}, "Start it in a terminal:"),
-      el("pre", { class: "command" }, el("code", {}, "autosync run")),
-      el("p", { class: "quiet" }, "Your files are as they are. This page goes on by itself as soon as the agent is back.")),
+    el("h1", {}, plain(words)),
+    start
+      ? el("section", { class: "card", "aria-label": "What to do" },
+        el("p", {}, "Start it in a terminal, or at login with ", el("code", {}, "autosync install-service"), ":"),
+        el("pre", { class: "command", tabindex: "0", "aria-label": "Command" }, el("code", {}, plain(start))),
+        el("p", { class: "quiet" }, "Your files are as they are. This page goes on by itself as soon as the agent is back."))
+      : el("section", { class: "notice bad", "aria-label": "What to do" }, el("p", {}, sentence(hint))),
   ];
 }
 
 function drawLine() {
   const [tone, words] = !now.connected
     ? now.connected === null ? ["idle", "Connecting"] : ["bad", "Page not served"]
-    : now.stopped ? ["bad", "Agent not running"] : ["good", "Live"];
+    : now.stopped ? ["bad", now.stopped.start ? "Agent not running" : "Agent gives no answer"] : ["good", "Live"];
   const line = document.getElementById("line");
   line.className = `line ${tone}`;
   document.getElementById("line-words").textContent = words;
@@ -92,7 +93,8 @@ function tell(words) {
 
 /** Show for a while what came of something. */
 function toast(tone, words, hint = "") {
-  const note = el("div", { class: `toast ${tone}` }, el("p", {}, state(tone, words)), hint ? el("p", { class: "quiet" }, sentence(hint)) : null,
+  const note = el("div", { class: `toast ${tone}` },
+    el("div", {}, el("p", {}, state(tone, words)), hint ? el("p", { class: "quiet" }, sentence(hint)) : null),
     el("button", { type: "button", class: "plain", "data-do": "dismiss" }, "Dismiss"));
   const all = document.getElementById("toasts");
   all.append(note);
@@ -173,8 +175,8 @@ follow({
     const before = now.stopped;
     now.stopped = state.stopped ?? null;
     now.state = state.stopped ? null : state;
-    if (now.stopped && !before) tell("The agent is not running.");
-    if (!now.stopped && before) tell("The agent is running again.");
+    if (now.stopped && now.stopped.title !== before?.title) tell(`${now.stopped.title}.`);
+    if (!now.stopped && before) tell("The agent answers again.");
     VIEWS[view].changed?.(page);
     refresh();
   },
