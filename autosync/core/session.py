@@ -23,7 +23,7 @@ from autosync.core.halts import Halts
 from autosync.core.hubtalk import HubTalk
 from autosync.core.integration import Integration
 from autosync.core.looks import Looks
-from autosync.core.model import Order, Snapshot
+from autosync.core.model import Snapshot
 from autosync.core.saying import Saying
 from autosync.core.setbacks import Setbacks
 from autosync.core.settings import Halt, Mode, SessionSettings, SessionStatus
@@ -142,12 +142,10 @@ class Session:
             return self.peers.all()
         if mode is Mode.RECEIVE:
             return tuple(self.peers.news(current))
-        differing = [p for p in self.peers.all() if p.tree != current.tree and not (p.heard and p.snapshot is None)]
-        if mode is not Mode.SEND:
-            return tuple(differing)
-        return tuple(
-            p for p in differing if p.version is None or current.version.compare(p.version) is not Order.BEFORE
-        )
+        elsewhere = self.peers.elsewhere(current)
+        if mode is Mode.SEND:
+            return tuple(p for p in elsewhere if p.tree != current.tree and not p.has_reached(current))
+        return tuple(elsewhere)
 
     def is_on_hub(self) -> bool:
         """Return whether the hub has the state that this device made last."""

@@ -73,6 +73,10 @@ class Peer:
     advanced: int = 0
     """The sum of the counters of what is news: a later state has a greater one."""
 
+    def has_reached(self, state: Snapshot) -> bool:
+        """Return whether it has said that it has all that ``state`` has."""
+        return self.version is not None and state.version.compare(self.version) in (Order.EQUAL, Order.BEFORE)
+
 
 class Peers:
     """All other devices of one workspace."""
@@ -185,6 +189,12 @@ class Peers:
         """Return the greatest counter of ``device`` in any peer's version."""
         counts = (p.version.count(device) for p in self._known() if p.version)
         return max((n for n in counts if n <= PLAUSIBLE), default=0)
+
+    def elsewhere(self, current: Snapshot) -> list[Peer]:
+        """Return those that have not said yet that they are at ``current``, but none that keeps edits to itself."""
+        others = [p for p in self.all() if not (p.heard and p.snapshot is None)]
+        # One with the same files may not have our commit yet.
+        return [p for p in others if p.tree != current.tree or not p.has_reached(current)]
 
     def news(self, current: Snapshot) -> list[Peer]:
         """Return the peers whose snapshot ``current`` does not contain.

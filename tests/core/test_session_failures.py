@@ -469,6 +469,14 @@ def test_what_counts_as_confirmed_depends_on_the_mode(mode: Mode, theirs: Snapsh
     assert len(session.unconfirmed()) == waiting
 
 
+def test_a_peer_with_the_same_files_has_not_confirmed_a_commit_that_it_lacks() -> None:
+    session = started()
+    at_old_base = replace(snapshot("s1", 1), id=SnapshotId("s0"), version=Version())
+    session.handle(announcement(at_old_base), 2.0)
+    assert at_old_base.tree == session.current.tree
+    assert len(session.unconfirmed()) == 1
+
+
 def test_a_peer_that_keeps_its_edits_to_itself_is_not_waited_for() -> None:
     session = started()
     said = announcement(snapshot("s2", 1, 1))
