@@ -123,7 +123,7 @@ def check(remarks: Remarks) -> None:
     if len(remarks.editing) > MAX_EDITING:
         raise ValueError(f"more than {MAX_EDITING} files are said to be open")
     for path in remarks.editing:
-        if not path or path.startswith(b"/") or b"\0" in path or b".." in path.split(b"/"):
+        if not path or path.startswith(b"/") or 0 in path or b".." in path.split(b"/"):
             raise ValueError("what is said to be open is no path")
     if remarks.hook is not None:
         _check_report(remarks.hook)

@@ -96,7 +96,7 @@ class Program:
         self._output = Output()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._end = os.pidfd_open(process.pid)
-        self._stopping = asyncio.Event()
+        self._stopping: asyncio.Future[None] = self._loop.create_future()
         os.set_blocking(self._stdout.fileno(), False)
         self._loop.add_reader(self._stdout.fileno(), self._read)
         self._loop.add_reader(self._end, self._has_ended)
@@ -108,24 +108,21 @@ class Program:
 
     def stop(self) -> None:
         """End it, as when its time is over."""
-        self._stopping.set()
+        if not self._stopping.done():
+            self._stopping.set_result(None)
 
     async def wait(self, seconds: float) -> Ended:
         """Return how it ended; after ``seconds`` it is ended, with all that it has started and that is in its group."""
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({self._over, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            in_time = self._over.done()
-            if not in_time:
-                await end_group(self._process.pid, self._over)
-        finally:
-            stopping.cancel()
+        await asyncio.wait({self._over, self._stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        in_time = self._over.done()
+        if not in_time:
+            await end_group(self._process.pid, self._over)
         self._read()
         self._process.wait()  # only now: until then nobody else can get its number
         lines = self._output.lines()
         if in_time:
             return Ended(problem=_problem(self._process.returncode), lines=lines)
-        if self._stopping.is_set():
+        if self._stopping.done():
             return Ended(problem="was ended, because the agent stops", lines=lines, stopped=True)
         return Ended(problem=f"was ended: it took longer than {_shown(seconds)}", lines=lines)
 
@@ -235,7 +232,12 @@ async def end_left_over(left: Identity) -> bool:
         ended = os.pidfd_open(left.pid)
     except ProcessLookupError:
         return False
-    loop.add_reader(ended, lambda: over.done() or over.set_result(None))
+
+    def has_ended() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    loop.add_reader(ended, has_ended)
     try:
         await end_group(left.pid, over)
     finally:
@@ -246,8 +248,8 @@ async def end_left_over(left: Identity) -> bool:
 
 def _problem(code: int) -> str:
     if code < 0:
-        known = -code in iter(signal.Signals)
-        return f"was ended by {signal.Signals(-code).name if known else f'signal {-code}'}"
+        names = {known.value: known.name for known in signal.Signals}
+        return f"was ended by {names.get(-code, f'signal {-code}')}"
     return f"failed with exit code {code}" if code else ""
 
 
