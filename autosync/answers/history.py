@@ -54,7 +54,7 @@ from autosync.answers.places import (
     text_of,
     trail_of,
 )
-from autosync.answers.restoring import bring_back, copy_out
+from autosync.answers.restoring import LastChange, bring_back, copy_out
 from autosync.past.telling import (
     ALL_PATHS,
     FILES,
@@ -66,7 +66,7 @@ from autosync.past.telling import (
     tell_history,
     tell_state,
 )
-from autosync.past.trail import ROOT, State, Trail
+from autosync.past.trail import ROOT
 from autosync.workspace import Workspace
 
 _CURSOR = re.compile(r"[0-9]{1,18}(/|$)")
@@ -117,18 +117,14 @@ class HistoryAnswers:
         if arguments.get("to") is not None:
             to = absolute(arguments, "to")
             return {**about(workspace, path), **await copy_out(workspace, path, at, to, dry_run=_is_dry(arguments))}
-        answer = await bring_back(workspace, path, lambda trail: trail.find(at), dry_run=_is_dry(arguments))
+        answer = await bring_back(workspace, path, at, dry_run=_is_dry(arguments))
         return {**about(workspace, path), **answer}
 
     async def undo(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Bring the whole working copy back to what it was; see the module."""
         workspace, _ = place_of(self._workspaces, arguments)
         at = at_of(arguments, "at")
-
-        def find(trail: Trail) -> State:
-            return trail.before_last_change() if at is None else trail.find(at)
-
-        answer = await bring_back(workspace, ROOT, find, dry_run=_is_dry(arguments))
+        answer = await bring_back(workspace, ROOT, LastChange() if at is None else at, dry_run=_is_dry(arguments))
         return {**about(workspace, ROOT), **answer}
 
 

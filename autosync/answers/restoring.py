@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from autosync.answers.places import all_steps, in_thread, trail_of
 from autosync.causes import shortage_of
 from autosync.config import Mode
 from autosync.core import events as ev
+from autosync.core.brakes import Brake
 from autosync.core.model import RelPath
 from autosync.errors import AutosyncError
 from autosync.past.restoring import Plan, Restorer, plan_of
 from autosync.past.telling import tell_copy, tell_restoring
-from autosync.past.trail import ROOT, At, State, Trail
+from autosync.past.trail import ROOT, At
 from autosync.ports import Applied
 from autosync.runner import Runner
 from autosync.workspace import Workspace
@@ -24,11 +24,13 @@ PATIENCE = 5.0
 _SINGLY = 10_000
 """Paths up to which each is looked at by itself."""
 
-Find = Callable[[Trail], State]
+
+class LastChange:
+    """In place of a state: the one before the last change."""
 
 
-async def bring_back(workspace: Workspace, path: RelPath, find: Find, *, dry_run: bool) -> dict[str, Any]:
-    """Bring what is at and below ``path`` to the state that ``find`` returns.  Raises :class:`AutosyncError`.
+async def bring_back(workspace: Workspace, path: RelPath, at: At | LastChange, *, dry_run: bool) -> dict[str, Any]:
+    """Bring what is at and below ``path`` to the state ``at``.  Raises :class:`AutosyncError`.
 
     What was saved a moment ago is recorded first, as a change of its own.
     """
@@ -43,7 +45,7 @@ async def bring_back(workspace: Workspace, path: RelPath, find: Find, *, dry_run
         runner.post(ev.PathsChanged(hints=(ev.PathHint(path=path, touch=ev.Touch.SUBTREE),)))
         if not await _settled(runner) and (halt := runner.session.halt) is not None:
             raise AutosyncError(f"{runner.workspace}: nothing was restored. {halt.title}", hint=halt.hint)
-    plan, applied = await (_alone(workspace, path, find) if not dry_run else _rehearsed(workspace, path, find))
+    plan, applied = await (_alone(workspace, path, at) if not dry_run else _rehearsed(workspace, path, at))
     if applied is None:
         return tell_restoring(plan, Applied(done={}, refused={}), dry_run=dry_run, snapshot=None)
     settled = await _settled(runner)  # so that whoever asks next finds it done
@@ -60,17 +62,17 @@ async def copy_out(workspace: Workspace, path: RelPath, at: At, to: bytes, *, dr
     return await all_steps(workspace, tell_copy(lambda: trail_of(workspace), path, at, to, dry_run=dry_run))
 
 
-async def _rehearsed(workspace: Workspace, path: RelPath, find: Find) -> tuple[Plan, None]:
-    return await in_thread(workspace, lambda: _plan(trail_of(workspace), find, path)), None
+async def _rehearsed(workspace: Workspace, path: RelPath, at: At | LastChange) -> tuple[Plan, None]:
+    return await in_thread(workspace, lambda: _plan(workspace, path, at)), None
 
 
-async def _alone(workspace: Workspace, path: RelPath, find: Find) -> tuple[Plan, Applied | None]:
+async def _alone(workspace: Workspace, path: RelPath, at: At | LastChange) -> tuple[Plan, Applied | None]:
     """Restore while nothing else is recorded or brought in, so that all of it is one change."""
     runner = workspace.runner
     touched = frozenset({path})
     runner.post(ev.RestoringBegan())
     try:
-        plan, applied = await in_thread(workspace, lambda: _attempt(workspace, path, find))
+        plan, applied = await in_thread(workspace, lambda: _attempt(workspace, path, at))
         paths = frozenset(change.path for change in plan.changes)
         touched = paths if len(paths) <= _SINGLY else frozenset({ROOT})
     finally:
@@ -78,10 +80,10 @@ async def _alone(workspace: Workspace, path: RelPath, find: Find) -> tuple[Plan,
     return plan, applied
 
 
-def _attempt(workspace: Workspace, path: RelPath, find: Find) -> tuple[Plan, Applied | None]:
+def _attempt(workspace: Workspace, path: RelPath, at: At | LastChange) -> tuple[Plan, Applied | None]:
     performer = workspace.runner.performer
     with performer.history.turns.together():  # nothing of that state is let go meanwhile
-        plan = _plan(trail_of(workspace), find, path)
+        plan = _plan(workspace, path, at)
         if not plan.changes:
             return plan, None
         restorer = Restorer(
@@ -93,8 +95,16 @@ def _attempt(workspace: Workspace, path: RelPath, find: Find) -> tuple[Plan, App
         return plan, restorer.restore(plan)
 
 
-def _plan(trail: Trail, find: Find, path: RelPath) -> Plan:
-    return plan_of(trail, find(trail), path)
+def _plan(workspace: Workspace, path: RelPath, at: At | LastChange) -> Plan:
+    """Return what is to be done; a deletion that is held back is the last change, if there is one."""
+    trail = trail_of(workspace)
+    held = workspace.runner.performer.brakes.held_within({path})
+    missing = [each.path for each in held if each.brake is Brake.DELETION]
+    if isinstance(at, LastChange):
+        state = trail.current() if missing else trail.before_last_change()
+    else:
+        state = trail.find(at)
+    return plan_of(trail, state, path, missing=missing)
 
 
 def _demand_running(runner: Runner) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from autosync.core.brakes import Brakes
@@ -32,16 +32,17 @@ class Plan:
     taken_back: Mapping[str, int]
 
 
-def plan_of(trail: Trail, state: State, path: RelPath) -> Plan:
+def plan_of(trail: Trail, state: State, path: RelPath, *, missing: Collection[RelPath] = ()) -> Plan:
     """Return what has to change so that ``path``, and all below it, is as in ``state``.
 
-    A file that stands where a folder has to be for it goes too.  Raises :class:`AutosyncError` if
-    ``state`` has nothing there.
+    ``missing`` is recorded, but does not stand there: its deletion is held back.  A file that stands where
+    a folder has to be goes too.  Raises :class:`AutosyncError` if ``state`` has nothing there.
     """
     backend, current, target = trail.backend, trail.current().snapshot, state.snapshot
     demand_there(backend, target, path)
     above = frozenset(parent_directories(path))
-    found = backend.changes(current.tree, target.tree)
+    standing = backend.splice(current.tree, dict.fromkeys(missing)) if missing else current.tree
+    found = backend.changes(standing, target.tree)
     chosen = [change for change in found if is_within(change.path, path) or change.path in above]
     changes = tuple(change for change in chosen if not _is_nested(change))
     return Plan(

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autosync.core import events as ev
+from autosync.core.commands import TakeSnapshot
 from autosync.core.model import RelPath, Snapshot, SnapshotId
 from autosync.errors import AutosyncError, Busy
 from autosync.past.differences import difference, file_changes
@@ -323,6 +325,24 @@ def test_what_is_saved_meanwhile_stays(git_scene: PastScene) -> None:
     applied = git_scene.restorer().restore(plan)
     assert dict(applied.refused) == {TXT: "it changed here meanwhile"}
     assert git_scene.files() == {b"a.txt": ("file", b"saved at this moment\n"), b"b.txt": ("file", b"old\n")}
+
+
+def test_what_is_missing_because_its_deletion_is_held_back_comes_back(git_scene: PastScene) -> None:
+    for number in range(60):
+        git_scene.put(f"{number}", f"{number}\n")
+    then, state = git_scene.files(), git_scene.record()
+    for number in range(60):
+        os.unlink(git_scene.path(f"{number}"))
+    git_scene.now += 1
+    event = git_scene.performer.local(TakeSnapshot(paths=None, current=state, above=0))
+    assert isinstance(event, ev.SnapshotTaken)
+    assert (event.changed, len(event.held)) == (False, 60)
+    trail = git_scene.trail
+    plan = plan_of(trail, trail.current(), ROOT, missing=[held.path for held in event.held])
+    assert git_scene.restorer().restore(plan).refused == {}
+    assert git_scene.files() == then
+    assert git_scene.record() == state
+    assert git_scene.performer.brakes.held == ()
 
 
 def test_what_was_never_there_is_not_restored(git_scene: PastScene) -> None:

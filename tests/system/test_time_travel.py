@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,22 @@ def test_what_was_saved_a_moment_ago_is_the_last_change(fleet: Fleet) -> None:
     answer = laptop.ask("undo", path=str(laptop.root))
     assert laptop.read("moment") == "before\n"
     assert laptop.ask("show", path=str(laptop.root / "moment"), at=answer["recorded"])["entry"]["text"] == "just now\n"
+
+
+def test_what_was_deleted_by_accident_comes_back_held_or_not(fleet: Fleet) -> None:
+    laptop, _ = fleet.devices
+    for number in range(60):
+        laptop.write(f"many/{number}", f"{number}\n")
+    fleet.equal()
+    before, root = entries(laptop.root), str(laptop.root)
+    state = laptop.ask("history", path=root, limit=1)["rows"][0]["snapshot"]
+    shutil.rmtree(laptop.root / "many")
+    until(lambda: laptop.status()["held"]["count"] >= 25 and laptop.status()["pending"] == 0)
+    assert laptop.ask("undo", path=root)["count"] >= 25
+    laptop.ask("restore", path=root, at=state)  # if some of them were taken in one by one
+    assert entries(laptop.root) == before
+    until(lambda: laptop.status()["held"]["count"] == 0)
+    fleet.equal()
 
 
 def test_refusals_say_what_to_do(fleet: Fleet, autosync: CommandLine) -> None:
