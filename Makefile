@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3,$(shell \
 	$(p) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 
-.PHONY: run test lint pictures bench clean
+.PHONY: run test lint pictures bench man clean
 
 run: .venv/.installed
 	packaging/install-desktop $(BIN)/python
@@ -37,6 +37,10 @@ pictures: .venv/.installed-tests
 bench: .venv/.installed-tests
 	tests/install-debian --bench
 	$(BIN)/python -m benchmarks
+
+man: .venv/.installed
+	mkdir -p build
+	$(BIN)/autosync manpage >build/autosync.1
 
 clean:
 	rm -rf .venv build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

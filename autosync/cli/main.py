@@ -62,6 +62,7 @@ SECTIONS = {
     "Help": {
         "bug-report": "autosync.cli.bugreport.command:bug_report",
         "completion": "autosync.cli.completion:completion",
+        "manpage": "autosync.cli.manpage:manpage",
     },
     "Server": {
         "reflector": "autosync.cli.reflector:reflector",

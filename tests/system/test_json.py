@@ -17,7 +17,7 @@ from tests.system.fleet import Device, pair
 
 TEXT = (Path(__file__).parents[2] / "docs/json.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `autosync ([^`]+)` \| (a list of: )?(.+) \|$", TEXT, re.MULTILINE)
-SILENT = frozenset({"run", "desktop", "completion", "reflector"})
+SILENT = frozenset({"run", "desktop", "completion", "manpage", "reflector"})
 """Commands that run until they are ended, or print what is for another program anyway."""
 
 
