@@ -11,6 +11,7 @@ from typing import Any
 from autosync.cli.adding import write_configuration
 from autosync.config import add_ignore
 from autosync.control import call
+from autosync.desktop.launching import outside
 from autosync.desktop.places import place_of
 from autosync.desktop.popup import Deed, Describe, Ignore, Release, Resolve, Show
 from autosync.errors import AutosyncError
@@ -100,7 +101,7 @@ def show_folder(directory: str) -> None:
         directory = os.path.dirname(directory)
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         subprocess.run(
-            ["xdg-open", directory],
+            outside(["xdg-open", directory], os.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

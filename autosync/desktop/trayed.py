@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autosync.control import call
+from autosync.desktop.launching import outside
 from autosync.desktop.panel import on_main_loop
 from autosync.desktop.tray import Tray
 from autosync.desktop.traymenu import Choice
@@ -48,7 +50,7 @@ class Trayed:
     def _do(self, choice: Choice) -> None:
         if choice is Choice.OPEN:
             command = [sys.executable, "-P", "-m", "autosync", "--config", self._source, "web", "--open"]
-            subprocess.run(command, stdin=subprocess.DEVNULL, start_new_session=True, check=False)
+            subprocess.run(outside(command, os.environ), stdin=subprocess.DEVNULL, start_new_session=True, check=False)
             return
         try:
             self.stands(call(self._state_dir, choice.value) and call(self._state_dir, "status"))

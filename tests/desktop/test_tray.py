@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from autosync.desktop.launching import outside
 from autosync.desktop.traymenu import Choice, face_of
 from tests import figures
 from tests.desktop.screen import Screen
@@ -143,3 +144,9 @@ def test_without_an_agent_nothing_can_be_paused() -> None:
     face = face_of(None)
     assert (face.icon, face.title, face.words) == ("autosync-stopped", "autosync: stopped", "The agent is not running")
     assert [e.choice for e in face.entries] == [None, None, Choice.OPEN]
+
+
+def test_outside_of_a_service_nothing_is_in_between() -> None:
+    command = ["xdg-open", "/tmp"]
+    assert outside(command, {"PATH": "/usr/bin:/bin"}) == command
+    assert outside(command, {"PATH": "/nowhere", "INVOCATION_ID": "1"}) == command

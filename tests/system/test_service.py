@@ -66,9 +66,22 @@ def test_the_life_of_an_installed_service(tmp_path: Path) -> None:
         assert seat.show("WatchdogUSec") == "1min"
         seat.device.write("b.txt", "new\n")
         until(lambda: machine.journal("AUTOSYNC_KIND=saved", "_TRANSPORT=journal"))
+        _what_it_opens_is_no_part_of_it(seat, tmp_path / "opened")
         _it_is_upgraded(seat, pid)
         _it_is_ended_by_its_watchdog_and_back(seat)
         _it_is_removed(seat)
+
+
+def _what_it_opens_is_no_part_of_it(seat: Seat, found: Path) -> None:
+    """A browser can gain the rights that some need, finds the display, and does not end with the service."""
+    look = f"grep -h NoNewPrivs /proc/self/status >{found}; echo $DISPLAY >>{found}; exit 7"
+    script = (
+        "import os, subprocess, sys; from autosync.desktop.launching import outside;"
+        f"sys.exit(subprocess.run(outside(['sh', '-c', {look!r}], os.environ)).returncode)"
+    )
+    service = ("systemd-run", "--user", "--wait", "--quiet", "--property=NoNewPrivileges=yes", "--setenv=DISPLAY=:9")
+    done = seat.machine.run(*service, sys.executable, "-c", script, env=seat.environment)
+    assert (done.returncode, found.read_text()) == (7, "NoNewPrivs:\t0\n:9\n"), done.stderr
 
 
 def _it_is_upgraded(seat: Seat, pid: int) -> None:
