@@ -16,7 +16,7 @@ from autosync.conflicts.index import shown
 from autosync.core import events as ev
 from autosync.core.commands import LocalCommand, MergeBranch, SyncBranch
 from autosync.core.echoes import Echoes
-from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId
+from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, Version
 from autosync.core.remarks import HookReport, nameable, printable
 from autosync.core.updates import ECHOES, Batch, OnUpdate, Updates, newcomers
 from autosync.errors import AutosyncError
@@ -105,6 +105,7 @@ class UpdateHook:
         """Take note of an event, after the session has."""
         if isinstance(event, ev.Started) and event.current is not None:
             self._begin_at(event.current)
+            self._schedule()
         elif isinstance(event, ev.RootReturned):
             self._schedule()
 
@@ -181,17 +182,17 @@ class UpdateHook:
         if self._begun:
             return
         self._begun = True
-        if self._journal.memory.tried is None:
+        if self._journal.memory.tried is None and not self._journal.lost:
             self._journal.note(succeeded=Point.of(current), tried=Point.of(current))
             self._ready = True
         else:
             self._do(self._catch_up(current, self._journal.memory.tried))
 
-    async def _catch_up(self, current: Snapshot, tried: Point) -> None:
-        memory = self._journal.memory
+    async def _catch_up(self, current: Snapshot, tried: Point | None) -> None:
+        memory, before = self._journal.memory, tried.version if tried else Version()
         if memory.running is not None and await end_left_over(memory.running):
             log.warning("%s: on-update: a run that a killed agent has left was ended", self._runner.workspace)
-        causes = newcomers(tried.version, current.version, own=self._runner.settings.device)
+        causes = newcomers(before, current.version, own=self._runner.settings.device)
         again = bool(causes) or memory.running is not None
         paths: tuple[RelPath, ...] = ()
         if again or memory.succeeded != tried:

@@ -65,10 +65,12 @@ class Journal:
     """The memory of ``workspace`` in the state directory.
 
     What is written survives a kill of the agent; after a power cut it may be older: then something is run, or told,
-    once more.  What cannot be read or written is logged, and goes on from nothing.
+    once more.  What cannot be read or written is logged.
     """
 
     def __init__(self, state_dir: str, workspace: WorkspaceId) -> None:
+        self.lost = False
+        """Whether something was remembered that cannot be used."""
         self._path = os.path.join(state_dir, "workspaces", f"{workspace}.on-update.json")
         self.memory = self._read()
 
@@ -76,8 +78,9 @@ class Journal:
         """Remember these fields of :class:`Memory`."""
         self.memory = replace(self.memory, **changes)  # type: ignore[arg-type]  # names are fields
         content = msgspec.json.encode(_File(schema=SCHEMA, memory=self.memory))
+        first = not os.path.lexists(self._path)  # without any, nothing could be known to be missing
         try:
-            with replacing(self._path, sole_writer=True, durable=False) as file:
+            with replacing(self._path, sole_writer=True, durable=first) as file:
                 file.write(content)
         except OSError as error:
             log.warning("%s: cannot be written: %s", self._path, error.strerror)
@@ -93,9 +96,11 @@ class Journal:
                 found = msgspec.json.decode(file.read(), type=_File)
             if found.schema == SCHEMA:
                 return found.memory
+            self.lost = True
             log.warning("%s: is of another version of autosync, and not used", self._path)
         except FileNotFoundError:
             pass
         except (OSError, ValueError, RecursionError) as error:
+            self.lost = True
             log.warning("%s: cannot be used: %s", self._path, error)
         return Memory()

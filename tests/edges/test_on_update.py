@@ -382,8 +382,16 @@ async def test_a_journal_that_cannot_be_used_or_written_keeps_nothing_from_runni
     async with desk.agent() as (runner, hook):
         desk.save(runner, "a")
         await comes(lambda: desk.lines("paths") and hook.state == "idle")
-    assert sum("cannot be used" in r.message or "not used" in r.message for r in caplog.records) == len(contents) + 1
+    assert sum("cannot be used" in r.message or "not used" in r.message for r in caplog.records) == len(contents) + 1, (
+        caplog.text
+    )
     assert any("cannot be written" in r.message for r in caplog.records)
+    # Of what is not known any more it is run for everything.
+    file.rmdir()
+    file.write_bytes(b"\0" * 100)
+    async with desk.agent() as (_, hook):
+        await comes(lambda: len(desk.lines("paths")) == 2 and hook.state == "idle")
+    assert desk.lines("paths") == ["a ", "a "]
     figures.record("bad inputs refused", len(contents))
 
 
