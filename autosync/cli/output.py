@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -35,10 +35,18 @@ def write_pages(lines: Iterable[str]) -> None:
     """
     if is_terminal():
         os.environ.setdefault("LESS", "FRX")
-        click.echo_via_pager(lines)
+        click.echo_via_pager(_without_last_end(lines), color=True)
         return
     out = sys.stdout.buffer
     sys.stdout.flush()
     for line in lines:
         out.write(line.encode("utf-8", "surrogateescape"))
     out.flush()
+
+
+def _without_last_end(lines: Iterable[str]) -> Iterator[str]:
+    """Yield ``lines`` but for the last line end, which click adds."""
+    end = ""
+    for line in lines:
+        yield end + line.removesuffix("\n")
+        end = "\n" if line.endswith("\n") else ""

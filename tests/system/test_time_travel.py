@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,9 @@ def test_what_was_is_listed_compared_shown_and_brought_back_everywhere(fleet: Fl
     copy = laptop.home / "copy"
     assert autosync.told(laptop, "restore", ".", "--at", second, "--to", str(copy))["count"] == 2
     assert sorted(entries(copy)) == [b"README", b"plan.txt"]
+    patch = os.fsencode(autosync(laptop, "diff", f"{second}..").out)
+    subprocess.run(["git", "apply"], cwd=copy, env=laptop.environment, input=patch, check=True)
+    assert entries(copy) == entries(laptop.root)
     # The other device knows the same snapshots.
     assert autosync(desktop, "show", first[:12], "plan.txt").out == "one\ntwo\n"
 
