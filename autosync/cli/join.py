@@ -35,8 +35,8 @@ _LONGEST = 4096
 
 
 @click.command(
-    epilog="Example: autosync join autosync1-ab3d… ~/notes. Without the line it is asked for; - reads it from standard "
-    "input: wl-paste | autosync join - ~/notes",
+    epilog="Example: autosync join autosync1-ab3d… ~/notes. Without the line, as in autosync join ~/notes, it is asked "
+    "for; - reads it from standard input: wl-paste | autosync join - ~/notes",
     short_help="Take part in a workspace, by a line from `invite`.",
 )
 @click.argument("line", required=False)
@@ -65,6 +65,8 @@ def join(
     Other users of this machine can see the arguments of a command. The line is soon worthless, but with `--once`
     somebody could be quicker than you: leave it out and paste it when asked, or give - and pipe it in.
     """
+    if line is not None and path is None and (os.sep in line or os.path.isdir(line)):
+        line, path = None, line  # no line has a slash: it is the folder, and the line is asked for
     said = read_line(_line(line))
     tell = Progress(quiet=as_json)
     try:

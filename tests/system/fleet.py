@@ -123,13 +123,13 @@ class Device:
             return None
 
     # -- autosync ------------------------------------------------------------------------
-    def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 60, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run `autosync` with this device's configuration."""
         return subprocess.run(
             [sys.executable, "-m", "autosync", "--config", str(self.config), *arguments],
             cwd=self.home,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",

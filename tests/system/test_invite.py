@@ -120,6 +120,14 @@ def test_a_line_is_all_that_a_new_device_needs(git_fleet: Fleet) -> None:
     assert "desktop (127.0.0.1:" in laptop.log
 
 
+def test_a_folder_alone_is_no_line(git_fleet: Fleet) -> None:
+    (laptop,) = git_fleet.devices
+    desktop = newcomer(git_fleet)
+    done = desktop.run("join", str(desktop.root), "--no-run", stdin=invite(laptop))
+    assert done.returncode == 0, done.stderr
+    assert desktop.root.is_dir()
+
+
 def test_a_running_agent_takes_it_up_and_join_returns_when_all_is_here(fleet: Fleet) -> None:
     (laptop,) = fleet.devices
     desktop = newcomer(fleet)
