@@ -74,12 +74,16 @@ def _at(question: Question, *keys: str) -> dict[str, Any]:
 
 def _full(question: Question) -> str:
     """Return the absolute path of ``file`` below the working copy at ``path``, of itself where none is named."""
-    root, file = os.path.realpath(_text(question, "path")), question.get("file") or ""
-    return os.path.join(root, str(file)) if file else root
+    root = os.path.realpath(_text(question, "path"))
+    return os.path.join(root, _text(question, "file")) if question.get("file") else root
 
 
 def _text(question: Question, key: str) -> str:
+    """Return what can be a name of the file system.  Raises :class:`AutosyncError` for anything else."""
     value = question.get(key)
-    if not isinstance(value, str):
-        raise AutosyncError(f"The page did not say which {key}", hint="Load it again.")
-    return value
+    try:
+        if isinstance(value, str) and b"\0" not in os.fsencode(value):
+            return value
+    except UnicodeEncodeError:  # half a character that stands for no byte
+        pass
+    raise AutosyncError(f"The page did not say which {key}", hint="Load it again.")

@@ -113,9 +113,14 @@ def test_only_what_the_agent_lists_as_a_conflict_is_read(tmp_path: Path) -> None
     for question in (None, [], "versions", {}, {"ask": "invite"}, {"ask": ["versions"]}, {"ask": "gc", "path": "/"}):
         with pytest.raises(AutosyncError, match="The page asked what is not known here"):
             asking.answer(question)
-    with pytest.raises(AutosyncError, match="The page did not say which path"):
-        asking.answer({"ask": "pause"})
-    record("bad inputs refused", 11)
+    for path in (None, 1, ["/"], "\0", "/a\0", "\ud800"):
+        for name in ("pause", "release", "history", "versions"):
+            with pytest.raises(AutosyncError, match="The page did not say which path"):
+                asking.answer({"ask": name, "path": path})
+    for file in (1, ["a"], "\0", "\ud800"):
+        with pytest.raises(AutosyncError, match="The page did not say which file"):
+            asking.answer({"ask": "restore", "path": str(tmp_path), "file": file, "at": 0})
+    record("bad inputs refused", 38)
 
 
 class Agent:

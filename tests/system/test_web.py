@@ -96,7 +96,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         fleet.start()
         fleet.equal()
         served, link = serve(fleet.devices[0])
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
         page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
         desk = Desk(fleet, served, page)
         page.on("console", lambda message: desk.wrong.append(f"{message.type}: {message.text}"))
