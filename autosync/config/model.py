@@ -71,6 +71,7 @@ class Popups:
     halt: Urgency = Urgency.NORMAL
     hook: Urgency = Urgency.NORMAL
     commit: Urgency = Urgency.LOW
+    presence: Urgency = Urgency.NORMAL
     quiet_hours: tuple[int, int] | None = None
     lost_after: float = 300.0
 

@@ -28,6 +28,7 @@ def read_popups(value: Value) -> Popups | None:
         halt=urgency("halt"),
         hook=urgency("hook"),
         commit=urgency("commit"),
+        presence=urgency("presence"),
         quiet_hours=section.get("quiet-hours", _hours, None),
         lost_after=section.get("lost-after", lambda v: v.duration(least=1, most=86400), default.lost_after),
     )

@@ -62,17 +62,12 @@ class Arrivals:
                 return self._arrived(activity, root, now)
             case "conflict":
                 return self._conflict(activity, root, now)
-            case "hook-failed":
-                title, _, rest = str(activity["text"]).partition("\n")
-                burst = self._burst(f"hook {activity['workspace']}", activity, now)
-                return Popup(
-                    kind=Kind.HOOK,
-                    key=f"hook {activity['workspace']}",
-                    title=title or "A hook failed",
-                    lines=tuple(rest.splitlines()[:_NAMED]),
-                    burst=burst.number,
-                    lasting=True,
-                )
+            case "hook-failed" | "hook-recovered":
+                return self._hook(activity, now)
+            case "presence":
+                key = f"presence {activity['workspace']} {activity.get('made_by', '')}"
+                burst = self._burst(key, activity, now)
+                return Popup(kind=Kind.PRESENCE, key=key, title=str(activity["text"]), lines=(), burst=burst.number)
             case _:
                 return None
 
@@ -86,6 +81,19 @@ class Arrivals:
         burst = self._bursts.setdefault(key, _Burst())
         burst.take(activity, whose, now)
         return burst
+
+    def _hook(self, activity: Mapping[str, Any], now: float) -> Popup:
+        key = f"hook {activity['workspace']} {activity.get('made_by', '')}"
+        title, _, rest = str(activity["text"]).partition("\n")
+        burst = self._burst(key, activity, now)
+        return Popup(
+            kind=Kind.HOOK,
+            key=key,
+            title=title or "A hook failed",
+            lines=tuple(rest.splitlines()[:_NAMED]),
+            burst=burst.number,
+            lasting=activity["kind"] == "hook-failed",
+        )
 
     def _arrived(self, activity: Mapping[str, Any], root: str | None, now: float) -> Popup | None:
         if not activity["count"]:  # only commits moved

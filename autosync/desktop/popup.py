@@ -16,6 +16,7 @@ class Kind(Enum):
     HALT = "halt"
     HOOK = "hook"
     COMMIT = "commit"
+    PRESENCE = "presence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

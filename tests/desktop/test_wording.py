@@ -86,6 +86,15 @@ def test_a_failed_hook_and_a_commit_are_told() -> None:
     hook = Arrivals().take(activity("hook-failed", text="server: make restart failed\ncode 2\nmore"), ROOT, 0.0)
     assert hook is not None
     assert (hook.kind, hook.title, hook.lines) == (Kind.HOOK, "server: make restart failed", ("code 2", "more"))
+    assert hook.lasting
+    well = Arrivals().take(
+        activity("hook-recovered", text="server: make restart succeeded", made_by="server"), ROOT, 0.0
+    )
+    assert well is not None
+    assert (well.title, well.lines, well.lasting) == ("server: make restart succeeded", (), False)
+    there = Arrivals().take(activity("presence", "a.py", text="desktop is editing a.py", made_by="desktop"), ROOT, 0.0)
+    assert there is not None
+    assert (there.kind, there.title, there.lines) == (Kind.PRESENCE, "desktop is editing a.py", ())
     commit = committed(activity("committed", text="abc"), ROOT, "Change a")
     assert (commit.title, commit.lines, commit.buttons[0].label) == ("notes: committed", ("Change a",), "Describe…")
 
