@@ -136,6 +136,6 @@ def _stopped(workspace: Workspace, plan: Plan, applied: Applied) -> AutosyncErro
     why = shortage.title if shortage is not None else os.strerror(applied.stopped.errno or 0)
     left = len(applied.refused)
     return AutosyncError(
-        f"{why}: {left} of {len(plan.changes)} files were not restored, and stand as they were",
-        hint="Make room, then repeat the command; `autosync undo` takes back what was restored.",
+        f"{left} of {len(plan.changes)} files were not restored and stand as they were. {why}",
+        hint="When that is over, repeat the command; `autosync undo` takes back what was restored.",
     )

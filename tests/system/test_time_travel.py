@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +19,10 @@ import pytest
 
 from autosync.cli.main import main
 from autosync.errors import AutosyncError
+from tests.system import mounts
 from tests.system.fleet import Device, Fleet, entries, until
 from tests.system.hgfleet import hg_pair
+from tests.system.mounts import needs_mounts
 
 
 @pytest.fixture(scope="module", params=["git", "hg"])
@@ -205,3 +211,45 @@ def test_without_an_agent_one_can_look_but_not_replace(fleet: Fleet, autosync: C
         assert (done.code, "The agent is not running, so nothing was changed" in done.err) == (1, True)
     finally:
         laptop.start()
+
+
+def test_on_a_terminal_it_has_colours_and_nothing_in_a_file_is_obeyed(fleet: Fleet) -> None:
+    laptop, _ = fleet.devices
+    laptop.write("escape", "\x1b]0;title\x07\n")
+    until(lambda: laptop.ask("history", path=str(laptop.root / "escape"))["rows"])
+    line = shlex.join([sys.executable, "-m", "autosync", "--config", str(laptop.config), "show", "now"])
+    done = subprocess.run(
+        ["script", "-qec", line, "/dev/null"],
+        cwd=laptop.root,
+        env={**laptop.environment, "TERM": "xterm", "PAGER": "cat"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
+    assert b"\x1b[32m+\\x1b]0;title\\x07\x1b[0m" in done.stdout
+    assert b"\x1b]" not in done.stdout
+
+
+@needs_mounts
+def test_a_full_disk_is_told_and_what_is_left_can_be_restored_later(tmp_path: Path) -> None:
+    with Fleet(tmp_path / "fleet") as fleet, mounts.tmpfs(tmp_path / "disk", "size=12m") as disk:
+        laptop = fleet.device("laptop", disk / "notes")
+        fleet.git(
+            "clone", "-q", str(fleet.seed({"README": "notes\n", ".gitignore": "filler\n"}, hub=False)), str(laptop.root)
+        )
+        fleet.configure([laptop])
+        laptop.start()
+        content = random.Random(1).randbytes(3 << 20)
+        laptop.write("large", content)
+        until(lambda: laptop.ask("history", path=str(laptop.root / "large"))["rows"])
+        (laptop.root / "large").unlink()
+        until(lambda: len(laptop.ask("history", path=str(laptop.root / "large"))["rows"]) == 2)
+        with contextlib.suppress(OSError), (laptop.root / "filler").open("wb", buffering=0) as filler:
+            while filler.write(b"f" * 4096):
+                pass
+        with pytest.raises(AutosyncError, match=r"^1 of 1 files were not restored .* is full"):
+            laptop.ask("undo", path=str(laptop.root))
+        assert not (laptop.root / "large").exists()
+        (laptop.root / "filler").unlink()
+        laptop.ask("undo", path=str(laptop.root))
+        assert (laptop.root / "large").read_bytes() == content
