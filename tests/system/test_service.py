@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,9 +17,12 @@ from click.testing import CliRunner
 
 from autosync.cli.invocation import Invocation
 from autosync.cli.service import install_service
+from autosync.service.files import unit
+from autosync.service.installing import program
 from tests.system.fleet import Device, Fleet, until
 from tests.system.machine import Machine
 from tests.system.mounts import needs_mounts
+from tests.system.test_headless import Manager
 
 
 class Seat:
@@ -46,6 +51,9 @@ class Seat:
 @needs_mounts
 def test_the_life_of_an_installed_service(tmp_path: Path) -> None:
     with Machine(tmp_path, cgroups=True) as machine, Fleet(tmp_path / "fleet") as fleet:
+        if not machine.has_cgroups:
+            _it_is_started_as_systemd_would(fleet)
+            return
         seat = Seat(tmp_path, machine, fleet)
         rehearsed = json.loads(seat.autosync("install-service", "--dry-run", "--json").stdout)
         assert (rehearsed["dry-run"], seat.unit.exists()) == (True, False)
@@ -70,6 +78,22 @@ def test_the_life_of_an_installed_service(tmp_path: Path) -> None:
         _it_is_upgraded(seat, pid)
         _it_is_ended_by_its_watchdog_and_back(seat)
         _it_is_removed(seat)
+
+
+def _it_is_started_as_systemd_would(fleet: Fleet) -> None:
+    """Where no systemd can be had, the unit's command is run with the end of a notify socket that one would have."""
+    (laptop,) = fleet.clone(fleet.seed({"a.txt": "1\n"}, hub=False), "laptop")
+    fleet.configure([laptop])
+    text = unit([*program(), "--config", str(laptop.config), "run"], name="autosync", path=os.defpath, sandbox=True)
+    (command,) = re.findall("^ExecStart=(.*)$", text, re.MULTILINE)
+    with Manager(f"@autosync-service-{os.getpid()}") as manager:
+        environment = {**laptop.environment, "NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "2000000"}
+        process = subprocess.Popen(shlex.split(command), env=environment, stdin=subprocess.DEVNULL)
+        manager.until("READY=1")
+        manager.until("WATCHDOG=1")
+        process.terminate()
+        manager.until("STOPPING=1")
+        assert process.wait(10) == 0
 
 
 def _what_it_opens_is_no_part_of_it(seat: Seat, found: Path) -> None:
