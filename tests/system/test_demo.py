@@ -67,10 +67,11 @@ def test_once_ends_with_three_equal_trees(home: Home, channel: str, vcs: str) ->
     assert first["step"] == "the laptop saves a note"
     (save,) = first["saves"]
     assert (save["device"], save["paths"], save["count"]) == ("laptop", ["notes.txt"], 1)
-    assert {name: arrival["lane"] for name, arrival in save["arrivals"].items()} == {
-        "desktop": f"inline over {channel}",
-        "server": f"inline over {channel}",
-    }
+    assert save["arrivals"].keys() == {"desktop", "server"}
+    saves = [save for step in result["steps"] for save in step["saves"]]
+    lanes = {arrival["lane"] for save in saves for arrival in save["arrivals"].values()}
+    # Who hears of another that has it before the announcement itself is here asks that one.
+    assert {lane for lane in lanes if not lane.startswith("peer ")} == {f"inline over {channel}"}
     assert not (home.path / "demo").exists()
     assert servers_left() <= before
 
@@ -80,7 +81,8 @@ def test_a_save_by_hand_is_told_and_arrives(home: Home, running: subprocess.Pope
     (home.path / "demo" / "desktop" / "by hand.txt").write_text("Hello.\n")
     told = [running.stdout.readline() for _ in range(3)]
     assert told[0] == "desktop  saved    by hand.txt\n"
-    arrivals = [re.fullmatch(r"  (\w+) +has it after +\d+ ms  \(inline over lan\)\n", line) for line in told[1:]]
+    arrived = re.compile(r"  (\w+) +has it after +\d+ ms  \((?:inline over lan|peer \S+)\)\n")  # whichever was sooner
+    arrivals = [arrived.fullmatch(line) for line in told[1:]]
     assert {arrival[1] for arrival in arrivals if arrival} == {"laptop", "server"}
     assert (home.path / "demo" / "server" / "by hand.txt").read_text() == "Hello.\n"
     running.send_signal(signal.SIGINT)
