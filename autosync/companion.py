@@ -69,6 +69,7 @@ class Companion:
                 except TimeoutError:
                     with contextlib.suppress(ProcessLookupError):
                         process.kill()
+                    await process.wait()
 
 
 def has_session_bus() -> bool:

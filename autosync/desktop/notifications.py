@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dbus
@@ -20,6 +21,8 @@ NAME = "org.freedesktop.Notifications"
 _PLACE = "/org/freedesktop/Notifications"
 _LEVELS = {Urgency.LOW: 0, Urgency.NORMAL: 1, Urgency.CRITICAL: 2}
 _ICON = "autosync"
+_PATIENCE = 5.0
+"""Seconds that the server may take to answer."""
 _TO_ANSWER = 60_000
 """Milliseconds that a popup with a question stays, where the server leaves that to us."""
 _DISTURBED = ((NAME, _PLACE, NAME, "Inhibited"), (NAME, _PLACE, "org.dunstproject.cmd0", "paused"))
@@ -32,6 +35,16 @@ class _Everybody(dict[int, Any]):
     def __missing__(self, number: int) -> Any:
         self[number] = notify2.Notification("")
         return self[number]
+
+
+class _Impatient:
+    """The notification server, which has to answer soon: everything else of this process waits meanwhile."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def __getattr__(self, method: str) -> Any:
+        return partial(getattr(self._server, method), timeout=_PATIENCE)
 
 
 class Notifications:
@@ -76,6 +89,7 @@ class Notifications:
     def _connect(self) -> None:
         notify2.notifications_registry = _Everybody()
         notify2.init("autosync")
+        notify2.dbus_iface = _Impatient(notify2.dbus_iface)
         self._capabilities = frozenset(notify2.get_server_caps())
         self._ready = True
 

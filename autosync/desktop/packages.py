@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import Any
 
 from autosync.cli.finding import Finding, Level
 
@@ -66,6 +68,11 @@ def has_bus() -> bool:
 
 def popup_finding() -> Finding:
     """Return what keeps popups from being shown, and the line that mends it."""
+    return cannot_show() or _of_server()
+
+
+def cannot_show() -> Finding | None:
+    """Return what is missing for any popup, ``None`` if there may only be nobody who shows it now."""
     lacking = missing()
     if lacking:
         names = ", ".join(lacking)
@@ -87,19 +94,45 @@ def popup_finding() -> Finding:
             "there is no session bus: news goes to the log",
             "On a desktop, start the agent in your session: DBUS_SESSION_BUS_ADDRESS must be set. A server needs none.",
         )
-    return _of_server()
+    return _of_bus()
+
+
+def _of_bus() -> Finding | None:
+    import dbus  # noqa: PLC0415  (found by `borrow`)
+
+    try:
+        with _bus():
+            return None
+    except dbus.DBusException as error:
+        return Finding(
+            Level.WARN,
+            "popups",
+            f"the session bus cannot be reached: {error.get_dbus_message()}",
+            "Start the agent in your desktop session, or unset DBUS_SESSION_BUS_ADDRESS.",
+        )
+
+
+@contextlib.contextmanager
+def _bus() -> Iterator[Any]:
+    """Connect to the session bus for a moment: the connection that a process keeps is to belong to its main loop."""
+    import dbus  # noqa: PLC0415  (found by `borrow`)
+
+    bus = dbus.SessionBus(private=True)
+    bus.set_exit_on_disconnect(False)
+    try:
+        yield bus
+    finally:
+        bus.close()
 
 
 def _of_server() -> Finding:
     import dbus  # noqa: PLC0415  (found by `borrow`)
 
+    place, interface = "/org/freedesktop/Notifications", "org.freedesktop.Notifications"
     try:
-        bus = dbus.SessionBus(private=True)
-        try:
-            server = bus.get_object("org.freedesktop.Notifications", "/org/freedesktop/Notifications")
-            name = str(server.GetServerInformation(dbus_interface="org.freedesktop.Notifications", timeout=5)[0])
-        finally:
-            bus.close()
+        with _bus() as bus:
+            server = bus.get_object(interface, place, introspect=False)
+            name = str(server.GetServerInformation(dbus_interface=interface, timeout=5)[0])
     except dbus.DBusException as error:
         return Finding(
             Level.WARN,

@@ -9,11 +9,10 @@ import signal
 from collections.abc import Callable
 from functools import partial
 
-from autosync.cli.finding import Level
 from autosync.config import Config, Popups
 from autosync.desktop.following import Follower
 from autosync.desktop.logged import Logged
-from autosync.desktop.packages import popup_finding
+from autosync.desktop.packages import cannot_show
 from autosync.desktop.telling import Telling
 from autosync.errors import AutosyncError
 from autosync.pidlock import Held, PidLock
@@ -43,8 +42,8 @@ def run_desktop(config: Config, *, beside: int | None) -> int:
         ) from None
     wishes = config.popups or Popups()
     try:
-        finding = popup_finding()
-        if finding.level is Level.OK:
+        finding = cannot_show()
+        if finding is None:  # who shows popups may come later: at a login everything starts at once
             return _with_popups(config, wishes, beside)
         log.warning("popups: %s. %s", finding.detail, finding.hint)
         return _with_lines(config, wishes, beside)
@@ -68,7 +67,7 @@ def _with_lines(config: Config, wishes: Popups, beside: int | None) -> int:
 
 def _with_popups(config: Config, wishes: Popups, beside: int | None) -> int:
     """Follow the agent and show popups, in GLib's main loop."""
-    from dbus.mainloop.glib import DBusGMainLoop  # noqa: PLC0415  (found by `popup_finding`)
+    from dbus.mainloop.glib import DBusGMainLoop  # noqa: PLC0415  (found by `cannot_show`)
     from gi.repository import GLib  # noqa: PLC0415
 
     from autosync.desktop.deeds import Deeds  # noqa: PLC0415  (all of these need the above)

@@ -17,6 +17,29 @@ from tests.desktop.screen import Screen
 from tests.desktop.scripted import ScriptedAgent, status
 from tests.waiting import until
 
+PLAIN_SERVER = """
+import sys, dbus, dbus.service, dbus.mainloop.glib
+from gi.repository import GLib
+NAME = "org.freedesktop.Notifications"
+
+class Server(dbus.service.Object):
+    @dbus.service.method(NAME, in_signature="susssasa{sv}i", out_signature="u")
+    def Notify(self, name, replaced, icon, title, body, actions, hints, timeout):
+        return 1
+
+    @dbus.service.method(NAME, out_signature="as")
+    def GetCapabilities(self):
+        return dbus.Array(["body"], signature="s")
+
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+name = dbus.service.BusName(NAME, dbus.SessionBus())
+server, loop = Server(name, "/org/freedesktop/Notifications"), GLib.MainLoop()
+print("ready", flush=True)
+GLib.unix_fd_add_full(0, 0, GLib.IOCondition.HUP, lambda *_: loop.quit())
+loop.run()
+"""
+"""A notification server with neither buttons nor markup (Desktop Notifications Specification)."""
+
 
 class Desk:
     """A screen, an agent that says what it is told to, and the process that shows it."""
@@ -176,6 +199,34 @@ def test_what_shows_popups_may_come_and_go(desk: Desk, screen: Screen) -> None:
     screen.start_dunst()
     desk.agent.happens("hook-failed", workspace="other", text="second")
     assert desk.popup()["summary"] == "second"
+
+
+def test_do_not_disturb_is_the_desktops_and_nothing_passes_through(desk: Desk, screen: Screen) -> None:
+    desk.configure("{arrived: critical}")
+    desk.start()
+    screen.control("set-paused", "true")
+    desk.agent.happens("applied", "<i>x</i>.txt")
+    until(lambda: screen.count("waiting") == 1)
+    assert "variant             byte 1" in screen.last()
+    assert screen.count() == 0
+    screen.control("set-paused", "false")
+    assert desk.popup()["summary"] == "notes: 1 file from desktop"
+
+
+def test_without_buttons_a_popup_says_the_command_and_without_markup_it_has_none(desk: Desk, screen: Screen) -> None:
+    screen.end_dunst()
+    command = ["/usr/bin/python3", "-c", PLAIN_SERVER]
+    try:
+        with subprocess.Popen(command, env=screen.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+            desk.start()
+            desk.agent.happens("conflict", "a<b>.txt", copy="a (c).txt", text="a<b>.txt: two versions of <b>")
+            until(lambda: "autosync resolve FILE --keep mine|theirs|both" in screen.last(), why=lambda: desk.log)
+            assert "two versions of <b>\n" in screen.last()
+            assert "Keep mine" not in screen.last()
+    finally:
+        screen.start_dunst()
 
 
 def test_without_a_bus_there_are_lines_and_what_would_mend_it(desk: Desk) -> None:
