@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from autosync.errors import AutosyncError
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -11,7 +14,29 @@ _OFF = 3.0
 _FROM_PEERS = ("kind", "address", "rtt-ms", "why", "throughput", "transfers")
 
 
-def look(ask: Ask) -> dict[str, Any]:
+class Overview:
+    """Looks at the agent again and again.
+
+    The conflicts are asked for only if there may be others: to list many takes the working copy's own thread.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._seen: object = None
+        self._conflicts: list[dict[str, Any]] = []
+
+    def look(self) -> dict[str, Any]:
+        """Return what :func:`look` does.  Raises :class:`AutosyncError`."""
+        status = self._ask("status")
+        seen = [(w["path"], w["tree"], w["conflicts"]) for w in status["workspaces"] if w["conflicts"]]
+        if seen != self._seen:
+            with contextlib.suppress(AutosyncError):  # of all else there is something to show; asked again soon
+                self._conflicts = self._ask("conflicts")["conflicts"] if seen else []
+                self._seen = seen
+        return look(self._ask, status, self._conflicts)
+
+
+def look(ask: Ask, status: Mapping[str, Any], conflicts: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the agent's status with each working copy's ``devices``, and all ``conflicts``.
 
     A device's ``state`` says how its tree stands to ours: ``this``, ``equal``, ``ahead``, ``behind``, ``diverged``,
@@ -19,10 +44,8 @@ def look(ask: Ask) -> dict[str, Any]:
     ``confirmed`` when it last said that of the tree that was here too.  What differs at each look is left
     out, so that two looks are equal if nothing has happened.
     """
-    status = ask("status")
     members = {w["path"]: w["devices"] for w in ask("devices")["workspaces"]}
     reached = {w["path"]: w["peers"] for w in ask("peers")["workspaces"]}
-    conflicts = ask("conflicts")["conflicts"] if any(w["conflicts"] for w in status["workspaces"]) else []
     return {
         "device": status["device"],
         "pid": status["agent"]["pid"],

@@ -11,7 +11,7 @@ from typing import Any
 
 from autosync.control import NotRunning
 from autosync.errors import AutosyncError
-from autosync.web.overview import look
+from autosync.web.overview import Overview
 
 REMEMBERED = 200
 """Activities that somebody who opens the page sees."""
@@ -47,6 +47,7 @@ class Watch:
     def __init__(self, ask: Ask, start: str) -> None:
         self._ask = ask
         self._start = start
+        self._overview = Overview(ask)
         self._readers = 0
         self._wanted = asyncio.Event()
         self.rests = asyncio.Event()
@@ -108,7 +109,7 @@ class Watch:
         """Ask the agent, in a thread."""
         try:
             news = self._ask("activity", since=last.next, wait=wait if last.run else 0.0, run=last.run or "")
-            state = json.dumps(look(self._ask))
+            state = json.dumps(self._overview.look())
         except AutosyncError as error:
             start = self._start if isinstance(error, NotRunning) else None
             return _Look(state=json.dumps({"stopped": {"title": error.title, "hint": error.hint, "start": start}}))

@@ -14,6 +14,7 @@ import pytest
 from autosync.errors import AutosyncError, TransientError
 from autosync.pidlock import PidLock
 from autosync.web.asking import Asking
+from autosync.web.overview import Overview
 from autosync.web.running import LOCK, PLACE, run_page
 from autosync.web.settings import HIDDEN, list_settings
 from autosync.web.versions import SHOWN_BYTES, side_by_side
@@ -154,6 +155,35 @@ async def test_the_agent_is_asked_while_somebody_looks_and_no_longer() -> None:
             assert json.loads((await anext(reader)).partition(b"data: ")[2])["channels"] == ["1"]
     await watch.rests.wait()  # the look that is under way is the last one
     running.cancel()
+
+
+def test_the_conflicts_are_asked_for_when_there_may_be_others() -> None:
+    workspace = {"path": "/notes", "tree": "1", "snapshot": None, "conflicts": [{"path": "a"}], "peers": []}
+    asked: list[str] = []
+
+    def ask(command: str, **_arguments: Any) -> dict[str, Any]:
+        asked.append(command)
+        if command == "conflicts" and workspace["tree"] == "torn":
+            raise TransientError("It is being looked at", hint="Try again.")
+        if command == "status":
+            return {"device": "laptop", "agent": {"pid": 1}, "channels": [], "workspaces": [workspace]}
+        return {"workspaces": [], "conflicts": [{"file": "a"}]}
+
+    overview = Overview(ask)
+    for tree, conflicts, times in (
+        ("1", ["a"], 1),
+        ("1", ["a"], 1),
+        ("2", ["a"], 2),
+        ("2", ["a", "b"], 3),
+        ("3", [], 3),
+    ):
+        workspace |= {"tree": tree, "conflicts": [{"path": path} for path in conflicts]}
+        assert overview.look()["conflicts"] == ([{"file": "a"}] if conflicts else [])
+        assert asked.count("conflicts") == times
+    workspace |= {"tree": "torn", "conflicts": [{"path": "a"}]}
+    for times in (4, 5):  # nothing was learned: asked again
+        assert overview.look()["conflicts"] == []
+        assert asked.count("conflicts") == times
 
 
 async def test_an_agent_that_gives_no_answer_is_not_said_to_be_stopped() -> None:

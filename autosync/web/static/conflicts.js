@@ -7,6 +7,7 @@ export const title = "Conflicts";
 /** The path under which the agent keeps the working copy: what leads to `root` may be a link. */
 const keptAt = (row, now) => now.state.workspaces.find((one) => one.name === row.workspace)?.path ?? row.root;
 
+const SHOWN = 20;
 const keyOf = (row) => `${row.root}\n${row.copy}`;
 
 export function draw(now) {
@@ -16,7 +17,8 @@ export function draw(now) {
     rows.length
       ? el("p", { class: "lead" }, `Two devices changed the same thing before they heard of each other. Both versions are kept as files; choose, and the other devices follow. What goes stays in the snapshots.`)
       : el("p", { class: "lead" }, state("good", "No conflict. Both versions of a file would be shown here, side by side.")),
-    rows.map((row) => conflict(row, now)),
+    rows.slice(0, SHOWN).map((row) => conflict(row, now)),
+    rows.length > SHOWN ? el("p", { class: "quiet" }, `${count(rows.length - SHOWN, "more conflict is", "more conflicts are")} shown when these are finished.`) : null,
   ];
 }
 
@@ -94,7 +96,7 @@ function lines([kind, first, left, second, right]) {
 /** Read both versions of what is new in the list, and of all again when something has happened. */
 export async function changed(page) {
   const { now } = page;
-  for (const row of now.state?.conflicts ?? []) {
+  for (const row of now.state?.conflicts.slice(0, SHOWN) ?? []) {
     const mark = now.activities[0]?.number ?? 0;
     const own = now.own;
     const known = own[keyOf(row)];
