@@ -219,7 +219,7 @@ class Runner:
         ours = current.tree if current is not None else None
         if isinstance(event, ev.Announced):
             said = event.announcement
-            if event.live:
+            if event.live and said.snapshot is not None:
                 self.reporter.heard(said.snapshot)
             said_at = now if event.live else said.sent_at_ms / 1000
             self.confirmations.heard(said.device, said.tree, ours, said_at=said_at, now=now)
