@@ -20,7 +20,7 @@ T = TypeVar("T")
 def place_of(workspaces: Sequence[Workspace], arguments: dict[str, Any]) -> tuple[Workspace, RelPath]:
     """Return the working copy that the argument ``path`` lies in, and the path below its root."""
     full = absolute(arguments, "path")
-    for workspace in workspaces:
+    for workspace in sorted(workspaces, key=lambda w: len(real_root(w)), reverse=True):  # one may lie in another
         for root in dict.fromkeys((os.fsencode(workspace.config.path), real_root(workspace))):
             within = root.rstrip(b"/") + b"/"
             if full + b"/" == within:

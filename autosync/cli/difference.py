@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import shutil
@@ -61,7 +62,7 @@ def diff(invocation: Invocation, states: str, path: str | None, *, names: bool, 
             files = [file for page in (first, *pages) for file in page["files"]]
             click.echo(json.dumps({**first, "files": files, "after": None}, indent=2))
             return OK
-        files_of = (file for page in _chained(first, pages) for file in page["files"])
+        files_of = (file for page in itertools.chain([first], pages) for file in page["files"])
         if names or nul:
             write_pages(_names(files_of, nul=nul))
         else:
@@ -121,11 +122,6 @@ def _show_file(past: Past, entry: Mapping[str, Any], snapshot: str) -> None:
                 shutil.copyfileobj(file, sys.stdout.buffer)
 
 
-def _chained(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield first
-    yield from rest
-
-
 def _between(ends: Mapping[str, Any], patch: Iterator[str], *, row: Mapping[str, Any] | None = None) -> Iterator[str]:
     """Yield a patch with the states that it leads from and to above it; patch(1) and git skip these lines."""
     if row is not None:
@@ -147,7 +143,11 @@ def _names(files: Iterator[dict[str, Any]], *, nul: bool) -> Iterator[str]:
 
 
 def _patch(files: Iterator[dict[str, Any]]) -> Iterator[str]:
-    for file in files:
+    first = next(files, None)
+    if first is None:
+        yield "No file differs.\n"
+        return
+    for file in itertools.chain([first], files):
         yield from (tinted(line, bold=True) for line in _heading(file))
         for hunk in file["hunks"]:
             ranges = (_range(hunk[f"{side}_start"], hunk[f"{side}_lines"]) for side in ("old", "new"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from autosync.cli.invocation import Invocation, pass_invocation, path_argument
 from autosync.cli.output import tinted, write_pages
 from autosync.cli.past import Past
 from autosync.cli.table import plain
+from autosync.core.retention import Retention
 from autosync.core.timeline import SHOWN
 
 _NAMED = 3
@@ -51,12 +53,19 @@ def log(invocation: Invocation, path: str | None, *, limit: int | None, as_json:
         if first is None:
             click.echo(f"No snapshot that is kept changed {plain(path)}." if past.below else "Nothing is kept yet.")
             return OK
-        write_pages(_lines(itertools.chain([first], rows)))
+        write_pages(lines(itertools.chain([first], rows), past.working_copy.history, time.time()))
     return OK
 
 
-def _lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+def lines(rows: Iterator[dict[str, Any]], retention: Retention, now: float) -> Iterator[str]:
+    """Yield a line for each row, and one where those begin that are not all that there were."""
+    thinned = [(retention.all_for, "minute"), (retention.minutely_for, "hour")]
     for row in rows:
+        age = now - row["at_ms"] / 1000
+        passed = [each for each in thinned if age > each[0]]
+        if passed:
+            yield f"  -- of what is older, the last of each {passed[-1][1]} is kept --\n"
+            thinned = thinned[len(passed) :]
         mark = "*" if row["current"] else " "
         snapshot = tinted(row["snapshot"][:SHOWN], fg="yellow")
         yield f"{mark} {snapshot}  {clock(row['at_ms'])}  {plain(row['device'])}: {what(row)}\n"

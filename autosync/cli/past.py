@@ -134,7 +134,7 @@ def _place(config: Config, path: str | None) -> tuple[PathConfig, str]:
     full = os.path.abspath("." if path is None else path)
     folded = os.path.join(os.path.realpath(os.path.dirname(full)), os.path.basename(full))
     for asked in dict.fromkeys((full, folded, os.path.realpath(full))):
-        for candidate in config.paths:
+        for candidate in sorted(config.paths, key=lambda p: len(os.path.realpath(p.path)), reverse=True):
             real = os.path.realpath(candidate.path)
             for root in dict.fromkeys((os.path.abspath(candidate.path), real)):
                 if asked == root:
