@@ -10,7 +10,8 @@ from typing import Any
 from autosync.answers.news import finite
 from autosync.config import Commits
 from autosync.core import events as ev
-from autosync.core.model import CommitId
+from autosync.core.model import Base, CommitId
+from autosync.core.session import Session
 from autosync.errors import AutosyncError
 from autosync.rewording import describe, last_commit
 from autosync.workspace import Workspace
@@ -56,7 +57,7 @@ async def describe_commit(chosen: Sequence[Workspace], arguments: dict[str, Any]
         # Whoever asked may go: what was begun is finished.
         base = await asyncio.shield(loop.run_in_executor(workspace.local, change))
         runner.post(ev.MetadataChanged())
-        await runner.until(lambda: runner.session.current is None or runner.session.current.base == base, _SEEN_WITHIN)
+        await runner.until(partial(_is_seen, runner.session, base), _SEEN_WITHIN)
         runner.post(ev.DescriptionAwaited(seconds=0))
     last = await loop.run_in_executor(
         workspace.local, partial(last_commit, workspace.backend, name=runner.settings.name)
@@ -67,6 +68,11 @@ async def describe_commit(chosen: Sequence[Workspace], arguments: dict[str, Any]
         "commit": last.commit,
         "message": last.text,
     }
+
+
+def _is_seen(session: Session, base: Base) -> bool:
+    """Return whether the session knows of ``base``, or will not before it is resumed."""
+    return session.paused or session.current is None or session.current.base == base
 
 
 def _as_text(message: str) -> str:

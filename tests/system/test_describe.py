@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.system.fleet import Fleet, pair
+from tests.system.fleet import Device, Fleet, pair
 from tests.system.hgfleet import hg_pair
 from tests.system.terminals import Terminal
 from tests.waiting import until
@@ -37,30 +37,25 @@ def test_the_message_changes_and_nothing_else(tmp_path: Path) -> None:
         laptop.ask("resume")
         until(lambda: desktop.head() == laptop.head(), why=lambda: desktop.log)
         fleet.equal()
+        _refuses_what_would_disturb(laptop)
         refused = desktop.run("describe", "-m", "x")
         assert "is not this device's: laptop has made it" in refused.stderr
         assert desktop.head() == laptop.head()
 
 
-def test_it_waits_for_nobody_and_loses_nothing(tmp_path: Path) -> None:
+def _refuses_what_would_disturb(laptop: Device) -> None:
     """In the middle of a merge, with the index locked, and with nothing to say, all stays as it was."""
-    with pair(tmp_path, FILES, **AUTO) as fleet:
-        laptop, _ = fleet.devices
-        laptop.write("a.txt", "2\n")
-        until(lambda: laptop.git("log", "-1", "--format=%s").strip() == "Change a.txt")
-        fleet.equal()
-        head = laptop.head()
-        lock = laptop.root / ".git/index.lock"
-        lock.touch()
-        assert "index.lock" in laptop.run("describe", "-m", "x").stderr
-        lock.unlink()
-        merging = laptop.root / ".git/MERGE_HEAD"
-        merging.write_text(head + "\n")
-        assert "Not now: a merge is in progress" in laptop.run("describe", "-m", "x").stderr
-        merging.unlink()
-        assert "The message is empty" in laptop.run("describe", "-m", " \n").stderr
-        assert "There is no terminal to open an editor in" in laptop.run("describe").stderr
-        assert laptop.head() == head
+    head = laptop.head()
+    lock = laptop.root / ".git/index.lock"
+    lock.touch()
+    assert "index.lock" in laptop.run("describe", "-m", "x").stderr
+    lock.unlink()
+    merging = laptop.root / ".git/MERGE_HEAD"
+    merging.write_text(head + "\n")
+    assert "Not now: a merge is in progress" in laptop.run("describe", "-m", "x").stderr
+    merging.unlink()
+    assert "The message is empty" in laptop.run("describe", "-m", " \n").stderr
+    assert laptop.head() == head
 
 
 def test_an_editor_opens_and_what_is_pushed_is_refused(tmp_path: Path) -> None:
@@ -82,6 +77,7 @@ def test_an_editor_opens_and_what_is_pushed_is_refused(tmp_path: Path) -> None:
         terminal.ends()
         terminal.close()
         hidden.rename(fleet.hub)
+        assert "There is no terminal to open an editor in" in laptop.run("describe").stderr
         laptop.run("sync")
         until(lambda: fleet.git("rev-parse", "main", at=fleet.hub).strip() == laptop.head(), why=lambda: laptop.log)
         head = laptop.head()
