@@ -74,7 +74,7 @@ class Answers:
         self._links = links
         self._workspaces = workspaces
         self._commanded = commanded
-        self._explaining = Explaining(broadcaster, workspaces, self._reachable)
+        self._explaining = Explaining(broadcaster, workspaces, self._reachable, source=lambda: config().source)
         self._history = HistoryAnswers(workspaces)
         self._started_at = time.time()
         self.news = News()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
+from autosync.answers.evidence import entry_at, file_evidence
+from autosync.answers.report import iso
+from autosync.answers.rules import Rule, find_rule
 from autosync.broadcast import Broadcaster
 from autosync.config import Mode
 from autosync.core import events as ev
 from autosync.core.brakes import Brake, Held
-from autosync.core.model import Entry, Order, RelPath, Snapshot, TreeId, parent_directories
+from autosync.core.model import Order, RelPath, Snapshot, TreeId, parent_directories
 from autosync.core.settings import SessionStatus
 from autosync.core.sources import Peer
 from autosync.errors import AutosyncError, TransientError
@@ -22,6 +27,7 @@ from autosync.vocabulary import vocabulary
 from autosync.workspace import Workspace
 
 _METADATA = frozenset({b".git", b".hg"})
+_READ = "Give the user who runs autosync the right to (chmod u+r); it is synced then."
 
 Found = tuple[str, str, str]
 """A state in one word, the reason in a sentence, and what to do next (or empty)."""
@@ -30,7 +36,8 @@ Found = tuple[str, str, str]
 class Explaining:
     """The commands ``explain`` and ``release`` of the control socket.
 
-    ``workspaces`` may grow after construction; ``reachable`` names the devices of one that answer now.
+    ``workspaces`` may grow after construction; ``reachable`` names the devices of one that answer now;
+    ``source`` is the file of the configuration.
     """
 
     def __init__(
@@ -38,16 +45,20 @@ class Explaining:
         broadcaster: Broadcaster,
         workspaces: Sequence[Workspace],
         reachable: Callable[[Workspace], Sequence[str]],
+        *,
+        source: Callable[[], str],
     ) -> None:
+        self._source = source
         self._broadcaster = broadcaster
         self._workspaces = workspaces
         self._reachable = reachable
 
     async def explain(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return ``{path, workspace, state, reason, next}`` for the file ``path`` (absolute).
+        """Return ``{path, workspace, state, reason, next, rule, devices, conflicts}`` for the file ``path`` (absolute).
 
-        ``state`` is one of outside, metadata, halted, paused, held, ignored, waiting, pending,
-        synced, alone, absent, directory, special.
+        ``state`` is one of metadata, halted, paused, held, unreadable, nested, ignored, waiting, pending,
+        synced, alone, absent, directory, special.  ``rule`` is that of :meth:`autosync.answers.rules.Rule.row`,
+        ``devices`` those of :func:`autosync.answers.evidence.file_evidence`.
         """
         workspace, path = self._find(arguments)
         session = workspace.runner.session
@@ -61,13 +72,32 @@ class Explaining:
             if found and found[0] == "absent" and (names := _newer(session.peers.all(), session.current)):
                 found = "absent", f"There is no such file here; what {', '.join(names)} has is not all here yet.", ""
         state, reason, following = found or self._synced(workspace, session.current)
+        rule = await self._rule(workspace, path) if state == "ignored" else None
+        if rule is not None:
+            reason = f"An ignore rule names it: {rule.words()}"
         return {
             "path": arguments["path"],
             "workspace": workspace.runner.workspace,
             "state": state,
             "reason": reason,
             "next": following,
+            "rule": None if rule is None else rule.row(),
+            "devices": await self._devices(workspace, path),
+            "conflicts": _conflicts(workspace, path),
         }
+
+    async def _rule(self, workspace: Workspace, path: RelPath) -> Rule | None:
+        look = partial(find_rule, workspace.config, self._source(), workspace.backend.vcs, path)
+        return await asyncio.get_running_loop().run_in_executor(None, look)
+
+    @staticmethod
+    async def _devices(workspace: Workspace, path: RelPath) -> list[dict[str, Any]]:
+        session = workspace.runner.session
+        if session.current is None:
+            return []
+        peers, confirmations = list(session.peers.all()), workspace.runner.confirmations
+        look = partial(file_evidence, workspace.backend, session.current, path, peers, confirmations)
+        return await asyncio.get_running_loop().run_in_executor(workspace.local, look)
 
     async def release(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Let what is held at or below ``path`` go, or with ``restore`` undo what deletions are held.
@@ -111,6 +141,12 @@ class Explaining:
             return "paused", "This working copy is paused.", "`autosync resume` goes on."
         if path.split(b"/")[0] in _METADATA:
             return "metadata", "It belongs to the repository itself; only commits and branches travel.", ""
+        if path and any(p == path or path.startswith(p + b"/") for p in workspace.runner.performer.unreadable):
+            return "unreadable", "It may not be read here, so the others keep what they had.", _READ
+        if (nested := _nested_in(workspace.backend, path)) is not None:
+            shown = os.path.join(workspace.config.path, os.fsdecode(nested))
+            reason = f"It belongs to a repository of its own, {shown}, whose files do not travel with this one."
+            return "nested", reason, f"`autosync init {shlex.quote(shown)}` keeps that one too."
         held = [h for h in status.held if not path or h.path == path or h.path.startswith(path + b"/")]
         if held:
             return "held", *_held(held)
@@ -134,6 +170,23 @@ class Explaining:
                 "It is sent when one comes back.",
             )
         return "pending", f"It is recorded here and on its way to {', '.join(reachable)}.", ""
+
+
+def _nested_in(backend: Backend, path: RelPath) -> RelPath | None:
+    """Return the folder with a repository of its own that ``path`` lies in, ``None`` if there is none."""
+    for folder in parent_directories(path):
+        if folder and any(os.path.lexists(os.path.join(backend.root, folder, mark)) for mark in _METADATA):
+            return folder
+    return None
+
+
+def _conflicts(workspace: Workspace, path: RelPath) -> list[dict[str, Any]]:
+    """Return the conflicts that are about ``path``: it is the file, or the copy beside it."""
+    return [
+        {"file": os.fsdecode(c.original), "copy": os.fsdecode(c.copy), "device": c.device, "time": iso(float(c.time))}
+        for c in workspace.runner.conflicts.copies.values()
+        if path in (c.original, c.copy)
+    ]
 
 
 def _newer(peers: Iterable[Peer], current: Snapshot) -> list[str]:
@@ -172,12 +225,6 @@ def _is_folder_of(backend: Backend, tree: TreeId, path: RelPath) -> bool:
     """Return whether a folder stands at ``path`` that ``tree`` has files in."""
     full = os.path.join(backend.root, path)
     return os.path.isdir(full) and not os.path.islink(full) and is_occupied(backend, tree, path)
-
-
-def entry_at(backend: Backend, tree: TreeId, path: RelPath) -> Entry | None:
-    """Return the file that ``tree`` has at ``path``."""
-    found = {c.path: c.new for c in backend.changes(backend.splice(tree, {path: None}), tree)} if path else {}
-    return found.get(path)
 
 
 def _held(held: Sequence[Held]) -> tuple[str, str]:

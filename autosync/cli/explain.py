@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -32,7 +33,9 @@ file_argument = click.argument("path", required=False, type=click.Path())
 def explain(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
     """Say why PATH is, or is not, in sync; without PATH, what keeps anything from being in sync.
 
-    PATH is a file or folder in a working copy.
+    PATH is a file or folder in a working copy. It is told which ignore rule names it, in which line of which file; why
+    it is held back or waits; which devices have it as it is here, and since when they say so; which conflict it is
+    part of; whether it may not be read, or lies in a repository of its own.
     """
     config = invocation.load(on_disk=False)
     if path is None:
@@ -40,11 +43,26 @@ def explain(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
     answer = call(config.state_dir, "explain", patience=_PATIENCE, path=_absolute(config, path))
     if as_json:
         click.echo(json.dumps(answer, indent=2))
-    else:
-        click.echo(f"{plain(path)}: {answer['state']}. {plain(answer['reason'])}")
-        if answer["next"]:
-            click.echo(f"  {plain(invocation.reword(answer['next']).replace('PATH', shlex.quote(path)))}")
+        return OK
+    click.echo(f"{plain(path)}: {answer['state']}. {plain(answer['reason'])}")
+    if answer["next"]:
+        click.echo(f"  {plain(invocation.reword(answer['next']).replace('PATH', shlex.quote(path)))}")
+    for line in _details(invocation, answer):
+        click.echo(f"  {plain(line)}")
     return OK
+
+
+def _details(invocation: Invocation, answer: dict[str, Any]) -> Iterator[str]:
+    """Yield what the others have of a path, since when, and of which conflict it is part."""
+    words = {"same": "has it as it is here", "different": "has it otherwise", "unknown": "has not said what it has"}
+    if answer["state"] not in ("ignored", "metadata", "nested", "special", "absent"):
+        for device in answer["devices"]:
+            since = f", since {device['since']}" if device["since"] else ""
+            yield f"{device['device']} {words[device['has']]}{since}"
+    for conflict in answer["conflicts"]:
+        yield f"Of {conflict['file']} there is another version, {conflict['copy']}, made by {conflict['device']}."
+    if answer["conflicts"]:
+        yield f"`{invocation.command('resolve FILE --keep mine')}` finishes that."
 
 
 @click.command(epilog="Example: autosync release ~/notes/.env", short_help="Let go what is held back.")

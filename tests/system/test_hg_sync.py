@@ -151,7 +151,8 @@ def test_ignore_rules_are_those_of_hg(fleet: HgFleet) -> None:
     until(lambda: desktop.read("build/b") and desktop.read("d/only-here"), why=desktop.status)
     assert (desktop.read("one.o"), desktop.read("only-here"), desktop.read("build/ax")) == (None, None, None)
     why = laptop.run("explain", str(laptop.root / "one.o")).stdout
-    assert f"one.o: ignored. An ignore rule names it.\n  `hg --cwd {laptop.root} debugignore -- one.o` tells" in why
+    rule = f"`*.o` in {laptop.root}/.hgignore, line 2. It names one.o."
+    assert f"one.o: ignored. An ignore rule names it: {rule}\n  `hg --cwd {laptop.root} debugignore -- one.o`" in why
     for device in fleet.hg_devices:
         shutil.rmtree(device.root / "build", ignore_errors=True)
     for name in ("one.o", "only-here"):
