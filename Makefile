@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3,$(shell \
 	$(p) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 
-.PHONY: run test lint pictures bench man clean
+.PHONY: run test lint pictures bench man docs clean
 
 run: .venv/.installed
 	packaging/install-desktop $(BIN)/python
@@ -41,6 +41,10 @@ bench: .venv/.installed-tests
 man: .venv/.installed
 	mkdir -p build
 	$(BIN)/autosync manpage >build/autosync.1
+
+# To read it, with its search: .venv/bin/python -m http.server --directory build/site
+docs: .venv/.installed-tests
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file website/mkdocs.yml
 
 clean:
 	rm -rf .venv build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,16 +13,16 @@ import click
 from autosync import __version__
 from autosync.cli.failures import OK
 
-_FILES = (
+FILES = (
     ("~/.config/autosync/config.yaml, ~/.autosync", "the configuration; the first that exists is used"),
     ("FOLDER/.autosync", "settings of one working copy that travel with it"),
     ("~/.local/state/autosync", "the state directory: who this device is, the socket of the agent"),
 )
-_ENVIRONMENT = (
+ENVIRONMENT = (
     ("AUTOSYNC_CONFIG", "the configuration to use, as --config"),
     ("XDG_CONFIG_HOME, XDG_STATE_HOME", "where configuration and state lie instead of ~/.config and ~/.local/state"),
 )
-_EXITS = (
+EXITS = (
     ("0", "all is well"),
     ("1", "an expected failure; the message says what to do next"),
     ("2", "the command line is wrong"),
@@ -65,7 +65,7 @@ def _lines(root: click.Group, sections: Mapping[str, Collection[str]], date: str
             command = root.get_command(context, name)
             if command is not None:
                 yield from _command(command, click.Context(command, info_name=name, parent=context))
-    for heading, rows in (("FILES", _FILES), ("ENVIRONMENT", _ENVIRONMENT), ("EXIT STATUS", _EXITS)):
+    for heading, rows in (("FILES", FILES), ("ENVIRONMENT", ENVIRONMENT), ("EXIT STATUS", EXITS)):
         yield f'.SH "{heading}"'
         for term, told in rows:
             yield from (".TP", rf"\fB{roff(term)}\fR", *_filled(roff(told)))
