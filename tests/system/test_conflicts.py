@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def tells_truly(fleet: Fleet, files: dict[str, bytes], told: dict[str, int]) -> 
     expected = {row["copy"]: (row["file"], row["device"]) for row in rows}
     for device in fleet.devices:
         standing: dict[str, tuple[str, str]] = {}
-        for news in device.activities("conflict")[told[device.name] :]:
+        for news in told_since(device, told[device.name], expected.keys()):
             (file,) = news["paths"]
             if news["instead_of"]:
                 assert standing.pop(news["instead_of"])[0] == file
@@ -111,6 +111,18 @@ def tells_truly(fleet: Fleet, files: dict[str, bytes], told: dict[str, int]) -> 
             standing[news["copy"]] = (file, news["made_by"])
         assert standing == expected
     return rows
+
+
+def told_since(device: Device, count: int, copies: Collection[str]) -> list[dict[str, Any]]:
+    """Return which conflicts a device has told after the first ``count``, those of ``copies`` among them."""
+    news: list[dict[str, Any]] = []
+
+    def are_told() -> bool:  # a moment after the files are there
+        news[:] = device.activities("conflict")[count:]
+        return {each["copy"] for each in news} >= set(copies)
+
+    until(are_told, why=lambda: (device.name, news))
+    return news
 
 
 def only(device: Device, file: str) -> dict[str, Any]:
@@ -212,11 +224,11 @@ def test_what_left_no_copy_is_told_too(fleet: Fleet) -> None:
     (renamed,) = found.keys() - {b"README"}
     assert renamed in (b"by laptop.txt", b"by desktop.txt")
     assert listed(laptop) == listed(phone) == []
+    until(lambda: any("deleted " in news["text"] for news in laptop.activities("conflict")[told["laptop"] :]))
     texts = [news["text"] for news in laptop.activities("conflict")[told["laptop"] :]]
     assert len([text for text in texts if text.startswith("deleted.txt: deleted ")]) == 1
     assert all("; the changed version stays" in text or text.startswith(renamed.decode()) for text in texts)
-    merged = [d for d in (laptop, desktop) if any("renamed" in n["text"] for n in d.activities("conflict"))]
-    assert merged
+    until(lambda: [d for d in (laptop, desktop) if any("renamed" in n["text"] for n in d.activities("conflict"))])
 
 
 def test_an_edit_at_the_moment_of_resolving_is_not_lost(fleet: Fleet, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def test_small_changes_travel_inside_the_announcement(fleet: Fleet) -> None:
     desktop.write("d/x", "small too\n")
     fleet.equal()
     for device in fleet.devices:
+        until(lambda d=device: d.activities("applied"))  # type: ignore[misc]  # told a moment after
         assert {a["lane"] for a in device.activities("applied")} == {"inline over lan"}
 
 
