@@ -77,6 +77,8 @@ StartupNotify=true
 
 def unit(command: Sequence[str], *, name: str, path: str, sandbox: bool) -> str:
     """Return the systemd user unit that runs ``command`` (systemd.service(5)); ``path`` is that of programs."""
+    if re.search(r"""["'\\$]""", command[0]):  # systemd takes no such path as that of a program, however it is quoted
+        command = ["/bin/sh", "-c", 'exec "$0" "$@"', *command]
     program, *arguments = command
     words = [_quoted(program), *(_quoted(word).replace("$", "$$") for word in arguments)]
     return _UNIT.format(

@@ -19,6 +19,8 @@ from autosync.cli.invocation import Invocation
 from autosync.cli.service import install_service
 from autosync.service.files import unit
 from autosync.service.installing import program
+from tests import figures
+from tests.edges.test_service import HOSTILE
 from tests.system.fleet import Device, Fleet, until
 from tests.system.machine import Machine
 from tests.system.mounts import needs_mounts
@@ -78,6 +80,7 @@ def test_the_life_of_an_installed_service(tmp_path: Path) -> None:
         _it_is_upgraded(seat, pid)
         _it_is_ended_by_its_watchdog_and_back(seat)
         _it_is_removed(seat)
+        _every_name_arrives(seat, tmp_path)
 
 
 def _it_is_started_as_systemd_would(fleet: Fleet) -> None:
@@ -142,6 +145,20 @@ def _it_is_removed(seat: Seat) -> None:
     assert str(seat.unit) in removed["removed"]
     assert any(note.startswith("Your drop-ins stay: ") for note in removed["notes"])
     assert (seat.unit.exists(), (seat.unit.parent / "autosync.service.d/override.conf").exists()) == (False, True)
+
+
+def _every_name_arrives(seat: Seat, place: Path) -> None:
+    """Whatever a folder, or the program itself, is called."""
+    strange = place / "my $HOME %h 'program\" \\ é"
+    strange.symlink_to(sys.executable)
+    out, path = place / "out", "/a b:/c%d$X\"'\\"
+    code = f"import sys, json, os; json.dump([sys.argv[1:], os.environ['PATH']], open({str(out)!r}, 'w'))"
+    text = unit([str(strange), "-c", code, *HOSTILE], name="strange", path=path, sandbox=True)
+    seat.unit.with_name("strange.service").write_text(text.replace("Type=notify", "Type=oneshot"))
+    seat.systemctl("daemon-reload")
+    seat.systemctl("start", "strange")
+    assert json.loads(out.read_text()) == [HOSTILE, path]
+    figures.record("bad inputs refused", len(HOSTILE))
 
 
 @pytest.fixture
