@@ -30,6 +30,9 @@ mkdir /tmp/home
 cd /tmp/home
 dpkg --install /tmp/autosync.deb >&2
 autosync --version >&2
+man --local-file --warnings /usr/share/man/man1/autosync.1.gz | grep -q install-service
+grep -q _autosync /usr/share/bash-completion/completions/autosync /usr/share/zsh/vendor-completions/_autosync
+grep -q autosync /usr/share/fish/vendor_completions.d/autosync.fish
 for vcs in git hg; do
     autosync demo --once --json --vcs "$vcs" | tr -d '\n'
     echo
