@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import fields
 
-from autosync.cli.commandcheck import check_commands
+from autosync.cli.commandcheck import check_commands, check_on_update
 from autosync.cli.finding import Finding, Level
 from autosync.cli.opening import open_to_look
 from autosync.config import Config, Mode, PathConfig, candidates, inside
@@ -83,6 +83,7 @@ def check_path(config: Config, path: PathConfig) -> Iterator[Finding]:
         return
     try:
         yield from _check_working_copy(config, path, backend)
+        yield from check_on_update(path)
     finally:
         backend.close()
 

@@ -1,4 +1,4 @@
-"""Examines a working copy that is kept by commands, for ``autosync check``."""
+"""Examines the programs that the configuration names for a working copy, for ``autosync check``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ _NEEDED = {
     Action.ADD: "new files are only found by `startup`",
     Action.STATUS: "a commit is made whenever a file was touched",
 }
+
+
+def check_on_update(path: PathConfig) -> Iterator[Finding]:
+    """Look for the program of `on-update`; nothing is run."""
+    if path.on_update is not None and not _is_there(path.on_update.run[0], path.path):
+        detail = f"{path.path}: there is no program {path.on_update.run[0]}"
+        yield Finding(Level.FAIL, path.workspace, detail, "Install it, or correct `on-update`.")
 
 
 def check_commands(path: PathConfig, commands: Commands) -> Iterator[Finding]:

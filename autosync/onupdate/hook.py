@@ -236,7 +236,8 @@ class UpdateHook:
             return
         batch = self._updates.begin()
         self._halt_told, self._last_echoes = False, batch.echoes
-        log.info("%s: on-update: %s, for %d changed paths", self._runner.workspace, self._command, len(batch.paths))
+        count = "1 changed path" if len(batch.paths) == 1 else f"{len(batch.paths)} changed paths"
+        log.info("%s: on-update: %s, for %s", self._runner.workspace, self._command, count)
         ended = await self._ended(batch, current)
         self._ended_at = self._now()
         if ended.stopped:  # the journal still says that it runs: the next agent runs it again

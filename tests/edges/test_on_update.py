@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +16,9 @@ import pytest
 
 from autosync.activities import Activity
 from autosync.backends.memory import MemoryWorkingCopy
-from autosync.config import parse, read_overrides
+from autosync.cli.commandcheck import check_on_update
+from autosync.cli.finding import Finding, Level
+from autosync.config import PathConfig, parse, read_overrides
 from autosync.core import events as ev
 from autosync.core.commands import Announce, TakeSnapshot
 from autosync.core.echoes import Echoes
@@ -467,6 +470,21 @@ def test_mistakes_are_told_with_the_way_out(lines: list[str], title: str, hint: 
     assert title in caught.value.title
     assert hint in caught.value.hint
     figures.record("bad inputs refused", 1)
+
+
+def test_a_program_that_is_not_there_is_found_by_check(tmp_path: Path) -> None:
+    path = PathConfig(path=str(tmp_path), workspace="notes", key_file="/k")
+    deploy = tmp_path / "deploy"
+    deploy.touch(0o700)
+    for run in ((), ("sh", "-c", "true"), ("./deploy",), (str(deploy),)):
+        assert not list(check_on_update(replace(path, on_update=OnUpdate(run=run) if run else None)))
+    [finding] = check_on_update(replace(path, on_update=OnUpdate(run=("no-such-program",))))
+    assert finding == Finding(
+        Level.FAIL,
+        "notes",
+        f"{tmp_path}: there is no program no-such-program",
+        "Install it, or correct `on-update`.",
+    )
 
 
 def test_a_file_that_travels_with_the_content_says_nothing_of_what_is_run() -> None:
