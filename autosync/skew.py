@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from autosync.core.model import DeviceId
 
-REMEMBERED = 8
+REMEMBERED = 3
 """The last announcements of a device that count: a clock that was set right shows soon."""
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from autosync.cli.channelcheck import check_channel
 from autosync.cli.clocks import check_reflector, judge
 from autosync.cli.doctor import command
 from autosync.cli.doctor.places import Mount, mount_of
@@ -26,9 +27,11 @@ from autosync.cli.doctor.probing import Probe, run_probes
 from autosync.cli.doctor.programs import check_libraries, satisfies
 from autosync.cli.finding import Finding, Level
 from autosync.cli.main import main
+from autosync.config import Config, XmppConfig
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError
 from autosync.skew import REMEMBERED, Skew
+from tests.edges.xmpp_servers import DOMAIN, PASSWORD, Prosody
 from tests.figures import record
 from tests.system.commandline import Home
 from tests.system.fleet import pair
@@ -141,6 +144,14 @@ def test_a_lock_that_was_left_is_told(kept: Home, diagnose: Diagnose) -> None:
     os.utime(lock, (0, 0))
     told = [hint for detail, hint in about("notes", diagnose(), "warn") if str(lock) in detail]
     assert f"If no git or hg runs there: rm {lock}" in told
+
+
+def test_what_starts_the_agent_at_login_is_told(kept: Home, diagnose: Diagnose) -> None:
+    assert about("service", diagnose())[0][1].endswith(" install-service`")
+    entry = kept.path / ".config/autostart/autosync.desktop"
+    entry.parent.mkdir(parents=True)
+    entry.touch()
+    assert about("service", diagnose()) == [(f"{entry} starts the agent at login", "")]
 
 
 def test_few_open_files_are_told(kept: Home, diagnose: Diagnose) -> None:
@@ -275,6 +286,17 @@ def test_the_clock_of_a_reflector_is_compared() -> None:
         (found,) = check_reflector(f"127.0.0.1:{server.getsockname()[1]}")
     assert (found.level, found.what) == (Level.WARN, "clock")
     assert " behind this one, which says 2" in found.detail
+
+
+def test_the_clock_of_an_xmpp_server_is_compared() -> None:
+    with Prosody(["me"]) as server:
+        account = XmppConfig(
+            jid=f"me@{DOMAIN}", password=PASSWORD, host="127.0.0.1", port=server.port, ca_file=str(server.ca_file)
+        )
+        online, clock = check_channel(Config(source="/c", device="laptop", state_dir="/s", xmpp=account), "xmpp")
+    assert (online.level, online.what) == (Level.OK, "xmpp")
+    assert (clock.level, clock.what) == (Level.OK, "clock")
+    assert clock.detail.startswith("that of the xmpp server agrees (")
 
 
 def test_a_small_difference_is_none() -> None:

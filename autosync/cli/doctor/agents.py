@@ -14,9 +14,10 @@ from autosync.cli.finding import Finding, Level
 from autosync.config import Config, PathConfig
 from autosync.control import call
 from autosync.errors import AutosyncError
+from autosync.service.placing import Places
 
-UNIT = "autosync.service"
-_AUTOSTART = "autosync.desktop"
+_NAME = "autosync"
+UNIT = f"{_NAME}.service"
 _WITHIN = 5.0
 _OLD = 600.0
 """Seconds after which a lock of git or hg is remarkable: it is held for as long as a commit takes."""
@@ -60,16 +61,14 @@ def _systemctl(question: str) -> str | None:
 
 
 def _unit_places(environ: Mapping[str, str]) -> list[str]:
-    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    shares = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    folders = (home, "/etc", shares, "/usr/local/lib", "/usr/lib", "/lib")
-    return [os.path.join(folder, "systemd/user", UNIT) for folder in folders]
+    """Return where systemd looks for the unit, the user's own place first (systemd.unit(5))."""
+    system = [os.path.join(folder, "systemd/user", UNIT) for folder in ("/etc", "/usr/local/lib", "/usr/lib", "/lib")]
+    return [Places.of(environ, _NAME).unit, *system]
 
 
 def _autostart_places(environ: Mapping[str, str]) -> list[str]:
-    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    folders = [home, *(environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")]
-    return [os.path.join(folder, "autostart", _AUTOSTART) for folder in folders]
+    folders = (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
+    return [Places.of(environ, _NAME).autostart, *(os.path.join(f, "autostart", f"{_NAME}.desktop") for f in folders)]
 
 
 def check_twins(config: Config) -> Iterator[Finding]:
