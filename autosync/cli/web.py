@@ -9,8 +9,6 @@ import click
 
 from autosync.cli.failures import OK
 from autosync.cli.invocation import Invocation, pass_invocation
-from autosync.web.gate import LINK_SECONDS
-from autosync.web.running import run_page
 
 
 @click.command(epilog="Example: autosync web --open", short_help="Show it all on a page in the browser.")
@@ -31,6 +29,9 @@ def web(invocation: Invocation, *, opens: bool, port: int, as_json: bool) -> int
     It is served to this machine alone, until Ctrl-C. The link that is printed lets in whoever follows it
     first; run the command again for another one, also while the page is served. The agent need not run.
     """
+    from autosync.web.gate import LINK_SECONDS  # noqa: PLC0415  (with what follows: --help does not wait for it)
+    from autosync.web.running import run_page  # noqa: PLC0415
+
     config = invocation.load(on_disk=False)
 
     def ready(link: str) -> None:

@@ -11,6 +11,7 @@ import { count, state } from "./words.js";
 
 const VIEWS = { overview, timeline, conflicts, held, settings };
 const REMEMBERED = 200;
+const SPOKEN = 3;
 const main = document.getElementById("main");
 
 /** What all views are made from.  `own` belongs to the view that is shown. */
@@ -185,7 +186,7 @@ follow({
     const last = now.activities[0]?.number ?? 0;
     const fresh = list.filter((one) => one.number > last).reverse();
     now.activities = [...fresh, ...now.activities].slice(0, REMEMBERED);
-    if (!first && fresh.length) tell(fresh.length === 1 ? overview.said(fresh[0]) : `${count(fresh.length, "thing")} happened.`);
+    if (!first && fresh.length) tell(fresh.length <= SPOKEN ? fresh.map(overview.said).reverse().join(". ") : `${count(fresh.length, "thing")} happened.`);
     VIEWS[view].changed?.(page);
     refresh();
   },
