@@ -194,6 +194,17 @@ class Device:
         """Return everything of one kind that happened here since the agent's start."""
         return [a for a in self.ask("activity")["activities"] if a["kind"] == kind]
 
+    def applied(self, path: str) -> dict[str, Any]:
+        """Return what the agent tells of how ``path`` came, for which it is waited: it does so a moment after."""
+        found: list[dict[str, Any]] = []
+
+        def is_told() -> bool:
+            found[:] = [told for told in self.activities("applied") if path in told["paths"]]
+            return bool(found)
+
+        until(is_told, why=lambda: self.log[-3000:])
+        return found[-1]
+
     def fingerprint(self) -> dict[str, bytes]:
         """Return the bytes of all that is the user's in the repository: index, HEAD, refs, reflogs, stash."""
         git = Path(self.git("rev-parse", "--absolute-git-dir").strip())

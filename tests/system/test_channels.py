@@ -59,6 +59,7 @@ def test_small_changes_travel_by_the_reflector_alone(tmp_path: Path, reflector: 
         fleet.start(laptop, desktop)
         laptop.write("a.txt", "by the reflector\n")
         fleet.equal(laptop, desktop)
+        assert desktop.applied("a.txt")["lane"] == "inline over reflector"
         assert {a["lane"] for a in desktop.activities("applied")} == {"inline over reflector"}
         shown = laptop.run("status").stdout.splitlines()[0]
         assert shown.endswith(f"channel reflector online: Connected to 127.0.0.1:{reflector.port}.")
@@ -123,8 +124,9 @@ def test_a_fanout_server_carries_what_fits_and_the_hub_the_rest(tmp_path: Path, 
         laptop.write("big", "".join(f"{n * n}\n" for n in range(3000)))
         laptop.run("sync")
         fleet.equal()
-        lanes = [a["lane"] for a in desktop.activities("applied")]
-        assert (lanes[0], lanes[-1].split()[0]) == ("inline over fanout", "hub")
+        lanes = [desktop.applied(name)["lane"].split()[0] for name in ("a.txt", "big")]
+        assert lanes == ["inline", "hub"]
+        assert desktop.activities("applied")[0]["lane"] == "inline over fanout"
         assert max(len(line) for line in fanout.said) <= 4096 + len("announce ")
 
 

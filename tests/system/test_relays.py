@@ -92,11 +92,12 @@ def test_what_fits_into_no_announcement_comes_through_a_bytestream_and_others_ov
         until((laptop.root / "note.txt").exists, PATIENCE, why=lambda: laptop.log[-3000:])
         assert not (desktop.root / "large.bin").exists(), "the note has to overtake it"
         hatch.hold_after(math.inf)
+        assert laptop.applied("note.txt")["lane"] == "inline over xmpp"
         assert {a["lane"] for a in laptop.activities("applied")} == {"inline over xmpp"}
         until((desktop.root / "large.bin").exists, PATIENCE, why=lambda: desktop.log[-5000:])
         fleet.equal(seconds=PATIENCE)
         assert (desktop.root / "large.bin").read_bytes() == content
-        assert desktop.activities("applied")[-1]["lane"].startswith("peer ")
+        assert desktop.applied("large.bin")["lane"].startswith("peer ")
         assert [device.end() for device in fleet.devices] == [0, 0]
 
 

@@ -47,8 +47,7 @@ def test_worktrees_of_one_repository_exchange_nothing_but_the_id(tmp_path: Path)
         desktop.write("large.bin", os.urandom(5 << 20))
         fleet.equal()
         assert sent_over_tcp(desktop) - before < 2000
-        (applied,) = [a for a in laptop.activities("applied") if "large.bin" in a["paths"]]
-        assert applied["lane"] == "the store in common"
+        assert laptop.applied("large.bin")["lane"] == "the store in common"
         shown = laptop.run("peers")
         assert "only ids are exchanged" in shown.stdout
         laptop.write("back.txt", "and back\n")

@@ -207,7 +207,7 @@ def test_what_is_too_large_for_an_announcement_comes_from_the_hub(
     until((desktop.root / "large.csv").exists, why=lambda: desktop.log[-3000:])
     fleet.equal()
     assert (desktop.root / "large.csv").read_bytes() == content
-    assert desktop.activities("applied")[-1]["lane"].startswith("hub ")
+    assert desktop.applied("large.csv")["lane"].startswith("hub ")
 
 
 def test_devices_of_several_accounts_agree(fleet: Fleet, server: XmppServer, account: str) -> None:
