@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import webbrowser
 
 import click
@@ -42,8 +43,8 @@ def web(invocation: Invocation, *, opens: bool, port: int, as_json: bool) -> int
             click.echo(
                 f"  The link works once, within {LINK_SECONDS / 60:.0f} minutes; this command gives another one."
             )
-        if opens and not webbrowser.open(link):
-            click.echo("No browser could be started here: open the link yourself.", err=True)
+        if opens:  # in a thread: it may wait for the browser, which waits for the page
+            threading.Thread(target=_open, args=(link,)).start()
 
     run_page(config.state_dir, invocation.config_option, port, invocation.command("run"), ready)
     return OK

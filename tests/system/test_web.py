@@ -70,11 +70,18 @@ class Desk:
         raise AssertionError(f"no tabulator leads to {words!r}")
 
 
-def serve(laptop: Device, *options: str) -> tuple[subprocess.Popen[str], str]:
+def serve(
+    laptop: Device, *options: str, environment: dict[str, str] | None = None
+) -> tuple[subprocess.Popen[str], str]:
     """Start `autosync web` and return it with its link."""
     command = [sys.executable, "-m", "autosync", "--config", str(laptop.config), "web", "--json", *options]
     served = subprocess.Popen(
-        command, cwd=laptop.home, env=laptop.environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        command,
+        cwd=laptop.home,
+        env=laptop.environment | (environment or {}),
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
     )
     assert served.stdout is not None
     with served.stdout as told:
@@ -377,8 +384,13 @@ def test_the_process_that_serves_it_keeps_strangers_out(desk: Desk) -> None:
         attempts.append(get(root + path, **bearer)[0])
     assert attempts == [403, 403, 404, 421, *[404] * 7]
     record("bad inputs refused", len(attempts))
-    again, link = serve(desk.laptop)  # a second call lets another browser into the same page
+    # A second call lets another browser into the same page.
+    browser, opened = desk.laptop.home / "browser", desk.laptop.home / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.chmod(0o700)
+    again, link = serve(desk.laptop, "--open", environment={"BROWSER": str(browser)})
     assert again.wait(30) == 0
+    assert opened.read_text().strip() == link
     assert link.startswith(f"http://{own}{root}?key=")
     assert get(link.removeprefix(f"http://{own}"))[0] == 303
 
