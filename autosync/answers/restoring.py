@@ -42,18 +42,19 @@ async def bring_back(workspace: Workspace, path: RelPath, at: At | LastChange, *
         )
     if not dry_run:
         _demand_running(runner)
-        runner.post(ev.PathsChanged(hints=(ev.PathHint(path=path, touch=ev.Touch.SUBTREE),)))
-        if not await _settled(runner) and (halt := runner.session.halt) is not None:
+        runner.post(ev.RestoringBegan())
+        runner.post(ev.RestoringEnded(paths=frozenset({path})))
+        if not await _recorded(runner) and (halt := runner.session.halt) is not None:
             raise AutosyncError(f"{runner.workspace}: nothing was restored. {halt.title}", hint=halt.hint)
     plan, applied = await (_alone(workspace, path, at) if not dry_run else _rehearsed(workspace, path, at))
     if applied is None:
         return tell_restoring(plan, Applied(done={}, refused={}), dry_run=dry_run, snapshot=None)
-    settled = await _settled(runner)  # so that whoever asks next finds it done
+    recorded = await _recorded(runner)  # so that whoever asks next finds it done
     if applied.stopped is not None:
         raise _stopped(workspace, plan, applied)
     current = runner.session.current
     return tell_restoring(
-        plan, applied, dry_run=False, snapshot=current.id if settled and current is not None else None
+        plan, applied, dry_run=False, snapshot=current.id if recorded and current is not None else None
     )
 
 
@@ -120,14 +121,13 @@ def _demand_running(runner: Runner) -> None:
         raise AutosyncError(session.halt.title, hint=session.halt.hint)
 
 
-async def _settled(runner: Runner) -> bool:
-    """Return whether all that was changed has been recorded, within :data:`PATIENCE`."""
+async def _recorded(runner: Runner) -> bool:
+    """Return whether what was to be looked at has been, within :data:`PATIENCE`; other files may be written on."""
 
-    def is_settled() -> bool:
-        status = runner.session.status()
-        return not status.pending and status.phase not in ("snapshotting", "applying") and status.current is not None
+    def is_recorded() -> bool:
+        return runner.session.is_recorded()  # it may be another session by then
 
-    return await runner.until(is_settled, PATIENCE)
+    return await runner.until(is_recorded, PATIENCE)
 
 
 def _stopped(workspace: Workspace, plan: Plan, applied: Applied) -> AutosyncError:

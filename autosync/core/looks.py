@@ -40,6 +40,7 @@ class Looks:
         self._sweep_wait = LATE_WRITERS
         self._suspended = 0
         self._together: frozenset[RelPath] = frozenset()
+        self._together_begun = False
 
     # -- what happened ------------------------------------------------------------------
     def started(self, now: float) -> None:
@@ -86,6 +87,10 @@ class Looks:
         """Take note that something is done to the working copy, whatever it is."""
         self._not_after = now + METADATA_MOST
 
+    def ended(self) -> None:
+        """Take note that what was begun has ended."""
+        self._together_begun = False
+
     def files_replaced(self, now: float) -> None:
         """Look at the replaced files in a while."""
         self._sweep_at, self._sweep_wait = now + LATE_WRITERS, LATE_WRITERS
@@ -101,6 +106,7 @@ class Looks:
 
     def put_back(self, look: TakeSnapshot, now: float) -> None:
         """Take note that a look saw nothing, so that it is still to be done."""
+        self._together_begun = False
         if look.paths is None:
             self._at_all = True
         else:
@@ -112,6 +118,11 @@ class Looks:
     def suspended(self) -> bool:
         """Whether nothing may be looked at, nor anything be brought in, now."""
         return self._suspended > 0
+
+    @property
+    def awaited(self) -> bool:
+        """Whether what is to be looked at at once has not been yet."""
+        return bool(self._together) or self._together_begun
 
     @property
     def settling(self) -> bool:
@@ -135,6 +146,7 @@ class Looks:
 
     def command(self, current: Snapshot | None, *, above: int, now: float) -> TakeSnapshot | None:
         """Return the look that is due, ``None`` if there is none."""
+        self._together_begun = self._together_begun or bool(self._together)
         if self._at_all or current is None:
             self._at_all = self._at_base = False
             self._together = frozenset()

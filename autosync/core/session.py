@@ -131,6 +131,10 @@ class Session:
             and self._to_integrate() is None
         )
 
+    def is_recorded(self) -> bool:
+        """Return whether what :class:`~autosync.core.events.RestoringEnded` named has been looked at."""
+        return self.current is not None and not self._looks.awaited
+
     def unconfirmed(self) -> tuple[Peer, ...]:
         """Return the peers that have not said yet that they are where this device is.
 
@@ -456,6 +460,7 @@ class Session:
 
     def _done_locally(self) -> None:
         self._local = None
+        self._looks.ended()
         self._halts.worked()
         self._setbacks.clear()
 

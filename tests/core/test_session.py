@@ -180,13 +180,29 @@ def test_what_a_command_of_the_user_restores_is_one_change() -> None:
     before = one.session.current
     assert (content(other), content(one, b"theirs")) == (None, None)
     scene.post(one, ev.RestoringEnded(paths=frozenset({RelPath(A), RelPath(b"d")})))
+    assert not one.session.is_recorded()
     scene.run(5.0)
+    assert one.session.is_recorded()
     assert (content(other), content(other, b"d/new"), content(one, b"theirs")) == (b"a\n", b"d\n", b"t\n")
     assert before is not None
     assert one.session.current is not None
     made = [s for s in one.performer.known() if s.parents == (before.id,) and s.device == one.name]
     changed = [c.path for c in one.copy.changes(before.tree, made[0].tree)]
     assert (len(made), changed) == (1, [A, b"d/new"])
+
+
+def test_what_cannot_be_looked_at_now_is_not_waited_for() -> None:
+    scene, one, other = pair()
+    one.copy.user.operation = "a merge is in progress"
+    scene.write(one, A, b"a\n")
+    scene.post(one, ev.RestoringBegan())
+    scene.post(one, ev.RestoringEnded(paths=frozenset({A})))
+    scene.run(1.0)
+    assert one.session.is_recorded()
+    assert content(other) is None
+    one.copy.user.operation = None
+    scene.run(30.0)
+    assert content(other) == b"a\n"
 
 
 def test_a_command_that_ends_in_another_session_than_it_began_in_holds_nothing_up() -> None:
