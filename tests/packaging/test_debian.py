@@ -11,6 +11,8 @@ import pytest
 
 from tests.system.mounts import needs_mounts
 
+pytestmark = pytest.mark.timeout(900)  # packages are fetched, and everything is compiled
+
 TOP = Path(__file__).parents[2]
 
 ON_A_COPY = r"""
