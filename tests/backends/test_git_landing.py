@@ -269,6 +269,22 @@ def test_an_amend_moves_the_branch_though_it_is_no_fast_forward(laptop: Device, 
     assert (base_of(desktop.root), desktop.status()) == (new, "")
 
 
+def test_an_edit_in_the_second_of_staging_stays_to_be_seen(laptop: Device) -> None:
+    """git looks into files as young as its index (Documentation/technical/racy-git), which ours must not outdate."""
+    name = os.path.join(laptop.root, b"a.txt")
+    git(laptop.root, "config", "core.trustctime", "false")  # it cannot be set back
+    second = time.time_ns() - 10**10
+    for content in (b"staged\n", b"beside\n"):
+        put(laptop.root, "a.txt", content)
+        os.utime(name, ns=(second, second))
+        if content == b"staged\n":
+            git(laptop.root, "add", "a.txt")
+    os.utime(os.path.join(laptop.root, b".git/index"), ns=(second, second))
+    assert laptop.git("--no-optional-locks", "status", "--porcelain") == "MM a.txt"
+    laptop.landing.reword(laptop.landing.base(), "Described\n")
+    assert laptop.status() == "MM a.txt\n"
+
+
 def test_a_base_that_moved_is_busy(laptop: Device, desktop: Device) -> None:
     stale = desktop.landing.base()
     put(desktop.root, "mine", b"x")
