@@ -8,12 +8,14 @@ import os
 import re
 import shlex
 from dataclasses import dataclass
+from functools import partial
 
 import click
 
 from autosync.backends.opening import MARKS
 from autosync.cli.adding import key_place, read_configuration, write_configuration
 from autosync.cli.invocation import Invocation, pass_invocation
+from autosync.cli.progress import Progress
 from autosync.cli.reload import reload_if_running, told
 from autosync.cli.repositories import Folder, folder, is_ambiguous, store_folder
 from autosync.cli.table import plain
@@ -197,7 +199,7 @@ def _as_row(invocation: Invocation, plan: _Plan) -> dict[str, object]:
         "config": plan.source,
         "new-repository": plan.is_new_repository,
         "new-key": plan.is_new_key,
-        "agent": _taken_up(invocation, plan),
+        "agent": _taken_up(invocation, plan, as_json=True),
     }
 
 
@@ -220,7 +222,7 @@ def _tell(invocation: Invocation, plan: _Plan) -> None:
             f"To reach devices that are not online together, set `remote: {plan.remotes[0]}` there. Who may read "
             "that remote can then read what you have not committed yet."
         )
-    taken_up = _taken_up(invocation, plan)
+    taken_up = _taken_up(invocation, plan, as_json=False)
     lines += [*taken_up, "", "Next:", f"  {invocation.command('check')}    tells whether all is well"]
     if not taken_up:
         lines.append(f"  {invocation.command('run')}      starts the agent")
@@ -231,10 +233,13 @@ def _tell(invocation: Invocation, plan: _Plan) -> None:
         click.echo(plain(line))
 
 
-def _taken_up(invocation: Invocation, plan: _Plan) -> list[str]:
+def _taken_up(invocation: Invocation, plan: _Plan, *, as_json: bool) -> list[str]:
     """Return what the running agent says to the new entry; nothing if there is no agent."""
     try:
-        answer = reload_if_running(parse(plan.text, plan.source, os.environ).state_dir)
+        state_dir = parse(plan.text, plan.source, os.environ).state_dir
+        with Progress(quiet=as_json) as tell:
+            look = partial(tell.step, f"The agent looks at {plain(plan.addition.path)}")
+            answer = tell.during(partial(reload_if_running, state_dir), look)
     except AutosyncError as error:
         return [f"The agent that runs has not taken it up: {error.title}", f"  {invocation.reword(error.hint)}"]
     return [] if answer is None else told(invocation, answer)

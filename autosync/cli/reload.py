@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import click
 
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation
+from autosync.cli.progress import Progress
 from autosync.cli.table import plain
 from autosync.control import NotRunning, call
 
@@ -26,7 +28,9 @@ def reload(invocation: Invocation, *, as_json: bool) -> int:
     restart, and is told. `init` and `join` do this by themselves.
     """
     config = invocation.load(on_disk=False)
-    answer = call(config.state_dir, "reload", patience=PATIENCE)
+    with Progress(quiet=as_json) as tell:
+        ask = partial(call, config.state_dir, "reload", patience=PATIENCE)
+        answer = tell.during(ask, partial(tell.step, "The agent takes up what is new"))
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     else:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import os
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import click
 
 from autosync import eventloop
+from autosync.cli.firstlook import tell_first_looks
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.logs import log_to
 from autosync.config import Config, PathConfig
@@ -46,7 +48,8 @@ def run(invocation: Invocation, *, headless: bool) -> int:
     A service manager that asks for it (sd_notify) is told how the agent is; SIGHUP then, and with
     --headless, does what `autosync reload` does.
     """
-    return run_here(invocation, headless=headless)
+    watched = sys.stderr.isatty() and not headless
+    return run_here(invocation, tell_first_looks if watched else None, headless=headless)
 
 
 def run_here(

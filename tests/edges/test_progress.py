@@ -12,6 +12,7 @@ import threading
 
 import pytest
 
+from autosync.cli.firstlook import under_way
 from autosync.cli.progress import PAUSE, Progress
 from autosync.errors import AutosyncError
 
@@ -134,3 +135,14 @@ def test_on_a_terminal_a_bar_is_shown_and_taken_away_again(*, interrupt: bool) -
 def test_rich_is_not_imported_where_it_is_not_needed() -> None:
     program = "import sys; from autosync.cli import gc, join, steering, torture; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_what_is_looked_through_for_the_first_time_is_known() -> None:
+    rows = (
+        ("new", "git", None, None),
+        ("old", "git", "s1", None),
+        ("gone", None, None, {}),
+        ("stuck", "hg", None, {"title": ""}),
+    )
+    workspaces = [{"name": name, "vcs": vcs, "snapshot": snapshot, "halt": halt} for name, vcs, snapshot, halt in rows]
+    assert under_way(workspaces) == ["new"]

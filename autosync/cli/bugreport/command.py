@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import partial
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from autosync.cli.bugreport.redacting import Redactor
 from autosync.cli.bugreport.sentences import Sentences, own_sentences
 from autosync.cli.failures import OK
 from autosync.cli.invocation import Invocation, pass_invocation
+from autosync.cli.progress import Progress
 from autosync.cli.table import plain
 from autosync.config import DEFAULT_IGNORES
 from autosync.errors import AutosyncError
@@ -59,7 +61,9 @@ def bug_report(invocation: Invocation, output: str | None, *, as_json: bool) -> 
     """
     if output not in (None, "-") and os.path.lexists(output):
         raise AutosyncError(f"{output} exists already; nothing was written", hint="Name another place with -o.")
-    report = redact(gather(invocation), own_sentences())
+    with Progress(quiet=as_json) as tell:
+        look = partial(tell.step, "Looking at everything")
+        report = tell.during(lambda: redact(gather(invocation), own_sentences()), look)
     if as_json:
         click.echo(json.dumps(report, indent=2))
         return OK
