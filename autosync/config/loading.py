@@ -28,8 +28,8 @@ from autosync.config.model import (
 )
 from autosync.config.onupdate import read_on_update, refuse_vain
 from autosync.config.overrides import with_overrides
-from autosync.config.reading import Section, Value, compose
 from autosync.config.popups import read_popups
+from autosync.config.reading import Section, Value, compose
 from autosync.config.versioncontrol import read_hg
 from autosync.core.brakes import BrakeLimits
 from autosync.core.candidates import Candidate, CandidateKind
