@@ -161,7 +161,7 @@ async def test_status_shows_what_is_pending_halted_and_how_to_go_on(home: Home) 
     assert lines[2].split() == ["WORKSPACE", "STATE", "BRANCH", "PENDING", "LAST", "SYNC", "PATH"]
     assert lines[3].split() == ["notes", "watching", "main", "3", "never", "/home/you/notes"]
     assert lines[4].startswith("work       halted    at ababababab  0        ")
-    assert lines[7].split() == ["notes", r"evil\x1b[2J", "away", "never"]
+    assert lines[7].split() == ["notes", r"evil\x1b[2J", "away", "never", "-"]
     assert lines[9:] == [
         "notes waits: a rebase in progress",
         "",
