@@ -439,7 +439,15 @@ def test_ways_are_remembered_from_run_to_run(tmp_path: Path) -> None:
 
 def _transfer(moved: int, took: float) -> Transfer:
     made = Transfer(
-        workspace=KEY.id, peer=NEAR, snapshot=WANTED, incoming=True, began=0.0, told_at=0.0, progress=lambda _: None
+        workspace=KEY.id,
+        peer=NEAR,
+        snapshot=WANTED,
+        incoming=True,
+        began=0.0,
+        told_at=0.0,
+        lane="lan",
+        carried=Counter(),
+        progress=lambda _: None,
     )
     made.moved, made.took = moved, took
     return made
