@@ -30,12 +30,12 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A running laptop and desktop, which the tests of this module share."""
     place = tmp_path_factory.mktemp("travel") / "fleet"
     if request.param == "hg":
-        with hg_pair(place, {"README": "notes\n"}, settle=0.01) as pair:
+        with hg_pair(place, {"README": "notes\n"}) as pair:
             yield pair
         return
     with Fleet(place) as fleet:
         fleet.clone(fleet.seed({"README": "notes\n"}, hub=False), "laptop", "desktop")
-        fleet.configure(fleet.devices, settle=0.01)
+        fleet.configure(fleet.devices)
         fleet.start()
         fleet.equal()
         yield fleet
@@ -78,16 +78,25 @@ def autosync(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture
     return CommandLine(monkeypatch, capfdbinary)
 
 
+def save(device: Device, name: str, content: str) -> None:
+    """Save as editors do: nobody ever sees half of it, so it is one snapshot however slow the machine is."""
+    new = device.home / "new"
+    new.write_text(content)
+    os.replace(new, device.root / name)
+
+
 def test_what_was_is_listed_compared_shown_and_brought_back_everywhere(fleet: Fleet, autosync: CommandLine) -> None:
     laptop, desktop = fleet.devices
     head, user = laptop.head(), laptop.fingerprint()
-    laptop.write("plan.txt", "one\ntwo\n")
+    save(laptop, "plan.txt", "one\ntwo\n")
     fleet.equal()
-    desktop.write("plan.txt", "one\n2\n")
+    save(desktop, "plan.txt", "one\n2\n")
     fleet.equal()
-    os.rename(laptop.root / "plan.txt", laptop.root / "renamed.txt")
     odd = os.fsdecode(b"odd \xff")
-    laptop.write(odd, "odd\n")
+    laptop.ask("pause")  # so that both are seen in one look
+    os.rename(laptop.root / "plan.txt", laptop.root / "renamed.txt")
+    save(laptop, odd, "odd\n")
+    laptop.ask("resume")
     fleet.equal()
     until(lambda: len(autosync.told(laptop, "log", "renamed.txt")["rows"]) == 3)
     rows = autosync.told(laptop, "log", "renamed.txt")["rows"]
@@ -146,9 +155,9 @@ def test_undo_is_one_step_and_can_be_undone(fleet: Fleet, autosync: CommandLine)
 
 def test_what_was_saved_a_moment_ago_is_the_last_change(fleet: Fleet) -> None:
     laptop, _ = fleet.devices
-    laptop.write("moment", "before\n")
+    save(laptop, "moment", "before\n")
     fleet.equal()
-    laptop.write("moment", "just now\n")
+    save(laptop, "moment", "just now\n")
     answer = laptop.ask("undo", path=str(laptop.root))
     assert laptop.read("moment") == "before\n"
     assert laptop.ask("show", path=str(laptop.root / "moment"), at=answer["recorded"])["entry"]["text"] == "just now\n"
@@ -215,7 +224,7 @@ def test_without_an_agent_one_can_look_but_not_replace(fleet: Fleet, autosync: C
 
 def test_on_a_terminal_it_has_colours_and_nothing_in_a_file_is_obeyed(fleet: Fleet) -> None:
     laptop, _ = fleet.devices
-    laptop.write("escape", "\x1b]0;title\x07\n")
+    save(laptop, "escape", "\x1b]0;title\x07\n")
     until(lambda: laptop.ask("history", path=str(laptop.root / "escape"))["rows"])
     line = shlex.join([sys.executable, "-m", "autosync", "--config", str(laptop.config), "show", "now"])
     done = subprocess.run(
@@ -240,7 +249,7 @@ def test_a_full_disk_is_told_and_what_is_left_can_be_restored_later(tmp_path: Pa
         fleet.configure([laptop])
         laptop.start()
         content = random.Random(1).randbytes(3 << 20)
-        laptop.write("large", content)
+        os.replace(laptop.write(".git/new", content), laptop.root / "large")
         until(lambda: laptop.ask("history", path=str(laptop.root / "large"))["rows"])
         (laptop.root / "large").unlink()
         until(lambda: len(laptop.ask("history", path=str(laptop.root / "large"))["rows"]) == 2)
