@@ -142,7 +142,9 @@ class Screen:
         """Return a program in the place of dmenu(1), from which dunst has people choose an action: it takes
         the one that :meth:`press` was told, and answers it."""
         menu = self.place / "menu"
-        menu.write_text(f'#!/bin/sh\ngrep -F -- "#$(cat {self.place}/choice) ("\n')
+        menu.write_text(
+            f'#!/bin/sh\ncd {self.place}\ngrep -F -- "#$(cat choice) (" | tee chosen.new\nmv chosen.new chosen\n'
+        )
         menu.chmod(0o755)
         return menu
 
@@ -154,9 +156,17 @@ class Screen:
             self._dunst = None
 
     def press(self, button: str) -> None:
-        """Press a button of a popup that is displayed."""
+        """Press a button of a popup as soon as it is displayed."""
         (self.place / "choice").write_text(button)
+        until(self._chooses)
+
+    def _chooses(self) -> bool:
+        """Have dunst ask for an action, and return whether the wanted one was among them."""
+        chosen = self.place / "chosen"
+        chosen.unlink(missing_ok=True)
         self.control("context")
+        until(chosen.exists)
+        return bool(chosen.read_text())
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a program on this desktop."""
@@ -174,7 +184,11 @@ class Screen:
 
     def last(self) -> str:
         """Return what was said to dunst when it was asked the last time to show something, or to show it otherwise."""
-        return (self.place / "bus").read_text(errors="replace").rpartition("member=Notify")[2]
+        return self.said().rpartition("member=Notify")[2]
+
+    def said(self) -> str:
+        """Return all that was said to dunst."""
+        return (self.place / "bus").read_text(errors="replace")
 
     def history(self) -> list[dict[str, Any]]:
         """Return the popups that were closed, the last one first, each with ``summary``, ``body``, ``urgency``."""
