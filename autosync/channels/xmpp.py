@@ -297,11 +297,11 @@ class XmppChannel:
             ) from None
         return password
 
-    # -- what happens in a session -------------------------------------------------------------
-
     async def server_time(self, *, within: float) -> datetime | None:
         """As :meth:`autosync.ports.Timed.server_time`."""
         return await self._client.server_time(within=within) if self._client is not None else None
+
+    # -- what happens in a session -------------------------------------------------------------
 
     def _server_name(self) -> str:
         return self._client.server_name if self._client is not None else str(self._jid.domain)
