@@ -193,8 +193,8 @@ class Peers:
     def elsewhere(self, current: Snapshot) -> list[Peer]:
         """Return those that have not said yet that they are at ``current``, but none that keeps edits to itself."""
         others = [p for p in self.all() if not (p.heard and p.snapshot is None)]
-        # One with the same files may not have our commit yet.
-        return [p for p in others if p.tree != current.tree or not p.has_reached(current)]
+        # One with the same files may not have our commit yet; one that only sends has what it needs, whatever ours is.
+        return [p for p in others if p.tree != current.tree or (p.base != current.base and not p.has_reached(current))]
 
     def news(self, current: Snapshot) -> list[Peer]:
         """Return the peers whose snapshot ``current`` does not contain.

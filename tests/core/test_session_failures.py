@@ -469,12 +469,16 @@ def test_what_counts_as_confirmed_depends_on_the_mode(mode: Mode, theirs: Snapsh
     assert len(session.unconfirmed()) == waiting
 
 
-def test_a_peer_with_the_same_files_has_not_confirmed_a_commit_that_it_lacks() -> None:
+@pytest.mark.parametrize(("base", "waiting"), [("c0", 1), ("c1", 0)])
+def test_a_peer_with_the_same_files_has_confirmed_once_it_has_our_commit(base: str, waiting: int) -> None:
+    """One that only sends never has all that we have."""
     session = started()
-    at_old_base = replace(snapshot("s1", 1), id=SnapshotId("s0"), version=Version())
-    session.handle(announcement(at_old_base), 2.0)
-    assert at_old_base.tree == session.current.tree
-    assert len(session.unconfirmed()) == 1
+    assert session.current is not None
+    session.current = replace(session.current, base=Base(commit=CommitId("c1"), branch=None))
+    theirs = replace(snapshot("s1", 1), id=SnapshotId("s0"), base=Base(commit=CommitId(base), branch=None))
+    session.handle(announcement(replace(theirs, version=Version())), 2.0)
+    assert theirs.tree == session.current.tree
+    assert len(session.unconfirmed()) == waiting
 
 
 def test_a_peer_that_keeps_its_edits_to_itself_is_not_waited_for() -> None:
