@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from autosync.systemd.liveness import apart
+
 log = logging.getLogger(__name__)
 
 AGAIN_FIRST, AGAIN_MOST = 2.0, 300.0
@@ -59,7 +61,8 @@ class Companion:
             *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
         )
         try:
-            return await process.wait()
+            with apart(process.pid):
+                return await process.wait()
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
 STUCK = 300.0
 """Seconds for which a step may stand still, taking no processor and moving no byte, before it counts as stuck."""
 _TUNNELS = frozenset({"ssh"})
 """Programs whose own chatter says nothing of a step's."""
+_apart: set[int] = set()
+"""Process ids of programs that are no part of any step; of the event loop's thread alone."""
 
 
 class Pulse:
@@ -48,6 +51,16 @@ class Pulse:
         return self.stands_still() < self._stuck
 
 
+@contextlib.contextmanager
+def apart(pid: int) -> Iterator[None]:
+    """Have the work of a program that this process has started, and of all that it starts, count for nothing."""
+    _apart.add(pid)
+    try:
+        yield
+    finally:
+        _apart.discard(pid)
+
+
 def work_done(thread: int | None) -> int:
     """Return a sum that grows as this thread, or a program that this process has started, works (proc(5)).
 
@@ -59,7 +72,7 @@ def work_done(thread: int | None) -> int:
 
 def _descendants(pid: int) -> Iterable[int]:
     for child in _children(pid):
-        if _text(f"/proc/{child}/comm").strip() not in _TUNNELS:
+        if child not in _apart and _text(f"/proc/{child}/comm").strip() not in _TUNNELS:
             yield child
             yield from _descendants(child)
 

@@ -6,12 +6,16 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from autosync import companion
 from autosync.companion import Companion, desktop_command, has_session_bus
+from autosync.systemd.liveness import Pulse
 from tests.waiting import until
 
 COUNTS = "import os, sys; os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT), b'x')"
@@ -20,6 +24,10 @@ STAYS = f"{COUNTS}; sys.stdin.read(); os.write(os.open(sys.argv[1], os.O_WRONLY 
 
 def written(file: Path) -> str:
     return file.read_text() if file.exists() else ""
+
+
+def _is_other(file: Path, before: str) -> bool:
+    return written(file) not in ("", before)
 
 
 async def seen(file: Path, text: str) -> None:
@@ -62,6 +70,28 @@ async def test_it_ends_with_the_agent(tmp_path: Path) -> None:
     stubborn.start()
     await seen(file, "xx")
     await stubborn.stop()
+
+
+async def test_what_it_does_is_no_sign_of_life_of_a_step(tmp_path: Path) -> None:
+    """It and what it starts move all the time, whatever the agent does."""
+    file, now, go_on = tmp_path / "file", 0.0, threading.Event()
+    beside = Companion(["sh", "-c", f"sh -c 'n=0; while :; do n=$((n+1)); echo $n >{file}; done'; :"])
+    beside.start()
+    await asyncio.to_thread(until, lambda: written(file))
+    with ThreadPoolExecutor(1) as local:
+        pulse = Pulse(lambda: local.submit(threading.get_native_id), stuck=10, now=lambda: now)
+        assert pulse.lives()
+        local.submit(go_on.wait, 60)
+        local.submit(int)
+        pulse.lives()
+        pulse.lives()  # of its turn, which it does not take
+        for _ in range(5):
+            await asyncio.to_thread(until, partial(_is_other, file, written(file)))
+            now += 4
+            lives = pulse.lives()
+        go_on.set()
+    await beside.stop()
+    assert not lives
 
 
 def test_it_ends_when_the_agent_is_killed(tmp_path: Path) -> None:
