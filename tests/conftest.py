@@ -19,7 +19,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "autosync")
 
 MEASURED = 2
 """One of so many tests has the other processes that it starts measured, which makes them take half as long again."""
-LONGEST = ("core", "system", "edges", "fuzz", "backends")
+LONGEST = ("core", "system", "docs", "packaging", "edges", "fuzz", "backends")
 """Directories in the order in which they begin: what takes long does not begin last, when others have ended."""
 
 
@@ -49,6 +49,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         os.environ.update(hidden)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let what a test has logged of names that are not UTF-8 go to the process that reports it."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
