@@ -211,10 +211,12 @@ class Performer:
         match command:
             case TakeSnapshot():
                 try:
-                    return self._take(command)
+                    event = self._take(command)
                 except BaseException:
                     self.brakes.undo()
                     raise
+                self.brakes.taken(event.torn if isinstance(event, ev.SnapshotTaken) else event.again)
+                return event
             case Integrate():
                 self._raise_if_busy()
                 return self._integrator.integrate(

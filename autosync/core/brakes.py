@@ -91,7 +91,7 @@ class Brakes:
         self._new_bytes = 0  # the sum of their sizes
         self._before: dict[RelPath, Brake] = {}
         self._now = 0.0
-        self._whole = False
+        self._looked: frozenset[RelPath] = frozenset()  # with all below them; the root is everything
         self._secrets = [(p.removeprefix("!").encode(), not p.startswith("!")) for p in limits.secrets]
         # What a name has to match to be asked about at all: most do not, and files may be many.
         translated = (fnmatch.translate(pattern.decode("latin-1")) for pattern, _ in self._secrets)
@@ -114,13 +114,14 @@ class Brakes:
         ``now`` is in seconds of any clock.  Where deletions are held and one of them may have been
         undone, or many were found and more may follow, everything has to be looked at.
         """
-        self._now, self._whole = now, paths is None
+        self._now = now
         self._deleted = [(at, n) for at, n in self._deleted if 0 <= now - at <= WINDOW]
         self._new = {p: (at, size) for p, (at, size) in self._new.items() if 0 <= now - at <= WINDOW}
         self._new_bytes = sum(size for _, size in self._new.values())
         self._grew, self._growing = self._growing, frozenset()
         if paths is not None and (self._grew or self._touches_deletions(paths)):
-            paths, self._whole = None, True
+            paths = None
+        self._looked = frozenset([RelPath(b"")] if paths is None else paths)
         self._before = dict(self._held)
         for path in [p for p in self._held if paths is None or p in paths]:
             del self._held[path]
@@ -129,6 +130,11 @@ class Brakes:
     def undo(self) -> None:
         """Take the look back that was begun: it found out nothing, so what was held still is."""
         self._held = self._before
+
+    def taken(self, torn: Collection[RelPath] = ()) -> None:
+        """Take note that what the look found is recorded, but for ``torn``: the user's word was for this once."""
+        self._let_go = frozenset(p for p in self._let_go if not _is_within(p, self._looked))
+        self._welcome = frozenset(p for p in self._welcome if p in torn or not _is_within(p, self._looked))
 
     def hold(self, path: RelPath, size: int) -> bool:
         """Return whether a new file of ``size`` bytes is held."""
@@ -145,8 +151,6 @@ class Brakes:
     def judge_deletions(self, gone: Collection[RelPath], remaining: Callable[[], int]) -> Deletions:
         """Return which of ``gone`` may not be taken in, or not yet; ``remaining`` counts the files that are left."""
         asked = frozenset(p for p in gone if p not in self._let_go and not self._is_released(p))
-        if self._whole:
-            self._let_go &= frozenset(gone)
         limit = self.limits.mass_deletion
         if limit is None or not asked:
             return Deletions()
@@ -213,7 +217,7 @@ class Brakes:
 
     def welcome(self, paths: Iterable[RelPath]) -> None:
         """Take these files, should they be new, for synced before: a command of the user's brings them back."""
-        self._welcome = frozenset(paths)
+        self._welcome |= frozenset(paths)
 
     def _is_released(self, path: RelPath) -> bool:
         return _is_within(path, self.released)

@@ -92,6 +92,6 @@ class Restorer:
         if reason is not None:
             raise Busy(f"{reason}, so nothing was restored", hint="Finish that first, then repeat the command.")
         # A command of the user's is no accident: neither that much goes, nor that something large or secret comes.
-        self.brakes.expect([change.path for change in plan.changes])
+        self.brakes.expect([change.path for change in plan.changes if change.new is None])
         self.brakes.welcome([change.path for change in plan.changes if change.old is None])
         return self.tree.apply(operations(plan.changes))

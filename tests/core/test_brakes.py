@@ -187,10 +187,13 @@ def test_released_deletions_are_let_go_once() -> None:
     assert brakes.released == frozenset()
     brakes.begin(many(1, "x"), 1.0)  # a look elsewhere in between takes nothing back
     assert brakes.judge_deletions(many(1, "x"), lambda: 99) == Deletions()
-    brakes.begin(None, 2.0)
+    brakes.taken()
+    brakes.begin(many(60), 2.0)
     assert brakes.judge_deletions(many(60), lambda: 40) == Deletions()
-    brakes.begin(None, 3.0)
-    assert brakes.judge_deletions([], lambda: 40) == Deletions()
+    brakes.undo()  # this look has failed: the word is for one that is recorded
+    brakes.begin(many(60), 3.0)
+    assert brakes.judge_deletions(many(60), lambda: 40) == Deletions()
+    brakes.taken()
     assert judge(brakes, many(60), 40, now=60.0).held
 
 
@@ -212,12 +215,28 @@ def test_what_a_command_of_the_user_deleted_is_meant() -> None:
     assert brakes.judge_deletions(many(60), lambda: 40) == Deletions()
 
 
+@pytest.mark.parametrize("looked", [["d"], [""], None])
+def test_what_was_expected_and_is_still_there_is_not_meant_later(looked: list[str] | None) -> None:
+    brakes = Brakes(BrakeLimits())
+    brakes.expect(many(60))
+    brakes.begin(None if looked is None else rel(*looked), 0.0)
+    brakes.taken()
+    assert judge(brakes, many(60), 40, now=1.0).held == frozenset(many(60))
+
+
 def test_what_a_command_of_the_user_brings_back_is_not_held() -> None:
     brakes = Brakes(BrakeLimits())
     brakes.welcome([RelPath(b".env")])
     brakes.begin(None, 0.0)
     assert not brakes.hold(RelPath(b".env"), 10)
     assert brakes.hold(RelPath(b"d/.env"), 10)
+    brakes.taken(torn=rel(".env"))
+    brakes.begin(rel("d"), 1.0)
+    brakes.taken()
+    assert not brakes.hold(RelPath(b".env"), 10)
+    brakes.begin(rel(".env"), 2.0)
+    brakes.taken()
+    assert brakes.hold(RelPath(b".env"), 10)  # it was once brought back, and then recorded
 
 
 # -- words -----------------------------------------------------------------------------------
