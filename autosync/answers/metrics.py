@@ -6,7 +6,6 @@ import asyncio
 import os
 import platform
 import resource
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
@@ -119,10 +118,10 @@ def _of_the_process(status: Mapping[str, Any]) -> Iterator[Family]:
     build = Family("autosync_build_info", "gauge", "The version of autosync and of Python; always 1.")
     build.add(1, {"version": __version__, "python": platform.python_version(), "device": status["device"]})
     yield build
-    uptime = status["agent"]["uptime"]
+    started = _moment(status["agent"]["started"])
     used = resource.getrusage(resource.RUSAGE_SELF)
     for name, kind, text, value in (
-        ("process_start_time_seconds", "gauge", "When the agent started, since the epoch.", time.time() - uptime),
+        ("process_start_time_seconds", "gauge", "When the agent started, since the epoch.", started),
         ("process_cpu_seconds_total", "counter", "Processor time that was used.", used.ru_utime + used.ru_stime),
         ("process_resident_memory_bytes", "gauge", "Resident memory.", status["agent"]["rss"]),
         ("process_open_fds", "gauge", "Open files.", _open_files()),
@@ -195,7 +194,8 @@ def _of_peers(workspaces: Sequence[Mapping[str, Any]]) -> Iterator[Family]:
     yield gauge(
         "in_sync",
         "Whether the content that a device said it has last is what this one has.",
-        lambda w, p: w["tree"] is not None and p["tree"] == w["tree"],
+        # Of what commands keep, nobody says which content he has.
+        lambda w, p: None if w["tree"] is None else p["tree"] == w["tree"],
     )
     yield gauge(
         "confirmed_timestamp_seconds",

@@ -32,7 +32,12 @@ def agent_status(*, device: str, started_at: float, channels: Sequence[ChannelSt
     main = channels[0] if channels else ChannelStatus(kind="none", state="offline")
     return {
         "device": device,
-        "agent": {"pid": os.getpid(), "uptime": round(time.time() - started_at, 1), "rss": resident_bytes()},
+        "agent": {
+            "pid": os.getpid(),
+            "started": iso(started_at),
+            "uptime": round(time.time() - started_at, 1),
+            "rss": resident_bytes(),
+        },
         "channel": _channel(main),
         "channels": [_channel(c) for c in channels],
     }

@@ -299,8 +299,14 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 
 def status(**changes: Any) -> dict[str, Any]:
-    agent = {"pid": 1, "uptime": 5.0, "rss": None}
+    agent = {"pid": 1, "started": "2026-03-01T12:00:00+00:00", "uptime": 5.0, "rss": None}
     return {"device": "laptop", "agent": agent, "channels": [], "workspaces": [], **changes}
+
+
+def workspace(name: str, **changes: Any) -> dict[str, Any]:
+    unknown = dict.fromkeys(("tree", "snapshot", "hub", "last-sync"))
+    nothing: dict[str, Any] = {"conflicts": [], "unreadable": [], "watch": {}, "dropped": {}, "held": {"reasons": {}}}
+    return {"name": name, "phase": "idle", "halt": None, "pending": 0, **unknown, **nothing, **changes}
 
 
 async def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -321,6 +327,21 @@ async def test_an_agent_with_nothing_to_keep(executor: ThreadPoolExecutor) -> No
     assert found["autosync_channel_state", "xmpp", "failed"] == 1
     assert found["autosync_channel_dropped_total", "xmpp", "forged"] == 3
     assert "process_resident_memory_bytes" not in {name for name, *_ in found}
+    # Not a moment that the time of the question plays into: a change of it tells of a new start.
+    assert found["process_start_time_seconds",] == 1772366400
+
+
+async def test_of_what_commands_keep_it_is_not_told_whether_devices_are_in_sync(executor: ThreadPoolExecutor) -> None:
+    peer = {"device": "desktop", "id": "d", "state": "unknown", "seen": None}
+
+    async def ask_status() -> dict[str, Any]:
+        kept = [workspace("tree", tree="t", peers=[{**peer, "tree": "t"}])]
+        return status(workspaces=[*kept, workspace("scripts", tree=None, peers=[{**peer, "tree": None}])])
+
+    found = await samples(Metrics(ask_status, dict, dict, executor))
+    assert {key: value for key, value in found.items() if key[0] == "autosync_peer_in_sync"} == {
+        ("autosync_peer_in_sync", "tree", "desktop", "d"): 1
+    }
 
 
 async def test_a_store_whose_disk_is_gone_is_left_out(executor: ThreadPoolExecutor) -> None:

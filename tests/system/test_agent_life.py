@@ -215,7 +215,7 @@ def test_status_is_what_others_rely_on(fleet: Fleet) -> None:
     text, number, nothing = str, (int, float), type(None)
     documented = {
         "device": text,
-        "agent": {"pid": int, "uptime": number, "rss": int},
+        "agent": {"pid": int, "started": str, "uptime": number, "rss": int},
         "channel": {"kind": text, "state": text},
     }
     workspace = {
