@@ -21,6 +21,8 @@ LEFT_OPEN = 16
 """Outputs that are read on because something in the background still has them."""
 _LONGEST_LINE = 64 * 1024
 _PIECE = 64 * 1024
+_LAST_PIECES = 16
+"""Pieces that are read once a program has ended: more than a pipe holds, and not all that something it left prints."""
 _LOOK_EVERY = 0.05
 _DEAD = (b"Z", b"X")
 """States of a process that has ended."""
@@ -30,37 +32,37 @@ class Output:
     """What a program prints: its first lines and its last ones, without what steers a terminal."""
 
     def __init__(self) -> None:
-        self._first: list[str] = []
-        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._first: list[bytes] = []
+        self._last: deque[bytes] = deque(maxlen=LAST_LINES)
         self._count = 0
         self._begun = b""
 
     def add(self, piece: bytes) -> None:
-        """Take the next bytes."""
+        """Take the next bytes, as they are: of what is printed fast nearly nothing is ever shown."""
         *lines, self._begun = (self._begun + piece).split(b"\n")
-        for line in lines:
-            self._take(line)
+        self._take([line for line in lines if line.strip()])
         if len(self._begun) > _LONGEST_LINE:
             self._begun = self._begun[:_LONGEST_LINE]
 
     def lines(self) -> list[str]:
         """Return what is kept, and how much is not."""
-        if self._begun:
-            self._take(self._begun)
-            self._begun = b""
+        if self._begun.strip():
+            self._take([self._begun])
+        self._begun = b""
         left_out = self._count - len(self._first) - len(self._last)
-        return [*self._first, *([f"({left_out} lines left out)"] if left_out else []), *self._last]
+        between = [f"({left_out} lines left out)"] if left_out else []
+        return [line for line in (*map(_seen, self._first), *between, *map(_seen, self._last)) if line]
 
-    def _take(self, raw: bytes) -> None:
-        # What a carriage return has overwritten, as a progress bar does, nobody sees.
-        line = printable(raw.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace"))
-        if not line:
-            return
-        self._count += 1
-        if len(self._first) < FIRST_LINES:
-            self._first.append(line)
-        else:
-            self._last.append(line)
+    def _take(self, lines: Sequence[bytes]) -> None:
+        room = FIRST_LINES - len(self._first)
+        self._first += lines[:room]
+        self._last += lines[room:]
+        self._count += len(lines)
+
+
+def _seen(raw: bytes) -> str:
+    # What a carriage return has overwritten, as a progress bar does, nobody sees.
+    return printable(raw.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,8 @@ class Program:
         self._stdout = process.stdout
         self._loop = asyncio.get_running_loop()
         self._output = Output()
+        self._waited = False
+        """Whether how it ended was returned: what comes now is nobody's."""
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._end = os.pidfd_open(process.pid)
         self._stopping: asyncio.Future[None] = self._loop.create_future()
@@ -117,11 +121,16 @@ class Program:
         in_time = self._over.done()
         if not in_time:
             await end_group(self._process.pid, self._over)
-        self._read()
-        self._process.wait()  # only now: until then nobody else can get its number
+        for _ in range(_LAST_PIECES):
+            if not self._read():
+                break
+        self._waited = True
         lines = self._output.lines()
+        if not self._over.done():  # the kernel does not let it end, as in a system call on a dead disk
+            return Ended(problem="could not be ended", lines=lines, stopped=self._stopping.done())
+        code = self._process.wait()  # only now: until then nobody else can get its number
         if in_time:
-            return Ended(problem=_problem(self._process.returncode), lines=lines)
+            return Ended(problem=_problem(code), lines=lines)
         if self._stopping.done():
             return Ended(problem="was ended, because the agent stops", lines=lines, stopped=True)
         return Ended(problem=f"was ended: it took longer than {_shown(seconds)}", lines=lines)
@@ -137,23 +146,30 @@ class Program:
             self._loop.remove_reader(self._stdout.fileno())
             self._stdout.close()
 
-    def _read(self) -> None:
-        """Take what there is; what is printed after the end is read for the sake of who prints it."""
+    def _read(self) -> bool:
+        """Take a piece of what there is, and return whether there was any.
+
+        What is printed after the end is read for the sake of who prints it.  It is one piece at a time: who prints as
+        fast as we read would hold up everything else.
+        """
         if self._stdout.closed:
-            return
-        with contextlib.suppress(BlockingIOError):
-            while piece := os.read(self._stdout.fileno(), _PIECE):
-                if self._process.returncode is None:
-                    self._output.add(piece)
-                if len(piece) < _PIECE:
-                    return
+            return False
+        try:
+            piece = os.read(self._stdout.fileno(), _PIECE)
+        except BlockingIOError:
+            return False
+        if not piece:
             self.close()
+        elif not self._waited:
+            self._output.add(piece)
+        return bool(piece)
 
     def _has_ended(self) -> None:
         self._loop.remove_reader(self._end)
         os.close(self._end)
-        if not self._over.done():
-            self._over.set_result(None)
+        self._over.set_result(None)
+        if self._waited:  # that it could not be ended is told already
+            self._process.wait()
 
 
 def start(

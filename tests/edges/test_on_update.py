@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import os
+import signal
+import sys
+import termios
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from threading import Timer
+from typing import IO, BinaryIO
 
 import pytest
 
@@ -130,6 +136,58 @@ def test_of_the_output_only_what_a_terminal_shows_is_kept() -> None:
     assert first == "100%"
     assert long.startswith("\ufffdxxx")
     assert len(long) == 300
+
+
+def holds(pipe: IO[bytes] | None) -> int:
+    """Return how many bytes wait in a pipe (ioctl_tty(2), FIONREAD)."""
+    assert pipe is not None
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+@pytest.mark.parametrize(("script", "problem"), [("exec yes", "was ended by SIGKILL"), ("yes & exit 0", "")])
+async def test_one_that_prints_without_end_holds_up_nothing(script: str, problem: str) -> None:
+    begun = start(["sh", "-c", script], directory="/", environment=dict(os.environ), given=b"")
+    await comes(lambda: holds(begun.stdout) >= 2**16)  # what a pipe has room for
+    program = Program(begun)
+    loop, turns = asyncio.get_running_loop(), 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if turns < 100:
+            loop.call_soon(turn)
+        elif script == "exec yes":
+            begun.send_signal(signal.SIGKILL)
+
+    turn()
+    watchdog = Timer(PATIENCE, os.killpg, (begun.pid, signal.SIGKILL))  # which no loop that is held up can hold up
+    watchdog.start()
+    try:
+        ended = await program.wait(2 * PATIENCE)
+        assert ended.problem == problem
+        await comes(lambda: turns == 100)
+        assert watchdog.is_alive()
+    finally:
+        watchdog.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(begun.pid, signal.SIGKILL)
+    await comes(lambda: not program.has_output)
+    figures.record("faults injected", 1)
+
+
+async def test_one_that_cannot_be_ended_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GRACE", 0.01)
+    begun = start(["sleep", "1000"], directory="/", environment=dict(os.environ), given=b"")
+    watchdog = Timer(PATIENCE, begun.kill)
+    watchdog.start()
+    with monkeypatch.context() as patch:  # a signal does nothing to what sleeps in the kernel
+        patch.setattr(os, "killpg", lambda _group, _signal: None)
+        ended = await Program(begun).wait(0.01)
+    assert (ended.problem, watchdog.is_alive()) == ("could not be ended", True)
+    watchdog.cancel()
+    os.kill(begun.pid, signal.SIGKILL)
+    await comes(lambda: not os.path.exists(f"/proc/{begun.pid}"))  # not even as a zombie
+    figures.record("faults injected", 1)
 
 
 async def test_a_number_that_another_process_has_by_now_is_left_alone() -> None:
