@@ -81,7 +81,7 @@ def install_service(
 
 def _options(invocation: Invocation) -> list[str]:
     """Return the options by which the service finds the same configuration: the place may be the environment's."""
-    if invocation.config_option is None and "AUTOSYNC_CONFIG" not in os.environ:
+    if invocation.config_option is None and not {"AUTOSYNC_CONFIG", "XDG_CONFIG_HOME"} & os.environ.keys():
         return []
     return ["--config", locate(invocation.config_option, os.environ)]
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 
-_PASSED_ON = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_CURRENT_DESKTOP", "BROWSER", "LANG", "PATH")
+_PASSED_ON = (
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "XDG_CURRENT_DESKTOP",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+    "BROWSER",
+    "LANG",
+    "PATH",
+)
 """Variables that the user's systemd need not have, and programs with windows want."""
 
 

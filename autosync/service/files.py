@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from autosync import __version__
 from autosync.errors import AutosyncError
 
 MARK = "# Written by `autosync install-service`"
 """How each of these files begins: one that begins otherwise is not ours."""
 _UNIT = """\
-{mark}, which writes it anew each time.
+{mark} of version {version}, which writes it anew each time.
 # What you want otherwise goes into a drop-in, which stays: systemctl --user edit {name}
 [Unit]
 Description=autosync: keeps working copies equal on all your machines
@@ -22,7 +23,7 @@ Type=notify
 NotifyAccess=main
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
-Environment={path}
+{environment}
 Restart=on-failure
 RestartSec=10
 WatchdogSec=60
@@ -75,8 +76,11 @@ StartupNotify=true
 """
 
 
-def unit(command: Sequence[str], *, name: str, path: str, sandbox: bool) -> str:
-    """Return the systemd user unit that runs ``command`` (systemd.service(5)); ``path`` is that of programs."""
+def unit(command: Sequence[str], *, name: str, environment: Mapping[str, str], sandbox: bool) -> str:
+    """Return the systemd user unit that runs ``command`` (systemd.service(5)), with variables it has to have.
+
+    The unit of another version is another one: an agent that runs is started anew by it.
+    """
     if re.search(r"""["'\\$]""", command[0]):  # systemd takes no such path as that of a program, however it is quoted
         command = ["/bin/sh", "-c", 'exec "$0" "$@"', *command]
     program, *arguments = command
@@ -85,7 +89,8 @@ def unit(command: Sequence[str], *, name: str, path: str, sandbox: bool) -> str:
         mark=MARK,
         name=name,
         command=" ".join(words),
-        path=_quoted(f"PATH={path}"),
+        version=__version__,
+        environment="\n".join(f"Environment={_quoted(f'{key}={value}')}" for key, value in environment.items()),
         sandbox=_SANDBOX if sandbox else _NO_SANDBOX,
     )
 

@@ -15,6 +15,8 @@ from autosync.service.manager import PATIENCE, UserManager
 from autosync.service.placing import Places, Placing
 
 ICON = "autosync.svg"
+_KEPT = ("XDG_CONFIG_HOME", "XDG_STATE_HOME")
+"""Variables by which the agent finds its files, and git its settings: a service does not have a shell's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ def install(wishes: Wishes, environ: Mapping[str, str], *, rehearse: bool) -> Ou
     manager, placing, places = UserManager(rehearse=rehearse), Placing(rehearse), Places.of(environ, wishes.name)
     own = program()
     command = [*own, *wishes.options, "run", *(["--headless"] if wishes.headless else [])]
-    has_manager = manager.is_there()
+    has_manager = _has_manager(manager, places)
     if wishes.headless and not has_manager:
         raise AutosyncError(
             "No systemd of this user runs here, and without a desktop nothing else starts programs at login",
@@ -68,7 +70,7 @@ def install(wishes: Wishes, environ: Mapping[str, str], *, rehearse: bool) -> Ou
     for path in (places.unit, places.menu, places.icon) if has_manager else (places.autostart, places.menu):
         placing.demand(path)
     if has_manager:
-        text = unit(command, name=wishes.name, path=environ.get("PATH") or os.defpath, sandbox=wishes.sandbox)
+        text = unit(command, name=wishes.name, environment=_environment(environ), sandbox=wishes.sandbox)
         changed = placing.put(places.unit, text)
         placing.remove(places.autostart)  # or it would be started twice
     else:
@@ -80,6 +82,27 @@ def install(wishes: Wishes, environ: Mapping[str, str], *, rehearse: bool) -> Ou
         _start(manager, outcome, wishes, is_other=changed)
     outcome.notes += [f"Until now it was {before} that was started." for before in placing.replaced.values()][:1]
     return outcome
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: environ[name] for name in _KEPT if os.path.isabs(environ.get(name, ""))}
+    return {"PATH": environ.get("PATH") or os.defpath, **kept}
+
+
+def _has_manager(manager: UserManager, places: Places) -> bool:
+    """Return whether a systemd of the user answers.
+
+    Raises :class:`AutosyncError` if none does although there is a unit of ours, of which only it can take note.
+    """
+    if manager.is_there():
+        return True
+    if Placing(rehearse=True).remove(places.unit):
+        raise AutosyncError(
+            f"systemd, which has the unit {places.unit}, does not answer: nothing was changed",
+            hint="Log in as this user in the usual way (not with su) and try again. If systemd is not used here any "
+            f"more, remove that file first: rm {shlex.quote(places.unit)}",
+        )
+    return False
 
 
 def _start(manager: UserManager, outcome: Outcome, wishes: Wishes, *, is_other: bool) -> None:
@@ -104,7 +127,7 @@ def _start(manager: UserManager, outcome: Outcome, wishes: Wishes, *, is_other: 
 def uninstall(name: str, environ: Mapping[str, str], *, rehearse: bool) -> Outcome:
     """Stop the service and remove what :func:`install` has written, and nothing else."""
     manager, placing, places = UserManager(rehearse=rehearse), Placing(rehearse), Places.of(environ, name)
-    has_manager = manager.is_there()
+    has_manager = _has_manager(manager, places)
     kind = "systemd" if has_manager else "autostart"
     outcome = Outcome(kind, f"{name}.service", program()[0], placing, manager.ran)
     # Not to be known any more once its file is gone.

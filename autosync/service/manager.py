@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
 
 from autosync.errors import AutosyncError
 
@@ -26,15 +25,18 @@ class UserManager:
         """Return whether it runs and answers."""
         try:
             return _run("show", "--property=Version", within=_QUICK).returncode == 0
-        except (FileNotFoundError, subprocess.TimeoutExpired):
+        except (OSError, AutosyncError):
             return False
 
     def is_active(self, unit: str) -> bool:
-        """Return whether a unit runs, or starts."""
+        """Return whether a unit runs, or starts.  Raises as :meth:`state`."""
         return self.state(unit)["ActiveState"] in ("active", "activating", "reloading")
 
     def state(self, unit: str) -> dict[str, str]:
-        """Return what it knows of a unit: ``ActiveState``, ``MainPID``, ``DropInPaths``, and more."""
+        """Return what it knows of a unit: ``ActiveState``, ``MainPID``, ``DropInPaths``, and more.
+
+        Raises :class:`AutosyncError` if it does not answer.
+        """
         done = _run("show", unit, "--property=ActiveState,MainPID,UnitFileState,DropInPaths,StatusText", within=_QUICK)
         lines = (line.partition("=") for line in done.stdout.splitlines())
         return {"ActiveState": "", "MainPID": "0"} | {key: value for key, _, value in lines}
@@ -44,13 +46,7 @@ class UserManager:
         self.ran.append(" ".join(("systemctl", "--user", *arguments)))
         if self._rehearse:
             return
-        try:
-            done = _run(*arguments, within=within)
-        except subprocess.TimeoutExpired:
-            raise AutosyncError(
-                f"`{self.ran[-1]}` has not ended within {within:g} seconds",
-                hint="A first look at large working copies may take longer: `systemctl --user status` shows how it is.",
-            ) from None
+        done = _run(*arguments, within=within)
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             unit = arguments[-1].removesuffix(".service")
@@ -60,16 +56,18 @@ class UserManager:
 
 
 def _run(*arguments: str, within: float) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        _command(arguments),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=within,
-        check=False,
-    )
-
-
-def _command(arguments: Sequence[str]) -> list[str]:
-    return ["systemctl", "--user", "--no-pager", *arguments]
+    try:
+        return subprocess.run(
+            ["systemctl", "--user", "--no-pager", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=within,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise AutosyncError(
+            f"`{' '.join(('systemctl', '--user', *arguments))}` has not ended within {within:g} seconds",
+            hint="A first look at large working copies may take longer: `systemctl --user status` shows how it is.",
+        ) from None

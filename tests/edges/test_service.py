@@ -39,7 +39,12 @@ def test_an_entry_starts_what_was_meant() -> None:
 def test_systemd_reads_the_unit_as_it_was_meant(tmp_path: Path) -> None:
     """systemd itself says what it would run, and finds nothing to complain about."""
     for sandbox in (True, False):
-        text = unit(["/bin/echo", *HOSTILE], name="autosync", path="/a b:/c%d", sandbox=sandbox)
+        text = unit(
+            ["/bin/echo", *HOSTILE],
+            name="autosync",
+            environment={"PATH": "/a b:/c%d", "XDG_STATE_HOME": "/x y%h"},
+            sandbox=sandbox,
+        )
         path = tmp_path / "autosync.service"
         path.write_text(text)
         done = subprocess.run(
@@ -57,8 +62,8 @@ def test_systemd_reads_the_unit_as_it_was_meant(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["a\nb", "a\0b", "caf\udce9", "\x1b"])
 def test_what_no_file_can_hold_is_refused(word: str) -> None:
     for write in (
-        lambda: unit(["/bin/x", word], name="n", path="/", sandbox=True),
-        lambda: unit(["/bin/x"], name="n", path=word, sandbox=True),
+        lambda: unit(["/bin/x", word], name="n", environment={}, sandbox=True),
+        lambda: unit(["/bin/x"], name="n", environment={"PATH": word}, sandbox=True),
         lambda: autostart([word], "/icon"),
     ):
         with pytest.raises(AutosyncError, match="cannot stand in a service's file"):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from autosync import __version__
 from autosync.cli.invocation import Invocation
 from autosync.cli.service import install_service
 from autosync.service.files import unit
@@ -87,11 +88,12 @@ def _it_is_started_as_systemd_would(fleet: Fleet) -> None:
     """Where no systemd can be had, the unit's command is run with the end of a notify socket that one would have."""
     (laptop,) = fleet.clone(fleet.seed({"a.txt": "1\n"}, hub=False), "laptop")
     fleet.configure([laptop])
-    text = unit([*program(), "--config", str(laptop.config), "run"], name="autosync", path=os.defpath, sandbox=True)
-    (command,) = re.findall("^ExecStart=(.*)$", text, re.MULTILINE)
+    command = [*program(), "--config", str(laptop.config), "run"]
+    text = unit(command, name="autosync", environment={"PATH": os.defpath}, sandbox=True)
+    (written,) = re.findall("^ExecStart=(.*)$", text, re.MULTILINE)
     with Manager(f"@autosync-service-{os.getpid()}") as manager:
         environment = {**laptop.environment, "NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "2000000"}
-        process = subprocess.Popen(shlex.split(command), env=environment, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(shlex.split(written), env=environment, stdin=subprocess.DEVNULL)
         manager.until("READY=1")
         manager.until("WATCHDOG=1")
         process.terminate()
@@ -112,13 +114,20 @@ def _what_it_opens_is_no_part_of_it(seat: Seat, found: Path) -> None:
 
 
 def _it_is_upgraded(seat: Seat, pid: int) -> None:
-    """A second run changes nothing; another program is taken up and told; drop-ins stay."""
+    """A second run changes nothing; another version, and another program, is taken up; drop-ins stay."""
     again = json.loads(seat.autosync("install-service", "--json").stdout)
     assert (again["written"], int(seat.show("MainPID"))) == ([], pid)
     drop_in = seat.unit.parent / "autosync.service.d/override.conf"
     drop_in.parent.mkdir()
     drop_in.write_text("[Service]\nWatchdogSec=2\nTimeoutStopSec=1\nRestartSec=0\n")
     text = seat.unit.read_text()
+    earlier = text.replace(f" of version {__version__},", " of version 0.0.1,")
+    assert earlier != text
+    seat.unit.write_text(earlier)
+    newer = json.loads(seat.autosync("install-service", "--json").stdout)
+    assert (newer["written"], newer["replaced"]) == ([str(seat.unit)], {})
+    assert int(seat.show("MainPID")) not in (0, pid)
+    pid = int(seat.show("MainPID"))
     old = text.replace('ExecStart="', 'ExecStart="/old')
     assert old != text
     seat.unit.write_text(old)
@@ -153,7 +162,7 @@ def _every_name_arrives(seat: Seat, place: Path) -> None:
     strange.symlink_to(sys.executable)
     out, path = place / "out", "/a b:/c%d$X\"'\\"
     code = f"import sys, json, os; json.dump([sys.argv[1:], os.environ['PATH']], open({str(out)!r}, 'w'))"
-    text = unit([str(strange), "-c", code, *HOSTILE], name="strange", path=path, sandbox=True)
+    text = unit([str(strange), "-c", code, *HOSTILE], name="strange", environment={"PATH": path}, sandbox=True)
     seat.unit.with_name("strange.service").write_text(text.replace("Type=notify", "Type=oneshot"))
     seat.systemctl("daemon-reload")
     seat.systemctl("start", "strange")
