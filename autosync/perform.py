@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import replace
 
 from autosync.branch import BranchKeeper
@@ -29,11 +29,13 @@ from autosync.core.nested import at_commit
 from autosync.core.operations import operations, pair_renames
 from autosync.core.sources import PLAUSIBLE
 from autosync.early import Early
-from autosync.errors import AutosyncError, Busy, Diverged, Missing, StateError
+from autosync.errors import AutosyncError, Busy, Diverged, Missing, StateError, TransientError
 from autosync.failures import failure, not_fetched, not_opened
 from autosync.history import History, Tidied
 from autosync.integrate import Integrator
 from autosync.ports import CURRENT, Applied, Backend, Reading, Tree
+
+log = logging.getLogger(__name__)
 
 HEAD_START = 0.05
 """Seconds that a snapshot which came inline is left to be integrated before it is written:
@@ -292,12 +294,15 @@ class Performer:
 
     def _keep_what_was_early(self) -> None:
         """Keep what an agent that was killed may have integrated before it was on the disk."""
-        noted = self._early.left()
-        if noted is not None:
-            snapshot, pack = noted
-            with suppress(AutosyncError):  # killed while it was noted: then nothing of it was integrated
+        for snapshot, pack in self._early.left():
+            try:
                 self.keep(self.load(snapshot) or self.backend.absorb(snapshot, pack))
-                self._early.forget()
+            except (TransientError, OSError) as error:  # the next start may find better times
+                log.warning("%s, which came before the agent ended, is not kept: %s", snapshot[:10], error)
+                continue
+            except AutosyncError:
+                pass  # killed while it was noted: then nothing of it was integrated
+            self._early.forget(snapshot)
 
     def _without_mass_deletion(self, before: Snapshot | None, expected: TreeId | None, reading: Reading) -> Reading:
         """Return the reading, of what was ``expected`` on the base of ``before``, with what the brakes hold in it."""
@@ -375,7 +380,7 @@ class Performer:
                     early(fetched)
                     self._step_ended.wait(HEAD_START)
                     self.keep(snapshot)
-                    self._early.forget()
+                    self._early.forget(snapshot.id)
                 else:
                     self.keep(snapshot)
                     early(fetched)

@@ -135,25 +135,69 @@ def test_what_is_on_the_disk_is_not_noted_any_more(agents: tuple[Agent, Agent]) 
     laptop.save("second\n")
     desktop.hear(laptop, early=True)
     assert desktop.current == laptop.current
-    assert Early(desktop.backend.metadata).left() is None
+    assert not list(Early(desktop.backend.metadata).left())
     assert not [name for name in os.listdir(desktop.backend.metadata) if b"early" in name]
+
+
+def start_and_look(desktop: Agent) -> None:
+    """Start it again, and look at what has not changed."""
+    before = desktop.current
+    desktop.end()
+    desktop.start()
+    event = desktop.performer.local(TakeSnapshot(paths=None, current=desktop.current, above=0))
+    assert isinstance(event, ev.SnapshotTaken), event
+    assert (event.snapshot, event.changed) == (before, False)
+
+
+def notes(desktop: Agent) -> list[str]:
+    return [path.name for path in Path(os.fsdecode(desktop.backend.metadata)).glob("early*")]
+
+
+def note_of(desktop: Agent, snapshot: str) -> Path:
+    return Path(os.fsdecode(desktop.backend.metadata)) / f"early-{snapshot}"
 
 
 def test_a_note_that_is_torn_or_of_no_use_is_passed_over(agents: tuple[Agent, Agent]) -> None:
     _, desktop = agents
-    name = Path(os.fsdecode(desktop.backend.metadata)) / "early"
-    for content in (b"", b"5" * 39, b"5" * 40, b"5" * 40 + b"\nPACK", b"\xff\n", b"../../x\n"):
-        name.write_bytes(content)
-        desktop.end()
-        desktop.start()
-        assert desktop.current is not None
-    figures.record("bad inputs refused", 6)
+    for content in (b"", b"PACK", b"PACK\0\0\0\2\0\0\0\1", b"\xff\n", b"../../x\n"):
+        note_of(desktop, "5" * 40).write_bytes(content)
+        start_and_look(desktop)
+        assert notes(desktop) == []  # it will never be of use
+    for name in ("5" * 39, "x" * 40, "5" * 40 + "5"):
+        note_of(desktop, name).write_bytes(b"PACK")
+        start_and_look(desktop)
+    figures.record("bad inputs refused", 8)
+
+
+def test_a_note_that_cannot_be_read_is_passed_over(
+    agents: tuple[Agent, Agent], caplog: pytest.LogCaptureFixture
+) -> None:
+    _, desktop = agents
+    note = note_of(desktop, "5" * 40)
+    note.symlink_to(note.name)
+    start_and_look(desktop)
+    assert f"{note} cannot be read: Too many levels of symbolic links" in caplog.text
+    note.unlink()
+    os.mkfifo(note)
+    start_and_look(desktop)
+    figures.record("bad inputs refused", 2)
+
+
+def test_each_that_is_under_way_has_a_note_of_its_own(agents: tuple[Agent, Agent]) -> None:
+    laptop, desktop = agents
+    early = Early(desktop.backend.metadata)
+    first, second = (laptop.save(f"{content}\n") for content in ("second", "third"))
+    assert early.note(first.id, b"one")
+    assert early.note(second.id, b"other")
+    assert sorted(early.left()) == sorted([(first.id, b"one"), (second.id, b"other")])
+    early.forget(first.id)
+    assert list(early.left()) == [(second.id, b"other")]
 
 
 def test_where_nothing_can_be_noted_it_is_stored_first(agents: tuple[Agent, Agent]) -> None:
     laptop, desktop = agents
-    (Path(os.fsdecode(desktop.backend.metadata)) / "early").mkdir()
     wanted = laptop.save("second\n")
+    note_of(desktop, wanted.id).mkdir()
     stored: list[bool] = []
     integrate = desktop.integrate
 

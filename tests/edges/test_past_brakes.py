@@ -106,7 +106,7 @@ def test_what_was_brought_back_once_is_held_when_it_is_new_again(scene: PastScen
     os.unlink(scene.path("film"))
     scene.record()
     assert scene.undo().refused == {}
-    assert len(brakes.held) == 0
+    assert not [held.path for held in brakes.held]
     os.unlink(scene.path("film"))
     scene.record()
     scene.put("film", b"1" * (2 << 20))
