@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shlex
+import subprocess
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
@@ -23,7 +24,7 @@ from autosync.errors import AutosyncError
 from autosync.failures import title_of
 from autosync.onupdate.environment import environment
 from autosync.onupdate.journal import Journal, Point
-from autosync.onupdate.process import LEFT_OPEN, Ended, Program, end_left_over, start
+from autosync.onupdate.process import LEFT_OPEN, Ended, Program, abandon, end_left_over, identify, start
 from autosync.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -250,19 +251,17 @@ class UpdateHook:
 
     async def _ended(self, batch: Batch, current: Snapshot) -> Ended:
         """Run the program and return how it ended."""
-        begin = partial(
-            start,
-            self._config.run,
-            directory=self._root,
-            environment=environment(self._variables(batch, current)),
-            given=b"".join(path + b"\0" for path in batch.paths),
-        )
-        loop = asyncio.get_running_loop()
+        variables, paths = environment(self._variables(batch, current)), b"".join(p + b"\0" for p in batch.paths)
+        loop, network = asyncio.get_running_loop(), self._runner.network
         try:
-            self._program = Program(await loop.run_in_executor(self._runner.network, begin))
+            process = await loop.run_in_executor(network, self._start, variables, paths)
+            try:
+                self._program = Program(process)
+            except OSError:
+                await loop.run_in_executor(network, abandon, process)
+                raise
         except OSError as error:
             return Ended(problem=f"cannot be run: {self._why(error)}")
-        self._journal.note(running=self._program.identity)
         if self._stopped:
             self._program.stop()
         ended = await self._program.wait(self._config.time_limit)
@@ -271,6 +270,12 @@ class UpdateHook:
             left.close()
         self._program = None
         return ended
+
+    def _start(self, variables: Mapping[str, str], given: bytes) -> subprocess.Popen[bytes]:
+        """Start the program, and remember it before anything else can hold that up; in a thread."""
+        process = start(self._config.run, directory=self._root, environment=variables, given=given)
+        self._journal.note(running=identify(process.pid))
+        return process
 
     def _why(self, error: OSError) -> str:
         if not os.path.isdir(self._root):

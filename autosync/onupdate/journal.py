@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -62,7 +63,7 @@ class _File:
 
 
 class Journal:
-    """The memory of ``workspace`` in the state directory.
+    """The memory of ``workspace`` in the state directory; it may be noted in any thread.
 
     What is written survives a kill of the agent; after a power cut it may be older: then something is run, or told,
     once more.  What cannot be read or written is logged.
@@ -71,19 +72,21 @@ class Journal:
     def __init__(self, state_dir: str, workspace: WorkspaceId) -> None:
         self.lost = False
         """Whether something was remembered that cannot be used."""
+        self._writing = threading.Lock()
         self._path = os.path.join(state_dir, "workspaces", f"{workspace}.on-update.json")
         self.memory = self._read()
 
     def note(self, **changes: object) -> None:
         """Remember these fields of :class:`Memory`."""
-        self.memory = replace(self.memory, **changes)  # type: ignore[arg-type]  # names are fields
-        content = msgspec.json.encode(_File(schema=SCHEMA, memory=self.memory))
-        first = not os.path.lexists(self._path)  # without any, nothing could be known to be missing
-        try:
-            with replacing(self._path, sole_writer=True, durable=first) as file:
-                file.write(content)
-        except OSError as error:
-            log.warning("%s: cannot be written: %s", self._path, error.strerror)
+        with self._writing:
+            self.memory = replace(self.memory, **changes)  # type: ignore[arg-type]  # names are fields
+            content = msgspec.json.encode(_File(schema=SCHEMA, memory=self.memory))
+            first = not os.path.lexists(self._path)  # without any, nothing could be known to be missing
+            try:
+                with replacing(self._path, sole_writer=True, durable=first) as file:
+                    file.write(content)
+            except OSError as error:
+                log.warning("%s: cannot be written: %s", self._path, error.strerror)
 
     def note_told(self, device: DeviceId, at_ms: int) -> None:
         """Remember what was told of another device."""

@@ -87,11 +87,12 @@ class Identity:
 class Program:
     """One program and what it starts, in a session of its own; it has no terminal.
 
-    Use it in one event loop.
+    Use it in one event loop.  Raises :class:`OSError` if it cannot be watched: then :func:`abandon` it.
     """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None  # noqa: S101  # a pipe
+        self._end = os.pidfd_open(process.pid)
         self._process = process
         self._stdout = process.stdout
         self._loop = asyncio.get_running_loop()
@@ -99,16 +100,10 @@ class Program:
         self._waited = False
         """Whether how it ended was returned: what comes now is nobody's."""
         self._over: asyncio.Future[None] = self._loop.create_future()
-        self._end = os.pidfd_open(process.pid)
         self._stopping: asyncio.Future[None] = self._loop.create_future()
         os.set_blocking(self._stdout.fileno(), False)
         self._loop.add_reader(self._stdout.fileno(), self._read)
         self._loop.add_reader(self._end, self._has_ended)
-
-    @property
-    def identity(self) -> Identity | None:
-        """Return which process it is; ``None`` if it has ended."""
-        return identify(self._process.pid)
 
     def stop(self) -> None:
         """End it, as when its time is over."""
@@ -195,6 +190,14 @@ def start(
         )
     finally:
         os.close(stdin)
+
+
+def abandon(process: subprocess.Popen[bytes]) -> None:
+    """End at once what :func:`start` has started, and wait for that."""
+    os.killpg(process.pid, signal.SIGKILL)  # it is there until it is waited for
+    if process.stdout is not None:
+        process.stdout.close()
+    process.wait()
 
 
 async def end_group(leader: int, over: asyncio.Future[None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -15,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Timer
+from threading import Event, Timer
 from typing import IO, BinaryIO
 
 import pytest
@@ -374,6 +375,53 @@ async def test_an_agent_that_stops_ends_the_run_and_the_next_begins_it_again(tmp
     async with desk.agent() as (_, hook):
         assert hook.state == "idle"
     assert len(desk.lines("paths")) == 2
+
+
+async def test_one_that_cannot_be_watched_is_ended_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def no_more_descriptors(pid: int, _flags: int = 0) -> int:
+        begun.append(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", no_more_descriptors)
+    desk = Desk(tmp_path, "exec sleep 1000")
+    async with desk.agent() as (runner, hook):
+        desk.save(runner, "a")
+        await comes(lambda: hook.state == "failed")
+    [pid] = begun
+    assert not await asyncio.to_thread(os.path.exists, f"/proc/{pid}")  # not even as a zombie
+    assert desk.world.told("hook-failed") == ["server: sh -c 'exec sleep 1000' cannot be run: Too many open files"]
+    figures.record("faults injected", 1)
+
+
+async def test_what_is_begun_is_remembered_at_once_whatever_else_the_agent_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, loop, create = Desk(tmp_path, "exec sleep 1000"), asyncio.get_running_loop(), os.memfd_create
+    busy, done, seen = Event(), Event(), list[Identity | None]()
+
+    def be_busy() -> None:
+        """Leave the event loop no turn until the journal has it, or until it will not."""
+        busy.set()
+        with contextlib.suppress(AssertionError):
+            until(lambda: desk.journal.memory.running, PATIENCE)
+        seen.append(desk.journal.memory.running)
+        done.set()
+
+    def create_while_busy(name: str, flags: int) -> int:
+        if not busy.is_set():
+            loop.call_soon_threadsafe(be_busy)
+            busy.wait()
+        return create(name, flags)
+
+    monkeypatch.setattr(os, "memfd_create", create_while_busy)  # what the thread does right before it
+    async with desk.agent() as (runner, _):
+        desk.save(runner, "a")
+        await comes(done.is_set)
+        [left] = seen
+        assert left is not None
+        assert identify(left.pid) == left
 
 
 async def test_the_paths_of_a_failed_run_are_remembered_over_a_restart(tmp_path: Path) -> None:
