@@ -24,7 +24,7 @@ _DESKTOPS = (
     "DISPLAY",
     "WAYLAND_DISPLAY",
     "XAUTHORITY",
-    "DBUS_SESSION_BUS_ADDRESS",
+    "GPG_TTY",
     "SSH_ASKPASS",
     "GIT_ASKPASS",
     "SUDO_ASKPASS",
@@ -93,6 +93,7 @@ def _do_without_desktop(config: Config) -> None:
         )
     for name in _DESKTOPS:
         os.environ.pop(name, None)
+    os.environ["DBUS_SESSION_BUS_ADDRESS"] = "disabled:"  # without it, the bus is looked for where it usually is
     nothing = os.open(os.devnull, os.O_RDONLY)
     if nothing != 0:  # which it is where there was no standard input at all
         os.dup2(nothing, 0)

@@ -25,7 +25,14 @@ def fetch_password(xmpp: XmppConfig, *, patience: float = 30.0) -> str:
 def _from_command(command: tuple[str, ...], patience: float) -> str:
     name = command[0]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=False)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            start_new_session=True,  # without a terminal that it could ask something on
+            timeout=patience,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise ConfigError(
             f"xmpp.password-command: {name} gave no answer for {patience:g} seconds",

@@ -523,6 +523,13 @@ def test_a_password_command_gives_its_first_line() -> None:
     assert fetch_password(XmppConfig(jid="a@b", password_command=command)) == "p w$HOME"
 
 
+def test_a_password_command_has_no_terminal() -> None:
+    """Where there is one, it is that of the session to which whoever asks belongs."""
+    command = ("sh", "-c", "ps -o sid= -p $$")
+    password = fetch_password(XmppConfig(jid="a@b", password_command=command))
+    assert int(password) not in (0, os.getsid(0))
+
+
 def test_a_password_command_that_hangs_is_ended() -> None:
     with pytest.raises(ConfigError) as caught:
         fetch_password(XmppConfig(jid="a@b", password_command=("sleep", "60")), patience=0.05)
