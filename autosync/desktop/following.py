@@ -69,15 +69,18 @@ class Follower:
                 if self._stopped.is_set():
                     return
                 fresh = [a for a in news["activities"] if run or a["at_ms"] > (time.time() - OLD) * 1000]
+                since, run = news["next"], news["run"]
                 if fresh:
                     self._tell(lambda watcher, fresh=fresh: watcher.happened(fresh))  # type: ignore[misc]
-                since, run, pause = news["next"], news["run"], AGAIN_FIRST
                 if time.monotonic() - asked_at >= STATUS_PACE:
                     status = call(self._state_dir, "status", patience=WAIT)
                     asked_at = time.monotonic()
                     self._tell(lambda watcher, status=status: watcher.stands(status))  # type: ignore[misc]
-            except AutosyncError as error:
-                if not isinstance(error, NotRunning):
+                pause = AGAIN_FIRST
+            except Exception as error:  # an agent of another version may answer anything
+                if not isinstance(error, AutosyncError):
+                    log.exception("the agent's answer was not understood")
+                elif not isinstance(error, NotRunning):
                     log.info("the agent does not answer: %s", error.title)
                 self._tell(lambda watcher: watcher.lost())
                 self._stopped.wait(pause)

@@ -6,7 +6,6 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from autosync.web.exchange import Request, Response, text_response
@@ -96,11 +95,10 @@ class Gate:
         return Response(status=303, headers={"Location": self.root, **(headers or {})})
 
     def _has_session(self, request: Request) -> bool:
-        try:
-            cookie = SimpleCookie(request.headers.get("cookie", "")).get(_COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and _is_one_of(cookie.value, self._sessions)
+        # Split by hand: what servers of other ports have set may be no cookie by any standard, and is no
+        # reason to overlook ours (http.cookies drops all of them).
+        pairs = (pair.strip().partition("=") for pair in request.headers.get("cookie", "").split(";"))
+        return any(_is_one_of(value, self._sessions) for name, _, value in pairs if name == _COOKIE)
 
 
 def _begins(path: str, root: str) -> bool:

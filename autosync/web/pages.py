@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +13,7 @@ from autosync.errors import AutosyncError
 from autosync.web.asking import Asking
 from autosync.web.exchange import Request, Response, json_response, text_response
 from autosync.web.gate import Gate
+from autosync.web.threads import in_thread
 from autosync.web.watching import Watch
 
 _JS = "text/javascript; charset=utf-8"
@@ -26,6 +28,9 @@ _FILES: Mapping[str, tuple[str, str]] = {
 }
 """All that is served, by its path below the root: no path of a request is ever looked up on the disk."""
 
+_QUESTIONS = 16
+"""Questions that the agent is asked at a time; the others wait."""
+
 
 class Pages:
     """What lies behind the gate; ``link`` returns the address of a link that works once."""
@@ -35,6 +40,7 @@ class Pages:
         self._watch = watch
         self._asking = asking
         self._link = link
+        self._turns = asyncio.Semaphore(_QUESTIONS)
         directory = files(__package__) / "static"
         self._files = {
             path: Response(status=200, headers={"Content-Type": kind}, body=(directory / name).read_bytes())
@@ -65,6 +71,7 @@ class Pages:
         except (ValueError, RecursionError):
             return text_response(400, "What was sent is no JSON.")
         try:
-            return json_response(await asyncio.to_thread(self._asking.answer, question))
+            async with self._turns:
+                return json_response(await in_thread(partial(self._asking.answer, question)))
         except AutosyncError as error:
             return json_response({"error": {"title": error.title, "hint": error.hint}})

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import http.client
 import json
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 from autosync.control import call
 from autosync.errors import AutosyncError
@@ -24,8 +25,8 @@ from autosync.web.watching import Watch
 LOCK, PLACE = "web.lock", "web.json"
 """Files in the state directory: who serves the page, and where; the second is a secret of this user."""
 _PATIENCE = 10.0
-_QUESTIONS = 16
-"""Questions that the agent is asked at a time; the others wait."""
+
+log = logging.getLogger(__name__)
 
 
 def run_page(state_dir: str, option: str | None, port: int, start: str, ready: Callable[[str], None]) -> None:
@@ -33,18 +34,29 @@ def run_page(state_dir: str, option: str | None, port: int, start: str, ready: C
 
     ``option`` names the configuration, ``start`` is the command that starts an agent.
     ``ready(link)`` is called with an address that lets its first visitor in.  Where the page is served
-    already it is called with a link to that one, and that is all.  Raises :class:`AutosyncError`.
+    already it is called with a link to that one, and that is all; a ``port`` that is not 0 must be its then.
+    Raises :class:`AutosyncError`.
     """
-    os.makedirs(state_dir, mode=0o700, exist_ok=True)
+    lock: PidLock | None = None
     try:
+        os.makedirs(state_dir, mode=0o700, exist_ok=True)
         lock = PidLock(os.path.join(state_dir, LOCK))
     except Held as held:
-        ready(_link_of_running(state_dir, held.pid))
+        link = _link_of_running(state_dir, held.pid)
+        if port and urlsplit(link).port != port:
+            raise AutosyncError(
+                f"The page is served on port {urlsplit(link).port} already, by process {held.pid}: not on {port}",
+                hint=f"Leave out --port to have a link to it, or end it before (kill {held.pid}).",
+            ) from None
+        ready(link)
         return
+    except OSError as error:  # a page that is served is the better for whoever has to mend that
+        _unwritten(state_dir, error)
     try:
         asyncio.run(_serve(state_dir, option, port, start, ready))
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 async def _serve(state_dir: str, option: str | None, port: int, start: str, ready: Callable[[str], None]) -> None:
@@ -53,7 +65,6 @@ async def _serve(state_dir: str, option: str | None, port: int, start: str, read
 
     gate, watch = Gate(), Watch(ask, start)
     told, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_QUESTIONS))
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told.set)
     async with contextlib.AsyncExitStack() as stack:
@@ -71,16 +82,23 @@ async def _serve(state_dir: str, option: str | None, port: int, start: str, read
 @contextlib.contextmanager
 def _written(path: str, port: int, gate: Gate) -> Iterator[None]:
     """Let this user's programs know, within the block, where the page is and how they are let in."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(file, "w", encoding="ascii") as opened:
-        json.dump({"port": port, "root": gate.root, "bearer": gate.bearer}, opened)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(file, "w", encoding="ascii") as opened:
+            json.dump({"port": port, "root": gate.root, "bearer": gate.bearer}, opened)
+    except OSError as error:
+        _unwritten(path, error)
     try:
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def _unwritten(path: str, error: OSError) -> None:
+    log.warning("%s cannot be written (%s): `autosync web` cannot give another link", path, error.strerror)
 
 
 def _link_of_running(state_dir: str, pid: str) -> str:

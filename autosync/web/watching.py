@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from autosync.control import NotRunning
 from autosync.errors import AutosyncError
 from autosync.web.overview import Overview
+from autosync.web.threads import in_thread
+
+log = logging.getLogger(__name__)
 
 REMEMBERED = 200
 """Activities that somebody who opens the page sees."""
@@ -24,17 +29,24 @@ _SETTLING = 10
 _ALIVE = 15.0
 """Seconds after which something is sent, so that a page that has gone is noticed."""
 
+_NOT_UNDERSTOOD = "Is it of another version? Restart the agent and `autosync web`."
+
 Ask = Callable[..., dict[str, Any]]
 """``ask(command, **arguments)``: the agent's answer.  Raises :class:`AutosyncError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Look:
-    """What one look at the agent found; ``run`` is ``None`` if there is none to look at."""
+    """What one look at the agent found.
 
-    state: str
-    run: str | None = None
+    ``state`` is "" if nothing is known of now; ``run`` and ``next`` are the place in the agent's news, that of the
+    look before if this one was ``lost``.
+    """
+
+    state: str = ""
+    run: str = ""
     next: int = 0
+    lost: bool = False
     activities: tuple[dict[str, Any], ...] = ()
 
 
@@ -54,7 +66,7 @@ class Watch:
         """Set while the agent is left alone, for nobody looks."""
         self.rests.set()
         self._changed = asyncio.Condition()
-        self._last = _Look(state="")
+        self._last = _Look()
         self._activities: deque[tuple[int, dict[str, Any]]] = deque(maxlen=REMEMBERED)
         self._count = 0
 
@@ -63,7 +75,7 @@ class Watch:
         calm = 0
         while True:
             await self._wanted.wait()
-            found = await asyncio.to_thread(self._look, self._last, _SOON if calm < _SETTLING else LONGEST_LOOK)
+            found = await in_thread(partial(self._look, self._last, _SOON if calm < _SETTLING else LONGEST_LOOK))
             calm = 0 if found.activities or found.state != self._last.state else calm + 1
             async with self._changed:
                 self._last = found
@@ -71,9 +83,10 @@ class Watch:
                     self._count += 1
                     self._activities.append((self._count, activity))
                 self._changed.notify_all()
-            if found.run is None:
+            if found.lost:
                 await asyncio.sleep(LONGEST_LOOK)  # nothing there that could tell when to look
             if not self._readers:
+                self._last = replace(self._last, state="")  # nobody is shown later how it was now
                 self._wanted.clear()
                 self.rests.set()
 
@@ -108,12 +121,22 @@ class Watch:
     def _look(self, last: _Look, wait: float) -> _Look:
         """Ask the agent, in a thread."""
         try:
-            news = self._ask("activity", since=last.next, wait=wait if last.run else 0.0, run=last.run or "")
+            news = self._ask(
+                "activity", since=last.next, wait=wait if last.run and not last.lost else 0.0, run=last.run
+            )
             state = json.dumps(self._overview.look())
+            return _Look(state=state, run=news["run"], next=news["next"], activities=tuple(news["activities"]))
         except AutosyncError as error:
             start = self._start if isinstance(error, NotRunning) else None
-            return _Look(state=json.dumps({"stopped": {"title": error.title, "hint": error.hint, "start": start}}))
-        return _Look(state=state, run=news["run"], next=news["next"], activities=tuple(news["activities"]))
+            return _lost(last, error.title, error.hint, start)
+        except Exception:  # an agent of another version may answer anything
+            log.exception("web: the agent's answer was not understood")
+            return _lost(last, "The agent's answer was not understood", _NOT_UNDERSTOOD, None)
+
+
+def _lost(last: _Look, title: str, hint: str, start: str | None) -> _Look:
+    state = json.dumps({"stopped": {"title": title, "hint": hint, "start": start}})
+    return _Look(state=state, run=last.run, next=last.next, lost=True)
 
 
 def _event(name: str, value: str) -> bytes:

@@ -210,3 +210,63 @@ def test_a_page_that_gives_no_answer_is_told(tmp_path: Path) -> None:
         with pytest.raises(AutosyncError, match=f"is served by process {os.getpid()} already, which gives no answer"):
             run_page(str(tmp_path), None, 0, "autosync run", print)
     lock.release()
+
+
+class Telling(Agent):
+    """Has told one thing, and answers the calls in :attr:`wrong`, counted from 1, in another way."""
+
+    def __init__(self, wrong: dict[int, Exception | dict[str, Any]]) -> None:
+        super().__init__()
+        self.wrong = wrong
+        self.since: list[tuple[int, str]] = []
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        answer = super().ask(command, **arguments)
+        if command == "activity":
+            since, run = arguments["since"], arguments["run"]
+            self.since.append((since, run))
+            told = [{"kind": "saved", "paths": ["a"]}]
+            answer |= {"next": 1, "activities": told if (since, run) != (1, "1") else []}
+        elif command == "status":
+            wrong = self.wrong.get(self.asked.count("status"))
+            if isinstance(wrong, Exception):
+                raise wrong
+            return answer if wrong is None else wrong
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("wrong", "title"),
+    [
+        (TransientError("The agent gave no answer", hint="Try again."), "The agent gave no answer"),
+        ({}, "The agent's answer was not understood"),
+    ],
+)
+async def test_after_a_look_that_failed_nothing_is_told_twice(
+    wrong: Exception | dict[str, Any], title: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autosync.web.watching.LONGEST_LOOK", 0.0)
+    agent = Telling({2: wrong})
+    watch = Watch(agent.ask, "autosync run")
+    running = asyncio.ensure_future(watch.run())
+    states, activities = [], []
+    async with contextlib.aclosing(watch.news()) as news, asyncio.timeout(30):
+        while len(states) < 3:
+            name, _, value = (await anext(news)).decode().partition("\ndata: ")
+            (states if name == "event: state" else activities).append(json.loads(value))
+    assert [state.get("stopped", {}).get("title") for state in states] == [None, title, None]
+    assert [len(told) for told in activities] == [1]
+    assert agent.since[:3] == [(0, ""), (1, "1"), (1, "1")]
+    running.cancel()
+
+
+async def test_who_comes_after_a_rest_is_not_shown_how_it_was_before() -> None:
+    agent = Agent()
+    watch = Watch(agent.ask, "autosync run")
+    running = asyncio.ensure_future(watch.run())
+    for tree in (0, 1):
+        agent.tree = tree
+        async with contextlib.aclosing(watch.news()) as news:
+            assert json.loads((await anext(news)).partition(b"data: ")[2])["channels"] == [str(tree)]
+        await watch.rests.wait()
+    running.cancel()
