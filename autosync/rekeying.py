@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import BinaryIO
 
 from autosync.broadcast import Broadcaster
@@ -14,6 +13,7 @@ from autosync.core.allowance import Allowance
 from autosync.core.candidates import Candidate
 from autosync.core.events import Announcement, AnnouncementsAsked, Paused, Resumed
 from autosync.core.model import DeviceId, SnapshotId
+from autosync.core.moments import moment
 from autosync.errors import AutosyncError, Missing, Unsupported
 from autosync.link import Links, WorkspaceHandle
 from autosync.membership import Membership
@@ -244,7 +244,7 @@ def how_it_ended(member: Membership) -> str:
     last = member.keyring.expelled
     if last is None:
         return ""
-    at = datetime.fromtimestamp(last.at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    at = moment(last.at).astimezone().strftime("%Y-%m-%d %H:%M")
     if fingerprint_of(member.keyring.device) in last.revoked:
         return f"this device was revoked by {last.name} on {at}; its files stay, nothing is synced"
     return f"{last.name} changed the key on {at} and did not know this device; its files stay, nothing is synced"

@@ -6,13 +6,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from autosync.config import PathConfig
 from autosync.core.brakes import Held
 from autosync.core.commanded.session import CommandedPeer
 from autosync.core.model import Order, Snapshot
+from autosync.core.moments import moment
 from autosync.core.settings import SessionStatus
 from autosync.core.sources import Peer
 from autosync.errors import AutosyncError
@@ -170,7 +170,7 @@ def held_paths(held: Sequence[Held]) -> list[dict[str, str]]:
 
 def iso(seconds: float | None) -> str | None:
     """Return a moment (seconds since the epoch) as ISO 8601 in UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")
+    return None if seconds is None else moment(seconds).isoformat(timespec="seconds")
 
 
 def resident_bytes() -> int | None:

@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from autosync.cli.invocation import Invocation, pass_invocation, path_argument
 from autosync.cli.output import tinted, write_pages
 from autosync.cli.past import Past
 from autosync.cli.table import plain
+from autosync.core.moments import moment
 from autosync.core.retention import Retention
 from autosync.core.timeline import SHOWN
 
@@ -73,7 +73,7 @@ def lines(rows: Iterator[dict[str, Any]], retention: Retention, now: float) -> I
 
 def clock(at_ms: int) -> str:
     """Return a time as this machine's clock shows it; `--at` takes it like that."""
-    return datetime.fromtimestamp(at_ms // 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return moment(at_ms // 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def what(row: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from autosync.core import remarks
 from autosync.core.candidates import Candidate, from_pairs, to_pairs
 from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, SnapshotId, TreeId, Version
+from autosync.core.moments import LAST_MS
 
 FORMAT = 2
 MAX_ENCODED = 60 * 1024
@@ -109,7 +110,7 @@ def decode(encoded: bytes) -> Announcement:
         on_hub=header.flag("on-hub"),
         remote=header.optional_text("remote"),
         store=header.optional_text("store") or "",
-        sent_at_ms=header.count("sent-at", _MOST),
+        sent_at_ms=header.count("sent-at", LAST_MS),
         remarks=remarks.from_object(header.value("remarks")),
     )
     _check(announcement)
@@ -204,7 +205,8 @@ def _check(announcement: Announcement) -> None:
         raise ValueError("version is too large or not in canonical form")
     _check_ways(said.candidates, said.store)
     remarks.check(said.remarks)
-    for what, number in (("seq", said.seq), ("sent-at", said.sent_at_ms), *said.version.counters):
+    _count(said.sent_at_ms, "sent-at", LAST_MS)
+    for what, number in (("seq", said.seq), *said.version.counters):
         _count(number, what, _MOST)
     if len(said.certificate) > MAX_CERTIFICATE or len(said.inline) > MAX_INLINE:
         raise ValueError("certificate or inline pack is too large")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autosync.core.model import DeviceId, RelPath, SnapshotId
+from autosync.core.moments import LAST_MS
 
 MAX_TEXT = 300
 """Characters of each text in a report."""
@@ -20,7 +21,6 @@ MAX_REMARKS = 8 * 1024
 _MAX_TEXT_BYTES, _MAX_CAUSES_BYTES, _MAX_EDITING_BYTES = 1200, 1500, 2048
 """Of what is said by this device, as JSON: together less than :data:`MAX_REMARKS`."""
 MAX_ECHOES = 1000
-_MOST = 2**63 - 1
 _NO_SNAPSHOT = SnapshotId("")
 _STEERING = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])")
 """Escape sequences of ECMA-35 and ECMA-48: CSI, OSC, and all others."""
@@ -164,7 +164,7 @@ def _report(value: object) -> HookReport:
     if not isinstance(causes, list):
         raise ValueError("causes are not a list")
     return HookReport(
-        at_ms=_count(value.get("at"), "at", _MOST),
+        at_ms=_count(value.get("at"), "at", LAST_MS),
         command=_text(value, "command"),
         problem=_text(value, "problem"),
         line=_text(value, "line"),
@@ -183,7 +183,7 @@ def _check_report(report: HookReport) -> None:
         raise ValueError("snapshot is not an id of 40 or 64 hex digits")
     if len(report.causes) > MAX_CAUSES or not all(_DEVICE.fullmatch(cause) for cause in report.causes):
         raise ValueError("causes are too many or no device ids")
-    _count(report.at_ms, "at", _MOST)
+    _count(report.at_ms, "at", LAST_MS)
 
 
 def _text(fields: Mapping[object, object], key: str) -> str:

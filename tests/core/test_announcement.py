@@ -15,6 +15,7 @@ from autosync.core.announcement import MAX_ENCODED, ReplayGuard, decode, encode,
 from autosync.core.candidates import Candidate, CandidateKind, on_lan
 from autosync.core.events import Announcement
 from autosync.core.model import Base, CommitId, DeviceId, SnapshotId, TreeId, Version
+from autosync.core.moments import LAST_MS
 
 PLAIN = Announcement(
     device=DeviceId("laptop-0a1b2c3d"),
@@ -88,7 +89,7 @@ announcements = st.builds(
     store=st.just("") | st.text("0123456789abcdef", min_size=32, max_size=32),
     remote=st.none() | st.from_regex(r"[\w:/@. -]{0,60}", fullmatch=True),
     inline=st.binary(max_size=3000),
-    sent_at_ms=numbers,
+    sent_at_ms=st.integers(0, LAST_MS),
 )
 
 
@@ -215,6 +216,7 @@ def test_unknown_keys_are_ignored() -> None:
         ({"candidates": [["lan", "10.0.0.1:1"]] * 99}, "candidates are not a list of at most 32"),
         ({"on_hub": 1}, "on-hub is neither true nor false"),
         ({"sent_at": None}, "sent-at is not a number"),
+        ({"sent_at": LAST_MS + 1}, "sent-at is not a number from 0 to 253402300799999"),
         ({"certificate": 10**6}, "certificate is not a number from 0 to 4096"),
         ({"inline": 7}, "announcement is not as long as its header says"),
     ],
@@ -247,6 +249,7 @@ def test_a_wrong_frame_is_named(encoded: bytes, reason: str) -> None:
     [
         ({"device": DeviceId("a/b")}, "device 'a/b' is no device id"),
         ({"seq": 2**63}, "seq is not a number"),
+        ({"sent_at_ms": LAST_MS + 1}, "sent-at is not a number"),
         ({"inline": bytes(49 * 1024)}, "inline pack is too large"),
         ({"certificate": bytes(5000)}, "certificate or inline pack is too large"),
         ({"version": Version(((DeviceId("b"), 1), (DeviceId("a"), 1)))}, "not in canonical form"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from autosync.core.announcement import decode, encode
 from autosync.core.model import DeviceId, RelPath, SnapshotId
+from autosync.core.moments import LAST_MS
 from autosync.core.remarks import (
     MAX_CAUSES,
     MAX_EDITING,
@@ -95,6 +96,7 @@ def test_what_is_malformed_is_refused(value: object, problem: str) -> None:
         ({"causes": (DeviceId("../x"),)}, "causes are too many or no device ids"),
         ({"causes": (DeviceId("laptop"),) * (MAX_CAUSES + 1)}, "causes are too many or no device ids"),
         ({"at_ms": -1}, "at is not a number from 0 to"),
+        ({"at_ms": LAST_MS + 1}, "at is not a number from 0 to 253402300799999"),
     ],
 )
 def test_a_report_that_cannot_be_is_neither_said_nor_taken(change: dict[str, object], problem: str) -> None:
