@@ -32,6 +32,10 @@ class Confirmations:
         """Return what a device has confirmed."""
         return self._known.get(device, Confirmation())
 
+    def said_at(self, device: DeviceId) -> float | None:
+        """Return when a device last said which tree it has, in seconds since the epoch; ``None`` if it never did."""
+        return self._said_at.get(device)
+
     def heard(
         self, device: DeviceId, theirs: TreeId | None, ours: TreeId | None, *, said_at: float, now: float
     ) -> None:

@@ -10,6 +10,8 @@ from autosync.confirmations import Confirmations
 from autosync.core.model import Entry, RelPath, Snapshot, TreeId
 from autosync.core.sources import Peer
 from autosync.errors import AutosyncError
+from autosync.integrate import is_occupied
+from autosync.past.differences import is_within
 from autosync.ports import Backend
 
 
@@ -25,28 +27,30 @@ def file_evidence(
     path: RelPath,
     peers: Sequence[Peer],
     confirmations: Confirmations,
+    *,
+    recorded: bool = True,
 ) -> list[dict[str, Any]]:
-    """Return ``{device, id, has, since}`` for each peer.
+    """Return ``{device, id, has, confirmed}`` for each peer, of the file or folder that ``path`` is.
 
-    ``has`` is ``same`` (it said that it has this), ``different`` (it said that it has another or none) or
-    ``unknown`` (what it has is not here).  ``since`` is when it said so, of a ``different`` one since when it is apart.
+    ``has`` is ``same`` (it said that it has this), ``different`` (it said that it has another), ``none`` (it said
+    that it has none) or ``unknown`` (what it has is not here).  ``confirmed`` is when it last said what it has, which
+    is not since when it has it.  ``recorded`` says that what stands here is what ``current`` has: nobody has the same
+    of what is not.
     """
-    here = entry_at(backend, current.tree, path)
     rows = []
     for peer in peers:
-        confirmed = confirmations.of(peer.device)
-        has = _has(backend, peer.tree, current.tree, path, here)
-        since = confirmed.apart_since if has == "different" else confirmed.at if has == "same" else None
-        rows.append({"device": peer.name, "id": peer.device, "has": has, "since": iso(since)})
+        has = _has(backend, peer.tree, current.tree, path, recorded=recorded)
+        said_at = None if has == "unknown" else confirmations.said_at(peer.device)
+        rows.append({"device": peer.name, "id": peer.device, "has": has, "confirmed": iso(said_at)})
     return rows
 
 
-def _has(backend: Backend, theirs: TreeId | None, ours: TreeId, path: RelPath, here: Entry | None) -> str:
+def _has(backend: Backend, theirs: TreeId | None, ours: TreeId, path: RelPath, *, recorded: bool) -> str:
     if theirs is None:
         return "unknown"
-    if theirs == ours:
-        return "same"
     try:
-        return "same" if path and entry_at(backend, theirs, path) == here else "different"
+        if recorded and (theirs == ours or not any(is_within(c.path, path) for c in backend.changes(theirs, ours))):
+            return "same"
+        return "different" if not path or is_occupied(backend, theirs, path) else "none"
     except (AutosyncError, KeyError, OSError):
         return "unknown"

@@ -30,6 +30,7 @@ _METADATA = frozenset({b".git", b".hg"})
 _READ = "Give the user who runs autosync the right to (chmod u+r); it is synced then."
 
 Found = tuple[str, str, str]
+_NOT_SYNCED = frozenset({"metadata", "nested", "ignored", "special", "directory", "absent", "deleted"})
 """A state in one word, the reason in a sentence, and what to do next (or empty)."""
 
 
@@ -71,7 +72,8 @@ class Explaining:
             )
             if found and found[0] == "absent" and (names := _newer(session.peers.all(), session.current)):
                 found = "absent", f"There is no such file here; what {', '.join(names)} has is not all here yet.", ""
-        state, reason, following = found or self._synced(workspace, session.current)
+        devices = await self._devices(workspace, path, found)
+        state, reason, following = found or self._synced(workspace, devices)
         rule = await self._rule(workspace, path) if state == "ignored" else None
         if rule is not None:
             reason = f"An ignore rule names it: {rule.words()}"
@@ -82,7 +84,7 @@ class Explaining:
             "reason": reason,
             "next": following,
             "rule": None if rule is None else rule.row(),
-            "devices": await self._devices(workspace, path),
+            "devices": devices,
             "conflicts": _conflicts(workspace, path),
         }
 
@@ -91,12 +93,22 @@ class Explaining:
         return await asyncio.get_running_loop().run_in_executor(None, look)
 
     @staticmethod
-    async def _devices(workspace: Workspace, path: RelPath) -> list[dict[str, Any]]:
-        session = workspace.runner.session
-        if session.current is None:
+    async def _devices(workspace: Workspace, path: RelPath, found: Found | None) -> list[dict[str, Any]]:
+        """Return what the others have of a path, given what stands in its way; nothing of what is not synced."""
+        session, backend = workspace.runner.session, workspace.backend
+        current = session.current
+        if current is None or (found is not None and found[0] in _NOT_SYNCED):
             return []
         peers, confirmations = list(session.peers.all()), workspace.runner.confirmations
-        look = partial(file_evidence, workspace.backend, session.current, path, peers, confirmations)
+
+        def look() -> list[dict[str, Any]]:
+            recorded = found is None or found[0] == "unreadable" or workspace.config.mode is Mode.STORE
+            if not recorded and found is not None and found[0] in ("halted", "paused"):
+                recorded = _look(backend, current.tree, path, "") is None
+            if recorded and path and not is_occupied(backend, current.tree, path):
+                return []
+            return file_evidence(backend, current, path, peers, confirmations, recorded=recorded)
+
         return await asyncio.get_running_loop().run_in_executor(workspace.local, look)
 
     async def release(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -157,12 +169,11 @@ class Explaining:
             return "waiting", status.waiting_for, "It is tried again every few seconds."
         return None
 
-    def _synced(self, workspace: Workspace, current: Snapshot | None) -> Found:
+    def _synced(self, workspace: Workspace, devices: Sequence[dict[str, Any]]) -> Found:
         reachable = self._reachable(workspace)
-        peers = workspace.runner.session.peers.all()
-        equal = [p.name for p in peers if current is not None and p.tree == current.tree]
-        if equal:
-            return "synced", f"It is the same on {', '.join(equal)}.", ""
+        same = [device["device"] for device in devices if device["has"] == "same"]
+        if same:
+            return "synced", f"It is the same on {', '.join(same)}.", ""
         if not reachable:
             return (
                 "alone",

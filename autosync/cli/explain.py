@@ -34,7 +34,7 @@ def explain(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
     """Say why PATH is, or is not, in sync; without PATH, what keeps anything from being in sync.
 
     PATH is a file or folder in a working copy. It is told which ignore rule names it, in which line of which file; why
-    it is held back or waits; which devices have it as it is here, and since when they say so; which conflict it is
+    it is held back or waits; which devices have it as it is here, and when they last said so; which conflict it is
     part of; whether it may not be read, or lies in a repository of its own.
     """
     config = invocation.load(on_disk=False)
@@ -53,12 +53,16 @@ def explain(invocation: Invocation, path: str | None, *, as_json: bool) -> int:
 
 
 def _details(invocation: Invocation, answer: dict[str, Any]) -> Iterator[str]:
-    """Yield what the others have of a path, since when, and of which conflict it is part."""
-    words = {"same": "has it as it is here", "different": "has it otherwise", "unknown": "has not said what it has"}
-    if answer["state"] not in ("ignored", "metadata", "nested", "special", "absent"):
-        for device in answer["devices"]:
-            since = f", since {device['since']}" if device["since"] else ""
-            yield f"{device['device']} {words[device['has']]}{since}"
+    """Yield what the others have of a path, when they said so, and of which conflict it is part."""
+    words = {
+        "same": "has it as it is here",
+        "different": "has it otherwise",
+        "none": "does not have it",
+        "unknown": "has not said what it has",
+    }
+    for device in answer["devices"]:
+        confirmed = f", confirmed {device['confirmed']}" if device["confirmed"] else ""
+        yield f"{device['device']} {words[device['has']]}{confirmed}"
     for conflict in answer["conflicts"]:
         yield f"Of {conflict['file']} there is another version, {conflict['copy']}, made by {conflict['device']}."
     if answer["conflicts"]:
@@ -136,15 +140,16 @@ def _explain_all(invocation: Invocation, config: Config, *, as_json: bool) -> in
 
 
 def _absolute(config: Config, path: str) -> str:
-    """Return the real path; the last component may be a link that is itself synced.
+    """Return the real path of a file, or of a workspace of that name; the last component may be a link that is synced.
 
     Raises :class:`AutosyncError` if it is in no working copy.
     """
-    workspace = select(config, path)
-    if workspace is not None and os.path.realpath(path) in (
-        os.path.realpath(workspace.path),
-        os.path.realpath(workspace.workspace),
-    ):
-        return os.path.realpath(workspace.path)
     directory, name = os.path.split(os.path.abspath(path))
-    return os.path.join(os.path.realpath(directory), name)
+    folded = os.path.join(os.path.realpath(directory), name)
+    roots = [os.path.realpath(each.path) for each in config.paths]
+    if any(folded == root or folded.startswith(root.rstrip("/") + "/") for root in roots):
+        return folded
+    workspace = select(config, path)
+    if workspace is None:
+        raise AssertionError(path)
+    return os.path.realpath(path if os.path.lexists(path) else workspace.path)

@@ -76,5 +76,15 @@ def select(config: Config, path: str | None) -> PathConfig | None:
     watched = ", ".join(p.path for p in config.paths) or "none yet"
     raise AutosyncError(
         f"{real} is not in a working copy of {config.source}",
-        hint=f"The working copies there: {watched}. Add this one with `autosync init {path}`.",
+        hint=f"The working copies there: {watched}.{_adding(real)}",
     )
+
+
+def _adding(path: str) -> str:
+    """Return how the repository that ``path`` lies in is added, nothing if it lies in none."""
+    folder = path
+    while not any(os.path.lexists(os.path.join(folder, mark)) for mark in (".git", ".hg")):
+        if folder == "/":
+            return ""
+        folder = os.path.dirname(folder)
+    return f" Add this one with `autosync init {shlex.quote(folder)}`."

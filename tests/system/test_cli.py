@@ -295,12 +295,13 @@ def test_status_without_an_agent_as_json(home: Home) -> None:
 
 def test_a_path_that_is_not_kept_is_told(home: Home) -> None:
     config = home.configured("paths: [{path: /notes, workspace: notes, key-file: /k}]\n")
-    (home.path / "elsewhere").mkdir()
+    (home.path / "elsewhere/.git").mkdir(parents=True)
     shown = home.run("--config", config, "status", "elsewhere")
     assert shown.returncode == 1
     assert shown.stderr == (
         f"Error: {home.path}/elsewhere is not in a working copy of {config}\n"
-        f"  The working copies there: /notes. Add this one with `autosync --config {config} init elsewhere`.\n"
+        f"  The working copies there: /notes. Add this one with `autosync --config {config} init "
+        f"{home.path}/elsewhere`.\n"
     )
     for command in ("status", "invite", "devices", "revoke --workspace"):
         mistyped = home.run("--config", config, *command.split(), "ntoes", *["desktop"] * (command[0] == "r"))

@@ -64,13 +64,13 @@ def test_the_rule_that_names_a_path_is_told(fleet: Fleet) -> None:
     assert f"ignored. An ignore rule names it: `build/` in {root}/.gitignore, line 4. It names build.\n" in shown
 
 
-def test_who_has_it_is_told_and_since_when(fleet: Fleet) -> None:
+def test_who_has_it_is_told_and_when_it_said_so(fleet: Fleet) -> None:
     laptop = fleet.devices[0]
     until(lambda: explain(laptop, "a.txt")["devices"][0]["has"] == "same")
     (device,) = explain(laptop, "a.txt")["devices"]
-    assert (device["device"], device["since"][:2]) == ("desktop", "20")
+    assert (device["device"], device["confirmed"][:2]) == ("desktop", "20")
     assert (
-        f"desktop has it as it is here, since {device['since'][:10]}"
+        f"desktop has it as it is here, confirmed {device['confirmed'][:10]}"
         in laptop.run("explain", str(laptop.root / "a.txt")).stdout
     )
 
@@ -93,12 +93,28 @@ def test_a_file_in_a_repository_of_its_own_is_told(fleet: Fleet) -> None:
     assert said["state"] == "nested"
     assert f"a repository of its own, {laptop.root}/inner dir," in said["reason"]
     assert said["next"] == f"`autosync init '{laptop.root}/inner dir'` keeps that one too."
+    assert said["devices"] == []
+
+
+@pytest.mark.parametrize("name", ["x.log", ".git/config", "never was"])
+def test_of_what_is_not_synced_nothing_is_said_of_others(name: str, fleet: Fleet) -> None:
+    assert explain(fleet.devices[0], name)["devices"] == []
+
+
+def test_a_link_is_a_file_of_its_own_wherever_it_leads(fleet: Fleet) -> None:
+    laptop = fleet.devices[0]
+    os.symlink("/etc/passwd", laptop.root / "link")
+    until(lambda: explain(laptop, "link")["state"] == "synced")
+    os.unlink(laptop.root / "link")
 
 
 def test_what_is_held_says_why(fleet: Fleet) -> None:
     laptop = fleet.devices[0]
     laptop.write(".env", "SECRET=1\n")
     until(lambda: explain(laptop, ".env")["state"] == "held")
-    assert explain(laptop, ".env")["reason"] == "It is held back, for it looks like a secret by its name."
+    said = explain(laptop, ".env")
+    assert said["reason"] == "It is held back, for it looks like a secret by its name."
+    assert [device["has"] for device in said["devices"]] == ["none"]
+    assert explain(laptop, "a.txt")["state"] == "synced"
     laptop.write(".env", "")
     os.unlink(laptop.root / ".env")
