@@ -42,6 +42,10 @@ class Past:
         if self._opened is not None:
             self._opened.backend.close()
 
+    def widen(self) -> None:
+        """Ask from now on about all of the working copy."""
+        self.path = self.root
+
     @property
     def below(self) -> str:
         """Return the path below the root, empty for the root itself."""

@@ -76,7 +76,11 @@ def undo(invocation: Invocation, when: str | None, *, place: str | None, dry_run
     meant = None if when is None else understand(when, time.time())
     config = invocation.load(on_disk=False)
     with Past(config, place) as past:
-        answer = past.ask("undo", at=None if meant is None else meant.at, dry_run=dry_run)
+        past.widen()
+        if meant is None:
+            answer = past.ask("undo", dry_run=dry_run)
+        else:  # the verb takes no state for the one before the last change, and `now` is none
+            answer = past.ask("restore", at=meant.at, dry_run=dry_run)
     return _tell(answer, "before the last change" if meant is None else _understood(meant), as_json=as_json)
 
 

@@ -36,13 +36,15 @@ class Meant:
 
 
 def understand(text: str, now: float) -> Meant:
-    """Return the state that ``text`` means at ``now``, in seconds since the epoch; empty means the present one.
+    """Return the state that ``text`` means at ``now``, in seconds since the epoch.
 
     A clock time without a zone is this machine's.  Days ago are 24 hours each, ``yesterday`` is the calendar's.
     Raises :class:`AutosyncError`.
     """
     words = " ".join(text.casefold().split())
-    if words in ("", "now"):
+    if not words:
+        raise AutosyncError(f"{text!r} names no state", hint=f"The state that was recorded last is `now`. {FORMS}")
+    if words == "now":
         return Meant(None, "the state now")
     seconds, note = _time(words, now)
     if seconds is None:
@@ -68,7 +70,7 @@ def understand_range(text: str, now: float) -> tuple[Meant, Meant]:
     old, dots, new = text.partition("..")
     if dots and not old.strip() and not new.strip():
         raise AutosyncError(f"{text!r} names no state", hint=f"Write A..B. {FORMS}")
-    return understand(old, now), understand(new, now)
+    return understand(old if old.strip() else "now", now), understand(new if new.strip() else "now", now)
 
 
 def _time(words: str, now: float) -> tuple[float | None, str]:

@@ -82,7 +82,14 @@ def test_it_is_said_how_a_time_was_understood() -> None:
 def test_what_is_no_time_may_be_a_snapshot_or_the_present() -> None:
     assert understand("1a2B", NOW) == Meant("1a2b", "snapshot 1a2b")
     assert understand("20261121", NOW).at == "20261121"
-    assert understand("now", NOW) == understand("", NOW) == Meant(None, "the state now")
+    assert understand("now", NOW) == understand(" Now", NOW) == Meant(None, "the state now")
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_state_is_refused(text: str) -> None:
+    with pytest.raises(AutosyncError, match="names no state") as caught:
+        understand(text, NOW)
+    assert "`now`" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,18 @@ def test_undo_is_one_step_and_can_be_undone(fleet: Fleet, autosync: CommandLine)
     assert entries(laptop.root) == after
 
 
+def test_undo_to_now_takes_nothing_back(fleet: Fleet, autosync: CommandLine) -> None:
+    laptop, _ = fleet.devices
+    (laptop.root / "below").mkdir()
+    save(laptop, "below/newest", "of now\n")
+    fleet.equal()
+    done = autosync(laptop, "undo", "now", at=laptop.root / "below")
+    assert (done.code, "Nothing differs from it" in done.out) == (0, True), done
+    assert laptop.read("below/newest") == "of now\n"
+    done = autosync(laptop, "undo", "")
+    assert (done.code, "'' names no state" in done.err) == (1, True), done
+
+
 def test_what_was_saved_a_moment_ago_is_the_last_change(fleet: Fleet) -> None:
     laptop, _ = fleet.devices
     save(laptop, "moment", "before\n")
