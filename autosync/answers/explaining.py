@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from autosync.answers.evidence import entry_at, file_evidence
+from autosync.answers.places import count_of
 from autosync.answers.report import iso
 from autosync.answers.rules import Rule, find_rule
 from autosync.broadcast import Broadcaster
@@ -23,6 +25,7 @@ from autosync.core.sources import Peer
 from autosync.errors import AutosyncError, TransientError
 from autosync.integrate import is_occupied
 from autosync.ports import Backend
+from autosync.runner import Runner
 from autosync.vocabulary import vocabulary
 from autosync.workspace import Workspace
 
@@ -115,13 +118,17 @@ class Explaining:
         """Let what is held at or below ``path`` go, or with ``restore`` undo what deletions are held.
 
         Returns ``{workspace, released, refused}``: how many, and which could not be restored and why.
+        ``expected`` is how many the user has agreed to: if others are held by then, an error tells so and
+        nothing is done.
         """
         workspace, path = self._find(arguments)
         runner, loop = workspace.runner, asyncio.get_running_loop()
         chosen, current = frozenset({path}), runner.session.current
+        expected = count_of(arguments, "expected", 0, sys.maxsize)
         released, refused = 0, dict[str, str]()
         if not arguments.get("restore"):
-            released = len(await loop.run_in_executor(workspace.local, runner.performer.release, chosen))
+            let_go = partial(_let_go, runner, path, expected)
+            released = len(await loop.run_in_executor(workspace.local, let_go))
             self._broadcaster.save(workspace.member, released=tuple(sorted(runner.performer.brakes.released)))
         elif current is not None:
             applied = await loop.run_in_executor(workspace.local, runner.performer.bring_back, chosen, current)
@@ -236,6 +243,17 @@ def _is_folder_of(backend: Backend, tree: TreeId, path: RelPath) -> bool:
     """Return whether a folder stands at ``path`` that ``tree`` has files in."""
     full = os.path.join(backend.root, path)
     return os.path.isdir(full) and not os.path.islink(full) and is_occupied(backend, tree, path)
+
+
+def _let_go(runner: Runner, path: RelPath, expected: int) -> Collection[RelPath]:
+    """Let go what is held at or below ``path`` if it is as many as ``expected``, where that is not 0; return it."""
+    held = len(runner.performer.brakes.held_within({path}))
+    if expected and held != expected:
+        raise AutosyncError(
+            f"{held} paths are held back in {runner.workspace} by now, not {expected}: nothing was released",
+            hint="Look at them again, then release them: `autosync explain` lists them.",
+        )
+    return runner.performer.release({path})
 
 
 def _held(held: Sequence[Held]) -> tuple[str, str]:

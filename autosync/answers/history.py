@@ -26,14 +26,15 @@ this device, ``made_ms`` when its device made it, by the clock of each.
     Of a root ``{"row": row with up to 1000 paths}``; of a folder ``{"row", "entry": {"kind": "folder",
     "entries": [{"name", "kind"}]}}``; of a file ``{"row", "entry": {"kind", "size", "text", "base64"}}``: one of
     the last two is null, both if it has more than 1 MiB; ``size`` is null then.
-``restore`` ``{path, at, to?, dry_run?}`` and ``undo`` ``{path, at?, dry_run?}``
+``restore`` ``{path, at, to?, dry_run?, expected?}`` and ``undo`` ``{path, at?, dry_run?, expected?}``
     ``{"at": head, "dry_run", "to", "count", "changes": [the first 100, as "paths" of a row], "refused": {path: why},
     "skipped": [nested repositories], "taken_back": {device: number of its snapshots}, "recorded": id, "snapshot":
     id or null}``: ``recorded`` is the state before, to go back to, ``snapshot`` the one now (null if nothing had
     to be done, or it is still being recorded).  What is ``refused`` stands as it was.  ``taken_back`` is told of
     a root.  ``to`` is an absolute path at which nothing stands, anywhere: a copy is put there and nothing else
     is touched; this alone works while paused and of a store.  ``undo`` goes back to ``at``, null: to before the
-    last change, with all files of the working copy and whoever changed them.
+    last change, with all files of the working copy and whoever changed them.  ``expected`` is the ``recorded`` of
+    a rehearsal (``dry_run``): if another state is the last one by then, an error tells so and nothing is done.
 """
 
 from __future__ import annotations
@@ -117,14 +118,16 @@ class HistoryAnswers:
         if arguments.get("to") is not None:
             to = absolute(arguments, "to")
             return {**about(workspace, path), **await copy_out(workspace, path, at, to, dry_run=_is_dry(arguments))}
-        answer = await bring_back(workspace, path, at, dry_run=_is_dry(arguments))
+        expected = text_of(arguments, "expected")
+        answer = await bring_back(workspace, path, at, dry_run=_is_dry(arguments), expected=expected)
         return {**about(workspace, path), **answer}
 
     async def undo(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Bring the whole working copy back to what it was; see the module."""
         workspace, _ = place_of(self._workspaces, arguments)
         at = at_of(arguments, "at")
-        answer = await bring_back(workspace, ROOT, LastChange() if at is None else at, dry_run=_is_dry(arguments))
+        to, expected = LastChange() if at is None else at, text_of(arguments, "expected")
+        answer = await bring_back(workspace, ROOT, to, dry_run=_is_dry(arguments), expected=expected)
         return {**about(workspace, ROOT), **answer}
 
 

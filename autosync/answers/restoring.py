@@ -29,10 +29,13 @@ class LastChange:
     """In place of a state: the one before the last change."""
 
 
-async def bring_back(workspace: Workspace, path: RelPath, at: At | LastChange, *, dry_run: bool) -> dict[str, Any]:
+async def bring_back(
+    workspace: Workspace, path: RelPath, at: At | LastChange, *, dry_run: bool, expected: str | None = None
+) -> dict[str, Any]:
     """Bring what is at and below ``path`` to the state ``at``.  Raises :class:`AutosyncError`.
 
-    What was saved a moment ago is recorded first, as a change of its own.
+    What was saved a moment ago is recorded first, as a change of its own.  Unless that leaves the snapshot
+    ``expected`` the last one, nothing is done.
     """
     runner = workspace.runner
     if workspace.config.mode is Mode.STORE:
@@ -46,7 +49,7 @@ async def bring_back(workspace: Workspace, path: RelPath, at: At | LastChange, *
         runner.post(ev.RestoringEnded(paths=frozenset({path})))
         if not await _recorded(runner) and (halt := runner.session.halt) is not None:
             raise AutosyncError(f"{runner.workspace}: nothing was restored. {halt.title}", hint=halt.hint)
-    plan, applied = await (_alone(workspace, path, at) if not dry_run else _rehearsed(workspace, path, at))
+    plan, applied = await (_alone(workspace, path, at, expected) if not dry_run else _rehearsed(workspace, path, at))
     if applied is None:
         return tell_restoring(plan, Applied(done={}, refused={}), dry_run=dry_run, snapshot=None)
     recorded = await _recorded(runner)  # so that whoever asks next finds it done
@@ -67,13 +70,15 @@ async def _rehearsed(workspace: Workspace, path: RelPath, at: At | LastChange) -
     return await in_thread(workspace, lambda: _plan(workspace, path, at)), None
 
 
-async def _alone(workspace: Workspace, path: RelPath, at: At | LastChange) -> tuple[Plan, Applied | None]:
+async def _alone(
+    workspace: Workspace, path: RelPath, at: At | LastChange, expected: str | None
+) -> tuple[Plan, Applied | None]:
     """Restore while nothing else is recorded or brought in, so that all of it is one change."""
     runner = workspace.runner
     touched = frozenset({path})
     runner.post(ev.RestoringBegan())
     try:
-        plan, applied = await in_thread(workspace, lambda: _attempt(workspace, path, at))
+        plan, applied = await in_thread(workspace, lambda: _attempt(workspace, path, at, expected))
         paths = frozenset(change.path for change in plan.changes)
         touched = paths if len(paths) <= _SINGLY else frozenset({ROOT})
     finally:
@@ -81,10 +86,17 @@ async def _alone(workspace: Workspace, path: RelPath, at: At | LastChange) -> tu
     return plan, applied
 
 
-def _attempt(workspace: Workspace, path: RelPath, at: At | LastChange) -> tuple[Plan, Applied | None]:
+def _attempt(
+    workspace: Workspace, path: RelPath, at: At | LastChange, expected: str | None
+) -> tuple[Plan, Applied | None]:
     performer = workspace.runner.performer
     with performer.history.turns.together():  # nothing of that state is let go meanwhile
         plan = _plan(workspace, path, at)
+        if expected is not None and plan.current.id != expected:
+            raise AutosyncError(
+                f"{workspace.runner.workspace} has changed since you were asked: nothing was restored",
+                hint="Repeat it: it tells first what it would do now.",
+            )
         if not plan.changes:
             return plan, None
         restorer = Restorer(

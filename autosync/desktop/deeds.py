@@ -65,7 +65,8 @@ class Deeds:
     def _release(self, deed: Release) -> None:
         root = os.path.realpath(deed.root)
         places = [place_of(root, path) for path in deed.paths] or [root]
-        answers = [self._ask("release", path=place, restore=deed.restore) for place in places]
+        expected = {"expected": deed.count} if deed.count else {}
+        answers = [self._ask("release", path=place, restore=deed.restore, **expected) for place in places]
         refused = [f"{path}: {why}" for answer in answers for path, why in answer["refused"].items()]
         if refused:
             raise AutosyncError("Not all was brought back", hint="; ".join(refused[:3]))

@@ -39,11 +39,15 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Send what is held at ``paths`` (as they are shown; empty: all) below ``root``, or bring it back."""
+    """Send what is held at ``paths`` (as they are shown; empty: all) below ``root``, or bring it back.
+
+    All is sent only if it is as much as ``count`` says: what was held later was not seen.
+    """
 
     root: str
     paths: tuple[str, ...]
     restore: bool = False
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,7 +131,8 @@ def _held(workspace: Mapping[str, Any], key: str, burst: int) -> Popup:
     paths = tuple(h["path"] for h in held["paths"])
     complete = len(paths) == held["count"]
     only_deleted = set(held["reasons"]) == {Brake.DELETION.name.lower()}
-    buttons = [Button("Sync", Release(root=root, paths=paths if complete else ()))]
+    all_of_it = Release(root=root, paths=(), count=held["count"])
+    buttons = [Button("Sync", Release(root=root, paths=paths) if complete else all_of_it)]
     if only_deleted:
         buttons.append(Button("Restore", Release(root=root, paths=(), restore=True)))
     elif complete and len(paths) <= _IGNORED_AT_ONCE:

@@ -36,8 +36,8 @@ class Asking:
             "sync": lambda q: ask("sync", path=_text(q, "path")),
             "history": lambda q: ask("history", **_at(q, "before", "limit")),
             "diff": lambda q: ask("diff", **_at(q, "from", "to", "after", "limit")),
-            "restore": lambda q: ask("restore", patience=LONG, **_at(q, "at", "dry_run")),
-            "undo": lambda q: ask("undo", patience=LONG, **_at(q, "at", "dry_run")),
+            "restore": lambda q: ask("restore", patience=LONG, **_at(q, "at", "dry_run", "expected")),
+            "undo": lambda q: ask("undo", patience=LONG, **_at(q, "at", "dry_run", "expected")),
         }
 
     def answer(self, question: object) -> dict[str, Any]:
@@ -58,7 +58,8 @@ class Asking:
         return side_by_side(row["root"], file, copy)
 
     def _release(self, question: Question) -> dict[str, Any]:
-        answer = self._ask("release", path=_full(question), restore=question.get("restore") is True)
+        expected = {key: question[key] for key in ("expected",) if question.get(key) is not None}
+        answer = self._ask("release", path=_full(question), restore=question.get("restore") is True, **expected)
         if not answer["released"] and not answer["refused"]:
             raise AutosyncError(
                 "Nothing was held there any more",

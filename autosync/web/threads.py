@@ -26,7 +26,7 @@ async def in_thread(question: Callable[[], _T]) -> _T:
         if error is not None:
             answer.set_exception(error)
         else:
-            answer.set_result(found)  # type: ignore[arg-type]  (without an error it is what was found)
+            answer.set_result(found)  # type: ignore[arg-type]  # without an error it was found
 
     def run() -> None:
         found, error = None, None

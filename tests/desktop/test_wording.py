@@ -121,7 +121,7 @@ def test_deletions_can_be_taken_back_and_too_many_paths_are_not_ignored_at_once(
     (deletions,) = Standing(300).compare(status(held=held("a", "b", reason="deletion", count=2000)), [], 0.0)
     assert isinstance(deletions, Popup)
     assert [(b.label, b.deed) for b in deletions.buttons] == [
-        ("Sync", Release(root=ROOT, paths=())),
+        ("Sync", Release(root=ROOT, paths=(), count=2000)),
         ("Restore", Release(root=ROOT, paths=(), restore=True)),
     ]
     assert deletions.lines[-1] == "and 1,998 more"

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from autosync.errors import AutosyncError
 from tests.system.fleet import Device, pair, until
 
 FILES = {f"d{n % 5}/{n}.txt": f"{n}\n" for n in range(60)} | {"keep.txt": "keep\n"}
@@ -122,6 +125,8 @@ def test_a_mass_deletion_is_held_until_it_is_released(tmp_path: Path) -> None:
         shown = laptop.run("status").stdout
         assert "notes holds back 59 paths" in shown
         assert "release --restore" in shown
+        with pytest.raises(AutosyncError, match="59 paths are held back in notes by now, not 60: nothing was released"):
+            laptop.ask("release", path=str(laptop.root), expected=60)
         done = laptop.run("release", str(laptop.root))
         assert "released: 59" in done.stdout
         until(lambda: in_folders(desktop) == ["1.txt"])

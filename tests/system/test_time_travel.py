@@ -169,8 +169,13 @@ def test_what_was_saved_a_moment_ago_is_the_last_change(fleet: Fleet) -> None:
     laptop, _ = fleet.devices
     save(laptop, "moment", "before\n")
     fleet.equal()
+    rehearsed = laptop.ask("undo", path=str(laptop.root), dry_run=True)["recorded"]
     save(laptop, "moment", "just now\n")
-    answer = laptop.ask("undo", path=str(laptop.root))
+    with pytest.raises(AutosyncError, match="notes has changed since you were asked: nothing was restored"):
+        laptop.ask("undo", path=str(laptop.root), expected=rehearsed)
+    assert laptop.read("moment") == "just now\n"
+    now = laptop.ask("undo", path=str(laptop.root), dry_run=True)["recorded"]
+    answer = laptop.ask("undo", path=str(laptop.root), expected=now)
     assert laptop.read("moment") == "before\n"
     assert laptop.ask("show", path=str(laptop.root / "moment"), at=answer["recorded"])["entry"]["text"] == "just now\n"
 

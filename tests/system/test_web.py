@@ -150,6 +150,47 @@ def test_the_first_view_says_whether_the_devices_hold_the_same_tree(desk: Desk) 
     assert page.evaluate("document.referrer") == ""
 
 
+def test_a_working_copy_that_waits_is_said_to(desk: Desk) -> None:
+    page, rebase = desk.page, desk.laptop.root / ".git/rebase-merge"
+    desk.go("overview")
+    rebase.mkdir()  # as git does for as long as a rebase is in progress
+    desk.laptop.write("waits.txt", "for the rebase\n")
+    expect(page.locator(".says")).to_contain_text("It waits: a rebase is in progress")
+    expect(page.locator(".summary")).to_contain_text("1 working copy waits.")
+    rebase.rmdir()
+    desk.laptop.ask("sync")
+    expect(page.locator(".summary")).to_contain_text("Every device in reach holds the same tree.")
+    desk.fleet.equal()
+
+
+def test_what_sums_it_up_claims_no_more_than_was_confirmed(desk: Desk) -> None:
+    def summary(*states: str, phase: str = "watching", vcs: str = "git", pending: int = 0) -> list[str]:
+        devices = [{"id": "0", "device": "laptop", "this": True, "state": "this"}]
+        devices += [{"id": f"{n}", "device": f"d{n}", "this": False, "state": s} for n, s in enumerate(states, 1)]
+        one = {"name": "notes", "phase": phase, "vcs": vcs, "pending": pending, "halt": None, "held": {"count": 0}}
+        told: list[str] = desk.page.evaluate(
+            "async (all) => (await import(location.pathname + 'words.js')).summary(all)",
+            {"workspaces": [{**one, "devices": devices}], "conflicts": []},
+        )
+        return told
+
+    same, way = "Every device in reach holds the same tree.", "Changes are on their way."
+    assert summary("equal") == ["good", same, ""]
+    assert summary("equal", "away") == ["good", same, "1 device is out of reach, and will catch up."]
+    others = "Every other device at work holds the same tree."
+    assert summary("equal", "paused") == ["good", others, "Paused there: d2."]
+    assert summary("equal", "halted") == ["warn", others, "Halted there: d2."]
+    assert summary("paused", "halted") == ["warn", "No other device is at work.", "Halted there: d2. Paused there: d1."]
+    assert summary("paused", "behind") == ["busy", way, "Paused there: d1."]
+    assert summary("away", "revoked")[:2] == ["idle", "No other device is in reach."]
+    assert summary("revoked")[:2] == ["idle", "This device is alone so far."]
+    assert summary("something newer")[:2] == ["busy", way]
+    assert summary("equal", phase="waiting")[:2] == ["warn", "1 working copy waits."]
+    assert summary("equal", phase="applying")[:2] == summary("equal", pending=1)[:2] == ["busy", way]
+    assert summary("equal", phase="paused")[:2] == ["idle", "Everything is paused."]
+    assert summary("equal", vcs="command") == ["good", "Every device in reach has what was pushed.", ""]
+
+
 def test_what_happens_is_shown_as_it_happens(desk: Desk) -> None:
     desk.go("overview")
     desk.page.evaluate(
@@ -254,6 +295,15 @@ def test_a_snapshot_shows_what_it_changed_and_brings_it_back(desk: Desk) -> None
     until(lambda: desktop.read("src/main.py") == "print('hello, world')\n")
     desk.fleet.equal()
 
+    page.get_by_role("button", name="Undo the last change").click()
+    expect(dialog).to_contain_text("src/main.py")
+    laptop.write("meanwhile.txt", "not what was confirmed\n")
+    dialog.get_by_role("button", name="Undo").click()
+    expect(page.locator("#toasts")).to_contain_text("notes has changed since you were asked: nothing was restored.")
+    assert laptop.read("meanwhile.txt") == "not what was confirmed\n"
+    assert laptop.read("src/main.py") == "print('hello, world')\n"
+    desk.fleet.equal()
+
     page.get_by_label("File or folder").fill("plan.txt")
     page.keyboard.press("Enter")
     expect(page.locator("button.row").first).to_contain_text("plan.txt")
@@ -272,6 +322,15 @@ def test_what_is_held_is_told_and_let_go(desk: Desk) -> None:
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_be_hidden()
     assert desk.laptop.status()["held"]["count"] == 1
+    page.get_by_role("button", name="Release all").click()
+    expect(dialog).to_contain_text("Release 1 path?")
+    desk.laptop.write("later.pem", "-----BEGIN PRIVATE KEY-----\n")  # which nobody has agreed to
+    until(lambda: desk.laptop.status()["held"]["count"] == 2)
+    dialog.get_by_role("button", name="Release").click()
+    expect(page.locator("#toasts")).to_contain_text("2 paths are held back in notes by now, not 1")
+    assert desk.laptop.status()["held"]["count"] == 2
+    os.unlink(desk.laptop.root / "later.pem")
+    expect(page.locator('nav a[href="#/held"] .badge')).to_have_text("1")
     page.get_by_role("button", name=f"Release {name}").click()
     dialog.get_by_role("button", name="Release").click()
     expect(page.locator("main")).to_contain_text("Nothing is held back.")

@@ -59,7 +59,7 @@ export const deeds = {
     const what = file ? plain(file) : count(Number(number), "path");
     const text = "The other devices get it as it is here. What was sent cannot be called back.";
     if (!(await page.sure(`Release ${what}?`, text, "Release"))) return;
-    const answer = await page.ask("release", { path: root, file: file ?? "" });
+    const answer = await page.ask("release", { path: root, file: file ?? "", expected: file ? null : Number(number) });
     page.toast("good", `${count(answer.released, "path is", "paths are")} released.`);
   },
   async bringBack(button, page) {

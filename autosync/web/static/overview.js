@@ -30,7 +30,7 @@ function channel(one) {
 // -- working copies ----------------------------------------------------------------------
 
 function workspace(one, now) {
-  const [tone, word, sentence] = phase(one);
+  const [tone, word, words] = phase(one);
   const label = `w-${one.path}`;
   return el("section", { class: "card", "data-key": one.path, "aria-label": one.name },
     el("div", { class: "head" },
@@ -39,7 +39,7 @@ function workspace(one, now) {
         el("p", { class: "quiet where" }, path(one.path))),
       state(tone, word)),
     one.halt ? halt(one) : null,
-    el("p", { class: "says" }, says(one, sentence)),
+    el("p", { class: "says" }, says(one, words)),
     facts(one),
     devices(one, label),
     notes(one, now),
@@ -52,10 +52,10 @@ function workspace(one, now) {
 
 const unseenName = (one) => el("span", { class: "unseen" }, ` ${plain(one.name)}`);
 
-function says(one, sentence) {
+function says(one, words) {
   if (one["waiting-for"]) return ["It waits: ", sentence(one["waiting-for"].replace(/\.?$/, "."))];
   if (one.pending) return `${count(one.pending, "change is", "changes are")} not recorded yet.`;
-  return sentence;
+  return words;
 }
 
 function halt(one) {

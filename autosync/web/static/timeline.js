@@ -198,7 +198,8 @@ async function bringBack(page, question, details, doing) {
   const more = rehearsed.count > 8 ? ` and ${rehearsed.count - 8} more` : "";
   const words = `${told(rehearsed.changes)}${more}. The other devices follow. What stands there now is recorded, and can be restored the same way.`;
   if (!(await page.sure(`${doing} ${count(rehearsed.count, "path")}?`, words, doing))) return null;
-  const answer = await page.ask(question, { path: own.root, ...details });
+  const expected = details.file ? null : rehearsed.recorded; // of all of it, what was rehearsed or nothing
+  const answer = await page.ask(question, { path: own.root, ...details, expected });
   const refused = Object.entries(answer.refused);
   for (const [which, why] of refused.slice(0, 3)) page.toast("bad", `${plain(which)} stays as it is: ${plain(why)}`);
   if (refused.length < answer.count) page.toast("good", `${count(answer.count - refused.length, "path is", "paths are")} as then.`);

@@ -45,9 +45,13 @@ const STANDINGS = {
   revoked: ["idle", "revoked"],
 };
 
+/** Where commands keep the files, nobody has a tree: what is known is who pulled what was pushed. */
+const isCommanded = (workspace) => workspace.vcs === "command";
+
 /** Return how a device's tree stands to this one's. */
 export function standing(device, workspace) {
   const [tone, words] = STANDINGS[device.state] ?? ["idle", device.state];
+  if (device.state === "equal" && isCommanded(workspace)) return ["good", "has what was pushed"];
   const but = device.state === "equal" && workspace.held.count;
   return but ? ["warn", `the same but for ${workspace.held.count} held here`] : [tone, words];
 }
@@ -107,14 +111,34 @@ export function summary(now) {
   if (conflicts) return ["warn", `${count(conflicts, "conflict waits", "conflicts wait")} for you.`, "Both versions are kept; nothing else stops."];
   const held = workspaces.reduce((sum, w) => sum + w.held.count, 0);
   if (held) return ["warn", `${count(held, "path is", "paths are")} held back here.`, "The other devices do not have them as they are."];
-  const others = workspaces.flatMap((w) => w.devices.filter((d) => !d.this && d.state !== "revoked"));
-  if (workspaces.every((w) => w.phase === "paused")) return ["idle", "Everything is paused.", ""];
-  const near = others.filter((d) => d.state !== "away");
-  const differ = near.filter((d) => ["ahead", "behind", "diverged", "unknown"].includes(d.state));
-  if (differ.length || workspaces.some((w) => w.pending)) return ["busy", "Changes are on their way.", ""];
-  const away = others.length - near.length;
+  const paused = workspaces.filter((w) => w.phase === "paused");
+  if (paused.length) return ["idle", paused.length === workspaces.length ? "Everything is paused." : `Paused: ${paused.map((w) => plain(w.name)).join(", ")}.`, ""];
+  const waiting = workspaces.filter((w) => w.phase === "waiting");
+  if (waiting.length) return ["warn", `${count(waiting.length, "working copy waits", "working copies wait")}.`, "For what is said below."];
+  if (workspaces.some((w) => w.pending || w.phase !== "watching")) return ["busy", "Changes are on their way.", ""];
+  return among(workspaces);
+}
+
+/** States of devices of which no confirmation can be expected now. */
+const NOT_AT_WORK = ["away", "paused", "halted"];
+
+/** Return the same of the devices, where nothing is to be done here. */
+function among(workspaces) {
+  const others = workspaces.flatMap((w) => w.devices.filter((d) => !d.this && d.state !== "revoked").map((d) => ({ ...d, commanded: isCommanded(w) })));
   if (!others.length) return ["idle", "This device is alone so far.", "Let another one in: autosync invite --once"];
-  if (!near.length) return ["idle", "No other device is in reach.", "What you save is kept, and sent when one comes back."];
-  const rest = away ? `${count(away, "device is", "devices are")} out of reach, and will catch up.` : "";
-  return ["good", "Every device in reach holds the same tree.", rest];
+  const near = others.filter((d) => !NOT_AT_WORK.includes(d.state));
+  const named = (state) => [...new Map(others.filter((d) => d.state === state).map((d) => [d.id, plain(d.device ?? d.id)])).values()];
+  const [away, paused, halted] = NOT_AT_WORK.map(named);
+  const rest = [
+    halted.length ? `Halted there: ${halted.join(", ")}.` : "",
+    paused.length ? `Paused there: ${paused.join(", ")}.` : "",
+    near.length && away.length ? `${count(away.length, "device is", "devices are")} out of reach, and will catch up.` : "",
+  ].filter(Boolean).join(" ");
+  if (near.some((d) => d.state !== "equal")) return ["busy", "Changes are on their way.", rest];
+  const stopped = paused.length + halted.length;
+  if (!near.length && !stopped) return ["idle", "No other device is in reach.", "What you save is kept, and sent when one comes back."];
+  if (!near.length) return [halted.length ? "warn" : "idle", "No other device is at work.", rest];
+  const who = stopped ? "Every other device at work" : "Every device in reach";
+  const has = near.every((d) => d.commanded) ? "has what was pushed" : near.some((d) => d.commanded) ? "is up to date" : "holds the same tree";
+  return [halted.length ? "warn" : "good", `${who} ${has}.`, rest];
 }
