@@ -544,6 +544,16 @@ def test_a_commit_beside_staged_files(laptop: Device, tmp_path: Path) -> None:
     assert laptop.landing.commit(None, message="nothing", tree=tree) == base
 
 
+def test_a_message_is_utf8_whatever_git_is_told(laptop: Device) -> None:
+    for setting in ("i18n.commitEncoding", "i18n.logOutputEncoding"):
+        git(laptop.root, "config", setting, "ISO-8859-1")
+    message = "Sa\u010d \u00e9t\u00e9\n\nDevice: B\u00fcro\n"
+    base = laptop.landing.commit(None, message=message, tree=tree_with(laptop, **{"a.txt": b"saved\n"}))
+    assert base.commit is not None
+    assert laptop.landing.message(base.commit) == message
+    assert laptop.git("-c", "i18n.logOutputEncoding=UTF-8", "log", "-1", "--format=%B").strip() == message.strip()
+
+
 def test_the_first_commit_and_a_merge(laptop: Device, tmp_path: Path) -> None:
     fresh = Device(make_repository(tmp_path / "fresh"))
     put(fresh.root, "a", b"a\n")

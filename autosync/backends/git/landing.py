@@ -37,7 +37,8 @@ class Landing:
         self._store = store
         self._repo = repo
         self._trees = trees
-        self._git = Git(repo.root, config=(*SETTINGS, "user.useConfigOnly=true"), env=repo.git.env)
+        settings = (*SETTINGS, "user.useConfigOnly=true", "i18n.commitEncoding=UTF-8")
+        self._git = Git(repo.root, config=settings, env=repo.git.env)
         self._head = Head(repo)
         self._lock = IndexLock(repo)
         self._index = NextIndex(repo)
