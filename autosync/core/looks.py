@@ -106,6 +106,8 @@ class Looks:
 
     def put_back(self, look: TakeSnapshot, now: float) -> None:
         """Take note that a look saw nothing, so that it is still to be done."""
+        if self._together_begun:
+            self._together |= frozenset([RelPath(b"")]) if look.paths is None else look.paths
         self._together_begun = False
         if look.paths is None:
             self._at_all = True

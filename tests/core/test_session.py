@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from autosync.core import events as ev
 from autosync.core.commands import ListHub
 from autosync.core.hubtalk import HubTalk
@@ -191,17 +193,21 @@ def test_what_a_command_of_the_user_restores_is_one_change() -> None:
     assert (len(made), changed) == (1, [A, b"d/new"])
 
 
-def test_what_cannot_be_looked_at_now_is_not_waited_for() -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_cannot_be_looked_at_now_is_not_recorded_yet(whole: bool) -> None:
     scene, one, other = pair()
     one.copy.user.operation = "a merge is in progress"
     scene.write(one, A, b"a\n")
     scene.post(one, ev.RestoringBegan())
+    if whole:
+        scene.post(one, ev.FlushAsked())
     scene.post(one, ev.RestoringEnded(paths=frozenset({A})))
     scene.run(1.0)
-    assert one.session.is_recorded()
+    assert not one.session.is_recorded()
     assert content(other) is None
     one.copy.user.operation = None
     scene.run(30.0)
+    assert one.session.is_recorded()
     assert content(other) == b"a\n"
 
 
