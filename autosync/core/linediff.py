@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -123,11 +124,11 @@ def _least_edit(one: Sequence[bytes], other: Sequence[bytes], budget: _Budget) -
     Myers 1986, "An O(ND) difference algorithm and its variations".
     """
     reach = {1: 0}
-    trail: list[dict[int, int]] = []
+    trail: list[array[int]] = []  # a million numbers: as objects they would take a hundred bytes each
     for distance in range(len(one) + len(other) + 1 if one and other else 0):
         if budget.steps < 0:
             break
-        trail.append({k: reach[k] for k in range(-distance - 1, distance + 2) if k in reach})
+        trail.append(array("q", (reach.get(k, 0) for k in _beside(distance))))
         for diagonal in range(-distance, distance + 1, 2):
             x = _furthest(reach, diagonal, distance)
             start = x
@@ -139,6 +140,11 @@ def _least_edit(one: Sequence[bytes], other: Sequence[bytes], budget: _Budget) -
                 return _traced(trail, len(one), len(other))
         budget.steps -= distance  # for what is kept of it
     return []
+
+
+def _beside(distance: int) -> range:
+    """Return the diagonals from which the ``distance``th edit can start, and one more at each end."""
+    return range(-distance - 1, distance + 2, 2)
 
 
 def _furthest(reach: dict[int, int], diagonal: int, distance: int) -> int:
@@ -153,16 +159,17 @@ def _is_added(reach: dict[int, int], diagonal: int, distance: int) -> bool:
     return diagonal == -distance or (diagonal != distance and reach[diagonal - 1] < reach[diagonal + 1])
 
 
-def _traced(trail: Sequence[dict[int, int]], x: int, y: int) -> list[_Pair]:
+def _traced(trail: Sequence[array[int]], x: int, y: int) -> list[_Pair]:
     """Return the equal lines on the way that leads to ``x`` and ``y``."""
     pairs: list[_Pair] = []
     for distance in reversed(range(len(trail))):
         diagonal = x - y
-        start = _furthest(trail[distance], diagonal, distance)
+        reach = dict(zip(_beside(distance), trail[distance], strict=True))
+        start = _furthest(reach, diagonal, distance)
         while x > start:
             x, y = x - 1, y - 1
             pairs.append((x, y))
-        added = _is_added(trail[distance], diagonal, distance)
+        added = _is_added(reach, diagonal, distance)
         x, y = (start, start - diagonal - 1) if added else (start - 1, start - diagonal)
     return pairs[::-1]
 

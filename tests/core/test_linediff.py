@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import tracemalloc
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -71,6 +74,20 @@ def test_a_moved_block_does_not_move_all_around_it() -> None:
     old = b"".join(b"%d\n" % n for n in range(100))
     new = b"".join(b"%d\n" % n for n in [*range(10, 100), *range(10)])
     assert sum(line[:1] != b" " for hunk in hunks(old, new) for line in hunk.lines) == 20
+
+
+def test_texts_that_have_few_lines_in_common_take_little_memory() -> None:
+    """What is kept of each step to trace the way back would be a hundred bytes for each of a million."""
+    chance = random.Random(7)
+    old, new = (b"".join(chance.choice((b"a\n", b"b\n", b"c\n", b"d\n")) for _ in range(1500)) for _ in range(2))
+    tracemalloc.start()
+    try:
+        found = hunks(old, new)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert applied(old, found) == new
+    assert peak < 12 << 20
 
 
 def test_what_has_a_nul_is_no_text() -> None:
