@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from autosync.core.model import RelPath
+from autosync.core.model import DeviceId, RelPath
 
 SAVED = 60.0
 """Seconds for which who saved a file counts as one who works on it."""
@@ -24,8 +24,12 @@ MOST_TOLD = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """``device`` (its name) works on ``path``: has it ``open`` in an editor, or saved it ``since`` (caller's clock)."""
+    """A device works on ``path``: has it ``open`` in an editor, or saved it ``since`` (caller's clock).
 
+    ``device`` is its name, which others may have too; ``id`` tells which one it is.
+    """
+
+    id: DeviceId
     device: str
     path: str
     open: bool
@@ -65,12 +69,12 @@ class Presence:
     """
 
     def __init__(self) -> None:
-        self._open: dict[str, tuple[float, dict[str, float]]] = {}
-        """By device: when that ends by itself, and since when each file is open."""
-        self._saved: dict[tuple[str, str], float] = {}
+        self._open: dict[DeviceId, tuple[float, dict[str, Sight]]] = {}
+        """By device: when that ends by itself, and each file that is open."""
+        self._saved: dict[tuple[DeviceId, str], Sight] = {}
         self._here: frozenset[str] = frozenset()
         self._saved_here: dict[str, float] = {}
-        self._told: dict[tuple[str, str], float] = {}
+        self._told: dict[tuple[DeviceId, str], float] = {}
 
     def opened_here(self, paths: Collection[str], now: float) -> list[Sight]:
         """Take note of all files that are open here."""
@@ -83,43 +87,43 @@ class Presence:
             self._saved_here.update(dict.fromkeys(paths, now))
         return self._news(now)
 
-    def opened_there(self, device: str, paths: Collection[str], now: float) -> list[Sight]:
+    def opened_there(self, device: DeviceId, name: str, paths: Collection[str], now: float) -> list[Sight]:
         """Take note of all files that are open on a device; what was open there and is no more, ends."""
-        since = self._open.get(device, (0.0, {}))[1]
-        self._open[device] = now + EXPIRES, {path: since.get(path, now) for path in paths}
-        if not paths:
-            del self._open[device]
+        known = self._open.pop(device, (0.0, {}))[1]
+        if paths:
+            since = {path: known[path].since if path in known else now for path in paths}
+            self._open[device] = (
+                now + EXPIRES,
+                {path: Sight(id=device, device=name, path=path, open=True, since=at) for path, at in since.items()},
+            )
         return self._news(now)
 
-    def saved_there(self, device: str, paths: Collection[str], count: int, now: float) -> list[Sight]:
+    def saved_there(self, device: DeviceId, name: str, paths: Collection[str], count: int, now: float) -> list[Sight]:
         """Take note of a save of ``count`` files on a device, of which ``paths`` are named."""
         if count <= BY_HAND:
-            self._saved.update({(device, path): now for path in paths})
+            for path in paths:
+                self._saved[device, path] = Sight(id=device, device=name, path=path, open=False, since=now)
         return self._news(now)
 
     def sights(self, now: float) -> list[Sight]:
         """Return who works on what, on other devices; of a file that is open it is not told that it was saved."""
         self._forget(now)
-        found = {
-            (device, path): Sight(device=device, path=path, open=True, since=since)
-            for device, (_, paths) in self._open.items()
-            for path, since in paths.items()
+        still_open = {
+            (device, path): sight for device, (_, paths) in self._open.items() for path, sight in paths.items()
         }
-        for (device, path), at in self._saved.items():
-            found.setdefault((device, path), Sight(device=device, path=path, open=False, since=at))
-        return [found[key] for key in sorted(found)]
+        return sorted({**self._saved, **still_open}.values(), key=lambda sight: (sight.device, sight.id, sight.path))
 
     def _news(self, now: float) -> list[Sight]:
         sights = self.sights(now)
         mine = self._here | self._saved_here.keys()
-        news = [s for s in sights if s.path in mine and (s.device, s.path) not in self._told]
-        self._told.update({(s.device, s.path): now for s in news})
+        news = [s for s in sights if s.path in mine and (s.id, s.path) not in self._told]
+        self._told.update({(s.id, s.path): now for s in news})
         while len(self._told) > MOST_TOLD:
             del self._told[next(iter(self._told))]
         return news
 
     def _forget(self, now: float) -> None:
         self._open = {device: kept for device, kept in self._open.items() if kept[0] > now}
-        self._saved = {key: at for key, at in self._saved.items() if at + SAVED > now}
+        self._saved = {key: sight for key, sight in self._saved.items() if sight.since + SAVED > now}
         self._saved_here = {path: at for path, at in self._saved_here.items() if at + SAVED > now}
         self._told = {key: at for key, at in self._told.items() if at + ONCE_IN > now}

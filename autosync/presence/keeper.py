@@ -12,7 +12,7 @@ from autosync.conflicts.index import shown
 from autosync.core import events as ev
 from autosync.core.allowance import Allowance
 from autosync.core.commands import LocalCommand
-from autosync.core.model import RelPath
+from autosync.core.model import DeviceId, RelPath
 from autosync.core.presence import RENEWED, Presence, Sight, edited_by
 from autosync.core.remarks import fitting
 from autosync.core.settings import Mode
@@ -78,7 +78,7 @@ class PresenceKeeper:
         elif isinstance(event, ev.Announced):
             said = event.announcement
             there = () if said.state in ("stopped", "paused") or not event.live else said.remarks.editing
-            self._tell(self._presence.opened_there(said.name, [shown(p) for p in there], self._now()))
+            self._tell(self._presence.opened_there(said.device, said.name, [shown(p) for p in there], self._now()))
 
     def passed_over(self, paths: Sequence[RelPath]) -> None:
         """Take note of ignored paths that changed, as locks usually are; in any thread."""
@@ -100,7 +100,14 @@ class PresenceKeeper:
         if activity.kind == "saved" and activity.count:
             self._tell(self._presence.saved_here(activity.paths, activity.count, now))
         elif activity.kind == "applied" and activity.count and "+" not in activity.text:
-            self._tell(self._presence.saved_there(activity.text, activity.paths, activity.count, now))
+            maker, name = self._maker(activity), activity.text
+            self._tell(self._presence.saved_there(maker, name, activity.paths, activity.count, now))
+
+    def _maker(self, activity: Activity) -> DeviceId:
+        """Return which device made what was applied: of those of that name, rather the one that is there itself."""
+        named = [peer for peer in self._runner.session.peers.all() if peer.name == activity.text]
+        named.sort(key=lambda peer: peer.snapshot != activity.snapshot)
+        return named[0].device if named else DeviceId(activity.text)
 
     async def stop(self) -> None:
         """End what was begun."""
@@ -164,10 +171,10 @@ class PresenceKeeper:
 
     # -- what is told here --------------------------------------------------------------------------
     def _tell(self, news: Sequence[Sight]) -> None:
-        by_device: dict[str, list[Sight]] = {}
+        by_device: dict[DeviceId, list[Sight]] = {}
         for sight in news:
-            by_device.setdefault(sight.device, []).append(sight)
-        for device, sights in by_device.items():
+            by_device.setdefault(sight.id, []).append(sight)
+        for sights in by_device.values():
             more = len(sights) - 1
             self._runner.outside.happened(
                 Activity(
@@ -178,7 +185,7 @@ class PresenceKeeper:
                     paths=tuple(sight.path for sight in sights[:_NAMED]),
                     count=len(sights),
                     text=sights[0].text + (f" and {more} more" if more else ""),
-                    made_by=device,
+                    made_by=sights[0].device,
                 )
             )
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +15,7 @@ from autosync.activities import Activity
 from autosync.backends.memory import MemoryWorkingCopy
 from autosync.core import events as ev
 from autosync.core.commands import Announce
-from autosync.core.model import DeviceId, RelPath
+from autosync.core.model import DeviceId, RelPath, SnapshotId, TreeId
 from autosync.core.presence import FORGOTTEN
 from autosync.core.remarks import Remarks
 from autosync.core.settings import Mode, SessionSettings
@@ -180,6 +181,29 @@ async def test_where_edits_stay_nothing_is_said(tmp_path: Path) -> None:
         keeper.happened(ev.Announced(announcement=words, lane="lan", live=False))
         assert keeper.sights() == []
     assert said == []
+
+
+async def test_what_one_device_says_ends_nothing_of_another_of_the_same_name(tmp_path: Path) -> None:
+    async with agent(tmp_path, []) as keeper:
+        for device, editing in ((DESKTOP, paths(b"a")), (DeviceId("desktop-00000009"), ())):
+            words = said_by(device, name="desktop", remarks=Remarks(editing=editing))
+            keeper.happened(ev.Announced(announcement=words, lane="lan"))
+        assert [sight.text for sight, _ in keeper.sights()] == ["desktop is editing a"]
+
+
+async def test_who_of_two_of_the_same_name_saved_is_told_by_where_they_are(tmp_path: Path) -> None:
+    other, at = DeviceId("desktop-00000009"), SnapshotId("b" * 40)
+    async with agent(tmp_path, []) as keeper:
+        saved = Activity(kind="applied", workspace="notes", device="laptop", at_ms=0.0, snapshot=at, text="desktop")
+        saved = replace(saved, paths=("a",), count=1)
+        keeper.told(saved)
+        assert [sight.text for sight, _ in keeper.sights()] == ["desktop has just saved a"]
+        for device, snapshot in ((DESKTOP, SnapshotId("a" * 40)), (other, at)):
+            words = said_by(device, name="desktop", snapshot=snapshot, tree=TreeId("c" * 40))
+            keeper._runner.post(ev.Announced(announcement=words, lane="lan"))
+        await comes(lambda: len(keeper._runner.session.peers.all()) == 2)
+        keeper.told(replace(saved, paths=("b",)))
+        assert [sight.id for sight, _ in keeper.sights() if sight.path == "b"] == [other]
 
 
 async def test_many_files_at_once_are_told_in_one_go(tmp_path: Path) -> None:
