@@ -119,6 +119,10 @@ def autosync(invocation: Invocation, config_option: str | None, *, verbose: bool
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    if arguments is None and sys.getfilesystemencoding() != "utf-8":
+        # Names are the same bytes on every device, and the agent tells them in UTF-8: a locale of another encoding
+        # could neither take nor show them (PEP 540).
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606  (this very line)
     for stream in (sys.stdout, sys.stderr):
         # Names of files need not be text, and a terminal need not know UTF-8.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are text files

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -291,6 +292,15 @@ def test_status_without_an_agent_as_json(home: Home) -> None:
             }
         ],
     }
+
+
+def test_names_are_shown_in_any_locale(home: Home) -> None:
+    name = 'tab\tü "q".txt'
+    environment = {**home.environment, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    argv = home.argv("--config", home.path / name, "status")
+    done = subprocess.run(argv, env=environment, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, b"Traceback" in done.stderr) == (1, False)
+    assert 'tab\\tü "q".txt'.encode() in done.stderr
 
 
 def test_a_path_that_is_not_kept_is_told(home: Home) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,7 @@ from autosync.cli.doctor import command
 from autosync.cli.doctor.places import Mount, mount_of
 from autosync.cli.doctor.probing import Probe, run_probes
 from autosync.cli.doctor.programs import check_libraries, satisfies
+from autosync.cli.doctor.syncing import obstacles
 from autosync.cli.finding import Finding, Level
 from autosync.cli.main import main
 from autosync.config import Config, XmppConfig
@@ -147,7 +149,7 @@ def test_a_lock_that_was_left_is_told(kept: Home, diagnose: Diagnose) -> None:
 
 
 def test_what_starts_the_agent_at_login_is_told(kept: Home, diagnose: Diagnose) -> None:
-    assert about("service", diagnose())[0][1].endswith(" install-service`")
+    assert about("service", diagnose(), "warn")[0][1].endswith(" install-service`")
     entry = kept.path / ".config/autostart/autosync.desktop"
     entry.parent.mkdir(parents=True)
     entry.touch()
@@ -413,6 +415,45 @@ def test_of_a_running_agent_its_own_limits_count(tmp_path: Path) -> None:
         ((detail, _),) = about("open files", found, "warn")
         assert detail.startswith("300 may be open at once")
         assert about("agent", found) == [(f"runs (pid {laptop.process.pid})", "")]
+        assert laptop.run("pause").returncode == 0
+        told = rows(laptop.run("doctor", "--json").stdout)
+        again = f"`autosync --config {laptop.config} resume {laptop.root}` goes on."
+        assert ("paused: nothing is synced", again) in about("notes", told, "warn")
         clocks = [detail for detail, _ in about("clock", found, "ok") if "desktop" in detail]
         assert len(clocks) == 1
         assert clocks[0].startswith("that of device desktop agrees (")
+
+
+def test_whatever_is_said_against_a_working_copy_has_its_next_step() -> None:
+    quiet: dict[str, Any] = {
+        "name": "notes",
+        "path": "/notes",
+        "phase": "watching",
+        "halt": None,
+        "waiting-for": None,
+        "held": {"count": 0},
+        "unreadable": [],
+        "conflicts": [],
+        "peers": [{"device": "desktop", "problem": None}],
+    }
+    assert list(obstacles(quiet)) == []
+    halt = {"title": "Nobody is named in git's user.name", "hint": "Set it."}
+    loud = {
+        **quiet,
+        "halt": halt,
+        "held": {"count": 2},
+        "unreadable": ["a"],
+        "conflicts": [{}],
+        "peers": [{"device": "desktop", "problem": "its pack is damaged"}],
+    }
+    first, *others = obstacles(loud)
+    assert first == Finding(Level.FAIL, "notes", f"halted: {halt['title']}", halt["hint"])
+    assert [(f.level, f.detail) for f in others] == [
+        (Level.WARN, "paths held back: 2"),
+        (Level.WARN, "paths that are left out: 1"),
+        (Level.WARN, "conflicts: 1"),
+        (Level.WARN, "desktop: its pack is damaged"),
+    ]
+    assert all("`autosync " in f.hint for f in others)
+    details = [f.detail for w in ({"phase": "paused"}, {"waiting-for": "a rebase"}) for f in obstacles({**quiet, **w})]
+    assert details == ["paused: nothing is synced", "waits: a rebase"]

@@ -35,7 +35,7 @@ def check_service(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(Level.OK, "service", f"{found[0]} starts the agent at login")
     else:
         hint = "To have it started at login: `autosync install-service`"
-        yield Finding(Level.OK, "service", "nothing starts the agent by itself", hint)
+        yield Finding(Level.WARN, "service", "nothing starts the agent by itself", hint)
 
 
 def _unit_problem() -> Finding | None:

@@ -17,6 +17,7 @@ from autosync.cli.doctor.machine import check_kernel_clock, check_open_files
 from autosync.cli.doctor.places import check_file_systems, check_rights, check_room
 from autosync.cli.doctor.probing import Probe, run_probes
 from autosync.cli.doctor.programs import check_libraries, check_python
+from autosync.cli.doctor.syncing import check_syncing
 from autosync.cli.finding import Finding, Level, exit_code, show, show_as_json
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.programs import check_programs
@@ -35,9 +36,10 @@ _OVER_NETWORK = 45.0
 def doctor(invocation: Invocation, *, as_json: bool) -> int:
     """Examine all that syncing depends on, and say which line mends what is wrong.
 
-    That is the configuration, the working copies and their hubs (each is written to, and left as it was), the
-    channels, and this machine: versions, limits, clocks, disks and their file systems, rights, popups, whether
-    the agent is started at login, whether two of them are at one folder.
+    That is the configuration, the working copies and their hubs (each is written to, and left as it was), what the
+    running agent says against them (halted, paused, waiting, held back, in conflict), the channels, and this machine:
+    versions, limits, clocks, disks and their file systems, rights, popups, whether the agent is started at login,
+    whether two of them are at one folder.
 
     Each line says ok, warn or fail; the exit code is 1 if anything failed. It needs neither a running agent nor a
     configuration, changes nothing, and takes less than a minute also where something does not answer.
@@ -101,6 +103,7 @@ def _configured(config: Config) -> Iterator[Probe]:
     """Yield what can be examined of that which the configuration names."""
     yield Probe(what="programs", find=partial(check_programs, config))
     yield Probe(what="agent", find=partial(check_device, config))
+    yield Probe(what="syncing", find=partial(check_syncing, config))
     yield Probe(what="inotify", find=lambda: [check_watches(config)])
     yield Probe(what="agents", find=partial(check_twins, config))
     yield Probe(what="clock", find=partial(check_peers, config))
