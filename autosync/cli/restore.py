@@ -67,7 +67,8 @@ def restore(invocation: Invocation, path: str, *, at: str, to: str | None, dry_r
 def undo(invocation: Invocation, when: str | None, *, place: str | None, dry_run: bool, as_json: bool) -> int:
     """Take the whole working copy back to before its last change, or to what it was at WHEN.
 
-    It is about all files and whoever changed them: what other devices did since goes too, here
+    Snapshots that one device made at once, within 2 seconds of each other and of different files, are
+    one change. It is about all files and whoever changed them: what other devices did since goes too, here
     and there, and the answer says whose it was; look at it with --dry-run. It is a change like any other: a
     second `autosync undo` takes it back, and everything stays in `autosync log`. WHEN is 5m (for
     5 minutes ago), 1h30m, 15:00, "yesterday 15:00", "2026-11-21 15:00", or a snapshot. Branch, commits and
@@ -81,7 +82,13 @@ def undo(invocation: Invocation, when: str | None, *, place: str | None, dry_run
             answer = past.ask("undo", dry_run=dry_run)
         else:  # the verb takes no state for the one before the last change, and `now` is none
             answer = past.ask("restore", at=meant.at, dry_run=dry_run)
-    return _tell(answer, "before the last change" if meant is None else _understood(meant), as_json=as_json)
+    return _tell(answer, undone(answer) if meant is None else _understood(meant), as_json=as_json)
+
+
+def undone(answer: Mapping[str, Any]) -> str:
+    """Return in words what an undo without a state goes back to."""
+    snapshots = sum(answer["taken_back"].values())
+    return "before the last change" + (f" ({snapshots} snapshots)" if snapshots > 1 else "")
 
 
 def _understood(meant: Meant) -> str:

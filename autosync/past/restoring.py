@@ -10,6 +10,7 @@ from autosync.core.brakes import Brakes
 from autosync.core.model import Change, Kind, RelPath, Snapshot, parent_directories
 from autosync.core.operations import operations
 from autosync.errors import AutosyncError, Busy
+from autosync.past.deeds import Deeds
 from autosync.past.differences import FileChange, is_within, occupied, told
 from autosync.past.trail import State, Trail
 from autosync.ports import Applied, Backend, Tree
@@ -17,13 +18,14 @@ from autosync.ports import Applied, Backend, Tree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be brought back: from ``current``, the recorded state, to ``state``.
+    """What is to be brought back at and below ``path``: from ``current``, the recorded state, to ``state``.
 
     ``changes`` is what has to be done, ``told`` the same with renames as such, ``skipped`` the nested
     repositories that are left alone.  If all is brought back, ``taken_back`` counts by device the snapshots that
     ``state`` does not contain.
     """
 
+    path: RelPath
     state: State
     current: Snapshot
     changes: tuple[Change, ...]
@@ -46,6 +48,7 @@ def plan_of(trail: Trail, state: State, path: RelPath, *, missing: Collection[Re
     chosen = [change for change in found if is_within(change.path, path) or change.path in above]
     changes = tuple(change for change in chosen if not _is_nested(change))
     return Plan(
+        path=path,
         state=state,
         current=current,
         changes=changes,
@@ -94,4 +97,7 @@ class Restorer:
         # A command of the user's is no accident: neither that much goes, nor that something large or secret comes.
         self.brakes.expect([change.path for change in plan.changes if change.new is None])
         self.brakes.welcome([change.path for change in plan.changes if change.old is None])
-        return self.tree.apply(operations(plan.changes))
+        applied = self.tree.apply(operations(plan.changes))
+        if applied.done:
+            Deeds(self.backend.metadata).note(plan.current.id, plan.path, plan.state.snapshot.id)
+        return applied

@@ -19,6 +19,7 @@ from autosync.core.timeline import (
     stood,
 )
 from autosync.errors import AutosyncError
+from autosync.past.bursts import before_last_change
 from autosync.past.differences import FileChange, file_changes, name_before
 from autosync.ports import CURRENT, Backend
 
@@ -87,14 +88,17 @@ class Trail:
         return self.state(snapshot)
 
     def before_last_change(self) -> State:
-        """Return the last state with other files than the present one."""
+        """Return the last state with other files than the present one; what followed at once is one change."""
         current = self.current().snapshot
         for window in _WINDOWS:
-            states = stood([*self._loaded(self.kept[-window:]), current], self._device)
-            for earlier in reversed(states):
-                if earlier.tree != current.tree and self.backend.changes(earlier.tree, current.tree):
-                    return self.state(earlier)
-            if window >= len(self.kept):
+            kept = self.kept[-window:]
+            states = stood([*self._loaded(kept), current], self._device)
+            moments = {each.snapshot: each.moment for each in kept}
+            found = before_last_change(self.backend, states, moments, self._device)
+            all_of_them = window >= len(self.kept)
+            if found is not None and (all_of_them or found != states[0] or window == _WINDOWS[-1]):
+                return self.state(found)
+            if all_of_them:
                 break
         raise AutosyncError("There is no change that could be undone", hint="`autosync log` lists what is kept.")
 

@@ -133,20 +133,20 @@ class PastScene:
     def trail(self) -> Trail:
         return Trail(self.backend, "laptop")
 
-    def restore(self, at: At, path: bytes = ROOT) -> Applied:
+    def restore(self, at: At, path: bytes = ROOT, *, after: float = 1.0) -> Applied:
         """Bring ``path`` back and record that."""
-        self.record()
+        self.record(after=after)
         trail = self.trail
         plan = plan_of(trail, trail.find(at), RelPath(path))
         applied = self.restorer().restore(plan)
-        self.record()
+        self.record(after=after)
         return applied
 
-    def undo(self) -> Applied:
-        self.record()
+    def undo(self, *, after: float = 1.0) -> Applied:
+        self.record(after=after)
         trail = self.trail
         applied = self.restorer().restore(plan_of(trail, trail.before_last_change(), ROOT))
-        self.record()
+        self.record(after=after)
         return applied
 
     def restorer(self) -> Restorer:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autosync.cli.log import lines as log_lines
+from autosync.cli.restore import undone
 from autosync.core import events as ev
 from autosync.core.commands import TakeSnapshot
 from autosync.core.model import RelPath, Snapshot, SnapshotId
@@ -22,8 +23,9 @@ from autosync.past.differences import difference, file_changes
 from autosync.past.placing import place
 from autosync.past.restoring import plan_of
 from autosync.past.steps import finish
-from autosync.past.telling import tell_copy, tell_difference, tell_history, tell_state
+from autosync.past.telling import tell_copy, tell_difference, tell_history, tell_restoring, tell_state
 from autosync.past.trail import ROOT, Row
+from autosync.ports import Applied
 from tests.edges.past_scene import START, Files, PastScene, Vcs
 from tests.edges.points import fast_directory
 from tests.figures import record
@@ -384,6 +386,71 @@ def test_undoing_twice_does_it_again_and_changes_of_others_count(git_scene: Past
     then = trail.find(trail.kept[0].snapshot)
     assert dict(plan_of(trail, then, ROOT).taken_back) == {"laptop": 5}
     assert plan_of(trail, then, TXT).taken_back == {}
+
+
+def delete_one_by_one(scene: PastScene, *names: str) -> None:
+    """Have each of the files go in a snapshot of its own, as `rm -r` does."""
+    for name in names:
+        os.unlink(scene.path(name))
+        scene.record(after=0.3)
+
+
+def test_what_follows_at_once_is_one_change(git_scene: PastScene) -> None:
+    for name in "abc":
+        git_scene.put(name, name)
+    git_scene.record()
+    git_scene.put("other", "saved before\n")
+    git_scene.record(after=5)
+    before = git_scene.files()
+    git_scene.now += 5
+    delete_one_by_one(git_scene, "a", "b", "c")
+    for expected in (before, {b"other": before[b"other"]}, before):
+        git_scene.undo(after=0.1)
+        assert git_scene.files() == expected
+
+
+def test_it_is_told_of_how_many_snapshots_the_last_change_is(git_scene: PastScene) -> None:
+    git_scene.put("a", "a")
+    git_scene.put("b", "b")
+    git_scene.record()
+    git_scene.now += 5
+    delete_one_by_one(git_scene, "a", "b")
+    trail = git_scene.trail
+    plan = plan_of(trail, trail.before_last_change(), ROOT)
+    answer = tell_restoring(plan, Applied(done={}, refused={}), dry_run=True, snapshot=None)
+    assert undone(answer) == "before the last change (2 snapshots)"
+
+
+def test_a_file_that_is_saved_again_at_once_is_another_change(git_scene: PastScene) -> None:
+    for content in ("one", "two", "three"):
+        git_scene.put("a", content)
+        git_scene.record(after=0.3)
+    git_scene.undo(after=0.1)
+    assert git_scene.files()[b"a"][1] == b"two"
+
+
+def test_what_another_device_changed_at_the_same_time_is_another_change(git_scene: PastScene) -> None:
+    git_scene.put("a", "a")
+    git_scene.record()
+    git_scene.put("b", "b")
+    git_scene.record(after=5)
+    there = git_scene.came("desktop", {"c": "a"})
+    assert git_scene.trail.before_last_change().snapshot == git_scene.current != there
+
+
+def test_what_is_restored_is_a_change_of_its_own(git_scene: PastScene) -> None:
+    git_scene.put("a", "old")
+    state = git_scene.record()
+    git_scene.put("a", "new")
+    git_scene.record(after=5)
+    git_scene.put("b", "saved at once before")
+    git_scene.now += 5
+    git_scene.restore(state.id, b"a", after=0.1)
+    git_scene.undo(after=0.1)
+    assert {name: content for name, (_, content) in git_scene.files().items()} == {
+        b"a": b"new",
+        b"b": b"saved at once before",
+    }
 
 
 def test_user_things_are_not_touched(git_scene: PastScene) -> None:
