@@ -34,6 +34,7 @@ from autosync.failures import failure, not_fetched, not_opened
 from autosync.history import History, Tidied
 from autosync.integrate import Integrator
 from autosync.ports import CURRENT, Applied, Backend, Reading, Tree
+from autosync.scratch import sweep
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Performer:
         self._opened = False
         """Whether nothing has been read yet since an agent may have been killed here."""
         self._examined = False
+        self._swept = False
         self._highest = 0
         """The greatest number of a state of this working copy: each is used once, whatever happens between."""
         self._brought = Brought(backend=backend)
@@ -124,6 +126,9 @@ class Performer:
         """
         try:
             self.backend.recover()
+            if not self._swept:  # later on others may be at work beside this
+                sweep(self.backend.metadata)
+                self._swept = True
             self._opened = True
             self._brought.clear()
             current = self.history.open()
