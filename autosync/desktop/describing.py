@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from autosync.control import call
+from autosync.desktop.launching import with_display
 from autosync.desktop.packages import WINDOW
-from autosync.desktop.window import NO_WINDOW
+from autosync.desktop.window import CANCELLED, NO_DISPLAY, NO_WINDOW
 from autosync.errors import AutosyncError
 
 HELD_FOR = 30.0
@@ -20,29 +22,103 @@ HELD_FOR = 30.0
 _RENEWED = 10.0
 _PATIENCE = 120.0
 """Seconds that the agent may take to ask the hub whether it has the commit already."""
+_ZENITY_CANCELLED = 1
+_Ended = subprocess.CompletedProcess[bytes]
 
 
-def describe_in_window(state_dir: str, root: str, commit: str) -> None:
-    """Have the user describe ``commit``, the last one in ``root``; nothing happens if he does not.
+class Describing:
+    """Has the user describe commits of the agent with ``state_dir``; its windows end with :meth:`stop`."""
 
-    A refusal is told in the window, with what he wrote.  Raises :class:`AutosyncError` if it is not the
-    last one any more, or if no window can be shown.
-    """
-    answer = call(state_dir, "describe", path=root)
-    if answer["commit"] != commit:
-        raise AutosyncError("Another commit was made since then", hint="`autosync describe` words the last one.")
-    text, problem = answer["message"], ""
-    with held(state_dir, root):
-        while True:
-            asked = _ask(f"{answer['workspace']}: describe the last commit", text, problem)
-            if asked is None or asked.strip() == answer["message"].strip() or not asked.strip():
-                return
-            text = asked
-            try:
-                call(state_dir, "describe", patience=_PATIENCE, path=root, commit=commit, message=text)
-                return
-            except AutosyncError as error:
-                problem = f"{error.title}. {error.hint}"
+    def __init__(self, state_dir: str) -> None:
+        self._state_dir = state_dir
+        self._guard = threading.Lock()
+        self._open: set[subprocess.Popen[bytes]] = set()
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Close the windows: nothing would be done with what is written there."""
+        with self._guard:
+            self._is_stopped = True
+            for window in self._open:
+                window.terminate()
+
+    def describe(self, root: str, commit: str) -> None:
+        """Have the user describe ``commit``, the last one in ``root``; nothing happens if he does not.
+
+        A refusal is told in the window, with what he wrote.  Raises :class:`AutosyncError` if it is not the
+        last one any more, or if no window can be shown.
+        """
+        answer = call(self._state_dir, "describe", path=root)
+        if answer["commit"] != commit:
+            raise AutosyncError("Another commit was made since then", hint="`autosync describe` words the last one.")
+        text, problem = answer["message"], ""
+        with held(self._state_dir, root):
+            while True:
+                asked = self._ask(f"{answer['workspace']}: describe the last commit", text, problem)
+                if asked is None or asked.strip() == answer["message"].strip() or not asked.strip():
+                    return
+                text = asked
+                try:
+                    call(self._state_dir, "describe", patience=_PATIENCE, path=root, commit=commit, message=text)
+                    return
+                except AutosyncError as error:
+                    problem = f"{error.title}. {error.hint}"
+
+    def _ask(self, title: str, text: str, problem: str) -> str | None:
+        """Return what the user wrote, ``None`` if he did not want to.  Raises :class:`AutosyncError`.
+
+        The window is a process of its own: a display that goes away ends whoever shows something on it.
+        """
+        environ = with_display(os.environ)
+        asked = json.dumps({"title": title, "text": text, "problem": problem}).encode()
+        window = self._run([sys.executable, "-P", "-m", "autosync.desktop.window"], asked, environ)
+        if window.returncode == 0:
+            return str(json.loads(window.stdout)["text"])
+        if window.returncode == CANCELLED or self._is_stopped:
+            return None
+        zenity = shutil.which("zenity")
+        if window.returncode != NO_WINDOW or zenity is None:
+            raise _cannot_be_shown(window)
+        shown = f"{problem}\n\n{text}" if problem else text
+        command = [zenity, "--text-info", "--editable", f"--title={title}", "--width=560", "--height=320"]
+        window = self._run(command, shown.encode("utf-8", "replace"), environ)
+        if window.returncode == 0:
+            return window.stdout.decode("utf-8", "replace").removeprefix(f"{problem}\n\n")
+        # GTK ends a program that finds no display with the same code.
+        if self._is_stopped or (window.returncode == _ZENITY_CANCELLED and b"display" not in window.stderr):
+            return None
+        raise _cannot_be_shown(window)
+
+    def _run(self, command: Sequence[str], given: bytes, environ: Mapping[str, str]) -> _Ended:
+        with self._guard:
+            if self._is_stopped:
+                return subprocess.CompletedProcess(command, CANCELLED, b"", b"")
+            window = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ
+            )
+            self._open.add(window)
+        try:
+            out, said = window.communicate(given)
+        finally:
+            with self._guard:
+                self._open.discard(window)
+        return subprocess.CompletedProcess(command, window.returncode, out, said)
+
+
+def _cannot_be_shown(window: _Ended) -> AutosyncError:
+    if window.returncode == NO_WINDOW:
+        return AutosyncError(
+            "No window can be shown to describe the commit",
+            hint=f"Run `autosync describe`; for a window: apt install {WINDOW}",
+        )
+    said = window.stderr.decode("utf-8", "replace").strip().splitlines()
+    if window.returncode == NO_DISPLAY:
+        why = "no display was found"
+    else:
+        why = said[-1] if said else f"it ended with {window.returncode}"
+    return AutosyncError(
+        f"No window can be shown to describe the commit: {why}", hint="Run `autosync describe` in a terminal."
+    )
 
 
 @contextlib.contextmanager
@@ -65,34 +141,3 @@ def held(state_dir: str, root: str) -> Iterator[None]:
         renewing.join()
         with contextlib.suppress(AutosyncError):
             call(state_dir, "describe", path=root, hold=0)
-
-
-def _ask(title: str, text: str, problem: str) -> str | None:
-    """Return what the user wrote, ``None`` if he did not want to.
-
-    The window is a process of its own: a display that goes away ends whoever shows something on it.
-    """
-    window = subprocess.run(
-        [sys.executable, "-P", "-m", "autosync.desktop.window"],
-        input=json.dumps({"title": title, "text": text, "problem": problem}).encode(),
-        stdout=subprocess.PIPE,
-        check=False,
-    )
-    if window.returncode == 0:
-        return str(json.loads(window.stdout)["text"])
-    if window.returncode != NO_WINDOW:
-        return None
-    zenity = shutil.which("zenity")
-    if zenity is None:
-        raise AutosyncError(
-            "No window can be shown to describe the commit",
-            hint=f"Run `autosync describe`; for a window: apt install {WINDOW}",
-        )
-    shown = f"{problem}\n\n{text}" if problem else text
-    asked = subprocess.run(
-        [zenity, "--text-info", "--editable", f"--title={title}", "--width=560", "--height=320"],
-        input=shown.encode("utf-8", "replace"),
-        stdout=subprocess.PIPE,
-        check=False,
-    )
-    return None if asked.returncode else asked.stdout.decode("utf-8", "replace").removeprefix(f"{problem}\n\n")

@@ -142,8 +142,10 @@ class Notifications:
         """Return whether the user asked for no popups for now: then none of ours is to pass through."""
         for name, place, interface, wanted in _DISTURBED:
             try:
-                properties = dbus.Interface(dbus.SessionBus().get_object(name, place), dbus.PROPERTIES_IFACE)
-                if bool(properties.Get(interface, wanted)):
+                # Nothing is asked about its interfaces, for which there would be no timeout.
+                server = dbus.SessionBus().get_object(name, place, introspect=False)
+                properties = dbus.Interface(server, dbus.PROPERTIES_IFACE)
+                if bool(properties.Get(interface, wanted, timeout=_PATIENCE)):
                     return True
             except dbus.exceptions.DBusException:  # this server has no such thing
                 continue

@@ -7,7 +7,6 @@ import os
 import select
 import signal
 from collections.abc import Callable
-from functools import partial
 
 from autosync.config import Config, Popups
 from autosync.desktop.following import Follower
@@ -71,7 +70,7 @@ def _with_popups(config: Config, wishes: Popups, beside: int | None) -> int:
     from gi.repository import GLib  # noqa: PLC0415
 
     from autosync.desktop.deeds import Deeds  # noqa: PLC0415  (all of these need the above)
-    from autosync.desktop.describing import describe_in_window  # noqa: PLC0415
+    from autosync.desktop.describing import Describing  # noqa: PLC0415
     from autosync.desktop.panel import Panel, on_main_loop  # noqa: PLC0415
     from autosync.desktop.trayed import Trayed  # noqa: PLC0415
 
@@ -84,10 +83,11 @@ def _with_popups(config: Config, wishes: Popups, beside: int | None) -> int:
         tell=lambda told: on_main_loop(lambda: panel.take(told)),
         wish=lambda wished: on_main_loop(lambda: panel.wish(wished)),
     )
+    describing = Describing(config.state_dir)
     deeds = Deeds(
         config.source,
         config.state_dir,
-        describe=partial(describe_in_window, config.state_dir),
+        describe=describing.describe,
         resolved=telling.answered,
     )
     panel = Panel(wishes, deeds)
@@ -106,6 +106,7 @@ def _with_popups(config: Config, wishes: Popups, beside: int | None) -> int:
         follower.stop()
         trayed.stop()
         panel.stop()
+        describing.stop()
     return 0
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from autosync.desktop.packages import borrow
 from autosync.desktop.text import plain
 
-CANCELLED, NO_WINDOW = 1, 3
-"""Exit codes: the user did not want to; no window can be shown here."""
+CANCELLED, NO_WINDOW, NO_DISPLAY = 10, 11, 12
+"""Exit codes, none of which a crash has: the user did not want to; GTK is not there; nowhere to show a window."""
 _SPACE = 12
 
 
@@ -21,12 +21,13 @@ def main() -> int:
     try:
         import gi  # noqa: PLC0415  (found by `borrow`)
 
+        gi.require_version("Gdk", "3.0")  # else it is the newest one that is installed, with which Gtk 3 cannot be
         gi.require_version("Gtk", "3.0")
         from gi.repository import Gdk, Gtk  # noqa: PLC0415
     except (ImportError, ValueError):
         return NO_WINDOW
     if not Gtk.init_check([])[0]:
-        return NO_WINDOW
+        return NO_DISPLAY
     text = _Window(Gtk, Gdk, asked["title"], asked["text"], asked["problem"]).ask()
     if text is None:
         return CANCELLED
