@@ -33,8 +33,9 @@ def describe(invocation: Invocation, path: str | None, message: str | None, *, a
     """Give the last commit that `commits: auto` has made in the working copy at PATH a better message.
 
     Without PATH, it is the working copy around the current folder, or the only one that autosync commits in.
-    That is possible until the commit is pushed to the hub; other devices follow. Nothing else is changed:
-    neither files nor what you have staged.
+    That is possible until the commit is pushed to the hub; other devices follow. A hub that cannot be reached
+    then is not asked whether another device has pushed it. Nothing else is changed: neither files nor what you
+    have staged.
     """
     config = invocation.load(on_disk=False)
     root = _chosen(config, path)
