@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from autosync.answers.departed import what_became_of
 from autosync.answers.evidence import entry_at, file_evidence
-from autosync.answers.places import count_of
+from autosync.answers.places import count_of, in_thread, trail_of
 from autosync.answers.report import iso
 from autosync.answers.rules import Rule, find_rule
 from autosync.broadcast import Broadcaster
@@ -30,10 +31,10 @@ from autosync.vocabulary import vocabulary
 from autosync.workspace import Workspace
 
 _METADATA = frozenset({b".git", b".hg"})
+_NOT_SYNCED = frozenset({"metadata", "nested", "ignored", "special", "directory", "absent", "deleted", "renamed"})
 _READ = "Give the user who runs autosync the right to (chmod u+r); it is synced then."
 
 Found = tuple[str, str, str]
-_NOT_SYNCED = frozenset({"metadata", "nested", "ignored", "special", "directory", "absent", "deleted"})
 """A state in one word, the reason in a sentence, and what to do next (or empty)."""
 
 
@@ -61,8 +62,8 @@ class Explaining:
         """Return ``{path, workspace, state, reason, next, rule, devices, conflicts}`` for the file ``path`` (absolute).
 
         ``state`` is one of metadata, halted, paused, held, unreadable, nested, ignored, waiting, pending,
-        synced, alone, absent, directory, special.  ``rule`` is that of :meth:`autosync.answers.rules.Rule.row`,
-        ``devices`` those of :func:`autosync.answers.evidence.file_evidence`.
+        synced, alone, deleted, renamed, absent, directory, special.  ``rule`` is that of
+        :meth:`autosync.answers.rules.Rule.row`, ``devices`` those of :func:`autosync.answers.evidence.file_evidence`.
         """
         workspace, path = self._find(arguments)
         session = workspace.runner.session
@@ -73,6 +74,8 @@ class Explaining:
             found = await asyncio.get_running_loop().run_in_executor(
                 workspace.local, look, workspace.backend, session.current.tree, path, session.status().waiting_for
             )
+            if found and found[0] == "absent" and path:
+                found = await in_thread(workspace, lambda: what_became_of(trail_of(workspace), path)) or found
             if found and found[0] == "absent" and (names := _newer(session.peers.all(), session.current)):
                 found = "absent", f"There is no such file here; what {', '.join(names)} has is not all here yet.", ""
         devices = await self._devices(workspace, path, found)

@@ -118,3 +118,25 @@ def test_what_is_held_says_why(fleet: Fleet) -> None:
     assert explain(laptop, "a.txt")["state"] == "synced"
     laptop.write(".env", "")
     os.unlink(laptop.root / ".env")
+
+
+def test_what_became_of_a_file_is_told_with_the_way_back(fleet: Fleet) -> None:
+    laptop = fleet.devices[0]
+    laptop.write("going.txt", "going\n")
+    laptop.write("moving.txt", "moving\n")
+    until(lambda: explain(laptop, "going.txt")["state"] == explain(laptop, "moving.txt")["state"] == "synced")
+    os.unlink(laptop.root / "going.txt")
+    os.rename(laptop.root / "moving.txt", laptop.root / "moved.txt")
+    until(
+        lambda: explain(laptop, "going.txt")["state"] == "deleted" and explain(laptop, "moved.txt")["state"] == "synced"
+    )
+    said = explain(laptop, "going.txt")
+    assert said["reason"].startswith("It was deleted by laptop at 20")
+    snapshot = said["next"].split(" --at ")[1].split("`")[0]
+    back = f"`autosync restore PATH --at {snapshot}` brings it back."
+    assert said["next"] == f"`autosync log PATH` lists what it was; {back}"
+    assert said["devices"] == []
+    assert laptop.run("restore", str(laptop.root / "going.txt"), "--at", snapshot).returncode == 0
+    assert (laptop.root / "going.txt").read_text() == "going\n"
+    moved = explain(laptop, "moving.txt")
+    assert (moved["state"], moved["reason"][:40]) == ("renamed", "It was renamed to moved.txt by laptop at")
