@@ -28,6 +28,8 @@ class Kept:
     config: PathConfig
     local: ThreadPoolExecutor
     watcher: TreeWatcher
+    listener: Listener
+    """Of the watcher."""
 
 
 class Manager:
@@ -104,17 +106,36 @@ async def kept(tmp_path: Path, listener: Listener) -> AsyncIterator[Kept]:
     )
     watcher.start()
     with ThreadPoolExecutor(1) as local:
-        yield Kept(PathConfig(path=str(root), workspace="notes", key_file="/k"), local, watcher)
+        yield Kept(PathConfig(path=str(root), workspace="notes", key_file="/k"), local, watcher, listener)
     listener.go_on.set()
     watcher.stop()
 
 
-async def words() -> str:
-    return "In sync"
+class Words:
+    """What is told in words; each look asks for it."""
+
+    def __init__(self) -> None:
+        self.looks: asyncio.Queue[None] = asyncio.Queue()
+
+    async def __call__(self) -> str:
+        self.looks.put_nowait(None)
+        return "In sync"
+
+    async def ten_looks(self) -> None:
+        """Wait for the next ten."""
+        while not self.looks.empty():
+            self.looks.get_nowait()
+        for _ in range(10):
+            await self.looks.get()
 
 
 @pytest.fixture
-async def supervision(manager: Manager, kept: Kept) -> AsyncIterator[Supervision]:
+def words() -> Words:
+    return Words()
+
+
+@pytest.fixture
+async def supervision(manager: Manager, kept: Kept, words: Words) -> AsyncIterator[Supervision]:
     environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "90000"}
     supervision = Supervision(Notifier(environ), lambda: [kept], words, stuck=0.5)
     supervision.begin()
@@ -122,13 +143,13 @@ async def supervision(manager: Manager, kept: Kept) -> AsyncIterator[Supervision
     supervision.stop()
 
 
-async def hears_no_more(manager: Manager, caplog: pytest.LogCaptureFixture) -> None:
+async def hears_no_more(manager: Manager, words: Words, caplog: pytest.LogCaptureFixture) -> None:
     """Wait until it is noticed that something hangs; from then on nothing more may be heard, look after look."""
     while not caplog.records:
         with contextlib.suppress(TimeoutError):
             await manager.hear(0.05)
     manager.forget()
-    await asyncio.sleep(0.3)  # ten looks
+    await words.ten_looks()
     with pytest.raises(BlockingIOError):
         manager.socket.recv(4096)
 
@@ -149,14 +170,14 @@ async def test_the_life_of_a_service(manager: Manager, supervision: Supervision)
 
 
 async def test_a_working_copy_that_hangs_stops_the_heartbeat(
-    manager: Manager, kept: Kept, supervision: Supervision, caplog: pytest.LogCaptureFixture
+    manager: Manager, kept: Kept, words: Words, supervision: Supervision, caplog: pytest.LogCaptureFixture
 ) -> None:
     supervision.ready()
     await manager.until("READY=1")
     await manager.until("WATCHDOG=1")
     go_on = threading.Event()
     kept.local.submit(go_on.wait, 30)
-    await hears_no_more(manager, caplog)
+    await hears_no_more(manager, words, caplog)
     told = "notes: its local thread has not moved for 0 s: the service manager is not told any more that all is well"
     assert [r.getMessage() for r in caplog.records] == [told]
     go_on.set()
@@ -167,17 +188,17 @@ async def test_a_working_copy_that_hangs_stops_the_heartbeat(
 async def test_a_watcher_that_hangs_stops_the_heartbeat(
     manager: Manager,
     kept: Kept,
-    listener: Listener,
+    words: Words,
     supervision: Supervision,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     supervision.ready()
     await manager.until("READY=1")
-    listener.go_on.clear()
+    kept.listener.go_on.clear()
     (Path(kept.config.path) / "a").touch()
-    assert await asyncio.to_thread(listener.called.wait, 10)
-    await hears_no_more(manager, caplog)
-    listener.go_on.set()
+    assert await asyncio.to_thread(kept.listener.called.wait, 10)
+    await hears_no_more(manager, words, caplog)
+    kept.listener.go_on.set()
     await manager.until("WATCHDOG=1")
     figures.record("faults injected", 1)
 
@@ -227,7 +248,7 @@ async def test_a_bug_in_what_is_told_does_not_end_the_telling(manager: Manager, 
     supervision.stop()
 
 
-async def test_without_a_manager_nothing_is_done(kept: Kept) -> None:
+async def test_without_a_manager_nothing_is_done(kept: Kept, words: Words) -> None:
     before = asyncio.all_tasks()
     supervision = Supervision(Notifier({}), lambda: [kept], words)
     supervision.begin()
