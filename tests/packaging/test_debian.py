@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -72,6 +74,11 @@ def test_it_is_installed_run_and_removed(package: Path, tmp_path: Path) -> None:
 
 def test_nothing_in_it_knows_where_it_was_built(package: Path, tmp_path: Path) -> None:
     subprocess.run(["dpkg-deb", "--extract", package, tmp_path / "root"], check=True)
+    documents = tmp_path / "root/usr/share/doc/autosync"
+    (changes,) = documents.glob("changelog*.gz")
+    named = re.findall(r"/usr/share/doc/autosync/(\S+)\.\n", gzip.decompress(changes.read_bytes()).decode())
+    assert named == ["NEWS.md.gz"]
+    assert gzip.decompress((documents / named[0]).read_bytes()) == (TOP / "CHANGELOG.md").read_bytes()
     home = tmp_path / "root/usr/lib/autosync"
     first_lines = {
         path.name: path.read_bytes().partition(b"\n")[0] for path in home.glob("bin/*") if not path.is_symlink()
