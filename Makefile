@@ -29,10 +29,11 @@ lint: .venv/.installed-tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What popups look like, for the documents.
+# What popups and the page look like, for the documents.
 pictures: .venv/.installed-tests
 	tests/install-debian
-	AUTOSYNC_PICTURES=$(CURDIR)/docs/images $(BIN)/python -m pytest --quiet tests/desktop/test_agents.py
+	AUTOSYNC_PICTURES=$(CURDIR)/docs/images $(BIN)/python -m pytest --quiet tests/desktop/test_agents.py \
+		tests/system/test_web.py
 
 bench: .venv/.installed-tests
 	tests/install-debian --bench

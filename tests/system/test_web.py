@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -26,6 +27,8 @@ VIEWS = ("overview", "timeline", "conflicts", "held", "settings")
 NINE = "".join(f"line {n}\n" for n in range(1, 10))
 HOSTILE = "<img src=x onerror=alert(1)>\u202egpj.exe"
 PASSWORD = "correct-horse-battery"
+PICTURES = os.environ.get("AUTOSYNC_PICTURES")
+"""A folder for pictures of what is to be seen; `make pictures` keeps them in docs/images."""
 expect.set_options(timeout=30_000)
 
 
@@ -68,6 +71,19 @@ class Desk:
             if self.page.evaluate("document.activeElement.textContent").startswith(words):
                 return self.focused()
         raise AssertionError(f"no tabulator leads to {words!r}")
+
+
+def keep_picture(page: Page, name: str, scheme: Literal["light", "dark"] = "light") -> None:
+    """Keep what is to be seen, if that is asked for, without what only this test has: its folder and its server."""
+    if PICTURES:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.evaluate("scrollTo(0, 0)")
+        page.evaluate(
+            "() => { for (const one of document.querySelectorAll('.where')) one.textContent = '/home/you/notes';"
+            " for (const one of document.querySelectorAll('.toast, .channels li:has(.warn)')) one.remove(); }"
+        )
+        page.screenshot(path=Path(PICTURES) / f"web-{name}.png")
+        page.emulate_media(color_scheme="light", reduced_motion="reduce")
 
 
 def serve(
@@ -206,17 +222,8 @@ def test_what_happens_is_shown_as_it_happens(desk: Desk) -> None:
     desk.fleet.equal()
     (arrived,) = [a for a in desk.laptop.activities("applied") if a["paths"] == ["todo.md"]]
     assert arrived["latency_ms"] > 0
-
-
-def test_names_of_files_are_text_and_nothing_else(desk: Desk) -> None:
-    desk.go("overview")
-    desk.desktop.write(HOSTILE, "hostile\n")
-    shown = HOSTILE.replace("\u202e", "\\u202e")
-    expect(desk.page.locator(".activity li.applied").first).to_contain_text(shown)
-    desk.go("timeline")
-    expect(desk.page.locator("button.row").first).to_contain_text(shown)
-    assert desk.page.locator("img[src=x]").count() == 0
-    desk.fleet.equal()
+    expect(desk.page.locator(".summary")).to_contain_text("holds the same tree")
+    keep_picture(desk.page, "overview")
 
 
 def test_a_conflict_is_shown_side_by_side_and_finished_by_the_keyboard(desk: Desk) -> None:
@@ -237,6 +244,7 @@ def test_a_conflict_is_shown_side_by_side_and_finished_by_the_keyboard(desk: Des
     sides = page.locator(".side")
     expect(sides.nth(0)).to_contain_text("Mine by laptop")
     expect(sides.nth(1)).to_contain_text("Theirs by desktop")
+    keep_picture(page, "conflicts")
     button = desk.tab_to("Keep mine")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     expect(button).to_have_accessible_name("Keep mine of plan.txt")
@@ -246,23 +254,6 @@ def test_a_conflict_is_shown_side_by_side_and_finished_by_the_keyboard(desk: Des
     until(lambda: desktop.read("plan.txt") == NINE.replace("line 5", "line 5 by laptop"))
     desk.fleet.equal()
     assert laptop.ask("conflicts")["conflicts"] == []
-
-
-def test_a_conflict_of_a_name_that_is_no_text_is_finished_too(desk: Desk) -> None:
-    laptop, desktop, page = desk.laptop, desk.desktop, desk.page
-    name = os.fsdecode(b"<i>caf\xe9 \"'.txt")
-    desktop.ask("pause")
-    laptop.write(name, "by laptop\n")
-    desktop.write(name, "by desktop\n")
-    until(lambda: not laptop.status()["pending"] and "caf" in laptop.activities("saved")[-1]["paths"][0])
-    desktop.ask("resume")
-    desk.go("conflicts")
-    expect(page.locator("table.compare tr.changed")).to_contain_text("by desktop")
-    expect(page.locator(".conflict h2")).to_have_text("<i>caf\\xe9 \"'.txt")
-    page.get_by_role("button", name="Keep theirs").click()
-    expect(page.locator("main")).to_contain_text("No conflict.")
-    until(lambda: laptop.read(name) == "by desktop\n")
-    desk.fleet.equal()
 
 
 def test_a_snapshot_shows_what_it_changed_and_brings_it_back(desk: Desk) -> None:
@@ -277,6 +268,7 @@ def test_a_snapshot_shows_what_it_changed_and_brings_it_back(desk: Desk) -> None
     expect(page.locator("table.diff tr.minus")).to_contain_text("print('hello')")
     expect(page.locator("table.diff tr.plus")).to_contain_text("print('hello, world')")
     expect(row).to_have_attribute("aria-pressed", "true")
+    keep_picture(page, "timeline", "dark")
 
     page.get_by_role("button", name="Restore the version before of src/main.py").click()
     dialog = page.get_by_role("dialog")
@@ -308,6 +300,34 @@ def test_a_snapshot_shows_what_it_changed_and_brings_it_back(desk: Desk) -> None
     page.keyboard.press("Enter")
     expect(page.locator("button.row").first).to_contain_text("plan.txt")
     expect(page.locator(".snapshots")).not_to_contain_text("src/main.py")
+
+
+def test_names_of_files_are_text_and_nothing_else(desk: Desk) -> None:
+    desk.go("overview")
+    desk.desktop.write(HOSTILE, "hostile\n")
+    shown = HOSTILE.replace("\u202e", "\\u202e")
+    expect(desk.page.locator(".activity li.applied").first).to_contain_text(shown)
+    desk.go("timeline")
+    expect(desk.page.locator("button.row").first).to_contain_text(shown)
+    assert desk.page.locator("img[src=x]").count() == 0
+    desk.fleet.equal()
+
+
+def test_a_conflict_of_a_name_that_is_no_text_is_finished_too(desk: Desk) -> None:
+    laptop, desktop, page = desk.laptop, desk.desktop, desk.page
+    name = os.fsdecode(b"<i>caf\xe9 \"'.txt")
+    desktop.ask("pause")
+    laptop.write(name, "by laptop\n")
+    desktop.write(name, "by desktop\n")
+    until(lambda: not laptop.status()["pending"] and "caf" in laptop.activities("saved")[-1]["paths"][0])
+    desktop.ask("resume")
+    desk.go("conflicts")
+    expect(page.locator("table.compare tr.changed")).to_contain_text("by desktop")
+    expect(page.locator(".conflict h2")).to_have_text("<i>caf\\xe9 \"'.txt")
+    page.get_by_role("button", name="Keep theirs").click()
+    expect(page.locator("main")).to_contain_text("No conflict.")
+    until(lambda: laptop.read(name) == "by desktop\n")
+    desk.fleet.equal()
 
 
 def test_what_is_held_is_told_and_let_go(desk: Desk) -> None:
