@@ -17,6 +17,7 @@ from autosync.core.commands import Commit, Integrate, LocalCommand, MergeBranch,
 from autosync.core.model import RelPath, Snapshot, SnapshotId
 from autosync.errors import AutosyncError
 from autosync.failures import title_of
+from autosync.past.deeds import Deeds, deed_of
 from autosync.perform import Performer
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class Activity:
     at_ms: float
     snapshot: str = ""
     paths: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    """Of ``paths`` what somebody wrote: not what was deleted, nor what this device brought back."""
     count: int = 0
     lane: str = ""
     text: str = ""
@@ -145,19 +148,29 @@ class Reporter:
     ) -> None:
         at_ms = time.time() * 1000
         paths: tuple[RelPath, ...] = ()
+        written: frozenset[RelPath] = frozenset()
         if before is not None:
             loop = asyncio.get_running_loop()
-            paths = await loop.run_in_executor(self.local, self.performer.changed_paths, before, after)
+            paths, written = await loop.run_in_executor(self.local, self._changed, before, after)
         self._tell(
             kind,
             at_ms=at_ms,
             snapshot=snapshot or after.id,
             paths=tuple(shown(path) for path in paths[:PATHS_TOLD]),
+            written=tuple(shown(path) for path in paths[:PATHS_TOLD] if path in written),
             count=len(paths),
             lane=lane,
             text=text,
             latency_ms=latency_ms,
         )
+
+    def _changed(self, before: Snapshot, after: Snapshot) -> tuple[tuple[RelPath, ...], frozenset[RelPath]]:
+        """Return the paths in which two states differ, and those of them that somebody wrote."""
+        backend = self.performer.backend
+        changes = backend.changes(before.tree, after.tree)
+        is_brought = deed_of(after, self.device, Deeds(backend.metadata).read()) is not None
+        written = frozenset(c.path for c in changes if c.new is not None and not is_brought)
+        return tuple(c.path for c in changes), written
 
     async def _report_conflicts(self, before: Snapshot | None, event: ev.Event, now: Snapshot) -> None:
         performer, loop = self.performer, asyncio.get_running_loop()
@@ -184,6 +197,7 @@ class Reporter:
         at_ms: float | None = None,
         snapshot: str = "",
         paths: tuple[str, ...] = (),
+        written: tuple[str, ...] = (),
         count: int = 0,
         lane: str = "",
         text: str = "",
@@ -199,6 +213,7 @@ class Reporter:
             at_ms=time.time() * 1000 if at_ms is None else at_ms,
             snapshot=snapshot,
             paths=paths,
+            written=written,
             count=count,
             lane=lane,
             text=text,

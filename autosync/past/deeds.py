@@ -13,7 +13,7 @@ from autosync.durable import replacing
 
 _NAME = b"brought-back"
 _LINE = re.compile(r"([0-9a-f]{40,64}) (undo|restored) ([0-9a-f]{40,64})")
-_MOST = 2000
+_MOST = 200
 """Deeds that are remembered: at first twice as many, so that not each of them rewrites the file."""
 
 log = logging.getLogger(__name__)

@@ -97,11 +97,11 @@ class PresenceKeeper:
     def told(self, activity: Activity) -> None:
         """Take note of what was done to the working copy."""
         now = self._now()
-        if activity.kind == "saved" and activity.count:
-            self._tell(self._presence.saved_here(activity.paths, activity.count, now))
-        elif activity.kind == "applied" and activity.count and "+" not in activity.text:
+        if activity.kind == "saved" and activity.written:
+            self._tell(self._presence.saved_here(activity.written, activity.count, now))
+        elif activity.kind == "applied" and activity.written and "+" not in activity.text:
             maker, name = self._maker(activity), activity.text
-            self._tell(self._presence.saved_there(maker, name, activity.paths, activity.count, now))
+            self._tell(self._presence.saved_there(maker, name, activity.written, activity.count, now))
 
     def _maker(self, activity: Activity) -> DeviceId:
         """Return which device made what was applied: of those of that name, rather the one that is there itself."""

@@ -6,12 +6,15 @@ import base64
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autosync.activities import Activity, Reporter
 from autosync.cli.log import lines as log_lines
 from autosync.cli.restore import undone
 from autosync.core import events as ev
@@ -19,6 +22,7 @@ from autosync.core.commands import TakeSnapshot
 from autosync.core.model import RelPath, Snapshot, SnapshotId
 from autosync.core.retention import Retention
 from autosync.errors import AutosyncError, Busy
+from autosync.past.deeds import Deed, Deeds
 from autosync.past.differences import difference, file_changes
 from autosync.past.placing import place
 from autosync.past.restoring import plan_of
@@ -451,6 +455,41 @@ def test_what_is_restored_is_a_change_of_its_own(git_scene: PastScene) -> None:
         b"a": b"new",
         b"b": b"saved at once before",
     }
+
+
+def test_of_many_deeds_the_latest_are_remembered(tmp_path: Path) -> None:
+    deeds = Deeds(os.fsencode(tmp_path))
+    for number in range(500):
+        deeds.note(SnapshotId(f"{number:040x}"), ROOT, SnapshotId("a" * 40))
+    kept = Deeds(os.fsencode(tmp_path)).read()
+    assert 200 <= len(kept) <= 400
+    assert f"{499:040x}" in kept
+    (tmp_path / "brought-back").write_bytes(b"\xff\n" + b"b" * 40 + b" restored " + b"c" * 40 + b"\nabc undo")
+    assert deeds.read() == {"b" * 40: Deed(undo=False, state=SnapshotId("c" * 40))}
+    (tmp_path / "brought-back").unlink()
+    (tmp_path / "brought-back").mkdir()
+    deeds.note(SnapshotId("d" * 40), ROOT, SnapshotId("a" * 40))
+    assert deeds.read() == {}
+
+
+async def test_what_somebody_wrote_is_told_apart_from_what_went_or_was_brought_back(git_scene: PastScene) -> None:
+    git_scene.put("a", "a")
+    git_scene.put("b", "b")
+    told: list[Activity] = []
+    states = [git_scene.record()]
+    os.unlink(git_scene.path("a"))
+    git_scene.put("b", "changed")
+    states.append(git_scene.record(after=5))
+    git_scene.undo()
+    states.append(git_scene.trail.current().snapshot)
+    with ThreadPoolExecutor(1) as local:
+        reporter = Reporter(
+            workspace="notes", device="laptop", performer=git_scene.performer, local=local, happened=told.append
+        )
+        for before, after in pairwise(states):
+            event = ev.SnapshotTaken(snapshot=after, changed=True)
+            await reporter.report(TakeSnapshot(paths=None, current=before, above=0), event, after)
+    assert [(each.paths, each.written) for each in told] == [(("a", "b"), ("b",)), (("a", "b"), ())]
 
 
 def test_user_things_are_not_touched(git_scene: PastScene) -> None:

@@ -195,15 +195,23 @@ async def test_who_of_two_of_the_same_name_saved_is_told_by_where_they_are(tmp_p
     other, at = DeviceId("desktop-00000009"), SnapshotId("b" * 40)
     async with agent(tmp_path, []) as keeper:
         saved = Activity(kind="applied", workspace="notes", device="laptop", at_ms=0.0, snapshot=at, text="desktop")
-        saved = replace(saved, paths=("a",), count=1)
+        saved = replace(saved, paths=("a",), written=("a",), count=1)
         keeper.told(saved)
         assert [sight.text for sight, _ in keeper.sights()] == ["desktop has just saved a"]
         for device, snapshot in ((DESKTOP, SnapshotId("a" * 40)), (other, at)):
             words = said_by(device, name="desktop", snapshot=snapshot, tree=TreeId("c" * 40))
             keeper._runner.post(ev.Announced(announcement=words, lane="lan"))
         await comes(lambda: len(keeper._runner.session.peers.all()) == 2)
-        keeper.told(replace(saved, paths=("b",)))
+        keeper.told(replace(saved, paths=("b",), written=("b",)))
         assert [sight.id for sight, _ in keeper.sights() if sight.path == "b"] == [other]
+
+
+async def test_who_deletes_a_file_works_on_it_no_more(tmp_path: Path) -> None:
+    async with agent(tmp_path, []) as keeper:
+        gone = Activity(kind="applied", workspace="notes", device="laptop", at_ms=0.0, text="desktop")
+        keeper.told(replace(gone, paths=("a", "b"), written=("b",), count=2))
+        keeper.told(replace(gone, paths=("c",), count=1))
+        assert [sight.path for sight, _ in keeper.sights()] == ["b"]
 
 
 async def test_many_files_at_once_are_told_in_one_go(tmp_path: Path) -> None:
