@@ -91,6 +91,19 @@ class Sections(click.Group):
                 return found
         return None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that ``args`` begin with; of one that there is not the error names the nearest."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib  # noqa: PLC0415  (nobody else needs it)
+
+            if near := difflib.get_close_matches(args[0].lower(), self.list_commands(ctx), n=1):
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands, one block per section."""
         width = max(len(name) for name in self.list_commands(ctx))

@@ -105,6 +105,8 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
 def _invitations(invitations: Sequence[dict[str, Any]]) -> list[str]:
     lines: list[str] = []
     for open_one in invitations:
+        if open_one["once"] and open_one["joined"] and not open_one["refused"]:
+            continue  # it came to what it was for; `autosync invite --list` has it as long as it listens
         if open_one["once"] and open_one["joined"]:
             lines += ["", f"An invitation to {plain(open_one['workspace'])} was for one device, and is used"]
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import yaml
+
 from autosync.config.model import Popups, Urgency
 from autosync.config.reading import Value
 
@@ -14,6 +16,10 @@ def read_popups(value: Value) -> Popups | None:
     """Return what is written here; ``none`` for the whole group switches all popups off."""
     if getattr(value.node, "value", None) == "none":
         return None
+    if not isinstance(value.node, yaml.MappingNode):
+        levels = ", ".join(level.value for level in Urgency)
+        hint = f"For example {{arrived: low}}; a kind has one of the levels {levels}. No popups at all: `popups: none`"
+        raise value.error("must be a group of kinds, or none", hint)
     section, default = value.section(), Popups()
 
     def urgency(kind: str) -> Urgency:

@@ -15,6 +15,8 @@ from autosync.past.differences import FileChange, is_within, occupied, told
 from autosync.past.trail import State, Trail
 from autosync.ports import Applied, Backend, Tree
 
+_METADATA = frozenset({b".git", b".hg"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -62,6 +64,16 @@ def demand_there(backend: Backend, target: Snapshot, path: RelPath) -> None:
     """Raise :class:`AutosyncError` if ``target`` has nothing at ``path``."""
     if path and not occupied(backend, target.tree, path):
         name = path.decode("utf-8", "backslashreplace")
+        if path.split(b"/")[0] in _METADATA:
+            raise AutosyncError(
+                f"{name} belongs to the repository itself, of which no snapshot has anything",
+                hint="Snapshots are of the files beside it; commits are in its own version control.",
+            )
+        if backend.ignored([p for p in (path, *parent_directories(path)) if p]):
+            raise AutosyncError(
+                f"There was no {name} in snapshot {target.id[:10]}: an ignore rule names it",
+                hint=f"`autosync explain {name}` tells which one; what is ignored is not recorded.",
+            )
         raise AutosyncError(
             f"There was no {name} in snapshot {target.id[:10]}",
             hint=f"`autosync log {name}` lists the snapshots in which it changed.",

@@ -25,7 +25,11 @@ def test_each_kind_has_its_urgency_and_the_night_is_quiet() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("popups: loud", "popups: must be a group of keys, not text"),
+        (
+            "popups: loud",
+            "popups: must be a group of kinds, or none\n  For example {arrived: low}; a kind has one of the levels "
+            "none, low, normal, critical. No popups at all: `popups: none`",
+        ),
         ("popups: {arrived: loud}", "popups.arrived: must be one of: none, low, normal, critical"),
         ("popups: {arived: low}", 'popups.arived: unknown key\n  Did you mean "arrived"?'),
         ("popups: {quiet-hours: 22-7}", "popups.quiet-hours: is no span of hours"),

@@ -643,3 +643,29 @@ def test_nested_repositories_are_left_alone(git_scene: PastScene) -> None:
     git_scene.restorer().restore(plan)
     assert (sub / "s").read_text() == "s"
     assert (git_scene.root / "a.txt").read_text() == "a\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "hint"),
+    [
+        (
+            b".git/config",
+            "belongs to the repository itself, of which no snapshot has anything",
+            "its own version control",
+        ),
+        (
+            b"x.log",
+            "There was no x.log in snapshot {}: an ignore rule names it",
+            "`autosync explain x.log` tells which",
+        ),
+        (b"none", "There was no none in snapshot {}", "`autosync log none`"),
+    ],
+)
+def test_what_is_in_no_snapshot_is_told_as_such(git_scene: PastScene, name: bytes, title: str, hint: str) -> None:
+    git_scene.put(".gitignore", "*.log\n")
+    git_scene.put("x.log", "x")
+    state = git_scene.record()
+    with pytest.raises(AutosyncError) as refused:
+        plan_of(git_scene.trail, git_scene.trail.find(None), RelPath(name))
+    assert refused.value.title.endswith(title.format(state.id[:10]))
+    assert hint in refused.value.hint

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from autosync import __version__
-from autosync.cli.main import SECTIONS
+from autosync.cli.main import SECTIONS, main
 from autosync.config import Vcs, load
 from tests.system.commandline import Home
 from tests.system.strange_hg import strange_hg
@@ -292,6 +292,21 @@ def test_status_without_an_agent_as_json(home: Home) -> None:
             }
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("stauts", "No such command 'stauts'. Did you mean 'status'?"),
+        ("xyzzy", "No such command 'xyzzy'."),
+        ("status --jsno", "No such option '--jsno'. Did you mean '--json'?"),
+    ],
+)
+def test_a_word_that_is_mistyped_is_named_with_the_nearest(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 2
+    assert capsys.readouterr().err.endswith(f"Error: {said}\n")
 
 
 def test_names_are_shown_in_any_locale(home: Home) -> None:
