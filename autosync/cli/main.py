@@ -101,7 +101,7 @@ class Sections(click.Group):
             import difflib  # noqa: PLC0415  (nobody else needs it)
 
             if near := difflib.get_close_matches(args[0].lower(), self.list_commands(ctx), n=1):
-                error.message += f" Did you mean {near[0]!r}?"
+                raise click.UsageError(f"{error.format_message()} Did you mean {near[0]!r}?", ctx) from None
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
