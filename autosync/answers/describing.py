@@ -27,8 +27,8 @@ async def describe_commit(chosen: Sequence[Workspace], arguments: dict[str, Any]
     """Give the last commit of the one chosen working copy ``message``; without one, tell what it says.
 
     With ``commit`` only that one is described.  With ``hold`` (seconds) it is not pushed meanwhile, nor is anything
-    committed on top; 0 ends that.  Returns ``{"workspace", "path", "commit", "message"}``, of the new commit if
-    there is one.
+    committed on top; 0 ends that.  ``commits`` is what the configuration says now.  Returns ``{"workspace", "path", "commit",
+    "message"}``, of the new commit if there is one.
     """
     if len(chosen) != 1:
         raise AutosyncError(
@@ -37,6 +37,12 @@ async def describe_commit(chosen: Sequence[Workspace], arguments: dict[str, Any]
     workspace, message, commit = chosen[0], arguments.get("message"), arguments.get("commit")
     runner, loop = workspace.runner, asyncio.get_running_loop()
     if workspace.config.commits is not Commits.AUTO:
+        if arguments.get("commits") == Commits.AUTO.value:
+            raise AutosyncError(
+                f"The running agent does not know yet that autosync is to commit in {workspace.config.path}",
+                hint="`commits: auto` came into the configuration after it was started. Restart it: "
+                "`systemctl --user restart autosync`, or end `autosync run` and start it again.",
+            )
         raise AutosyncError(
             f"autosync makes no commits in {workspace.config.path}",
             hint="What you commit is yours to describe; `commits: auto` has autosync commit.",

@@ -12,7 +12,7 @@ import click
 from autosync.cli.failures import OK
 from autosync.cli.invocation import Invocation, pass_invocation, path_argument, select
 from autosync.cli.table import plain
-from autosync.config import Commits, Config
+from autosync.config import Commits, Config, PathConfig
 from autosync.control import call
 from autosync.errors import AutosyncError
 
@@ -38,14 +38,17 @@ def describe(invocation: Invocation, path: str | None, message: str | None, *, a
     have staged.
     """
     config = invocation.load(on_disk=False)
-    root = _chosen(config, path)
+    entry = _chosen(config, path)
+    root = entry.path
     if message is None:
-        answer = _edited(config, root)
+        answer = _edited(config, entry)
         if answer is None:
             click.echo("The message stays as it is.")
             return OK
     else:
-        answer = call(config.state_dir, "describe", patience=_PATIENCE, path=root, message=message)
+        answer = call(
+            config.state_dir, "describe", patience=_PATIENCE, path=root, message=message, commits=entry.commits.value
+        )
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     else:
@@ -54,11 +57,11 @@ def describe(invocation: Invocation, path: str | None, message: str | None, *, a
     return OK
 
 
-def _chosen(config: Config, path: str | None) -> str:
+def _chosen(config: Config, path: str | None) -> PathConfig:
     if path is not None:
         chosen = select(config, path)
         assert chosen is not None  # noqa: S101  (it is None only without a path)
-        return chosen.path
+        return chosen
     automatic = [entry for entry in config.paths if entry.commits is Commits.AUTO]
     here = os.path.join(os.path.realpath(os.getcwd()), "")
     around = [entry for entry in automatic if here.startswith(os.path.join(os.path.realpath(entry.path), ""))]
@@ -73,14 +76,15 @@ def _chosen(config: Config, path: str | None) -> str:
             "autosync makes commits in several working copies",
             hint=f"Name one of them: {', '.join(entry.path for entry in found)}",
         )
-    return found[0].path
+    return found[0]
 
 
-def _edited(config: Config, root: str) -> dict[str, Any] | None:
+def _edited(config: Config, entry: PathConfig) -> dict[str, Any] | None:
     """Have the user edit the message; return the agent's answer, ``None`` if it stays as it is."""
     if not sys.stdin.isatty():
         raise AutosyncError("There is no terminal to open an editor in", hint="Give the message: -m TEXT")
-    last = call(config.state_dir, "describe", path=root)
+    root = entry.path
+    last = call(config.state_dir, "describe", path=root, commits=entry.commits.value)
     from autosync.desktop.describing import held  # noqa: PLC0415  (for this alone)
 
     shown = (

@@ -51,6 +51,7 @@ def told(invocation: Invocation, answer: dict[str, Any]) -> list[str]:
     if answer["restart"]:
         changes = "; ".join(plain(change) for change in answer["restart"])
         lines.append(f"A restart of the agent is needed for the rest: {changes}.")
+        lines.append("  `systemctl --user restart autosync`, or end `autosync run` and start it again.")
     return [invocation.reword(line) for line in lines]
 
 

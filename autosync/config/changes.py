@@ -38,7 +38,8 @@ def compare(running: Config, wanted: Config) -> Changes:
         if replace(old, ignore=new.ignore) == new and path.backend is not Vcs.COMMAND:
             ignoring.append(path)
         else:
-            restart.append(f"{path.path} was changed")
+            keys = [each.name for each in fields(PathConfig) if getattr(old, each.name) != getattr(new, each.name)]
+            restart.append(f"{', '.join(map(_quoted, keys))} of {path.path} was changed")
     kept = {path.path for path in wanted.paths}
     restart += [f"{path} was removed" for path in before if path not in kept]
     started = []
@@ -51,8 +52,13 @@ def compare(running: Config, wanted: Config) -> Changes:
         if key in CHANNELS and had is None:
             started.append(key)
         else:
-            restart.append(f"`{key.replace('_', '-')}` was changed")
+            restart.append(f"{_quoted(key)} was changed")
     return Changes(added=added, started=tuple(started), ignoring=tuple(ignoring), restart=tuple(restart))
+
+
+def _quoted(field: str) -> str:
+    """Return the key of the configuration that a field has the value of."""
+    return f"`{field.replace('_', '-')}`"
 
 
 def _own_wishes(path: PathConfig, config: Config) -> PathConfig:

@@ -32,8 +32,8 @@ def test_what_others_entries_hide_in_a_path_is_no_change_of_it() -> None:
     ("wanted", "words"),
     [
         (replace(RUNNING, paths=()), "/home/you/notes was removed"),
-        (replace(RUNNING, paths=(replace(PATH, settle=1.0),)), "/home/you/notes was changed"),
-        (replace(RUNNING, paths=(replace(PATH, ignore=("*.iso",), poll=1.0),)), "/home/you/notes was changed"),
+        (replace(RUNNING, paths=(replace(PATH, settle=1.0),)), "`settle` of /home/you/notes was changed"),
+        (replace(RUNNING, paths=(replace(PATH, ignore=("*.iso",), poll=1.0),)), "`ignore`, `poll` of /home/you/notes was changed"),
         (replace(RUNNING, log_level="DEBUG"), "`log-level` was changed"),
         (replace(RUNNING, peers=("a:1",)), "`peers` was changed"),
     ],
@@ -47,7 +47,7 @@ def test_what_is_ignored_changes_at_once_but_for_what_commands_keep() -> None:
     assert compare(RUNNING, replace(RUNNING, paths=(changed, OTHER))) == Changes(added=(OTHER,), ignoring=(changed,))
     by_commands = replace(PATH, backend=Vcs.COMMAND)
     wanted = replace(RUNNING, paths=(replace(by_commands, ignore=("*.iso",)),))
-    told = Changes(restart=("/home/you/notes was changed",))
+    told = Changes(restart=("`ignore` of /home/you/notes was changed",))
     assert compare(replace(RUNNING, paths=(by_commands,)), wanted) == told
 
 

@@ -43,6 +43,18 @@ def test_the_message_changes_and_nothing_else(tmp_path: Path) -> None:
         assert desktop.head() == laptop.head()
 
 
+def test_an_agent_that_does_not_know_yet_that_it_is_to_commit_says_so(tmp_path: Path) -> None:
+    with Fleet(tmp_path) as fleet:
+        (laptop,) = fleet.clone(fleet.seed(FILES), "laptop")
+        fleet.configure([laptop])
+        fleet.start(laptop)
+        assert "autosync makes no commits" in laptop.run("describe", "-m", "x", str(laptop.root)).stderr
+        fleet.configure([laptop], commits="auto")
+        refused = laptop.run("describe", "-m", "x").stderr
+        assert "The running agent does not know yet" in refused
+        assert "systemctl --user restart autosync" in refused
+
+
 def _refuses_what_would_disturb(laptop: Device) -> None:
     """In the middle of a merge, with the index locked, and with nothing to say, all stays as it was."""
     head = laptop.head()
