@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from autosync.cli import completing
 from autosync.cli.failures import OK
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.log import clock, what
@@ -40,7 +41,7 @@ path_argument = click.argument("path", required=False, type=click.Path())
     epilog="Example: autosync diff 10m.. ~/notes/todo.txt",
     short_help="Show how two states differ.",
 )
-@click.argument("states", metavar="A..B")
+@click.argument("states", metavar="A..B", shell_complete=completing.snapshots)
 @path_argument
 @click.option("--names", is_flag=True, help="List the files only: A added, M changed, D deleted, R renamed.")
 @click.option("-z", "nul", is_flag=True, help="With --names, end each field with a NUL: letter, old name for R, name.")
@@ -74,7 +75,7 @@ def diff(invocation: Invocation, states: str, path: str | None, *, names: bool, 
     epilog='Example: autosync show "10 minutes ago" ~/notes/todo.txt',
     short_help="Show what a state was: its changes, or a file in it.",
 )
-@click.argument("state", metavar="SNAPSHOT")
+@click.argument("state", metavar="SNAPSHOT", shell_complete=completing.snapshots)
 @path_argument
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @pass_invocation

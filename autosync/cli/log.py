@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
+from autosync.cli import completing
 from autosync.cli.failures import OK
-from autosync.cli.invocation import Invocation, pass_invocation, path_argument
+from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.output import tinted, write_pages
 from autosync.cli.past import Past
 from autosync.cli.table import plain
@@ -28,7 +29,7 @@ _NAMED = 3
     epilog="Example: autosync log ~/notes/todo.txt -n 5",
     short_help="List what was, newest first.",
 )
-@path_argument
+@click.argument("path", required=False, type=click.Path(), shell_complete=completing.past)
 @click.option("--limit", "-n", type=click.IntRange(min=1), help="List so many at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON, with all paths.")
 @pass_invocation

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from autosync.cli import completing
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.log import clock, named
@@ -30,8 +31,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print what w
     epilog='Example: autosync restore ~/notes/todo.txt --at "10 minutes ago"',
     short_help="Bring a file or folder back to what it was.",
 )
-@click.argument("path", type=click.Path())
-@click.option("--at", "at", required=True, metavar="WHEN|SNAPSHOT", help="The state to bring it back to.")
+@click.argument("path", type=click.Path(), shell_complete=completing.past)
+@click.option(
+    "--at",
+    "at",
+    required=True,
+    metavar="WHEN|SNAPSHOT",
+    help="The state to bring it back to.",
+    shell_complete=completing.snapshots,
+)
 @click.option("--to", metavar="DEST", type=click.Path(), help="Put a copy at DEST, and leave PATH as it is.")
 @dry_run_option
 @json_option

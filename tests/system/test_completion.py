@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 
+from autosync.cli import completing
 from autosync.cli.main import main
 from autosync.cli.shells import SHELLS
 from tests.system.commandline import Home
@@ -149,6 +151,24 @@ def test_a_tab_completes_what_is_meant(shell: Shell) -> None:
     ):
         # zsh takes the slash of a folder away again when the line ends (AUTO_REMOVE_SLASH).
         assert [word.rstrip("/") for word in shell.types(typed)] == called, typed
+
+
+def test_what_is_gone_and_what_was_is_offered(laptop: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(laptop.root)
+    laptop.write("sub/gone.txt", "gone\n")
+    until(lambda: json.loads(laptop.run("log", "--json").stdout)["rows"][0]["summary"]["added"] == 1)
+    (laptop.root / "sub/gone.txt").unlink()
+    until(lambda: json.loads(laptop.run("log", "--json").stdout)["rows"][0]["summary"]["deleted"] == 1)
+    context = click.Context(click.Command("autosync"))
+    context.params["config_option"] = str(laptop.config)
+    parameter = click.Argument(["path"])
+    gone, *_ = completing.past(context, parameter, "sub/g")
+    assert (gone.value, gone.help, gone.type) == ("sub/gone.txt", "deleted by laptop", "plain")
+    newest = json.loads(laptop.run("log", "--json").stdout)["rows"][0]["snapshot"]
+    assert completing.snapshots(context, parameter, "")[0].value == newest[:10]
+    assert [item.value for item in completing.snapshots(context, parameter, f"10m..{newest[:5]}")] == [
+        f"10m..{newest[:10]}"
+    ]
 
 
 @pytest.mark.parametrize("shell", SHELLS, indirect=True)
