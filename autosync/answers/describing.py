@@ -27,8 +27,8 @@ async def describe_commit(chosen: Sequence[Workspace], arguments: dict[str, Any]
     """Give the last commit of the one chosen working copy ``message``; without one, tell what it says.
 
     With ``commit`` only that one is described.  With ``hold`` (seconds) it is not pushed meanwhile, nor is anything
-    committed on top; 0 ends that.  ``commits`` is what the configuration says now.  Returns ``{"workspace", "path", "commit",
-    "message"}``, of the new commit if there is one.
+    committed on top; 0 ends that.  ``commits`` is what the configuration says now.  Returns ``{"workspace",
+    "path", "commit", "message"}``, of the new commit if there is one.
     """
     if len(chosen) != 1:
         raise AutosyncError(

@@ -153,7 +153,11 @@ def _of_workspaces(workspaces: Sequence[Mapping[str, Any]]) -> Iterator[Family]:
             family.add(value(w), {"workspace": w["name"]})
         return family
 
-    yield gauge("halted", "Whether nothing is synced until somebody acts.", lambda w: bool(w["halt"]))
+    yield gauge(
+        "halted",
+        "Whether it waits for somebody to act, and syncs nothing or commits nothing meanwhile.",
+        lambda w: bool(w["halt"]),
+    )
     yield gauge("paused", "Whether the user has paused it.", lambda w: w["phase"] == "paused")
     yield gauge("pending_paths", "Paths that changed and still have to be looked at.", lambda w: w["pending"])
     yield gauge("conflicts", "Conflicts that nobody has resolved yet.", lambda w: len(w["conflicts"]))

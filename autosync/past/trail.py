@@ -120,7 +120,10 @@ class Trail:
     def _by_time(self, at_ms: int) -> State:
         position = position_at(self.kept, at_ms)
         if position is None:
-            oldest = f"The oldest is of {_clock(shown_ms(self.kept[0]))}. " if self.kept else ""
+            oldest = ""
+            if self.kept:
+                name, of = self.kept[0].snapshot[:SHOWN], _clock(shown_ms(self.kept[0]))
+                oldest = f"The oldest is {name} of {of}: write `{name}` in place of the time. "
             raise AutosyncError(
                 f"No snapshot is as old as {_clock(at_ms)}", hint=f"{oldest}`autosync log` lists what is kept."
             )

@@ -72,7 +72,9 @@ def test_a_time_means_what_stood_here_then(git_scene: PastScene) -> None:
     assert git_scene.trail.find(None).snapshot == states[3]
     with pytest.raises(AutosyncError, match="No snapshot is as old as") as caught:
         git_scene.trail.find(first - 1)
-    assert "The oldest is of" in caught.value.hint
+    name = states[0].id[:10]
+    assert caught.value.hint.startswith(f"The oldest is {name} of ")
+    assert f": write `{name}` in place of the time. " in caught.value.hint
 
 
 def test_what_only_waited_to_be_merged_did_not_stand_here(git_scene: PastScene) -> None:

@@ -33,7 +33,10 @@ def test_what_others_entries_hide_in_a_path_is_no_change_of_it() -> None:
     [
         (replace(RUNNING, paths=()), "/home/you/notes was removed"),
         (replace(RUNNING, paths=(replace(PATH, settle=1.0),)), "`settle` of /home/you/notes was changed"),
-        (replace(RUNNING, paths=(replace(PATH, ignore=("*.iso",), poll=1.0),)), "`ignore`, `poll` of /home/you/notes was changed"),
+        (
+            replace(RUNNING, paths=(replace(PATH, ignore=("*.iso",), poll=1.0),)),
+            "`ignore`, `poll` of /home/you/notes was changed",
+        ),
         (replace(RUNNING, log_level="DEBUG"), "`log-level` was changed"),
         (replace(RUNNING, peers=("a:1",)), "`peers` was changed"),
     ],
