@@ -20,7 +20,7 @@ from autosync.cli.failures import OK
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.log import clock, what
 from autosync.cli.output import is_terminal, printable, tinted, write_pages
-from autosync.cli.past import Past
+from autosync.cli.past import Past, for_programs
 from autosync.cli.table import plain
 from autosync.cli.when import understand, understand_range
 from autosync.core.timeline import SHOWN
@@ -61,7 +61,7 @@ def diff(invocation: Invocation, states: str, path: str | None, *, names: bool, 
         first = next(pages)
         if as_json:
             files = [file for page in (first, *pages) for file in page["files"]]
-            click.echo(json.dumps({**first, "files": files, "after": None}, indent=2))
+            click.echo(json.dumps(for_programs({**first, "files": files, "after": None}), indent=2))
             return OK
         files_of = (file for page in itertools.chain([first], pages) for file in page["files"])
         if names or nul:
@@ -90,7 +90,7 @@ def show(invocation: Invocation, state: str, path: str | None, *, as_json: bool)
     with Past(config, path) as past:
         answer = past.ask("show", at=at)
         if as_json:
-            click.echo(json.dumps(answer, indent=2))
+            click.echo(json.dumps(for_programs(answer), indent=2))
             return OK
         entry, snapshot = answer.get("entry"), answer["row"]["snapshot"]
         if entry is None:

@@ -15,7 +15,7 @@ from autosync.cli import completing
 from autosync.cli.failures import OK
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.output import tinted, write_pages
-from autosync.cli.past import Past
+from autosync.cli.past import Past, for_programs
 from autosync.cli.table import plain
 from autosync.core.moments import moment
 from autosync.core.retention import Retention
@@ -48,7 +48,7 @@ def log(invocation: Invocation, path: str | None, *, limit: int | None, as_json:
         rows = itertools.islice((row for page in pages for row in page["rows"]), limit)
         if as_json:
             told = {"workspace": past.working_copy.workspace, "root": past.root, "path": past.below, "rows": list(rows)}
-            click.echo(json.dumps(told, indent=2))
+            click.echo(json.dumps(for_programs(told), indent=2))
             return OK
         first = next(rows, None)
         if first is None:

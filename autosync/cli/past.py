@@ -10,6 +10,7 @@ from autosync.cli.invocation import select
 from autosync.cli.table import plain
 from autosync.config import Config, PathConfig, Vcs
 from autosync.control import NotRunning, call
+from autosync.core.moments import moment
 from autosync.errors import AutosyncError
 
 if TYPE_CHECKING:
@@ -21,6 +22,24 @@ _MORE = 500
 """Rows of each page but the first."""
 _LOOKING = ("history", "diff", "show")
 """What changes nothing."""
+_TIMES = {"at_ms": "at", "made_ms": "made"}
+_BY_NAME = ("refused", "taken_back")
+"""What the user's own names are the keys of."""
+
+
+def for_programs(answer: Any) -> Any:
+    """Return an answer as `--json` prints it: keys in kebab-case, times in ISO 8601, UTC, with milliseconds."""
+    if isinstance(answer, list):
+        return [for_programs(each) for each in answer]
+    if not isinstance(answer, dict):
+        return answer
+    told = {}
+    for key, value in answer.items():
+        if key in _TIMES:
+            told[_TIMES[key]] = moment(value / 1000).isoformat(timespec="milliseconds")
+        else:
+            told[key.replace("_", "-")] = value if key in _BY_NAME else for_programs(value)
+    return told
 
 
 class Past:

@@ -14,7 +14,7 @@ from autosync.cli import completing
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.log import clock, named
-from autosync.cli.past import Past
+from autosync.cli.past import Past, for_programs
 from autosync.cli.table import plain
 from autosync.cli.when import Meant, understand
 from autosync.core.timeline import SHOWN
@@ -112,7 +112,7 @@ def _free_place(past: Past, to: str) -> str:
 
 def _tell(answer: Mapping[str, Any], said: str, *, as_json: bool) -> int:
     if as_json:
-        click.echo(json.dumps({**answer, "understood": said}, indent=2))
+        click.echo(json.dumps(for_programs({**answer, "understood": said}), indent=2))
     else:
         for line in _lines(answer, said):
             click.echo(line)

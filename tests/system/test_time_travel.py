@@ -143,12 +143,12 @@ def test_undo_is_one_step_and_can_be_undone(fleet: Fleet, autosync: CommandLine)
         if not any(p["path"] in files for p in row["paths"])
     )
     dry = autosync.told(laptop, "undo", when[:12], "--dry-run")
-    assert (dry["count"], sum(dry["taken_back"].values()) >= 1, entries(laptop.root)) == (15, True, after)
+    assert (dry["count"], sum(dry["taken-back"].values()) >= 1, entries(laptop.root)) == (15, True, after)
     assert autosync.told(laptop, "undo", when[:12])["count"] == 15
     assert entries(laptop.root) == before
     fleet.equal()
     again = autosync.told(desktop, "undo")  # on any device: 15 deletions are one change
-    assert (again["count"], again["taken_back"]) == (15, {"laptop": 1})
+    assert (again["count"], again["taken-back"]) == (15, {"laptop": 1})
     fleet.equal()
     assert entries(laptop.root) == after
 
