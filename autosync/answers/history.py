@@ -12,9 +12,11 @@ this device, ``made_ms`` when its device made it, by the clock of each.
     {"commit", "branch"}``, ``"tree"``, ``"base_moved"`` (a commit or checkout), ``"against"`` (id of the
     snapshot that it is compared with, or null), ``"summary": {"added", "changed", "deleted", "renamed"}``,
     ``"paths"``: the first ``paths`` (10, at most 1000), each ``{"path", "old_path", "change"}``, and
-    ``"current"``.  Of a path that is no root only what changed it is listed, under the names that it had.
-    ``before`` is to be given for the next page, null if there is none; a page may have fewer rows than
-    ``limit`` (at most 500, with more than 10 paths each 50), even none.
+    ``"current"`` and ``"brought_back"``: null or, of what ``undo`` or ``restore`` made on this device,
+    ``{"undo": whether it was of the whole working copy, "snapshot"}``.  Of a path that is no root only what
+    changed it is listed, under the names that it had.  ``before`` is to be given for the next page, null if
+    there is none; a page may have fewer rows than ``limit`` (at most 500, with more than 10 paths each 50),
+    even none.
 ``diff`` ``{path, from, to, after?, limit?}``
     ``{"from": head or null, "to": head, "files": [...], "after"}``; ``from: "parent"`` is what ``history``
     compares ``to`` with.  A file is ``{"path", "old_path", "change", "old_kind", "kind", "omitted", "hunks"}``:

@@ -91,7 +91,11 @@ def what(row: dict[str, Any]) -> str:
         text = ""
     moved = f"at {_base(row['base'])}" if row["base_moved"] or not (total or row["against"]) else ""
     merged = "merged" if len(row["parents"]) > 1 else ""
-    return "; ".join(part for part in (merged, text, moved) if part) or "no file changed"
+    told = "; ".join(part for part in (merged, text, moved) if part) or "no file changed"
+    back = row["brought_back"]
+    if back is None:
+        return told
+    return f"{told} (undo)" if back["undo"] else f"{told} (restored from {back['snapshot'][:SHOWN]})"
 
 
 def named(change: dict[str, Any]) -> str:

@@ -121,6 +121,7 @@ def row_of(row: Row, current: Snapshot, *, paths: int = PATHS) -> dict[str, Any]
         "summary": summary(row.changes),
         "paths": [change_of(change) for change in row.changes[:paths]],
         "current": snapshot.id == current.id,
+        "brought_back": None if row.deed is None else {"undo": row.deed.undo, "snapshot": row.deed.state},
     }
 
 

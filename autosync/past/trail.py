@@ -20,6 +20,7 @@ from autosync.core.timeline import (
 )
 from autosync.errors import AutosyncError
 from autosync.past.bursts import before_last_change
+from autosync.past.deeds import Deed, Deeds, deed_of
 from autosync.past.differences import FileChange, file_changes, name_before
 from autosync.ports import CURRENT, Backend
 
@@ -56,6 +57,8 @@ class Row:
     changes: tuple[FileChange, ...]
     moment: int
     name: RelPath
+    deed: Deed | None = None
+    """What it brought back, if it did and was made here."""
 
 
 class Trail:
@@ -72,6 +75,7 @@ class Trail:
         self._current = pins.get(CURRENT)
         self._pinned = frozenset(pins.values())
         self.kept = arrivals(kept_by(pins))
+        self._deeds = Deeds(backend.metadata).read()
 
     # -- one state ------------------------------------------------------------------------------
     def find(self, at: At) -> State:
@@ -219,7 +223,8 @@ class Trail:
         tree = self.committed(state.snapshot) if against is None else against.tree
         changes = file_changes(self.backend, tree, state.snapshot.tree, path)
         name = name_before(self.backend, tree, changes, path) if path else path
-        return Row(state=state, against=against, changes=changes, moment=moment, name=name)
+        deed = deed_of(state.snapshot, self._device, self._deeds)
+        return Row(state=state, against=against, changes=changes, moment=moment, name=name, deed=deed)
 
     def _against(
         self, snapshot: Snapshot, known: dict[SnapshotId, Snapshot], older: Sequence[SnapshotId]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from autosync.activities import Activity, Reporter
 from autosync.cli.log import lines as log_lines
+from autosync.cli.log import what
 from autosync.cli.restore import undone
 from autosync.core import events as ev
 from autosync.core.commands import TakeSnapshot
@@ -459,6 +460,23 @@ def test_what_is_restored_is_a_change_of_its_own(git_scene: PastScene) -> None:
     }
 
 
+def test_rows_say_what_was_undone_and_restored(git_scene: PastScene) -> None:
+    git_scene.put("a", "old")
+    state = git_scene.record()
+    git_scene.put("a", "new")
+    git_scene.record()
+    git_scene.restore(state.id, b"a")
+    git_scene.undo()
+    rows = finish(tell_history(git_scene.trail, ROOT, before=None, limit=9))["rows"]
+    assert [what(row) for row in rows] == [
+        "changed a (undo)",
+        f"changed a (restored from {state.id[:10]})",
+        "changed a",
+        what(rows[-1]),
+    ]
+    assert "(" not in what(rows[-1]).partition("at ")[0]
+
+
 def test_of_many_deeds_the_latest_are_remembered(tmp_path: Path) -> None:
     deeds = Deeds(os.fsencode(tmp_path))
     for number in range(500):
@@ -508,7 +526,15 @@ def test_user_things_are_not_touched(git_scene: PastScene) -> None:
 
 def test_the_list_says_where_it_is_not_all_that_there_was() -> None:
     base = {"commit": None, "branch": None}
-    kept = {"device": "laptop", "paths": [], "parents": ["p"], "against": "p", "base": base, "base_moved": False}
+    kept = {
+        "device": "laptop",
+        "paths": [],
+        "parents": ["p"],
+        "against": "p",
+        "base": base,
+        "base_moved": False,
+        "brought_back": None,
+    }
     summary = dict.fromkeys(("added", "changed", "deleted", "renamed"), 0)
     ages = (0, 30, 61, 62, 1000, 1001)
     rows = [
