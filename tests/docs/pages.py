@@ -116,10 +116,16 @@ class Machine:
 
     def stop(self) -> None:
         """End what goes on, as Ctrl-C does, the last first."""
+        codes = []
         while self.running:
             program = self.running.pop()
             program.send_signal(signal.SIGINT)
-            assert (code := program.wait(PATIENCE)) in _ENDED, f"{program.args!r}: {code}\n{self.told()}"
+            try:
+                codes.append(program.wait(PATIENCE))
+            except subprocess.TimeoutExpired:
+                program.kill()
+                codes.append(program.wait())
+        assert set(codes) <= {*_ENDED}, f"{codes}\n{self.told()}"
 
     def told(self) -> str:
         """Return what its agents have printed."""
@@ -168,11 +174,10 @@ def machines(place: Path, names: list[str]) -> Iterator[dict[str, Machine]]:
             "PYTHONPATH": str(ROOT),
         }
         found[name] = Machine(name, home, environment)
-    try:
-        yield found
-    finally:
+    with contextlib.ExitStack() as at_the_end:
         for machine in found.values():
-            machine.stop()
+            at_the_end.callback(machine.stop)
+        yield found
 
 
 def follow(page: Path, place: Path, before: Sequence[Step] = ()) -> int:
