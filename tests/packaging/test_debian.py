@@ -34,7 +34,8 @@ mkdir /tmp/home
 cd /tmp/home
 dpkg --install /tmp/autosync.deb >&2
 autosync --version >&2
-man --local-file --warnings /usr/share/man/man1/autosync.1.gz | grep -q install-service
+zcat /usr/share/man/man1/autosync.1.gz | mandoc >/tmp/page
+grep -q install-service /tmp/page
 grep -q _autosync /usr/share/bash-completion/completions/autosync /usr/share/zsh/vendor-completions/_autosync
 grep -q autosync /usr/share/fish/vendor_completions.d/autosync.fish
 for vcs in git hg; do
