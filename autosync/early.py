@@ -48,6 +48,8 @@ class Early:
         """
         try:
             names = os.listdir(self._metadata)
+        except FileNotFoundError:
+            return
         except OSError as error:
             log.warning("what was noted in %s cannot be read: %s", os.fsdecode(self._metadata), error.strerror)
             return

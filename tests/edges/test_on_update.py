@@ -360,7 +360,7 @@ async def test_an_agent_that_stops_ends_the_run_and_the_next_begins_it_again(tmp
     desk = Desk(tmp_path, f"{PATHS}; [ -e ../go ] || exec sleep 1000")
     async with desk.agent() as (runner, hook):
         desk.save(runner, "a")
-        await comes(lambda: desk.lines("paths"))
+        await comes(lambda: desk.lines("paths") and desk.journal.memory.running)
         left = desk.journal.memory.running
         assert left is not None
         assert (hook.state, identify(left.pid)) == ("running", left)
