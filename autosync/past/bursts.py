@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from autosync.core.copies import parse_conflict_name
 from autosync.core.model import RelPath, Snapshot, SnapshotId
 from autosync.past.deeds import Deeds, deed_of
 from autosync.ports import Backend
@@ -23,7 +24,8 @@ def before_last_change(
     ``states`` are those that the working copy was at, oldest first, ``moments`` when they came here, in ms, and
     ``device`` is this one's name.  Snapshots that follow each other at once are one change, if one device made
     them and none changes what another has changed: a file that is saved again, and what is undone, is a
-    change of its own.  So are what was restored, merges, and what came with a commit or checkout.
+    change of its own.  So are what was restored, merges, conflicts that begin or end, and what came with a
+    commit or checkout.
     """
     deeds = Deeds(backend.metadata).read()
     touched: set[RelPath] = set()
@@ -33,7 +35,12 @@ def before_last_change(
         changed = {c.path for c in backend.changes(before.tree, made.tree)} if before.tree != made.tree else set()
         if not changed and found is None:
             continue
-        alone = len(made.parents) > 1 or made.base != before.base or deed_of(made, device, deeds) is not None
+        alone = (
+            len(made.parents) > 1
+            or made.base != before.base
+            or deed_of(made, device, deeds) is not None
+            or any(parse_conflict_name(path) for path in changed)
+        )
         if later is not None and (alone or not changed or changed & touched or not _at_once(made, later, moments)):
             break
         touched |= changed

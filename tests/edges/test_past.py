@@ -460,6 +460,17 @@ def test_what_is_restored_is_a_change_of_its_own(git_scene: PastScene) -> None:
     }
 
 
+def test_a_conflict_that_is_finished_is_a_change_of_its_own(git_scene: PastScene) -> None:
+    copy = "a (conflict, desktop, 2026-11-22 06.29.46).txt"
+    for name in ("a.txt", copy, "b"):
+        git_scene.put(name, "content")
+    git_scene.record()
+    git_scene.now += 5
+    delete_one_by_one(git_scene, copy, "b")
+    git_scene.undo(after=0.1)
+    assert git_scene.files().keys() == {b"a.txt", b"b"}
+
+
 def test_rows_say_what_was_undone_and_restored(git_scene: PastScene) -> None:
     git_scene.put("a", "old")
     state = git_scene.record()
