@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import click
 
 from autosync.cli.channelcheck import check_channels
 from autosync.cli.checkup import check_configuration, check_device, check_path
-from autosync.cli.finding import Finding, Level, exit_code, show, show_as_json
+from autosync.cli.finding import Finding, Level, tell
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.programs import check_programs
 from autosync.cli.watches import check_watches
@@ -25,15 +24,7 @@ def check(invocation: Invocation, *, as_json: bool) -> int:
     Nothing of yours is changed. Each line says ok, warn or fail; the exit code is 1 if anything failed.
     `autosync doctor` does this too and examines the machine as well.
     """
-    findings = []
-    for found in _findings(invocation):
-        finding = replace(found, hint=invocation.reword(found.hint))
-        findings.append(finding)
-        if not as_json:
-            show(finding)
-    if as_json:
-        show_as_json(findings)
-    return exit_code(findings)
+    return tell(_findings(invocation), invocation.reword, as_json=as_json)
 
 
 def _findings(invocation: Invocation) -> Iterator[Finding]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import click
@@ -52,6 +52,18 @@ def as_rows(findings: Sequence[Finding]) -> dict[str, object]:
     """Return all of them as they stand in JSON."""
     rows = [{"level": f.level.value, "what": f.what, "detail": f.detail, "hint": f.hint} for f in findings]
     return {"ok": exit_code(findings) == OK, "findings": rows}
+
+
+def tell(found: Iterable[Finding], reword: Callable[[str], str], *, as_json: bool) -> int:
+    """Print each finding when it is there, or all as JSON, its hint as ``reword`` has it; return the exit code."""
+    findings = []
+    for each in found:
+        findings.append(replace(each, hint=reword(each.hint)))
+        if not as_json:
+            show(findings[-1])
+    if as_json:
+        show_as_json(findings)
+    return exit_code(findings)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

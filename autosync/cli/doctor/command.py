@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 
 import click
@@ -18,7 +17,7 @@ from autosync.cli.doctor.places import check_file_systems, check_rights, check_r
 from autosync.cli.doctor.probing import Probe, run_probes
 from autosync.cli.doctor.programs import check_libraries, check_python
 from autosync.cli.doctor.syncing import check_syncing
-from autosync.cli.finding import Finding, Level, exit_code, show, show_as_json
+from autosync.cli.finding import Finding, Level, tell
 from autosync.cli.invocation import Invocation, pass_invocation
 from autosync.cli.programs import check_programs
 from autosync.cli.watches import check_instances, check_watches
@@ -44,15 +43,7 @@ def doctor(invocation: Invocation, *, as_json: bool) -> int:
     Each line says ok, warn or fail; the exit code is 1 if anything failed. It needs neither a running agent nor a
     configuration, changes nothing, and takes less than a minute also where something does not answer.
     """
-    findings = []
-    for found in diagnose(invocation):
-        finding = replace(found, hint=invocation.reword(found.hint))
-        findings.append(finding)
-        if not as_json:
-            show(finding)
-    if as_json:
-        show_as_json(findings)
-    return exit_code(findings)
+    return tell(diagnose(invocation), invocation.reword, as_json=as_json)
 
 
 def diagnose(invocation: Invocation) -> Iterator[Finding]:
