@@ -1,0 +1,1 @@
+"""Tests of the extensions that any user of Mercurial can load."""

@@ -1,0 +1,32 @@
+"""The Mercurials that the extensions run in, kept from this machine's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from tests.backends.hg_repos import isolate, versions
+
+VERSIONS = ("7.2", "6.9.5", "6.3.2")
+
+
+@pytest.fixture(scope="session")
+def mercurials(request: pytest.FixtureRequest) -> Mapping[str, tuple[str, ...]]:
+    """Return the command of each version."""
+    return versions(request.config.cache.mkdir("hg"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep this machine's hg config away from all tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in isolate(tmp_path_factory.mktemp("own") / "home").items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(params=VERSIONS)
+def hg(request: pytest.FixtureRequest, mercurials: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the command of an hg, of every version in turn."""
+    return mercurials[request.param]

@@ -1,0 +1,1 @@
+"""Mercurial's own test suite, run with an extension of ours on every repository: ``python -m tests.hgsuite --help``."""
