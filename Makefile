@@ -7,7 +7,7 @@ BIN := .venv/bin
 PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3,$(shell \
 	$(p) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
 
-.PHONY: run test lint pictures bench man docs clean
+.PHONY: run test lint pictures bench hgsuite man docs clean
 
 run: .venv/.installed
 	packaging/install-desktop $(BIN)/python
@@ -38,6 +38,10 @@ pictures: .venv/.installed-tests
 bench: .venv/.installed-tests
 	tests/install-debian --bench
 	$(BIN)/python -m benchmarks
+
+# Mercurial's own tests, with light-weight copies in every repository: hours.  It goes on where it ended.
+hgsuite: .venv/.installed-tests
+	$(BIN)/python -m tests.hgsuite --jobs 2
 
 man: .venv/.installed
 	mkdir -p build

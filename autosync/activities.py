@@ -15,7 +15,7 @@ from autosync.conflicts.news import find_conflicts
 from autosync.core import events as ev
 from autosync.core.commands import Commit, Integrate, LocalCommand, MergeBranch, SyncBranch, Tell
 from autosync.core.model import RelPath, Snapshot, SnapshotId
-from autosync.errors import AutosyncError
+from autosync.errors import AutosyncError, Missing
 from autosync.failures import title_of
 from autosync.past.deeds import Deeds, deed_of
 from autosync.perform import Performer
@@ -167,7 +167,10 @@ class Reporter:
     def _changed(self, before: Snapshot, after: Snapshot) -> tuple[tuple[RelPath, ...], frozenset[RelPath]]:
         """Return the paths in which two states differ, and those of them that somebody wrote."""
         backend = self.performer.backend
-        changes = backend.changes(before.tree, after.tree)
+        try:
+            changes = backend.changes(before.tree, after.tree)
+        except Missing:  # pruned by the user before it was looked at
+            return (), frozenset()
         is_brought = deed_of(after, self.device, Deeds(backend.metadata).read()) is not None
         written = frozenset(c.path for c in changes if c.new is not None and not is_brought)
         return tuple(c.path for c in changes), written

@@ -33,7 +33,7 @@ from autosync.control import NAME as SOCKET_NAME
 from autosync.control import ControlServer
 from autosync.core.allowance import Allowance
 from autosync.core.commands import Announce
-from autosync.core.events import AnnouncementsAsked, FlushAsked
+from autosync.core.events import AnnouncementsAsked, FlushAsked, HubChanged
 from autosync.core.model import DeviceId
 from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unreachable
 from autosync.glance import look_at
@@ -273,10 +273,13 @@ class Agent:
                     log.info("%s is kept from now on: %s", path.workspace, path.path)
             for path in changes.ignoring:
                 await self._ignore_by(path)
+            for path in changes.following:
+                self._follow_by(path)
             self._reachability.learn_introductions()
             return {
                 "added": added,
                 "ignoring": [path.path for path in changes.ignoring],
+                "following": [path.path for path in changes.following],
                 "started": list(changes.started),
                 "failed": failed,
                 "restart": list(changes.restart),
@@ -299,6 +302,16 @@ class Agent:
             log.error("%s. %s", error.title, error.hint)
         else:
             stack.push_async_callback(server.stop)
+
+    def _follow_by(self, path: PathConfig) -> None:
+        """Have a working copy follow what ``path`` says now."""
+        self.config = replace(self.config, paths=tuple(path if p.path == path.path else p for p in self.config.paths))
+        for workspace in self.workspaces:
+            if workspace.config.path == path.path:
+                workspace.config = replace(workspace.config, subscribe=path.subscribe)
+                workspace.backend.following.follow_by(path.subscribe)
+                workspace.runner.post(HubChanged())
+                log.info("%s follows other names of its hub from now on", path.workspace)
 
     async def _ignore_by(self, path: PathConfig) -> None:
         """Have a working copy ignore what ``path`` says now."""

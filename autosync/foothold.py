@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from autosync.durable import sync_directory
 from autosync.errors import TransientError
@@ -51,12 +52,15 @@ def is_same_store(known: int, found: int) -> bool:
 class Foothold:
     """The folder ``root`` and ``metadata``, our private directory in its repository.
 
+    ``store`` returns the directory of the store, which may be another working copy's (a linked worktree, `hg share`).
+
     Not by name: a disk that is unmounted leaves an empty folder of the same name, in which
     everything would seem to be deleted; another one may be mounted over it without any event.
     """
 
-    def __init__(self, root: bytes, metadata: bytes) -> None:
+    def __init__(self, root: bytes, metadata: bytes, store: Callable[[], bytes] | None = None) -> None:
         self._root = root
+        self._store = store
         self._metadata = metadata
         self._seen = self._look()
 
@@ -65,8 +69,8 @@ class Foothold:
         self._seen = self._look()
 
     def demand(self) -> None:
-        """Raise :class:`Vanished` unless both are the ones that were taken."""
-        if self._look() != self._seen:
+        """Raise :class:`Vanished` unless both are the ones that were taken, and the store is there."""
+        if self._look() != self._seen or not self._has_store():
             self.demand_repository()
             raise self.another()
 
@@ -79,6 +83,12 @@ class Foothold:
             raise Vanished(
                 f"The folder {shown} has no repository any more: it is empty, or its .git or .hg is gone",
                 hint=f"Mount or restore what was there; {_BACK}",
+            )
+        if self._store is not None and not self._has_store():
+            raise Vanished(
+                f"The repository of {shown}, {os.fsdecode(self._store())}, is not there",
+                hint=f"Mount or restore it; {_BACK} If it was moved, tell the working copy where it is "
+                "(`git worktree repair` there; for hg, the file .hg/sharedpath here) and restart the agent.",
             )
         if _identity(self._metadata) is None:
             raise Vanished(
@@ -94,6 +104,9 @@ class Foothold:
             hint=f"It is not synced. Put back the one that was there; {_BACK} "
             "To sync what stands there now, restart the agent.",
         )
+
+    def _has_store(self) -> bool:
+        return self._store is None or _identity(self._store()) is not None
 
     def _look(self) -> tuple[tuple[int, int] | None, ...]:
         return _identity(self._root), _identity(self._metadata)

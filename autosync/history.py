@@ -87,6 +87,7 @@ class History:
         self._tidying = threading.Lock()
         self._snapshots: dict[SnapshotId, Snapshot] = {}
         self._unread: set[SnapshotId] = set()
+        self._lost: set[SnapshotId] = set()
         self._start: tuple[int, float] | None = None
         self._last = 0
         self._young = 0
@@ -110,6 +111,8 @@ class History:
 
     def load(self, snapshot_id: SnapshotId) -> Snapshot | None:
         """Return a snapshot of the store, ``None`` if it is not here."""
+        if snapshot_id in self._lost:
+            return None
         known = self._snapshots.get(snapshot_id)
         if known is None:
             known = self.backend.load(snapshot_id)
@@ -124,7 +127,7 @@ class History:
             unread = self._unread - self._snapshots.keys()
         found = self.backend.load_many(unread) if unread else ()
         with self._lock:
-            self._snapshots.update((snapshot.id, snapshot) for snapshot in found)
+            self._snapshots.update((snapshot.id, snapshot) for snapshot in found if snapshot.id not in self._lost)
             self._unread -= unread
             return list(self._snapshots.values())
 
@@ -137,7 +140,14 @@ class History:
         self.backend.pin(name, snapshot.id)
         with self._lock:
             self._snapshots[snapshot.id] = snapshot
+            self._lost.discard(snapshot.id)
             self._young += 1
+
+    def lose(self, snapshot: SnapshotId) -> None:
+        """Treat a snapshot, of which not all is here any more, as one that never was, until it is kept again."""
+        with self._lock:
+            self._lost.add(snapshot)
+            self._snapshots.pop(snapshot, None)
 
     def settle_on(self, snapshot: SnapshotId) -> None:
         """Remember ``snapshot`` as the state that the working copy is at."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time
@@ -26,10 +27,12 @@ from autosync.core.model import (
     relate,
 )
 from autosync.core.plan import Conflict, labels_of, merge_trees, operations
-from autosync.errors import Busy, Diverged
+from autosync.errors import Busy, Diverged, Missing
 from autosync.origin import Origins
 from autosync.ports import LANDING, Backend, Hold, Tree, hold_nothing
 from autosync.vocabulary import Vocabulary, vocabulary
+
+log = logging.getLogger(__name__)
 
 ROUNDS = 6
 """How often paths that the user changed meanwhile are merged again before waiting for quiet."""
@@ -55,6 +58,8 @@ class Integrator:
     name: str
     load: Callable[[SnapshotId], Snapshot | None]
     known: Callable[[], list[Snapshot]]
+    lose: Callable[[SnapshotId], None]
+    """Told of a snapshot that is not whole here: :attr:`load` and :attr:`known` leave it out until it came again."""
     recorded: Callable[[Snapshot], None]
     """Told of every snapshot that was recorded on the way, so that it is kept."""
     stood: Callable[[Snapshot], None]
@@ -83,8 +88,31 @@ class Integrator:
         moved, the result is incomplete: what could be brought stands in the working copy,
         is remembered as ``brought``, and a later attempt goes on from there.
         """
-        attempt = _Attempt(start=ours.base, ours=ours, theirs=theirs, above=above, without=without)
-        return self._go(attempt, exact=exact)
+        while True:
+            attempt = _Attempt(start=ours.base, ours=ours, theirs=theirs, above=above, without=without)
+            try:
+                return self._go(attempt, exact=exact)
+            except Missing as missing:
+                hollow = [snapshot for snapshot in attempt.nearest if not self._is_readable(snapshot)]
+                if not hollow:
+                    raise
+                self._lose(hollow, missing)
+
+    def _lose(self, hollow: Sequence[Snapshot], missing: Missing) -> None:
+        """Go on without ``hollow``, and what else stood on a base that is gone: one by one takes long."""
+        gone = {s.base.commit for s in hollow if s.base.commit and not self.backend.has_commit(s.base.commit)}
+        lost = {s.id for s in (*hollow, *self.known()) if s.base.commit in gone} | {s.id for s in hollow}
+        log.warning("%d states that others may build on are not here as a whole: %s", len(lost), missing.title)
+        for snapshot in lost:
+            self.lose(snapshot)
+
+    def _is_readable(self, snapshot: Snapshot) -> bool:
+        """Return whether all of its directories are here: the user may have pruned what he had rewritten."""
+        try:
+            self.backend.changes(None, snapshot.tree)
+        except Missing:
+            return False
+        return True
 
     def resume(self, ours: Snapshot, base: Base, found: TreeId, *, above: int) -> Integrated | None:
         """Go on with what an agent was bringing when it was killed; ``None`` if it was nothing.
@@ -175,6 +203,7 @@ class Integrator:
         if between is not None and exact:
             # From an older state even a merge without conflicts can bring back what one side deleted.
             return AncestorMissing(theirs=theirs.id, ancestor=between)
+        attempt.nearest = nearest
         ancestor = origins.join(nearest)
         base = merge_bases(ancestor.base if ancestor else None, ours.base, theirs.base, self.backend.is_ancestor)
         if base is None:
@@ -333,7 +362,8 @@ class Integrator:
 class _Attempt:
     """How far one integration has come.
 
-    ``changed`` are the paths that were replaced, ``without`` the snapshots that nobody has.
+    ``changed`` are the paths that were replaced, ``without`` the snapshots that nobody has,
+    ``nearest`` the common ancestors that it starts from.
     """
 
     start: Base
@@ -345,6 +375,7 @@ class _Attempt:
     stopped: OSError | None = None
     conflicts: tuple[Conflict, ...] = ()
     without: frozenset[SnapshotId] = frozenset()
+    nearest: Sequence[Snapshot] = ()
 
     def first_of(self, unknown: Sequence[SnapshotId]) -> SnapshotId | None:
         """Return the first of ``unknown`` that somebody may have."""

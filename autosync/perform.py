@@ -24,7 +24,7 @@ from autosync.core.commands import (
     SyncBranch,
     TakeSnapshot,
 )
-from autosync.core.model import DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
+from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.nested import at_commit
 from autosync.core.operations import operations, pair_renames
 from autosync.core.sources import PLAUSIBLE
@@ -83,6 +83,8 @@ class Performer:
         self._clock = clock
         self.unreadable: frozenset[RelPath] = frozenset()
         """The paths that could not be read at the last look, so that their changes stay here."""
+        self.behind = ""
+        """Why what is followed of the hub is not up to date, in words; empty if it is."""
         self._step_ended = threading.Event()
         self._stood: SnapshotId | None = None
         """The state that was recorded in the step under way."""
@@ -101,6 +103,7 @@ class Performer:
             name=name,
             load=self.load,
             known=self.known,
+            lose=self.history.lose,
             recorded=self.keep,
             stood=self._stand_at,
             brought=self._brought,
@@ -217,13 +220,7 @@ class Performer:
         command = replace(command, above=max(command.above, self._highest) + self._leap())
         match command:
             case TakeSnapshot():
-                try:
-                    event = self._take(command)
-                except BaseException:
-                    self.brakes.undo()
-                    raise
-                self.brakes.taken(event.torn if isinstance(event, ev.SnapshotTaken) else event.again)
-                return event
+                return self._look(command)
             case Integrate():
                 self._raise_if_busy()
                 return self._integrator.integrate(
@@ -255,15 +252,33 @@ class Performer:
             hint="It gets an identity of its own by itself, and what both have is merged.",
         )
 
-    def _take(self, command: TakeSnapshot) -> ev.SnapshotTaken | ev.Integrated:
+    def _look(self, command: TakeSnapshot) -> ev.SnapshotTaken | ev.Integrated:
+        try:
+            try:
+                event = self._take(command)
+            except Missing as missing:
+                if command.current is None:
+                    raise
+                # As after `git gc --prune=now` of a rewritten history: what stands here has to be read, not compared.
+                log.warning("The last state is not here as a whole (%s): all is read as it stands", missing.title)
+                self.brakes.undo()
+                event = self._take(replace(command, paths=None), comparable=False)
+        except BaseException:
+            self.brakes.undo()
+            raise
+        self.brakes.taken(event.torn if isinstance(event, ev.SnapshotTaken) else event.again)
+        return event
+
+    def _take(self, command: TakeSnapshot, *, comparable: bool = True) -> ev.SnapshotTaken | ev.Integrated:
+        """Record what stands here; not ``comparable`` if the last state can be followed but not be read any more."""
         self._raise_if_busy()
         before = command.current
         if self._opened:
             self._keep_what_was_early()
         late = self.tree.sweep()
         paths = self.brakes.begin(None if command.paths is None else command.paths | late, self._clock())
-        expected = self._brought.standing(before.tree) if before else None
-        previous = (before.base, expected) if before and expected else None
+        previous = self._expected(before, comparable=comparable)
+        expected = previous[1] if previous else None
         reading = self.backend.read(paths, previous, self.brakes.hold)
         self._still_there()  # or else all of it was found deleted
         self.unreadable = reading.unreadable
@@ -272,16 +287,16 @@ class Performer:
             raise Busy("another commit is being checked out", hint="This passes by itself.")
         reading = self._without_mass_deletion(before, expected, reading)
         tree = reading.tree if expected == reading.tree else self._at_commit(reading)
-        if before is not None and tree == expected and reading.base == before.base:
+        if before is not None and comparable and tree == expected and reading.base == before.base:
             self._opened = False
             return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)
-        if before is not None and self._opened:
+        if before is not None and comparable and self._opened:
             resumed = self._integrator.resume(before, reading.base, tree, above=command.above)
             if resumed is not None:
                 self._opened = False
                 return replace(resumed, again=resumed.again | reading.torn)
         self._opened = False
-        if before is not None:
+        if before is not None and comparable:
             tree = self._brought.left_out(before, reading.base, tree)
             if tree == before.tree and reading.base == before.base:
                 return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)
@@ -296,6 +311,16 @@ class Performer:
         )
         self._stand_at(snapshot)
         return ev.SnapshotTaken(snapshot=snapshot, changed=True, torn=reading.torn)
+
+    def _expected(self, before: Snapshot | None, *, comparable: bool) -> tuple[Base, TreeId] | None:
+        """Return the base and the tree that should stand in the working copy."""
+        if before is None:
+            return None
+        if comparable:
+            return before.base, self._brought.standing(before.tree)
+        self._brought.clear()
+        base = self.backend.base()
+        return base, self.backend.salvage(before.tree, base.commit)
 
     def _keep_what_was_early(self) -> None:
         """Keep what an agent that was killed may have integrated before it was on the disk."""
@@ -415,7 +440,19 @@ class Performer:
             listed = self.backend.list_hub()
         except Exception as error:  # an edge, as above
             return failure(command, self.cause_of(error), self.backend.metadata)
+        self._keep_up()
         return ev.HubListed(snapshots=tuple(sorted(listed.items())))
+
+    def _keep_up(self) -> None:
+        """Follow the hub's other names; nothing that is synced hangs on it."""
+        before, self.behind = self.behind, ""
+        try:
+            self.backend.following.keep_up()
+        except Exception as error:  # an edge, as above
+            cause = self.cause_of(error)
+            self.behind = cause.title if isinstance(cause, AutosyncError) else str(cause) or repr(cause)
+            if self.behind != before:
+                log.warning("what is followed of the hub is not up to date: %s", self.behind)
 
     def cause_of(self, error: Exception) -> Exception:
         """Return why something failed here: ``error``, or that the folder went away meanwhile.

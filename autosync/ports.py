@@ -93,6 +93,54 @@ LANDING = "landing"
 """The pin of the state whose files were all brought when its base was about to be checked out the last time."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """How it stands with one name of a hub that a working copy follows.
+
+    ``state`` is ``current``, ``absent`` (the hub has no such name; what was here stays), ``diverged``
+    (here is what the hub lacks: it is left as it is), ``checked-out`` (here, so that it is left to the
+    working copy), ``refused`` (version control did not take it over) or ``unlisted`` (the hub cannot list
+    by pattern).  ``commit`` is where the hub has it, ``None`` if it has not, or did not say.
+    """
+
+    name: str
+    commit: CommitId | None
+    state: str
+
+
+class Following(Protocol):
+    """The names of the hub, branches or bookmarks, that a working copy follows besides what is checked out.
+
+    May be called from any thread.
+    """
+
+    @property
+    def followed(self) -> Sequence[Followed]:
+        """How it stood at the last :meth:`keep_up`, by name."""
+
+    def follow_by(self, patterns: Sequence[str]) -> None:
+        """Follow what these say (the configuration), and what :meth:`add` was told, from the next time on."""
+
+    def added(self) -> Sequence[str]:
+        """Return the names that :meth:`add` was told, in this process or before, or the user's own commands were."""
+
+    def add(self, names: Sequence[str]) -> None:
+        """Follow these too from now on.  Raises :class:`ConfigError` for what can be no name here."""
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Follow these no longer, where :meth:`add` was told of them; what is here of them stays."""
+
+    def keep_up(self, names: Sequence[str] | None = None) -> Sequence[Followed]:
+        """Get what the hub has of the names that are followed, or of ``names``, and return how it stands with them.
+
+        Nothing of the user's own is overwritten.  Raises :class:`Unreachable`, :class:`Refused`, :class:`Busy`.
+        """
+
+    def listed(self, pattern: str, *, after: str = "", limit: int) -> tuple[Sequence[tuple[str, CommitId]], bool]:
+        """Return the names of the hub that ``pattern`` means and that come after ``after``, at most ``limit``,
+        with where they are, and whether there are more.  Raises :class:`Unreachable`, :class:`Refused`."""
+
+
 class Backend(Protocol):
     """Version control of one working copy.
 
@@ -107,10 +155,16 @@ class Backend(Protocol):
     """Absolute path of our private directory, on the file system of the working copy."""
     hub_holds_snapshots: bool
     """Whether :meth:`push`, :meth:`list_hub` and :meth:`fetch` are of any use: a hub may hold changesets only."""
-    store_directory: bytes
-    """What names the user's store: working copies that have one in common take turns."""
     snapshots_directory: bytes
     """Where the snapshots are: working copies that have it in common have each other's."""
+
+    @property
+    def store_directory(self) -> bytes:
+        """What names the user's store: working copies that have one in common take turns."""
+
+    @property
+    def following(self) -> Following:
+        """What is followed of the hub's other names."""
 
     def close(self) -> None:
         """End every process and release every file."""
@@ -215,6 +269,12 @@ class Backend(Protocol):
     def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:
         """Return the differing paths in path order; equal subtrees are never opened."""
 
+    def salvage(self, tree: TreeId, commit: CommitId | None) -> TreeId:
+        """Return the tree of ``commit`` and what can still be read of ``tree`` where that has nothing.
+
+        For a state whose own base the user has pruned: what was synced without being committed is always here.
+        """
+
     def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
         """Return ``tree`` with these paths replaced, kept in memory until :meth:`record`."""
 
@@ -229,7 +289,7 @@ class Backend(Protocol):
         """
 
     def merge_text(self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
-        """Return the clean three-way merge of three texts, ``None`` if there is none.
+        """Return the clean three-way merge of three texts, ``None`` if there is none, or ``base`` is not here any more.
 
         Symmetric in ``ours`` and ``theirs``.
         """
@@ -244,7 +304,10 @@ class Backend(Protocol):
         """Return a changeset's tree (of nothing for ``None``)."""
 
     def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
-        """Return whether ``ancestor`` is contained in ``descendant``'s history (or is it)."""
+        """Return whether ``ancestor`` is contained in ``descendant``'s history (or is it).
+
+        An ancestor that is not here is none.  Raises :class:`Missing` if ``descendant`` is not here.
+        """
 
     def merge_base(self, one: CommitId, other: CommitId) -> CommitId | None:
         """Return the nearest common ancestor of two changesets, ``None`` if they have none."""

@@ -190,7 +190,7 @@ class WorkspaceOpener:
             raise
         store = backend.store_directory
         local = self._threads.setdefault(store, ThreadPoolExecutor(1, thread_name_prefix=f"local {path.workspace}"))
-        foothold = Foothold(backend.root, backend.metadata)
+        foothold = Foothold(backend.root, backend.metadata, lambda: backend.store_directory)
         runner = Runner(
             workspace=path.workspace,
             settings=replace(
@@ -202,7 +202,7 @@ class WorkspaceOpener:
                 tree=tree,
                 device=self._device,
                 name=self._config.device,
-                history=History(backend, retention=path.history, turns=self._turns.setdefault(store, Turns())),
+                history=History(backend, retention=path.history, turns=self._turns_at(backend.snapshots_directory)),
                 brakes=Brakes(path.brakes, map(RelPath, state.released)),
                 still_there=foothold.demand,
                 past_lost=self._past_lost,
@@ -232,6 +232,10 @@ class WorkspaceOpener:
         runner.before_whole_look = workspace.ask_ignore_rules_again
         return workspace
 
+    def _turns_at(self, directory: bytes) -> Turns:
+        """Return the turns of all who work on the snapshots in ``directory``."""
+        return self._turns.setdefault(directory, Turns(directory))
+
     def _known_state(self, workspace: WorkspaceId, backend: Backend, path: PathConfig) -> WorkspaceState:
         """Return what is remembered of a workspace, if its store is the one that this device left."""
         state, found = self._states.workspace(workspace), identify_store(backend.metadata)
@@ -260,6 +264,7 @@ def session_settings(path: PathConfig, device: DeviceId, name: str) -> SessionSe
         settle=path.settle,
         max_wait=path.max_wait,
         hub=path.remote is not None,
+        follows=path.remote is not None and path.mode.value != Mode.STORE.value,
         poll=path.poll,
         rescan=path.rescan,
         conservative=path.pull_lock is PullLock.CONSERVATIVE,
@@ -284,7 +289,7 @@ def _make_watcher(
 ) -> TreeWatcher:
     return TreeWatcher(
         backend.root,
-        metadata_directories=backend.metadata_directories(),
+        metadata_directories=backend.metadata_directories,
         excluded=frozenset({b".git", b".hg"}),
         ignored=backend.ignored,
         listener=_Listener(runner, foothold),

@@ -14,10 +14,14 @@ COMMANDS = (
     ["benchmarks.switch", "--vcs", "git"],
     ["benchmarks.switch", "--vcs", "hg"],
     ["benchmarks.history"],
+    ["benchmarks.worktree", "--vcs", "git"],
+    ["benchmarks.worktree", "--vcs", "hg"],
     ["benchmarks.idle"],
     ["benchmarks.fleet"],
     ["benchmarks.announcement"],
     ["benchmarks.scale"],
+    ["benchmarks.light_copies"],
+    ["benchmarks.many_refs"],
     ["benchmarks.side_by_side"],
 )
 

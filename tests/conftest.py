@@ -6,6 +6,9 @@ import os
 import zlib
 from collections.abc import Generator
 
+# Each process that a test starts asserts in which order it takes its locks; read as autosync is loaded.
+os.environ["AUTOSYNC_CHECK_LOCKS"] = "yes"
+
 import pytest
 from hypothesis import HealthCheck, settings
 

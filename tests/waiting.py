@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+
+from autosync.errors import Busy
 
 PATIENCE = 60.0
 """Seconds after which it is taken for not happening."""
@@ -20,3 +23,17 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE, *, why: Ca
         if waited > seconds:
             raise AssertionError(f"not within {seconds} s: {why()}")
         time.sleep(min(max(_FIRST, waited * _SHARE), _LONGEST))
+
+
+def persistently(deed: Callable[[], object]) -> None:
+    """Do it as a session does: again, as long as somebody else is at it."""
+    done = False
+
+    def is_done() -> bool:
+        nonlocal done
+        with suppress(Busy):
+            deed()
+            done = True
+        return done
+
+    until(is_done)

@@ -200,9 +200,10 @@ class Answers:
     async def _sync(self, arguments: dict[str, Any]) -> dict[str, Any]:
         chosen = self._chosen(arguments)
         commanded = self._chosen_commanded(arguments)
-        for workspace in chosen:
-            workspace.runner.post(ev.FlushAsked())
-        steer_commanded(commanded, ev.FlushAsked())
+        if arguments.get("look") is not False:
+            for workspace in chosen:
+                workspace.runner.post(ev.FlushAsked())
+            steer_commanded(commanded, ev.FlushAsked())
         refuse_revoked([w.member for w in self._both(arguments)])
         if not arguments.get("wait"):
             return {"synced": True, "waiting": [], "detail": ""}

@@ -10,7 +10,8 @@ this device, ``made_ms`` when its device made it, by the clock of each.
 ``history`` ``{path, before?, limit?, paths?}``
     ``{"rows": [...], "before"}``, the newest first.  A row is a head with ``"parents": [id]``, ``"base":
     {"commit", "branch"}``, ``"tree"``, ``"base_moved"`` (a commit or checkout), ``"against"`` (id of the
-    snapshot that it is compared with, or null), ``"summary": {"added", "changed", "deleted", "renamed"}``,
+    snapshot that it is compared with, or null), ``"readable"`` (false if a commit that it needs was pruned),
+    ``"summary": {"added", "changed", "deleted", "renamed"}``,
     ``"paths"``: the first ``paths`` (10, at most 1000), each ``{"path", "old_path", "change"}``, and
     ``"current"`` and ``"brought_back"``: null or, of what ``undo`` or ``restore`` made on this device,
     ``{"undo": whether it was of the whole working copy, "snapshot"}``.  Of a path that is no root only what

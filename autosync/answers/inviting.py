@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 from autosync.activities import Activity
+from autosync.backends.kinship import traces_of
 from autosync.broadcast import Broadcaster
-from autosync.config import Config
+from autosync.config import Config, Mode, Vcs
 from autosync.errors import AutosyncError
 from autosync.invitation import Invitation, Invitations, Offer, XmppOffer, text_of
 from autosync.invitation.grant import PLACES
@@ -123,6 +124,7 @@ class Inviting:
                 members=xmpp.members,
             ),
             places={key: place for key in PLACES if (place := getattr(config, key)) is not None},
+            **_history(workspace),
         )
 
     def _tell(self, what: str, invitation: Invitation, visitor: Visitor) -> None:
@@ -147,6 +149,16 @@ class Inviting:
                 text=f"{text} ({visitor.address})",
             )
         )
+
+
+def _history(workspace: Workspace) -> dict[str, Any]:
+    """Return by what another repository shows that it has the same history; nothing for what has none checked out."""
+    path = workspace.config
+    if path.mode is Mode.STORE:
+        return {}
+    branch = workspace.backend.base().branch or ""
+    commits = traces_of(path.path, Vcs(workspace.backend.vcs), path.hg)
+    return {"commits": commits, "branch": branch if branch.isprintable() else ""}
 
 
 def _shown(invitation: Invitation) -> dict[str, Any]:

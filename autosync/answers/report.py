@@ -78,6 +78,13 @@ def workspace_status(
         },
         "mode": runner.settings.mode.value,
         "hub": status.hub,
+        "follows": {
+            "names": [
+                {"name": each.name, "commit": each.commit, "state": each.state}
+                for each in runner.performer.backend.following.followed
+            ],
+            "problem": runner.performer.behind or None,
+        },
         "unreadable": sorted(path.decode("utf-8", "backslashreplace") for path in runner.performer.unreadable),
         "watch": dict(watch),
         "dropped": {**member.dropped, **runner.counts},
@@ -136,6 +143,7 @@ def absent_status(path: PathConfig, error: AutosyncError) -> dict[str, Any]:
         "halt": {"title": error.title, "hint": error.hint},
         "held": {"count": 0, "reasons": {}, "paths": []},
         "mode": path.mode.value,
+        "follows": {"names": [], "problem": None},
         "unreadable": [],
         "watch": {},
         "dropped": {},

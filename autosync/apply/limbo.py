@@ -242,7 +242,8 @@ class Limbo:
     def _adopt_slot(self, kept: Kept) -> None:
         found = signature_at(self.descriptor, kept.slot)
         aside = signature_at(self.descriptor, kept.slot + ASIDE)
-        if found is None and aside is not None:  # a stepwise exchange was cut off before its last step
+        # A stepwise exchange was cut off before its last step, or in the middle of its second, which links and unlinks.
+        if aside is not None and (found is None or self._is_linked(kept.slot)):
             os.rename(kept.slot + ASIDE, kept.slot, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
             found, aside = aside, None
         if kept.late and found is not None and kept.placed is not None and found[0] == kept.placed[0]:
@@ -256,6 +257,10 @@ class Limbo:
             kept.entry, kept.placed, kept.seen = None, None, aside
             kept.was = NEVER
             self._take(kept)
+
+    def _is_linked(self, slot: bytes) -> bool:
+        """Return whether what a slot holds stands in the working copy, too: we give nothing else a second name."""
+        return os.stat(slot, dir_fd=self.descriptor, follow_symlinks=False).st_nlink > 1
 
     def _read_journal(self, batch: bytes) -> Sequence[Kept] | None:
         """Return the last word on each slot, ``None`` if no journal was begun and so nothing replaced."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from time import monotonic
+from typing import cast
 
 from autosync.apply.limbo import Kept, Limbo
 from autosync.apply.obstacle import CHANGED, Obstacle
@@ -18,7 +19,8 @@ class Swapper:
     """Compare-and-swap for files: first the swap, which is atomic, then a look at what came out.
 
     A file that is not the expected one goes back at once.  Whatever comes out stays in
-    the limbo, for a process may still be writing to it.
+    the limbo, for a process may still be writing to it; what cannot be looked at for the
+    moment is looked at by the next sweep, as what a process writes late.
     """
 
     def __init__(self, renames: Renames, limbo: Limbo) -> None:
@@ -35,7 +37,7 @@ class Swapper:
         Raises :class:`Obstacle`, and :class:`FileExistsError` if ``target`` exists.
         """
         self._renames.move(*source, *target)
-        if signature_at(*target) != expected:
+        if not _is(expected, *target):
             with contextlib.suppress(FileExistsError):  # made anew meanwhile: both stay
                 self._renames.move(*target, *source)
             raise Obstacle(CHANGED)
@@ -44,7 +46,7 @@ class Swapper:
         """Move the file into the slot if it has the signature ``kept.was``; raises :class:`Obstacle`."""
         self._limbo.note(kept)
         self._renames.move(parent, name, self._limbo.descriptor, kept.slot)
-        out = self._content(kept)
+        out = self._came_out(kept, kept.was)
         if out == kept.was:
             self._limbo.keep(kept)
             return
@@ -70,7 +72,7 @@ class Swapper:
             raise Obstacle("it disappeared here meanwhile") from None
         except FileExistsError:
             raise Obstacle(CHANGED) from None
-        out = self._content(kept)
+        out = self._came_out(kept, kept.was)
         if out == kept.was:
             self._limbo.keep(kept, file)
             return
@@ -86,8 +88,7 @@ class Swapper:
         Whatever comes out instead of what was put there before is newer still, saved
         in between; so it goes back, until the two agree.
         """
-        there: Signature | None = kept.was
-        put = kept.placed
+        put = cast(Signature, kept.placed)
         for _ in range(_ROUNDS):
             there, put = put, out
             try:
@@ -95,7 +96,7 @@ class Swapper:
             except FileNotFoundError:  # deleted meanwhile: but nobody has recorded this content yet
                 self._renames.move(self._limbo.descriptor, kept.slot, parent, name)
                 return
-            out = self._content(kept)
+            out = self._came_out(kept, there)
             if out == there:
                 self._keep_superseded(kept, out, new if out == kept.placed else None, put)
                 return
@@ -106,14 +107,29 @@ class Swapper:
         superseded = Kept(
             slot=kept.slot, path=kept.path, entry=entry, was=out, placed=placed, seen=out, since=monotonic()
         )
-        self._limbo.note(superseded)
+        with contextlib.suppress(OSError):  # after a kill it may come back, then, as a copy that nobody needs
+            self._limbo.note(superseded)
         self._limbo.keep(superseded)
+
+    def _came_out(self, kept: Kept, expected: Signature) -> Signature:
+        """Return the signature of what came into the slot, ``expected`` if that cannot be seen now."""
+        try:
+            return self._content(kept)
+        except OSError:
+            return expected
 
     def _content(self, kept: Kept) -> Signature:
         found = signature_at(self._limbo.descriptor, kept.slot)
         if found is None:
             raise FileNotFoundError(2, "a file in limbo is gone", kept.slot)
         return found
+
+
+def _is(expected: Signature, directory: int, name: bytes) -> bool:
+    try:
+        return signature_at(directory, name) == expected
+    except OSError:
+        return False
 
 
 def kept_file(slot: bytes, path: RelPath, entry: Entry | None, was: Signature, placed: Signature | None = None) -> Kept:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import BinaryIO, cast
 import msgspec
 
 from autosync.core.model import SnapshotId
-from autosync.errors import Unsafe
+from autosync.errors import Unreachable, Unsafe
 from autosync.link.prefix import Prefix
 from autosync.link.wire import Wish
 
@@ -54,6 +55,8 @@ class Part:
         self._longest = longest
         self._name = os.path.join(place, os.fsencode(want))
         self._file: BinaryIO = io.BytesIO()
+        self._using = threading.Lock()
+        """Held while another thread reads: a descriptor that is closed meanwhile may stand for another file at once."""
         self._in_memory = True
         self._digest = hashlib.sha256()
 
@@ -80,9 +83,17 @@ class Part:
         return len(content)
 
     def whole(self) -> BinaryIO:
-        """Return the file, at its beginning."""
-        self._file.seek(0)
-        return self._file
+        """Return it as a file to be read from the beginning, in any thread, until it is kept or dropped."""
+        with self._using:
+            self._demand_open()
+            self._file.seek(0)
+        return cast(BinaryIO, self)  # which has all that is needed of one
+
+    def read(self, size: int = -1) -> bytes:
+        """Return what follows.  Raises :class:`Unreachable` once it has been let go of, as when the agent ends."""
+        with self._using:
+            self._demand_open()
+            return self._file.read(size)
 
     def begin_anew(self, have: Sequence[str]) -> None:
         """Forget all that has come; the next answer is to be for one who has ``have``."""
@@ -98,12 +109,20 @@ class Part:
                 self._move_to_disk()
             except OSError:
                 self.drop()
-        self._file.close()
+        self._close()
 
     def drop(self) -> None:
         """Delete it."""
-        self._file.close()
+        self._close()
         _delete(self._name)
+
+    def _demand_open(self) -> None:
+        if self._file.closed:
+            raise Unreachable(f"The transfer of snapshot {self.want} was ended", hint="It is gone on with later.")
+
+    def _close(self) -> None:
+        with self._using:
+            self._file.close()
 
     def _move_to_disk(self) -> None:
         with contextlib.suppress(FileExistsError):  # and none above it: they may have gone away with their disk

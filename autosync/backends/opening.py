@@ -61,9 +61,17 @@ def _open(path: PathConfig, workspace: WorkspaceId, names: RefNames | None) -> B
                 ignore=path.ignore,
                 sole=path.mode is Mode.STORE,
                 names=names,
+                subscribe=path.subscribe,
             )
         case Vcs.HG:
-            return open_hg(root, workspace=workspace, remote=path.remote, hg=path.hg, ignore=path.ignore)
+            return open_hg(
+                root,
+                workspace=workspace,
+                remote=path.remote,
+                hg=path.hg,
+                ignore=path.ignore,
+                subscribe=path.subscribe,
+            )
         case Vcs.COMMAND:
             raise AssertionError("a working copy kept by commands has no snapshots")
 

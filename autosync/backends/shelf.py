@@ -33,13 +33,14 @@ class Shelf:
         self.pin, self.pins, self.unpin, self.repin = inner.pin, inner.pins, inner.unpin, inner.repin
         self.size, self.shared, self.tidy, self.secure = inner.size, inner.shared, inner.tidy, inner.secure
         self.changes, self.splice, self.merge_text = inner.changes, inner.splice, inner.merge_text
+        self.salvage = inner.salvage
         self.content, self.marks, self.join_marks = inner.content, inner.marks, inner.join_marks
         self.tree_of, self.has_commit = inner.tree_of, inner.has_commit
         self.is_ancestor, self.merge_base = inner.is_ancestor, inner.merge_base
         self.stage, self.bring = inner.stage, inner.bring
         self.pack, self.absorb, self.serve, self.receive = inner.pack, inner.absorb, inner.serve, inner.receive
         self.push, self.list_hub, self.probe_hub = inner.push, inner.list_hub, inner.probe_hub
-        self.haves = inner.haves
+        self.haves, self.following = inner.haves, inner.following
         self.fetch, self.fetch_branch, self.push_branch = inner.fetch, inner.fetch_branch, inner.push_branch
 
     def begin(self) -> None:

@@ -34,7 +34,11 @@ def first_sync(state_dir: str, path: str, tell: Progress, stop: threading.Event)
                     return {"state": "halted", "title": status["halt"]["title"], "hint": status["halt"]["hint"]}
                 _show(status, tell)
                 if any(peer["tree"] for peer in status["peers"]):
-                    answer = call(state_dir, "sync", patience=_ROUND + 10, path=path, wait=True, timeout=_ROUND)
+                    # The agent has looked at everything when it took it up. To look again in each round would never
+                    # let one come to rest whose files take longer than a round.
+                    answer = call(
+                        state_dir, "sync", patience=_ROUND + 10, path=path, wait=True, timeout=_ROUND, look=False
+                    )
                     if answer["synced"]:
                         return {"state": "in sync", "conflicts": _conflicts(state_dir, path)}
                 elif time.monotonic() - began > ALONE:

@@ -63,6 +63,7 @@ def _without_agent(config: Config, paths: list[PathConfig], tell: Progress, *, d
     from autosync.history import History  # noqa: PLC0415
     from autosync.store import StateDirectory  # noqa: PLC0415
     from autosync.trust.sealing import load_key  # noqa: PLC0415
+    from autosync.turns import Turns  # noqa: PLC0415
 
     rows = []
     with StateDirectory(config.state_dir).lock():
@@ -70,7 +71,9 @@ def _without_agent(config: Config, paths: list[PathConfig], tell: Progress, *, d
             tell.step(f"Packing {plain(path.workspace)}", done=number, total=len(paths))
             backend = open_backend(path, load_key(path.key_file).id)
             try:
-                result = History(backend, retention=path.history).tidy(thorough=True, rehearse=dry_run)
+                # Another agent may be at work on the same store.
+                history = History(backend, retention=path.history, turns=Turns(backend.snapshots_directory))
+                result = history.tidy(thorough=True, rehearse=dry_run)
                 rows.append(tidied(path.workspace, path.path, result, backend.shared()))
             finally:
                 backend.close()

@@ -55,18 +55,20 @@ def path_argument(function: F) -> F:
 def select(config: Config, path: str | None) -> PathConfig | None:
     """Return the working copy that ``path`` lies in, ``None`` for no path: all of them.
 
-    A workspace's name does as well.
+    A workspace's name does as well: of what is not there, it is meant before a file that there could be.
     """
     if path is None:
         return None
+    named = next((candidate for candidate in config.paths if candidate.workspace == path), None)
+    if named is not None and not os.path.lexists(path):
+        return named
     real = os.path.realpath(path)
     for candidate in config.paths:
         root = os.path.realpath(candidate.path)
         if real == root or real.startswith(root.rstrip("/") + "/"):
             return candidate
-    for candidate in config.paths:
-        if candidate.workspace == path:
-            return candidate
+    if named is not None:
+        return named
     if os.sep not in path and not os.path.lexists(path):
         known = ", ".join(p.workspace for p in config.paths) or "none yet"
         raise AutosyncError(

@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -20,7 +20,7 @@ from autosync.cli.adding import read_configuration
 from autosync.cli.failures import FAILED, OK
 from autosync.cli.firstsync import first_sync
 from autosync.cli.invocation import Invocation, pass_invocation
-from autosync.cli.joining import Plan, find_outdated, next_steps, perform, prepare, renew
+from autosync.cli.joining import Plan, Settle, find_outdated, next_steps, perform, prepare, renew
 from autosync.cli.progress import Progress
 from autosync.cli.reload import reload_if_running, told
 from autosync.cli.run import run_here
@@ -32,6 +32,16 @@ from autosync.invitation import InvitationLine, reached, read_line
 from autosync.ports import Piping
 
 _LONGEST = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What was asked for beside the line: see :func:`autosync.cli.joining.prepare`."""
+
+    path: str | None
+    workspace: str | None
+    key_file: str | None
+    settle: Settle | None = None
 
 
 @click.command(
@@ -67,10 +77,15 @@ def join(
     """
     if line is not None and path is None and (os.sep in line or os.path.isdir(line)):
         line, path = None, line  # no line has a slash: it is the folder, and the line is asked for
-    said = read_line(_line(line))
+    wanted = Wanted(path=path, workspace=workspace, key_file=key_file)
+    return take_part(invocation, ask_for_line(line), wanted, no_run=no_run, as_json=as_json)
+
+
+def take_part(invocation: Invocation, said: InvitationLine, wanted: Wanted, *, no_run: bool, as_json: bool) -> int:
+    """Join by an invitation, bring the agent to keep what was joined, and tell of it; return the exit code."""
     tell = Progress(quiet=as_json)
     try:
-        plan = eventloop.run(_join(invocation, said, tell, path=path, workspace=workspace, key_file=key_file))
+        plan = eventloop.run(_join(invocation, said, tell, wanted))
     finally:
         tell.clear()
     if isinstance(plan, PathConfig):
@@ -106,10 +121,7 @@ async def _join(
     invocation: Invocation,
     line: InvitationLine,
     tell: Progress,
-    *,
-    path: str | None,
-    workspace: str | None,
-    key_file: str | None,
+    wanted: Wanted,
 ) -> Plan | PathConfig:
     """Fetch what is granted and join; return what was done, or the entry that has a new key now."""
     from autosync.store import StateDirectory  # noqa: PLC0415
@@ -146,7 +158,15 @@ async def _join(
         if outdated is not None:
             renew(outdated, offer, await inviter.key_text())
             return outdated
-        plan = prepare(invocation, offer, path=path, workspace=workspace, key_file=key_file, way=inviter.way)
+        plan = prepare(
+            invocation,
+            offer,
+            path=wanted.path,
+            workspace=wanted.workspace,
+            key_file=wanted.key_file,
+            way=inviter.way,
+            settle=wanted.settle,
+        )
         key_text = await inviter.key_text()
         # In this thread and without a break: Ctrl-C comes before or after it, or undoes it.
         perform(plan, key_text)
@@ -170,6 +190,11 @@ def _renewed(invocation: Invocation, path: PathConfig, tell: Progress, *, as_jso
     tell.say(f"{plain(path.path)} takes part again: {plain(path.key_file)} holds the workspace's new key.")
     tell.say(f"Next: {invocation.command('run')}   (an agent that runs still has the old key: end it first)")
     return OK
+
+
+def ask_for_line(given: str | None) -> InvitationLine:
+    """Return the invitation that was given, or is given when it is asked for.  Raises :class:`AutosyncError`."""
+    return read_line(_line(given))
 
 
 def _line(given: str | None) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from autosync.backends.opening import repository_around
 from autosync.cli.adding import key_place, read_configuration, write_configuration
@@ -54,6 +56,27 @@ class Plan:
     hub: Hub | None = None
     adds_remote: bool = False
     notes: tuple[str, ...] = field(default=())
+    journal: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+    """What has to be around the making, so that a kill in the middle of it is noticed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What is made where this device joins: ``folder``, of the repository of the working copy ``source``.
+
+    ``settings`` are keys of the entry with their values; ``journal`` takes the place of a new key (or nothing),
+    see :class:`Plan`.
+    """
+
+    folder: Folder
+    source: str
+    journal: Callable[[str], contextlib.AbstractContextManager[None]]
+    settings: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+Settle = Callable[[Offer, Config, str, str], Settled]
+"""Called with what is offered, the configuration and its text, and the place; raises :class:`AutosyncError`."""
 
 
 def prepare(
@@ -64,10 +87,12 @@ def prepare(
     workspace: str | None,
     key_file: str | None,
     way: Candidate | None = None,
+    settle: Settle | None = None,
 ) -> Plan:
     """Find out whether and how this device can join; nothing is changed.
 
-    ``way`` is that on which the inviter was reached.  Raises :class:`AutosyncError`.
+    ``way`` is that on which the inviter was reached.  ``settle`` says what is made at the place where it joins,
+    if that is no folder of its own.  Raises :class:`AutosyncError`.
     """
     source, text = read_configuration(invocation)
     config = parse(text, source, os.environ)
@@ -78,14 +103,17 @@ def prepare(
     root = os.path.realpath(path if path is not None else name)
     key = key_place(source, name, key_file)
     is_new_key = _is_new_key(key, root, offer)
-    found, is_new = _folder(root, Vcs(offer.vcs), config)
-    hub, adds_remote, notes = _hub(offer, root, config, is_new_repository=is_new)
+    settled = None if settle is None else settle(offer, config, text, root)
+    found, is_new = _folder(root, Vcs(offer.vcs), config) if settled is None else (settled.folder, True)
+    has_remotes = settled.source if settled else None if is_new else root
+    hub, adds_remote, notes = _hub(offer, has_remotes, config)
     addition = Addition(
         path=root,
         workspace=name,
         key_file=key,
         remote=None if hub is None else hub.name or hub.url,
         backend=found.vcs if is_ambiguous(root) else None,
+        settings=() if settled is None else settled.settings,
     )
     new_places, differing = _places(config, offer)
     new_peers, unnamed = _peers(config, text, source, offer, way)
@@ -103,7 +131,8 @@ def prepare(
         had_files=os.path.isdir(root) and any(n not in (".git", ".hg") for n in os.listdir(root)),
         hub=hub,
         adds_remote=adds_remote,
-        notes=(*notes, *differing, *unnamed, *_about_xmpp(config, offer)),
+        journal=contextlib.nullcontext if settled is None else partial(settled.journal, key if is_new_key else ""),
+        notes=(*(() if settled is None else settled.notes), *notes, *differing, *unnamed, *_about_xmpp(config, offer)),
     )
 
 
@@ -163,7 +192,7 @@ def perform(plan: Plan, key_text: str) -> None:
     """Make folder, repository, key, remote and entry, or none of them."""
     root, key = plan.addition.path, plan.addition.key_file
     _granted(plan.offer, key_text)
-    with contextlib.ExitStack() as undo:
+    with plan.journal(), contextlib.ExitStack() as undo:
         _make_folder(root, undo)
         if plan.is_new_repository:
             undo.callback(plan.folder.unmake)
@@ -251,14 +280,15 @@ def _folder(root: str, vcs: Vcs, config: Config) -> tuple[Folder, bool]:
     return found, found.remotes() is None
 
 
-def _hub(
-    offer: Offer, root: str, config: Config, *, is_new_repository: bool
-) -> tuple[Hub | None, bool, tuple[str, ...]]:
-    """Return the hub that is to be used, whether the repository gets a remote for it, and what is to be told."""
+def _hub(offer: Offer, root: str | None, config: Config) -> tuple[Hub | None, bool, tuple[str, ...]]:
+    """Return the hub that is to be used, whether the repository gets a remote for it, and what is to be told.
+
+    ``root`` is a working copy of the repository, ``None`` if that is yet to be made.
+    """
     hub, vcs = offer.hub, Vcs(offer.vcs)
     if hub is None:
         return None, False, ()
-    known = None if is_new_repository or not hub.name else url_of(root, vcs, hub.name, config.hg)
+    known = None if root is None or not hub.name else url_of(root, vcs, hub.name, config.hg)
     if known is not None and without_credentials(known) == hub.url:
         return hub, False, ()
     problem = problem_with(hub.url, vcs.value)

@@ -79,6 +79,8 @@ def clock(at_ms: int) -> str:
 
 def what(row: dict[str, Any]) -> str:
     """Return in words what a snapshot changed."""
+    if not row["readable"]:
+        return "cannot be shown: a commit that it stood on was pruned from the repository"
     counts = {how: number for how, number in row["summary"].items() if number}
     said = [named(change) for change in row["paths"][:_NAMED]]
     total = sum(counts.values())

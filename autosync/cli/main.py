@@ -24,6 +24,7 @@ SECTIONS = {
         "init": "autosync.cli.init:init",
         "invite": "autosync.cli.invite:invite",
         "join": "autosync.cli.join:join",
+        "worktree": "autosync.cli.worktree:worktree",
         "import-config": "autosync.cli.import_config:import_config",
         "run": "autosync.cli.run:run",
         "install-service": "autosync.cli.service:install_service",
@@ -32,6 +33,7 @@ SECTIONS = {
     "Information": {
         "status": "autosync.cli.status:status",
         "devices": "autosync.cli.devices:devices",
+        "shared": "autosync.cli.shared:shared",
         "peers": "autosync.cli.peers:peers",
         "conflicts": "autosync.cli.conflicts:conflicts",
         "explain": "autosync.cli.explain:explain",
@@ -56,12 +58,18 @@ SECTIONS = {
         "release": "autosync.cli.explain:release",
         "describe": "autosync.cli.describe:describe",
     },
+    "Branches of the hub": {
+        "branches": "autosync.cli.subscriptions:branches",
+        "subscribe": "autosync.cli.subscriptions:subscribe",
+        "unsubscribe": "autosync.cli.subscriptions:unsubscribe",
+    },
     "Desktop": {
         "desktop": "autosync.cli.desktop:desktop",
     },
     "Help": {
         "bug-report": "autosync.cli.bugreport.command:bug_report",
         "completion": "autosync.cli.completion:completion",
+        "hgext": "autosync.cli.hgext:hgext",
         "manpage": "autosync.cli.manpage:manpage",
     },
     "Server": {

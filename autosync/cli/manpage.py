@@ -64,7 +64,7 @@ def _lines(root: click.Group, sections: Mapping[str, Collection[str]], date: str
         for name in names:
             command = root.get_command(context, name)
             if command is not None:
-                yield from _command(command, click.Context(command, info_name=name, parent=context))
+                yield from _command(command, click.Context(command, info_name=name, parent=context), name)
     for heading, rows in (("FILES", FILES), ("ENVIRONMENT", ENVIRONMENT), ("EXIT STATUS", EXITS)):
         yield f'.SH "{heading}"'
         for term, told in rows:
@@ -74,9 +74,10 @@ def _lines(root: click.Group, sections: Mapping[str, Collection[str]], date: str
     yield r".BR hg (1)"
 
 
-def _command(command: click.Command, context: click.Context) -> Iterator[str]:
-    usage = " ".join(["autosync", str(context.info_name), *command.collect_usage_pieces(context)])
-    yield f'.SS "autosync {context.info_name}"'
+def _command(command: click.Command, context: click.Context, words: str) -> Iterator[str]:
+    """Yield the section of a command that is called by ``words``, and those of the commands below it."""
+    usage = " ".join(["autosync", words, *command.collect_usage_pieces(context)])
+    yield f'.SS "autosync {words}"'
     yield from _filled(rf"\fB{roff(usage)}\fR")
     for paragraph in re.split(r"\n\s*\n", command.help or ""):
         yield ".PP"
@@ -85,6 +86,8 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     if command.epilog:
         yield ".PP"
         yield from _filled(roff(" ".join(command.epilog.split())))
+    for name, below in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from _command(below, click.Context(below, info_name=name, parent=context), f"{words} {name}")
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:

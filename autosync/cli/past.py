@@ -148,6 +148,11 @@ class Past:
                 return finish(telling.tell_copy(lambda: trail, path, arguments.get("at"), to, dry_run=dry_run))
 
 
+def place_of(config: Config, path: str | None) -> PathConfig:
+    """Return the working copy that ``path`` lies in or names, without one that of the current directory or the only."""
+    return _place(config, path)[0]
+
+
 def _place(config: Config, path: str | None) -> tuple[PathConfig, str]:
     """Return the working copy and the absolute path in it, below the real path of its root.
 

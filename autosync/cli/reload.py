@@ -36,7 +36,7 @@ def reload(invocation: Invocation, *, as_json: bool) -> int:
     else:
         for line in told(invocation, answer):
             click.echo(line)
-        if not any(answer[key] for key in ("added", "started", "ignoring", "failed", "restart")):
+        if not any(answer[key] for key in ("added", "started", "ignoring", "following", "failed", "restart")):
             click.echo("Nothing is new in the configuration.")
     return FAILED if answer["failed"] else OK
 
@@ -46,6 +46,7 @@ def told(invocation: Invocation, answer: dict[str, Any]) -> list[str]:
     lines = [f"{plain(path['path'])} is kept from now on." for path in answer["added"]]
     lines += [f"The channel `{plain(key)}` was started." for key in answer["started"]]
     lines += [f"{plain(path)} ignores other paths from now on." for path in answer["ignoring"]]
+    lines += [f"{plain(path)} follows other names of its hub from now on." for path in answer["following"]]
     for path in answer["failed"]:
         lines += [f"{plain(path['path'])} is not kept: {plain(path['title'])}", f"  {plain(path['hint'])}"]
     if answer["restart"]:

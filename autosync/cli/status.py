@@ -95,6 +95,7 @@ def _lines(answer: dict[str, Any], invocation: Invocation, now: datetime) -> lis
         elif workspace.get("waiting-for"):
             lines += ["", f"{plain(workspace['name'])} waits: {plain(workspace['waiting-for'])}"]
         lines += _on_update(workspace)
+        lines += _follows(workspace)
         lines += _presence(workspace)
         lines += _left_out(workspace)
         if workspace.get("held") and workspace["held"]["count"]:
@@ -135,6 +136,19 @@ def _on_update(workspace: dict[str, Any]) -> list[str]:
         if report and not report["ok"]:
             lines += ["", f"{name}: on-update of {plain(peer['device'])}: {plain(report['text'])}"]
     return lines
+
+
+def _follows(workspace: dict[str, Any]) -> list[str]:
+    """Return how many names of the hub are followed, and what hinders that."""
+    follows, name = workspace.get("follows"), plain(workspace["name"])
+    if not follows or not (follows["names"] or follows["problem"]):
+        return []
+    count = sum(each["commit"] is not None for each in follows["names"])
+    lines = ["", f"{name} follows {count} {'name' if count == 1 else 'names'} of its hub"]
+    for state, words in (("diverged", "here too is what the hub lacks"), ("unlisted", "the hub lists no patterns")):
+        those = [plain(each["name"]) for each in follows["names"] if each["state"] == state]
+        lines += [f"  {', '.join(those[:_NAMED])}: {words}"] if those else []
+    return [*lines, *([f"  Not up to date: {plain(follows['problem'])}"] if follows["problem"] else [])]
 
 
 def _presence(workspace: dict[str, Any]) -> list[str]:

@@ -126,7 +126,7 @@ def open_commanded(
     def make_watcher() -> TreeWatcher:
         return TreeWatcher(
             root,
-            metadata_directories=(),
+            metadata_directories=tuple,
             excluded=frozenset(),
             ignored=lister.ignored,
             listener=_Listener(runner),

@@ -3,6 +3,7 @@
 from autosync.config.checks import check_nesting, inside
 from autosync.config.editing import Addition, add_path, add_settings, has_setting
 from autosync.config.ignoring import add_ignore
+from autosync.config.inheriting import inheritable
 from autosync.config.loading import absolute, candidates, default_state_dir, is_name, is_node, load, locate, parse
 from autosync.config.model import (
     INLINE_CAP,
@@ -42,6 +43,7 @@ __all__ = [
     "default_state_dir",
     "fetch_password",
     "has_setting",
+    "inheritable",
     "inside",
     "is_name",
     "is_node",

@@ -12,13 +12,15 @@ from autosync.config.model import Config, PathConfig, Vcs
 class Changes:
     """``added`` are new paths; ``started`` names the keys of channels that are new.
 
-    ``ignoring`` are those that ignore other paths and are else as they were.
+    ``ignoring`` are those that ignore other paths, ``following`` those that follow other names of
+    their hub, and are else as they were.
     ``restart`` says in words, one for each, what only a restart brings about.
     """
 
     added: tuple[PathConfig, ...] = ()
     started: tuple[str, ...] = ()
     ignoring: tuple[PathConfig, ...] = ()
+    following: tuple[PathConfig, ...] = ()
     restart: tuple[str, ...] = ()
 
 
@@ -30,13 +32,14 @@ def compare(running: Config, wanted: Config) -> Changes:
     """Return what has to be done for an agent with ``running`` to be one with ``wanted``."""
     before = {path.path: _own_wishes(path, running) for path in running.paths}
     added = tuple(path for path in wanted.paths if path.path not in before)
-    restart, ignoring = [], []
+    restart, ignoring, following = [], [], []
     for path in wanted.paths:
         old, new = before.get(path.path), _own_wishes(path, wanted)
         if old is None or old == new:
             continue
-        if replace(old, ignore=new.ignore) == new and path.backend is not Vcs.COMMAND:
-            ignoring.append(path)
+        if replace(old, ignore=new.ignore, subscribe=new.subscribe) == new and path.backend is not Vcs.COMMAND:
+            ignoring += [path] if old.ignore != new.ignore else []
+            following += [path] if old.subscribe != new.subscribe else []
         else:
             keys = [each.name for each in fields(PathConfig) if getattr(old, each.name) != getattr(new, each.name)]
             restart.append(f"{', '.join(map(_quoted, keys))} of {path.path} was changed")
@@ -53,7 +56,13 @@ def compare(running: Config, wanted: Config) -> Changes:
             started.append(key)
         else:
             restart.append(f"{_quoted(key)} was changed")
-    return Changes(added=added, started=tuple(started), ignoring=tuple(ignoring), restart=tuple(restart))
+    return Changes(
+        added=added,
+        started=tuple(started),
+        ignoring=tuple(ignoring),
+        following=tuple(following),
+        restart=tuple(restart),
+    )
 
 
 def _quoted(field: str) -> str:

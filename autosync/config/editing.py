@@ -29,6 +29,8 @@ class Addition:
     remote: str | None
     backend: Vcs | None = None
     mode: Mode = Mode.TWO_WAY
+    settings: tuple[tuple[str, str], ...] = ()
+    """Further keys, with their values as YAML in one line."""
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Return the keys and values to be written."""
@@ -41,6 +43,7 @@ class Addition:
             ("remote", as_scalar(self.remote or "none")),
             *backend,
             *mode,
+            *self.settings,
         )
 
 

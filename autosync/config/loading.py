@@ -30,6 +30,7 @@ from autosync.config.onupdate import read_on_update, refuse_vain
 from autosync.config.overrides import with_overrides
 from autosync.config.popups import read_popups
 from autosync.config.reading import Section, Value, compose
+from autosync.config.subscribe import read_subscribe, refuse_unfollowed
 from autosync.config.versioncontrol import read_hg
 from autosync.core.brakes import BrakeLimits
 from autosync.core.candidates import Candidate, CandidateKind
@@ -366,6 +367,7 @@ def _path(section: Section, environ: Mapping[str, str], here: str, hg: tuple[str
         max_wait=section.get("max-wait", lambda v: v.duration(least=0.05, most=3600), 2.0),
         ignore=(*DEFAULT_IGNORES, *section.get("ignore", Value.texts, _NOTHING)),
         inline_limit=section.get("inline-limit", lambda v: v.size(most=INLINE_CAP), 8192),
+        subscribe=section.get("subscribe", read_subscribe, _NOTHING),
         hub_prefix=section.get("hub-prefix", _hub_prefix, "refs/autosync"),
         poll=section.get("poll", lambda v: v.duration(least=0.1, most=86400), 60.0),
         pull_lock=section.get("pull-lock", lambda v: v.choice(PullLock), PullLock.OPTIMIZED),
@@ -375,6 +377,7 @@ def _path(section: Section, environ: Mapping[str, str], here: str, hg: tuple[str
         on_update=section.get("on-update", lambda v: read_on_update(v, lambda p: absolute(p, environ, here)), None),
     )
     refuse_vain(section, config)
+    refuse_unfollowed(section, config)
     _refuse_renamed(section)
     section.finish()
     if config.mode is Mode.STORE:

@@ -123,6 +123,8 @@ class PathConfig:
     max_wait: float = 2.0
     ignore: tuple[str, ...] = DEFAULT_IGNORES
     inline_limit: int = 8 * 1024
+    subscribe: tuple[str, ...] = ()
+    """Names of the hub, and beginnings of names with a ``*``, that are followed."""
     hub_prefix: str = "refs/autosync"
     poll: float = 60.0
     pull_lock: PullLock = PullLock.OPTIMIZED

@@ -23,7 +23,7 @@ _REFUSED = (
     *("popups", "presence", "log-level", "hg", "paths"),
     *("jid", "password", "password-command", "keyring", "host", "port", "ca-file", "members", "service", "node"),
     *("path", "workspace", "key-file", "remote", "backend", "commands", "mode", "commits", "inline-limit"),
-    *("hub-prefix", "poll", "pull-lock", "rescan", "brakes", "history", "on-update"),
+    *("hub-prefix", "subscribe", "poll", "pull-lock", "rescan", "brakes", "history", "on-update"),
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from autosync.core.copies import MARK, ConflictName, original_of, parse_conflict_name
 from autosync.core.model import Change, Entry, RelPath, Snapshot, TreeId, parent_directories
+from autosync.errors import Missing
 from autosync.ports import Backend
 
 Changes = Callable[[TreeId | None, TreeId | None], Sequence[Change]]
@@ -34,7 +35,10 @@ class ConflictIndex:
     def follow(self, now: Snapshot) -> None:
         """Bring the list to the state ``now``.  Raises :class:`AutosyncError` if its tree cannot be read."""
         if self.tree is None:
-            self._advance((self.begin or now).tree)
+            try:
+                self._advance((self.begin or now).tree)
+            except Missing:  # pruned by the user since
+                self._advance(now.tree)
         known = self.copies
         self._advance(now.tree)
         gone: dict[RelPath, list[RelPath]] = {}
@@ -61,7 +65,16 @@ class ConflictIndex:
         if tree == self.tree:
             return
         touched: set[RelPath] = set()
-        for change in self._changes(self.tree, tree):
+        try:
+            changes = self._changes(self.tree, tree)
+        except Missing:
+            if self.tree is None:
+                raise
+            # What it was is gone: all is looked through once more.
+            changes = self._changes(None, tree)
+            touched.update(self._files)
+            self._files = {copy: set() for copy in touched}
+        for change in changes:
             for name in names_in(change.path):
                 files = self._files.setdefault(name.copy, set())
                 (files.discard if change.new is None else files.add)(change.path)

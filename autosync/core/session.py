@@ -57,7 +57,7 @@ class Session:
         self._fetches = Fetches(self.peers, self._integration)
         self._saying = Saying(settings)
         holds = settings.hub_holds_snapshots
-        talks = settings.hub and (holds or settings.auto_commit)
+        talks = settings.hub and (holds or settings.auto_commit or settings.follows)
         self._hub = HubTalk(interval=settings.poll, holds=holds, who=settings.device) if talks else None
         self._branch: BranchTurns | None = None
         if settings.auto_commit:

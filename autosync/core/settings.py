@@ -33,6 +33,8 @@ class SessionSettings:
     hub: bool = False
     hub_holds_snapshots: bool = True
     """Whether snapshots can be pushed to the hub, not only branches."""
+    follows: bool = False
+    """Whether other names of the hub may be followed, so that it is looked at in any case."""
     poll: float = 60.0
     rescan: float = 600.0
     conservative: bool = False

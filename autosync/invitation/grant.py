@@ -22,8 +22,11 @@ MAX_BYTES = 64 * 1024
 MAX_KEY_TEXT = 16 * 1024
 MAX_MEMBERS = 200
 MAX_WAYS = 16
+MAX_COMMITS = 64
+MAX_BRANCH = 255
 _FORMAT = 1
 _DEVICE = re.compile(r"[A-Za-z0-9-]{1,60}-[a-z2-7]{26}")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _JID = re.compile(r"[^@/\s\"'\\]{1,255}@[A-Za-z0-9.-]{1,253}")
 _SERVICE = re.compile(r"(?:[^@/\s\"'\\]{1,255}@)?[A-Za-z0-9.-]{1,253}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:.]{2,45}")
@@ -61,7 +64,8 @@ class Offer:
     ``workspace`` is its name, ``id`` what its key must turn out to be of, ``tag`` what channels call it under
     the key that it has now, by which a member knows its own key for it, ``vcs`` ``git`` or ``hg``,
     ``device`` and ``device_name`` the inviter.  ``places`` are keys of the configuration
-    (:data:`PLACES`) with their value.
+    (:data:`PLACES`) with their value.  By one of the ``commits`` (ids, the latest first) a repository shows that
+    it has the same history; ``branch`` is the one that the inviter is on, as in its snapshots.  Both may be empty.
     """
 
     workspace: str
@@ -74,6 +78,8 @@ class Offer:
     hub: Hub | None = None
     xmpp: XmppOffer | None = None
     places: Mapping[str, str] = field(default_factory=dict)
+    commits: tuple[str, ...] = ()
+    branch: str = ""
 
 
 def encode_offer(offer: Offer) -> bytes:
@@ -100,6 +106,8 @@ def encode_offer(offer: Offer) -> bytes:
             "members": list(xmpp.members[:MAX_MEMBERS]),
         },
         "places": dict(offer.places),
+        "commits": list(offer.commits[:MAX_COMMITS]),
+        "branch": offer.branch[:MAX_BRANCH],
     }
     return json.dumps(body, separators=(",", ":")).encode("ascii")
 
@@ -138,6 +146,8 @@ def _offer(fields: _Fields) -> Offer:
         hub=fields.optional("hub", _hub),
         xmpp=fields.optional("xmpp", _xmpp),
         places=fields.optional("places", _places) or {},
+        commits=_commits(fields),
+        branch="" if not fields.get("branch") else fields.text("branch", most=MAX_BRANCH),
     )
 
 
@@ -149,6 +159,15 @@ def _candidates(fields: _Fields) -> tuple[Candidate, ...]:
     if any(candidate.problem() for candidate in found):
         raise _unsafe("candidates")
     return found
+
+
+def _commits(fields: _Fields) -> tuple[str, ...]:
+    if fields.get("commits") is None:
+        return ()
+    commits = fields.list("commits", most=MAX_COMMITS)
+    if not all(isinstance(c, str) and _COMMIT.fullmatch(c) for c in commits):
+        raise _unsafe("commits")
+    return tuple(str(c) for c in commits)
 
 
 def _hub(fields: _Fields) -> Hub:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from autosync.core.copies import parse_conflict_name
 from autosync.core.model import RelPath, Snapshot, SnapshotId
+from autosync.errors import Missing
 from autosync.past.deeds import Deeds, deed_of
 from autosync.ports import Backend
 
@@ -32,7 +33,10 @@ def before_last_change(
     found: Snapshot | None = None
     later: Snapshot | None = None
     for before, made in reversed(list(pairwise(states))):
-        changed = {c.path for c in backend.changes(before.tree, made.tree)} if before.tree != made.tree else set()
+        try:
+            changed = {c.path for c in backend.changes(before.tree, made.tree)} if before.tree != made.tree else set()
+        except Missing:  # pruned by the user: there is no going back behind it
+            break
         if not changed and found is None:
             continue
         alone = (

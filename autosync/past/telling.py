@@ -118,6 +118,7 @@ def row_of(row: Row, current: Snapshot, *, paths: int = PATHS) -> dict[str, Any]
         "tree": snapshot.tree,
         "base_moved": row.against is not None and row.against.base != snapshot.base,
         "against": None if row.against is None else row.against.id,
+        "readable": row.readable,
         "summary": summary(row.changes),
         "paths": [change_of(change) for change in row.changes[:paths]],
         "current": snapshot.id == current.id,

@@ -18,7 +18,7 @@ from autosync.core.timeline import (
     shown_ms,
     stood,
 )
-from autosync.errors import AutosyncError
+from autosync.errors import AutosyncError, Missing
 from autosync.past.bursts import before_last_change
 from autosync.past.deeds import Deed, Deeds, deed_of
 from autosync.past.differences import FileChange, file_changes, name_before
@@ -59,6 +59,8 @@ class Row:
     name: RelPath
     deed: Deed | None = None
     """What it brought back, if it did and was made here."""
+    readable: bool = True
+    """Whether it and what it is compared with are here: the user may have pruned the commits that they stood on."""
 
 
 class Trail:
@@ -220,10 +222,13 @@ class Trail:
         moment: int,
     ) -> Row:
         against = self._against(state.snapshot, known, older)
-        tree = self.committed(state.snapshot) if against is None else against.tree
-        changes = file_changes(self.backend, tree, state.snapshot.tree, path)
-        name = name_before(self.backend, tree, changes, path) if path else path
         deed = deed_of(state.snapshot, self._device, self._deeds)
+        try:
+            tree = self.committed(state.snapshot) if against is None else against.tree
+            changes = file_changes(self.backend, tree, state.snapshot.tree, path)
+            name = name_before(self.backend, tree, changes, path) if path else path
+        except Missing:
+            return Row(state=state, against=against, changes=(), moment=moment, name=path, deed=deed, readable=False)
         return Row(state=state, against=against, changes=changes, moment=moment, name=name, deed=deed)
 
     def _against(

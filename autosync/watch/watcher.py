@@ -33,10 +33,10 @@ _GATHERING = 0.02
 class TreeWatcher:
     """Watches the directories of one working copy.
 
-    ``root`` is its absolute path.  ``metadata_directories`` are each watched by themselves;
-    anything in them is told as ``metadata_changed``.  Directories named as in ``excluded``
-    are left alone at any depth, and so is what ``ignored`` returns: it is asked, in the
-    watcher's thread, for files and directories, many at once.  ``rescan_interval`` (seconds) is
+    ``root`` is its absolute path.  What ``metadata_directories`` returns is watched, each by itself;
+    anything in them is told as ``metadata_changed``, and has it asked again, in the watcher's thread.
+    Directories named as in ``excluded`` are left alone at any depth, and so is what ``ignored``
+    returns: it is asked, in that thread too, for files and directories, many at once.  ``rescan_interval`` (seconds) is
     how often directories are told as changed for which the kernel has no watch left.  ``passed_over`` is
     told, in the same thread, of ignored paths that changed in directories that are not.
 
@@ -47,7 +47,7 @@ class TreeWatcher:
         self,
         root: bytes,
         *,
-        metadata_directories: Sequence[bytes],
+        metadata_directories: Callable[[], Sequence[bytes]],
         excluded: frozenset[bytes],
         ignored: Callable[[Sequence[RelPath]], frozenset[RelPath]],
         listener: WatchListener,
@@ -55,7 +55,7 @@ class TreeWatcher:
         passed_over: Callable[[Sequence[RelPath]], None] = lambda _paths: None,
     ) -> None:
         self._root = os.path.abspath(root)
-        self._metadata_directories = tuple(metadata_directories)
+        self._metadata_directories = metadata_directories
         self._listener = listener
         self._rescan_interval = rescan_interval
         self._passed_over = passed_over
@@ -249,7 +249,12 @@ class TreeWatcher:
     def _watch_metadata(self) -> None:
         """Watch the metadata directories that exist and are not watched."""
         watched = set(self._translator.metadata.values())
-        for directory in self._metadata_directories:
+        try:
+            wanted = self._metadata_directories()
+        except OSError as error:  # those of before are watched still
+            logger.warning("cannot tell where the repository of %s is: %s", os.fsdecode(self._root), error)
+            return
+        for directory in wanted:
             if directory in watched:
                 continue
             try:

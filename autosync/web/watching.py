@@ -53,12 +53,14 @@ class _Look:
 class Watch:
     """What the agent says, looked at in a thread while :meth:`news` is read by anybody.
 
-    ``start`` is the command that starts an agent, shown where none runs.
+    ``start`` is the command that starts an agent, shown where none runs; ``longest_look`` is for how many seconds
+    an agent is asked to wait for news, and how long one that gave no answer is left alone.
     """
 
-    def __init__(self, ask: Ask, start: str) -> None:
+    def __init__(self, ask: Ask, start: str, *, longest_look: float = LONGEST_LOOK) -> None:
         self._ask = ask
         self._start = start
+        self._longest_look = longest_look
         self._overview = Overview(ask)
         self._readers = 0
         self._wanted = asyncio.Event()
@@ -75,7 +77,7 @@ class Watch:
         calm = 0
         while True:
             await self._wanted.wait()
-            found = await in_thread(partial(self._look, self._last, _SOON if calm < _SETTLING else LONGEST_LOOK))
+            found = await in_thread(partial(self._look, self._last, _SOON if calm < _SETTLING else self._longest_look))
             calm = 0 if found.activities or found.state != self._last.state else calm + 1
             async with self._changed:
                 self._last = found
@@ -84,7 +86,7 @@ class Watch:
                     self._activities.append((self._count, activity))
                 self._changed.notify_all()
             if found.lost:
-                await asyncio.sleep(LONGEST_LOOK)  # nothing there that could tell when to look
+                await asyncio.sleep(self._longest_look)  # nothing there that could tell when to look
             if not self._readers:
                 self._last = replace(self._last, state="")  # nobody is shown later how it was now
                 self._wanted.clear()

@@ -192,10 +192,11 @@ class HgFleet:
         self._users.hg(by, self._directory, "clone", "-q", "--pull", "-u", "main", of.root, root)
         return self._add(name, root)
 
-    def share(self, of: HgSite, name: str) -> HgSite:
+    def share(self, of: HgSite, name: str, *options: str) -> HgSite:
         """Return a working copy of the very store of ``of``."""
         root = self._place(name)
-        self._users.hg(of.by, self._directory, "--config", "extensions.share=", "share", "-q", of.root, root)
+        enabled = ("--config", "extensions.share=")
+        self._users.hg(of.by, self._directory, *enabled, "share", "-q", *options, of.root, root)
         return self._add(name, root)
 
     def _versions_of(self, name: str) -> tuple[Command, Command | None]:

@@ -75,6 +75,7 @@ class Victim:
             name="laptop",
             load=self.backend.load,
             known=lambda: list(self.recorded.values()),
+            lose=self.recorded.pop,
             recorded=self._keep,
             stood=self._keep,
             brought=Brought(backend=self.backend),

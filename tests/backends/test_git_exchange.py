@@ -56,6 +56,38 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     pair.close()
 
 
+def test_what_the_user_has_pruned_is_not_offered(pair: Pair) -> None:
+    one, two = pair.one, pair.two
+    snapshot = one.snap({"a.txt": b"edited\n"})
+    pair.stream(snapshot)
+    (two.root / "a.txt").write_bytes(b"committed\n")
+    git(two.root, "commit", "-qam", "goes")
+    gone = two.snap({"a.txt": b"on what goes\n"})
+    two.snapshots.pin("current", gone.id)
+    assert {snapshot.id, gone.id} <= {*two.exchange.haves()}
+    git(two.root, "reset", "-q", "--hard", "HEAD~1")
+    git(two.root, "reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all")
+    git(two.root, "gc", "-q", "--prune=now")
+    two.store.close()
+    offered = two.exchange.haves()
+    assert snapshot.id in offered
+    assert not {gone.id, gone.base.commit} & {*offered}
+
+
+def test_after_a_pack_that_built_on_what_is_not_here_only_refs_are_offered(pair: Pair) -> None:
+    one, two = pair.one, pair.two
+    before = pair.stream(one.snap({"a.txt": b"edited\n"}))
+    (one.root / "a.txt").write_bytes(b"committed\n")
+    git(one.root, "commit", "-qam", "is not there")
+    after = one.snap({"a.txt": b"committed and edited\n"})
+    thin = one.served(after.id, [*two.exchange.haves(), str(after.base.commit)])
+    with pytest.raises(Missing):
+        two.exchange.receive(after.id, io.BytesIO(thin))
+    assert list(two.exchange.haves()) == [two.base().commit]
+    assert pair.stream(after) == after
+    assert {before.id, after.id} <= {*two.exchange.haves()}
+
+
 @pytest.mark.parametrize("way", ["inline", "stream"])
 def test_it_arrives_and_the_users_repository_knows_nothing(any_pair: Pair, way: str) -> None:
     one, two = any_pair.one, any_pair.two

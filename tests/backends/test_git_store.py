@@ -202,8 +202,9 @@ def test_history_is_asked_of_both_repositories(looking: Looking) -> None:
     assert not looking.store.has_commit(CommitId("1" * 40))
     assert not looking.store.has_commit(CommitId(looking.read()))
     assert looking.store.tree_of(None) == git(looking.root, "hash-object", "-t", "tree", "/dev/null").decode().strip()
+    assert not ask.is_ancestor(CommitId("1" * 40), first)
     with pytest.raises(Missing, match=f"changeset {'1' * 40} is not here"):
-        ask.is_ancestor(CommitId("1" * 40), first)
+        ask.is_ancestor(first, CommitId("1" * 40))
 
 
 def test_history_ends_where_a_shallow_clone_ends(looking: Looking, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hg_repos import commit_all, copy_of, fingerprint, head, hg, isolate, make_r
 from autosync.backends.hg.history import History
 from autosync.core.model import CommitId, Kind, Snapshot, SnapshotId
 from autosync.errors import Missing, Unreachable
+from tests.figures import record
 
 LINES = b"".join(b"line %d\n" % number for number in range(400))
 
@@ -110,6 +112,49 @@ def test_what_has_just_come_is_not_sent_again_with_what_follows(origin: bytes, t
         assert len(packed) < 2000
         assert target.exchange.receive(second.id, io.BytesIO(packed)) == second
         assert target.files(second) == source.files(second)
+
+
+def test_a_content_that_was_lost_is_sent_when_asked_again(origin: bytes, tmp_path: Path) -> None:
+    """The reader is believed to have a text under its old name; it had it last in a rename that was stripped."""
+    large = random.Random(4).randbytes(100_000)
+    one = copy_of(origin, tmp_path / "one")
+    put(one, "m", large)
+    commit_all(one)
+    two = copy_of(one, tmp_path / "two")
+    with ends(one, two) as (source, target):
+        source.tree_of(source.base().commit)
+        target.tree_of(target.base().commit)
+        target.store.flush()
+        before = head(two).hex().encode()
+        hg(two, "mv", "m", "z")
+        commit_all(two)
+        target.tree_of(target.base().commit)
+        target.store.flush()
+        hg(two, "--config", "extensions.strip=", "strip", "-q", "--no-backup", ".")
+        assert head(two).hex().encode() == before
+        hg(one, "mv", "m", "a2")
+        commit_all(one)
+        renamed = source.snap({b"note": b"n\n"})
+        thin = served(renamed, source, target.exchange.haves())
+        assert len(thin) < 10_000
+        with pytest.raises(Missing):
+            target.exchange.receive(renamed.id, io.BytesIO(thin))
+        record("faults injected", 1)
+        whole = served(renamed, source, target.exchange.haves())
+        assert len(whole) > len(large)
+        assert target.exchange.receive(renamed.id, io.BytesIO(whole)) == renamed
+        assert target.exchange.haves()[0] == before.decode()
+
+
+def test_the_id_of_the_working_directory_is_no_changeset(origin: bytes, tmp_path: Path) -> None:
+    """hg itself has a node for it, and fails where one is looked up that a peer names."""
+    nobodys = CommitId("f" * 40)
+    with ends(copy_of(origin, tmp_path / "one"), copy_of(origin, tmp_path / "two")) as (source, target):
+        assert not source.histories.here(nobodys)
+        snapshot = source.snap({b"note": b"n\n"})
+        packed = served(snapshot, source, [nobodys])
+        assert target.exchange.receive(snapshot.id, io.BytesIO(packed)) == snapshot
+    record("bad inputs refused", 1)
 
 
 def test_a_transfer_that_breaks_off_leaves_nothing(origin: bytes, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class Machine:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=PATIENCE * len(commands.splitlines()),
             check=False,
         )
         assert done.returncode == 0, f"{self.name}: {commands}{done.stdout}{done.stderr}{self.told()}"

@@ -38,6 +38,12 @@ BEFORE: dict[str, Sequence[Step]] = {
     "joining": AGENT,
     "mercurial": [done("laptop", "hg init ~/notes")],
     "security": [*AGENT, done("laptop", "autosync invite --once"), going_on("old-laptop", "autosync join")],
+    "shared-repositories": [
+        *FOLDER,
+        done("laptop", f"{NAMED}; cd ~/notes; git add -A; git commit -qm first"),
+        done("desktop", "git clone -q ~/../laptop/notes ~/notes"),
+        going_on("laptop", "autosync run"),
+    ],
     "time-travel": [
         *FOLDER,
         going_on("laptop", "faketime -f -2d autosync run"),
@@ -50,6 +56,7 @@ PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if steps(path)]
 
 
 @needs_network
+@pytest.mark.timeout(600)  # each command of a page may take as long as anything else that is waited for
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_can_be_followed(page: Path, tmp_path: Path) -> None:
     record("boxes of commands in the documentation run", follow(page, tmp_path, BEFORE.get(page.stem, ())))

@@ -57,13 +57,17 @@ def with_offspring(do: Callable[[], object]) -> Ended:
 
     Only for a process that has no other children.
     """
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-    ended = alone(do)
-    while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return ended
+    library = ctypes.CDLL(None)
+    library.prctl(_SUBREAPER, 1, 0, 0, 0)
+    try:
+        ended = alone(do)
+        while True:
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return ended
+    finally:  # or what later tests let go of would be taken for theirs
+        library.prctl(_SUBREAPER, 0, 0, 0, 0)
 
 
 def _run(do: Callable[[], object], answers: int) -> None:

@@ -114,7 +114,7 @@ def record(name: str, prepare: Callable[[Path], None], act: Callable[[Path], Non
         recorder = Recorder(root)
         watcher = TreeWatcher(
             os.fsencode(root),
-            metadata_directories=[],
+            metadata_directories=tuple,
             excluded=frozenset({b".git", b".hg"}),
             ignored=nothing_ignored,
             listener=recorder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import io
@@ -9,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -81,9 +83,11 @@ def network() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-def receiver(place: Path, holder: Holder, network: ThreadPoolExecutor) -> Arriving:
+def receiver(
+    place: Path, holder: Holder, network: ThreadPoolExecutor, copy: MemoryWorkingCopy | None = None
+) -> Arriving:
     """Return the receiving side of an agent that was started just now."""
-    copy = MemoryWorkingCopy("laptop")
+    copy = copy or MemoryWorkingCopy("laptop")
     copy.metadata = os.fsencode(place)
     performer = Performer(backend=copy, tree=copy, device=LAPTOP, name="laptop")
     arriving = Arriving(performer=performer, network=network, ask=holder.ask)
@@ -130,6 +134,47 @@ async def test_what_is_short_leaves_nothing(tmp_path: Path, holder: Holder, netw
     assert (await arriving.fetch(fetch(wanted))).snapshot is None
     assert left(tmp_path) == []
     assert (await arriving.fetch(fetch(wanted))).snapshot == wanted
+
+
+class Unhurried(MemoryWorkingCopy):
+    """Reads the beginning of what arrives, and the rest when it may."""
+
+    def __init__(self) -> None:
+        super().__init__("laptop")
+        self.began, self.may = threading.Event(), threading.Event()
+
+    def receive(self, want: SnapshotId, pack: BinaryIO) -> Snapshot:
+        begin = pack.read(100)
+        self.began.set()
+        self.may.wait()
+        return super().receive(want, io.BytesIO(begin + pack.read()))
+
+
+async def test_an_agent_that_ends_while_an_answer_is_taken_in_says_no_more_than_that(
+    tmp_path: Path, holder: Holder, network: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = Unhurried()
+    wanted = holder.save(b"large", CONTENT)
+    fetching = asyncio.create_task(receiver(tmp_path, holder, network, copy).fetch(fetch(wanted)))
+    await asyncio.to_thread(copy.began.wait)
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    copy.may.set()
+    network.shutdown()
+    assert left(tmp_path) == [f"{wanted.id}.json", f"{wanted.id}.part"]
+    assert "Traceback" not in caplog.text
+
+
+def test_a_part_that_was_let_go_of_is_read_no_more(tmp_path: Path) -> None:
+    part = Part(os.fsencode(tmp_path), WANT, ())
+    part.write(b"begun")
+    reader = part.whole()
+    assert reader.read(2) == b"be"
+    part.keep()
+    for read in (reader.read, part.whole):
+        with pytest.raises(Unreachable, match="was ended"):
+            read()
 
 
 async def test_other_bytes_are_fetched_from_the_beginning(

@@ -74,8 +74,9 @@ async def test_it_ends_with_the_agent(tmp_path: Path) -> None:
 
 async def test_what_it_does_is_no_sign_of_life_of_a_step(tmp_path: Path) -> None:
     """It and what it starts move all the time, whatever the agent does."""
-    file, now, go_on = tmp_path / "file", 0.0, threading.Event()
-    beside = Companion(["sh", "-c", f"sh -c 'n=0; while :; do n=$((n+1)); echo $n >{file}; done'; :"])
+    file, going, now, go_on = tmp_path / "file", tmp_path / "going", 0.0, threading.Event()
+    going.touch()
+    beside = Companion(["sh", "-c", f"sh -c 'n=0; while [ -e {going} ]; do n=$((n+1)); echo $n >{file}; done'; :"])
     beside.start()
     await asyncio.to_thread(until, lambda: written(file))
     with ThreadPoolExecutor(1) as local:
@@ -90,6 +91,7 @@ async def test_what_it_does_is_no_sign_of_life_of_a_step(tmp_path: Path) -> None
             now += 4
             lives = pulse.lives()
         go_on.set()
+    going.unlink()  # what it has started does not end with it
     await beside.stop()
     assert not lives
 

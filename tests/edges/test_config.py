@@ -74,7 +74,8 @@ def test_the_smallest_config_has_these_values_and_the_defaults() -> None:
 
 def test_every_key_of_a_path_is_read() -> None:
     text = only_path(
-        "remote: none",
+        "remote: origin",
+        "subscribe: [main, 'feature/*']",
         "mode: send",
         "commits: auto",
         "commit-after: 1m",
@@ -94,7 +95,8 @@ def test_every_key_of_a_path_is_read() -> None:
             path="/a",
             workspace="a",
             key_file="/k",
-            remote=None,
+            remote="origin",
+            subscribe=("main", "feature/*"),
             mode=Mode.SEND,
             commits=Commits.AUTO,
             commit_after=60,
@@ -287,6 +289,33 @@ def test_an_empty_file_is_a_config_without_paths(text: str) -> None:
         (only_path("inline-limit: 33k"), "paths[0].inline-limit: must be at most 32768 bytes", "0 turns it off"),
         (only_path("hub-prefix: refs/heads"), "hub-prefix: would mix snapshots with your own", "refs/heads/autosync"),
         (only_path("hub-prefix: x"), 'paths[0].hub-prefix: must start with "refs/"', "refs/autosync"),
+        (only_path("subscribe: main"), "paths[0].subscribe: must be a list, not text", "subscribe: [first, second]"),
+        (
+            only_path("remote: o", "subscribe: [main, 'a*b']"),
+            "line 6: paths[0].subscribe[1]: names no branch or bookmark: a * may only stand at its end",
+            'Write it like this: subscribe: [main, "feature/*"]',
+        ),
+        (
+            only_path("remote: o", "subscribe: ['*']"),
+            "paths[0].subscribe[0]: names no branch or bookmark: it means all there are",
+            'subscribe: [main, "feature/*"]',
+        ),
+        (only_path("remote: o", "subscribe: [a, a]"), "paths[0].subscribe[1]: stands here twice", "Remove one"),
+        (
+            only_path("remote: o", f"subscribe: [{', '.join(f'n{n}' for n in range(201))}]"),
+            "paths[0].subscribe: names more than 200",
+            "begin alike with one pattern",
+        ),
+        (
+            only_path("subscribe: [main]"),
+            "paths[0].subscribe: names branches of a hub, and this path has none",
+            "Add `remote:`, or remove it.",
+        ),
+        (
+            only_path("remote: o", "mode: store", "subscribe: [main]"),
+            "paths[0].subscribe: has no effect with `mode: store`",
+            "where the files are",
+        ),
         (
             only_path("remote: --upload-pack=x"),
             "paths[0].remote: is no name of a remote",
@@ -458,6 +487,7 @@ def test_a_paths_own_file_overrides_the_harmless_keys(notes: Path) -> None:
         "remote",
         "key-file",
         "hub-prefix",
+        "subscribe",
         "listen",
         "commits",
         "path",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,23 @@ class At(Fault):
         return perform()
 
 
+@dataclass(slots=True)
+class Blind(Fault):
+    """Lets the first look at what came out fail after the exchange number ``exchange``."""
+
+    exchange: int = 1
+    exchanged: int = 0
+
+    def __call__(self, name: str, arguments: tuple[object, ...], perform: Callable[[], object]) -> object:
+        self.exchanged += name == "renameat2"
+        path = arguments[0] if arguments else None
+        is_slot = isinstance(path, bytes) and re.fullmatch(rb"[0-9]+/[0-9]+", path) is not None
+        if name == "stat" and is_slot and self.exchanged == self.exchange and not self.happened:
+            self.happened += 1
+            raise OSError(self.error, os.strerror(self.error), path)
+        return perform()
+
+
 def meet(scene: Scene, fault: At) -> None:
     root = scene.fresh(0)
     ended = with_offspring(lambda: scene.job(root, fault))
@@ -108,3 +126,11 @@ def test_a_directory_that_cannot_be_looked_into_for_once_is_not_taken_for_gone(
 )
 def test_a_lock_of_ours_that_cannot_be_let_go_of_goes_later(place: Path, fault: At) -> None:
     meet(GitScene(directory=place, name="integrate"), fault)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_came_out_and_cannot_be_looked_at_is_kept(place: Path, at: int) -> None:
+    """It may be what the user has just saved: neither is it deleted, nor what stands in its place taken for his."""
+    scene = GitScene(directory=place, name="integrate")
+    for exchange in range(1, 25):
+        meet(scene, Blind(at=at, error=errno.EIO, exchange=exchange))

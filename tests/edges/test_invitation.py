@@ -69,6 +69,8 @@ OFFERED = Offer(
     hub=Hub(name="origin", url="ssh://git@example.org/notes.git"),
     xmpp=XmppOffer(jid="me@example.org", service="pubsub.example.org", node="team", members=("you@example.org",)),
     places={"reflector": "reflector.example.org:4712"},
+    commits=("0123456789" * 4, "f" * 64),
+    branch="refs/heads/main",
 )
 ADDRESSES = st.one_of(
     st.ip_addresses(v=4).map(str),
@@ -220,6 +222,13 @@ HOSTILE: list[tuple[str, object]] = [
     ("places", {"reflector": "host:1\nxmpp: {}"}),
     ("places", {"fanout": "-x:1"}),
     ("places", "reflector"),
+    ("commits", ["--all"]),
+    ("commits", ["0" * 41]),
+    ("commits", [7]),
+    ("commits", ["0" * 40] * 65),
+    ("commits", "0" * 40),
+    ("branch", "main\x1b[2J"),
+    ("branch", ["main"]),
     ("v", 2),
 ]
 

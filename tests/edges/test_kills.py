@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -39,9 +43,38 @@ def sweep(scene: PlainScene | Scene, most: int) -> None:
     record("kills survived", survive(list(kill_points(calls)), most, attempt))
 
 
+@dataclass(slots=True)
+class KillAfter:
+    """Ends the process right after the call number ``nth`` (from 1) of those called ``name``."""
+
+    name: str
+    nth: int
+
+    def __call__(self, name: str, arguments: tuple[object, ...], perform: Callable[[], object]) -> object:
+        del arguments
+        result = perform()
+        self.nth -= name == self.name
+        if not self.nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+
 @pytest.mark.parametrize(("renames", "most"), [(None, 10_000), (Stepwise, 150)], ids=["kernel", "stepwise"])
 def test_applying_survives_a_kill_at_each_call(place: Path, renames: type[Stepwise] | None, most: int) -> None:
     sweep(PlainScene(directory=place, renames=renames), most)
+
+
+def test_a_stepwise_exchange_survives_a_kill_between_the_link_and_the_unlink(place: Path) -> None:
+    scene = PlainScene(directory=place, renames=Stepwise)
+    links = undisturbed(scene.calls).count("link")
+
+    def attempt(number: int, link: int) -> str | None:
+        root = scene.fresh(number)
+        ended = with_offspring(lambda: scene.job(root, KillAfter("link", link)))
+        with_offspring(lambda: scene.job(root, Watched()))  # what is brought back it brings back now
+        return ended.error[-1500:] or scene.wrong(root) or scene.finish(root)
+
+    record("kills survived", survive(range(1, links + 1), links, attempt))
 
 
 def test_a_late_save_survives_a_kill_at_each_call_of_its_rescue(place: Path) -> None:

@@ -145,7 +145,7 @@ async def test_a_fleet_does_not_fetch_everything_from_one(tmp_path: Path) -> Non
             await asyncio.gather(*(server.listen() for server in servers))
         assert all(server.has for server in servers)
         assert sum(got.values()) == 20 * len(LARGE), "what was refused has cost something"
-        assert got[laptop.device.id] <= 6 * len(LARGE)
+        assert got[laptop.device.id] <= 10 * len(LARGE), "it has served more than half of them"
         figures.record("copies that the first of 20 devices served", got[laptop.device.id] // len(LARGE))
 
 

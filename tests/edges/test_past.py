@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autosync.activities import Activity, Reporter
+from autosync.backends.git.objects import format_snapshot, object_id
 from autosync.cli.log import lines as log_lines
 from autosync.cli.log import what
 from autosync.cli.restore import undone
@@ -22,6 +23,7 @@ from autosync.core import events as ev
 from autosync.core.commands import TakeSnapshot
 from autosync.core.model import RelPath, Snapshot, SnapshotId
 from autosync.core.retention import Retention
+from autosync.core.timeline import SHORTEST
 from autosync.errors import AutosyncError, Busy
 from autosync.past.deeds import Deed, Deeds
 from autosync.past.differences import difference, file_changes
@@ -31,6 +33,7 @@ from autosync.past.steps import finish
 from autosync.past.telling import tell_copy, tell_difference, tell_history, tell_restoring, tell_state
 from autosync.past.trail import ROOT, Row
 from autosync.ports import Applied
+from tests.backends.gitdevice import git
 from tests.edges.past_scene import START, Files, PastScene, Vcs
 from tests.edges.points import fast_directory
 from tests.figures import record
@@ -112,13 +115,23 @@ def test_a_beginning_names_a_snapshot(git_scene: PastScene) -> None:
             git_scene.trail.find(bad)
 
 
-def test_a_beginning_that_many_share_lists_them(git_scene: PastScene, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(7):
-        git_scene.put("a.txt", f"{number}\n")
-        git_scene.record()
-    monkeypatch.setattr("autosync.past.trail.is_abbreviation", lambda _: True)  # else none of these is long enough
-    with pytest.raises(AutosyncError, match="may be any of 7 snapshots") as caught:
-        git_scene.trail.find("")
+def test_a_beginning_that_many_share_lists_them(git_scene: PastScene) -> None:
+    git_scene.put("a.txt", "a\n")
+    first = git_scene.record()
+    parts = {"tree": first.tree, "base": first.base, "version": first.version, "parents": (), "device": "laptop"}
+    alike: dict[str, list[int]] = {}
+    for time in range(1_000_000_000, 1_001_000_000):  # about 65,536 for seven that begin with the same four characters
+        oid = object_id("sha1", b"commit", format_snapshot(**parts, time=time)).hex()
+        if len(times := alike.setdefault(oid[:SHORTEST], [])) == 6:
+            break
+        times.append(time)
+    beginning = oid[:SHORTEST]
+    for each in (*times, time):
+        made = git_scene.backend.record(**parts, time=each)
+        assert made.id.startswith(beginning)
+        git_scene.performer.keep(made)
+    with pytest.raises(AutosyncError, match=f"{beginning} may be any of 7 snapshots") as caught:
+        git_scene.trail.find(beginning)
     assert caught.value.hint.count(" by laptop, ") == 5
     assert "and 2 more" in caught.value.hint
 
@@ -191,6 +204,31 @@ def test_pages_have_everything_once(git_scene: PastScene) -> None:
                 break
         assert listed == whole["rows"]
     assert len(whole["rows"]) == 6
+
+
+def test_what_was_pruned_is_listed_as_such(git_scene: PastScene) -> None:
+    scene = git_scene
+    first = scene.record()
+    scene.put("committed", "1\n")
+    git(scene.root, "add", "-A")
+    git(scene.root, "commit", "-q", "-m", "goes")
+    gone = scene.record()
+    scene.put("committed", "2\n")
+    git(scene.root, "commit", "-q", "-a", "--amend", "-m", "stays")
+    git(scene.root, "reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all")
+    git(scene.root, "gc", "-q", "--prune=now")
+    again = scene.record()
+    with pytest.raises(AutosyncError, match="no change that could be undone"):
+        scene.trail.before_last_change()
+    scene.put("later", "3\n")
+    last = scene.record(after=60)
+    told = [(row.state.snapshot.id, row.readable) for row in rows(scene)]
+    assert told == [(last.id, True), (again.id, False), (gone.id, False), (first.id, True)]
+    listed = finish(tell_history(scene.trail, ROOT, before=None, limit=500))["rows"]
+    assert [row["readable"] for row in listed] == [True, False, False, True]
+    assert [what(row).startswith("cannot be shown: a commit") for row in listed] == [False, True, True, False]
+    assert [row.state.snapshot.id for row in rows(scene, b"later")] == [last.id]
+    assert scene.trail.before_last_change().snapshot == again
 
 
 def test_what_continues_a_state_that_was_let_go_is_compared_with_the_last_one_left(git_scene: PastScene) -> None:
@@ -545,6 +583,7 @@ def test_the_list_says_where_it_is_not_all_that_there_was() -> None:
         "base": base,
         "base_moved": False,
         "brought_back": None,
+        "readable": True,
     }
     summary = dict.fromkeys(("added", "changed", "deleted", "renamed"), 0)
     ages = (0, 30, 61, 62, 1000, 1001)

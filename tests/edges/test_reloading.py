@@ -54,6 +54,13 @@ def test_what_is_ignored_changes_at_once_but_for_what_commands_keep() -> None:
     assert compare(replace(RUNNING, paths=(by_commands,)), wanted) == told
 
 
+def test_what_is_followed_changes_at_once_and_beside_what_is_ignored() -> None:
+    changed = replace(PATH, subscribe=("main",))
+    assert compare(RUNNING, replace(RUNNING, paths=(changed,))) == Changes(following=(changed,))
+    both = replace(changed, ignore=("*.iso",))
+    assert compare(RUNNING, replace(RUNNING, paths=(both,))) == Changes(following=(both,), ignoring=(both,))
+
+
 def test_popups_follow_the_configuration_by_themselves() -> None:
     """Unless there were none, or are none any more: then a process of its own begins or ends."""
     other = Popups(arrived=Urgency.NONE)

@@ -20,7 +20,7 @@ from autosync.core.copies import conflict_name
 from autosync.core.model import DeviceId, RelPath, Snapshot, TreeId, Version, WorkspaceId
 from autosync.core.plan import Clash, Conflict
 from autosync.core.resolution import Ambiguous, Keep
-from autosync.errors import AutosyncError, Busy, TransientError
+from autosync.errors import AutosyncError, Busy, Missing, TransientError
 from autosync.perform import Performer
 from autosync.ports import Applied, Operation, Tree
 from tests.backends.gitdevice import git
@@ -369,6 +369,39 @@ def test_only_what_changed_is_looked_at_again(scene: Scene) -> None:
     index.follow(second)
     assert asked == [(None, first.tree), (first.tree, second.tree)]
     assert list(index.copies) == [HERS.encode()]
+
+
+def test_a_state_that_was_pruned_is_done_without(scene: Scene) -> None:
+    """What can be seen is listed; what was there already, or went with that state, is no news."""
+    gone: set[TreeId | None] = set()
+
+    def changes(old: TreeId | None, new: TreeId | None) -> tuple[object, ...]:
+        if {old, new} & gone:
+            raise Missing("object 1 is not here", hint="")
+        return scene.backend.changes(old, new)
+
+    index = ConflictIndex(changes)  # type: ignore[arg-type]  # which is what they are
+    index.begin = scene.record()
+    gone.add(index.begin.tree)
+    scene.put(HERS, "hers")
+    index.follow(second := scene.record())
+    assert (list(index.copies), index.take_news()) == ([HERS.encode()], {})
+    gone.add(second.tree)
+    (scene.root / HERS).unlink()
+    scene.put(MINE, "mine")
+    index.follow(third := scene.record())
+    assert (list(index.copies), list(index.take_news().values())) == ([MINE.encode()], [RelPath(HERS.encode())])
+    gone.add(third.tree)
+    (scene.root / MINE).unlink()
+    scene.put("b.txt", "b")
+    index.follow(last := scene.record())
+    assert index.copies == {}
+    gone.add(last.tree)
+    scene.put("c.txt", "c")
+    after = scene.record()
+    gone.add(after.tree)
+    with pytest.raises(Missing):
+        index.follow(after)
 
 
 def merged(scene: Scene, *parents: Snapshot, device: str, tree: TreeId | None = None, count: int = 9) -> Snapshot:

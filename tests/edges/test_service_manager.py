@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autosync import __version__
 from autosync.errors import AutosyncError
 from autosync.service import manager
 from autosync.service.installing import Wishes, install, uninstall
@@ -50,13 +51,13 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemctl:
     return systemctl
 
 
-def test_another_version_at_the_same_place_is_started(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_at_the_same_place_is_started(systemctl: Systemctl) -> None:
     systemctl.does(RUNS)
     install(WISHES, systemctl.environ, rehearse=False)
     systemctl.does(RUNS)
     assert install(WISHES, systemctl.environ, rehearse=False).placing.written == []
     assert systemctl.changes() == ["daemon-reload", "enable autosync.service"]
-    monkeypatch.setattr("autosync.service.files.__version__", "99.0")
+    systemctl.unit.write_text(systemctl.unit.read_text().replace(__version__, "0.0.1"))  # as that one has written it
     systemctl.does(RUNS)
     upgraded = install(WISHES, systemctl.environ, rehearse=False)
     assert (upgraded.placing.written, upgraded.placing.replaced) == ([str(systemctl.unit)], {})

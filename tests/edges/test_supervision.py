@@ -98,7 +98,7 @@ async def kept(tmp_path: Path, listener: Listener) -> AsyncIterator[Kept]:
     root.mkdir()
     watcher = TreeWatcher(
         str(root).encode(),
-        metadata_directories=(),
+        metadata_directories=tuple,
         excluded=frozenset(),
         ignored=nothing,
         listener=listener,

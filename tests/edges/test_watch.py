@@ -111,7 +111,7 @@ class Watched:
         self.rules = rules or Rules()
         self.watcher = TreeWatcher(
             os.fsencode(root),
-            metadata_directories=[os.fsencode(path) for path in metadata],
+            metadata_directories=lambda: [os.fsencode(path) for path in metadata],
             excluded=EXCLUDED,
             ignored=self.rules,
             listener=self.listener,

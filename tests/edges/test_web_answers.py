@@ -242,12 +242,9 @@ class Telling(Agent):
         ({}, "The agent's answer was not understood"),
     ],
 )
-async def test_after_a_look_that_failed_nothing_is_told_twice(
-    wrong: Exception | dict[str, Any], title: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("autosync.web.watching.LONGEST_LOOK", 0.0)
+async def test_after_a_look_that_failed_nothing_is_told_twice(wrong: Exception | dict[str, Any], title: str) -> None:
     agent = Telling({2: wrong})
-    watch = Watch(agent.ask, "autosync run")
+    watch = Watch(agent.ask, "autosync run", longest_look=0.0)
     running = asyncio.ensure_future(watch.run())
     states, activities = [], []
     async with contextlib.aclosing(watch.news()) as news, asyncio.timeout(30):

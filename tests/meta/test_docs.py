@@ -106,6 +106,10 @@ def refuse_unknown(document: str, arguments: list[str]) -> None:
         return
     command = autosync.get_command(context, rest[0])
     assert command is not None, f"{document}: autosync {shlex.join(arguments)}"
+    while isinstance(command, click.Group) and rest[1:] and not rest[1].startswith("-"):
+        rest = rest[1:]
+        command = command.get_command(context, rest[0])
+        assert command is not None, f"{document}: autosync {shlex.join(arguments)}"
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     options = {word.partition("=")[0] for word in rest[1:] if word.startswith("-") and word != "--"}
     assert options <= known | {"-h", "--help"}, f"{document}: autosync {shlex.join(arguments)}"
@@ -117,11 +121,17 @@ def test_every_command_and_option_explains_itself() -> None:
         for name in commands:
             command = autosync.get_command(context, name)
             assert command is not None
-            assert command.help
-            assert command.epilog is not None
-            assert command.epilog.startswith(f"Example: autosync {name}")
-            for parameter in command.params:
-                assert not isinstance(parameter, click.Option) or parameter.help, f"{name} {parameter.name}"
+            assert_explains_itself(command, name)
+            for below in command.commands.values() if isinstance(command, click.Group) else ():
+                assert_explains_itself(below, f"{name} {below.name}")
+
+
+def assert_explains_itself(command: click.Command, name: str) -> None:
+    assert command.help
+    assert command.epilog is not None
+    assert command.epilog.startswith(f"Example: autosync {name}")
+    for parameter in command.params:
+        assert not isinstance(parameter, click.Option) or parameter.help, f"{name} {parameter.name}"
 
 
 def test_the_tests_that_documents_name_exist() -> None:

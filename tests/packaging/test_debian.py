@@ -38,6 +38,8 @@ zcat /usr/share/man/man1/autosync.1.gz | mandoc >/tmp/page
 grep -q install-service /tmp/page
 grep -q _autosync /usr/share/bash-completion/completions/autosync /usr/share/zsh/vendor-completions/_autosync
 grep -q autosync /usr/share/fish/vendor_completions.d/autosync.fish
+autosync hgext lwcopy >/tmp/hgrc
+HGRCPATH=/tmp/hgrc hg help lwcopy | grep -q 'hg lwcopy'
 for vcs in git hg; do
     autosync demo --once --json --vcs "$vcs" | tr -d '\n'
     echo

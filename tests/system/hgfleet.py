@@ -140,11 +140,11 @@ class HgFleet(Fleet):
         """Make devices as :meth:`clone` does, known to be hg's."""
         return [cast(HgDevice, device) for device in self.clone(source, *names)]
 
-    def share(self, device: HgDevice, name: str) -> Path:
-        """Make a second working copy of a device's store, with a store of its own for bookmarks; return its root."""
+    def share(self, device: HgDevice, name: str, *options: str) -> Path:
+        """Make a second working copy of a device's store, with bookmarks of its own but for ``-B``; return its root."""
         root = device.home / name
         enabled = ("--config", "extensions.share=")
-        done = device.hg_process("share", *enabled, "-q", str(device.root), str(root))
+        done = device.hg_process("share", *enabled, "-q", *options, str(device.root), str(root))
         assert done.returncode == 0, done.stderr
         return root
 

@@ -177,6 +177,10 @@ def test_sparkleshare_and_autosync_notify_each_other(
         listener.close()
 
 
+LOOK = "fetch --dry-run --no-tags --no-write-fetch-head --refmap= autosync-hub"
+"""How git is asked what a hub has of some beginnings of names."""
+
+
 def counting_git(fleet: Fleet, device: Device) -> Path:
     """Have every git that ``device``'s agent starts written down; return the list."""
     real, place = shutil.which("git"), device.home / "bin"
@@ -207,12 +211,13 @@ def test_with_no_channel_at_all_the_hub_is_enough_and_a_look_is_one_listing(tmp_
         until(lambda: quiet_looks(log, seen) >= 5)
         news = log.read_text().splitlines()[seen:]
         # Each look asks the hub for one listing of our own refs, after it has read what the hub's address is
-        # now; nothing else is asked, fetched or pushed.
+        # now; nothing else is asked, fetched or pushed: it ends at a ref that no hub has.
         kinds = Counter(re.sub(r"[0-9a-f]{32}", "ID", line) for line in news)
-        assert kinds.keys() == {"config --list -z", "ls-remote --refs autosync-hub refs/autosync/ID/*"}, kinds
+        listing = f"{LOOK} refs/autosync-asked/ID refs/autosync/ID/*:refs/autosync-asked/*"
+        assert kinds.keys() == {"config --list -z", listing}, kinds
         # Five looks have four waits between them, each of at least four fifths of `poll`.
         assert time.monotonic() - before >= 4 * 0.8 * 0.3
 
 
 def quiet_looks(log: Path, seen: int) -> int:
-    return sum("ls-remote" in line for line in log.read_text().splitlines()[seen:])
+    return sum(line.startswith(LOOK) for line in log.read_text().splitlines()[seen:])

@@ -303,7 +303,14 @@ def edit_apart(fleet: Fleet, on_laptop: Callable[[Device], object], on_desktop: 
     laptop.ask("pause")
     on_laptop(laptop)
     on_desktop(desktop)
-    until(lambda: laptop.status()["peers"][0]["tree"] == desktop.status()["tree"] != laptop.status()["tree"])
+
+    def is_known() -> bool:
+        """Return whether what stands there, committed if it is, has been announced."""
+        now = desktop.status()
+        known = laptop.status()["peers"][0]["snapshot"] == now["snapshot"]
+        return known and now["base"] == desktop.head() and now["tree"] != laptop.status()["tree"]
+
+    until(is_known)
     laptop.ask("resume")
 
 

@@ -14,6 +14,7 @@ from autosync.backends.git.merging import merge_text
 from autosync.backends.git.reading import Reader
 from autosync.backends.git.refnames import RefNames
 from autosync.backends.git.repository import Repository, open_repository
+from autosync.backends.git.salvaging import salvage
 from autosync.backends.git.settings import SettingsWatch
 from autosync.backends.git.snapshots import Snapshots
 from autosync.backends.git.staging import Staging
@@ -47,18 +48,26 @@ def open_git(
     ignore: Sequence[str] = (),
     sole: bool = False,
     names: RefNames | None = None,
+    subscribe: Sequence[str] = (),
 ) -> GitBackend:
     """Return the backend of the git working copy at ``path``.
 
     ``remote`` is the name or URL of the hub, ``ignore`` further patterns in the form of
-    gitignore(5).  With ``sole`` the repository is no user's and stays empty: everything is in
-    the private store.  Without ``names`` the hub shows nothing and takes no snapshot.  Raises
-    :class:`NotAWorkingCopy` or :class:`Unsupported`.
+    gitignore(5), ``subscribe`` the branches of the hub that are followed.  With ``sole`` the repository
+    is no user's and stays empty: everything is in the private store.  Without ``names`` the hub shows
+    nothing and takes no snapshot.  Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
     """
     try:
         repo = open_repository(path)
         return GitBackend(
-            repo, workspace=workspace, remote=remote, hub_prefix=hub_prefix, ignore=ignore, sole=sole, names=names
+            repo,
+            workspace=workspace,
+            remote=remote,
+            hub_prefix=hub_prefix,
+            ignore=ignore,
+            sole=sole,
+            names=names,
+            subscribe=subscribe,
         )
     except OSError as error:
         raise shortage_of(error, path) or NotAWorkingCopy(
@@ -82,6 +91,7 @@ class GitBackend:
         ignore: Sequence[str] = (),
         sole: bool = False,
         names: RefNames | None = None,
+        subscribe: Sequence[str] = (),
     ) -> None:
         self.repo = repo
         self._sole = sole
@@ -97,7 +107,10 @@ class GitBackend:
         self._staging = Staging(self.store, settings)
         self._ignore = Ignore(repo, settings, patterns=ignore)
         self._reader = Reader(self._trees, settings, self._ignore, self._landing.base)
-        self._exchange = Exchange(repo, self.store, workspace, remote, hub_prefix, names=names or RefNames())
+        self._exchange = Exchange(
+            repo, self.store, workspace, remote, hub_prefix, names=names or RefNames(), subscribe=subscribe
+        )
+        self.following = self._exchange.following
         self._maintenance = Maintenance(repo, self.store, sole=sole)
 
     def close(self) -> None:
@@ -208,6 +221,10 @@ class GitBackend:
     def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:
         """Return the differing paths in path order."""
         return self._trees.changes(old, new)
+
+    def salvage(self, tree: TreeId, commit: CommitId | None) -> TreeId:
+        """Return the tree of ``commit`` and what can still be read of ``tree`` where that has nothing."""
+        return salvage(self.store, self._trees, tree, commit)
 
     def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
         """Return ``tree`` with these paths replaced."""

@@ -12,6 +12,7 @@ from typing import BinaryIO, cast
 
 from autosync.backends.git.arrived import Arrived
 from autosync.backends.git.cli import Git
+from autosync.backends.git.following import Following
 from autosync.backends.git.hub import Hub
 from autosync.backends.git.incoming import incoming
 from autosync.backends.git.inline import TooLarge, beyond_base, beyond_state
@@ -58,13 +59,17 @@ class Exchange:
         names: RefNames,
         patience: Patience | None = None,
         receive_limit: int = RECEIVE_LIMIT,
+        subscribe: Sequence[str] = (),
     ) -> None:
         self._repo = repo
         self._store = store
         self._pins = Pins(repo)
         self._hub = Hub(repo, store, workspace, remote, hub_prefix, names=names, patience=patience or Patience())
+        self.following = Following(repo, self._hub, subscribe)
         self._receive_limit = receive_limit
         self._received: deque[SnapshotId] = deque(maxlen=4)
+        self._doubted = False
+        """Whether the last pack built on what is not here, though it was offered."""
         self._outgrown: tuple[Base | None, int] = None, 0
         """The base beyond which there was too much to travel inline, and how many bytes that was, not packed."""
 
@@ -180,8 +185,18 @@ class Exchange:
         """
         self._checked(want)
         known = self._store.load(want)
-        if known is not None:
+        if known is not None and self._standing([want]):
             return known
+        try:
+            snapshot = self._taken_in(want, pack)
+        except Missing:
+            self._doubted = True
+            raise
+        self._doubted = False
+        self._received.append(want)
+        return snapshot
+
+    def _taken_in(self, want: SnapshotId, pack: BinaryIO) -> Snapshot:
         with incoming(self._repo) as arriving:
             try:
                 arriving.take(pack, limit=self._receive_limit)
@@ -191,23 +206,30 @@ class Exchange:
                 raise Unreachable(
                     f"The transfer of snapshot {want} broke off: {error}", hint="It will be tried again."
                 ) from error
-            snapshot = arriving.admit(want)
-        self._received.append(want)
-        return snapshot
+            return arriving.admit(want)
 
     def haves(self) -> Sequence[str]:
         """Return the ids of commits and snapshots to offer to :meth:`serve` of a peer, best first.
 
         These are HEAD, what has come last, our pinned snapshots, the branches and the
-        remote-tracking branches, most recent first within each; :data:`HAVES` at most.
+        remote-tracking branches, most recent first within each; :data:`HAVES` at most.  A snapshot
+        whose base the user has pruned is not offered, and after a pack that built on what is not
+        here only his own refs are: git keeps what they hold whole.
         """
         # Not pinned yet: what follows may be wanted before it is integrated.
-        received = [oid for oid in reversed(self._received) if self._store.load(oid) is not None]
-        pins = self._pins.best(HAVES // 2)
+        received = [] if self._doubted else self._standing(list(reversed(self._received)))
+        pins = [] if self._doubted else self._standing(self._pins.best(HAVES // 2))
         _, head = self._repo.git.call("rev-parse", "--quiet", "--verify", "HEAD^{commit}", accept=(0, 1, 128))
         heads = _tips(self._repo.git, HAVES, "refs/heads")
         remotes = _tips(self._repo.git, HAVES, "refs/remotes")
         return list(dict.fromkeys([*head.decode().split(), *received, *pins, *heads, *remotes]))[:HAVES]
+
+    def _standing(self, snapshots: Sequence[SnapshotId]) -> list[str]:
+        """Return those of ``snapshots`` that are here, base and all, in their order."""
+        loaded = self._store.load_many(snapshots)
+        here = self._store.headers(s.base.commit for s in loaded if s.base.commit is not None)
+        standing = {s.id for s in loaded if s.base.commit is None or s.base.commit in here}
+        return [snapshot for snapshot in snapshots if snapshot in standing]
 
     def _refuse_foreign(self, want: SnapshotId) -> None:
         """Raise :class:`Missing` for a snapshot that only other worktrees have pinned."""

@@ -8,11 +8,14 @@ from collections.abc import Iterator, Sequence
 
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.settings import FileSignature, file_signature
+from autosync.backends.smallfile import read_small
 from autosync.core.model import Base, CommitId
 
 _SYMBOLIC = re.compile(rb"ref: *(refs/[^\n]+)\n?\Z")
 _DIRECT = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64})\s*\Z")
 
+_LINKS = 5
+"""Symbolic refs that git follows one after the other (refs.c, SYMREF_MAXDEPTH)."""
 _OPERATIONS = (
     (b"rebase-merge", "a rebase is in progress"),
     (b"rebase-apply", "a rebase or `git am` is in progress"),
@@ -34,7 +37,7 @@ class Head:
     def base(self) -> Base:
         """Return what is checked out now."""
         path = os.path.join(self._repo.git_dir, b"HEAD")
-        content = b"" if os.path.islink(path) else _read(path)
+        content = b"" if os.path.islink(path) else read_small(path)
         if match := _SYMBOLIC.match(content):
             branch = os.fsdecode(match[1])
             return Base(commit=self.tip(branch), branch=branch)
@@ -44,7 +47,7 @@ class Head:
 
     def tip(self, ref: str) -> CommitId | None:
         """Return the commit that a ref names, ``None`` if there is no such ref."""
-        content = _read(os.path.join(self._repo.common_dir, os.fsencode(ref)))
+        content = read_small(os.path.join(self._repo.common_dir, os.fsencode(ref)))
         if match := _DIRECT.match(content):
             return CommitId(match[1].decode())
         if content:  # a symbolic ref, or odd: git knows
@@ -86,36 +89,20 @@ class Head:
         return [own, *held] if new.branch == old.branch else held
 
     def directories(self) -> Sequence[bytes]:
-        """Return the directories in which base, branch and locks show."""
-        branches = os.path.join(self._repo.common_dir, b"refs", b"heads")
-        found = {self._repo.git_dir, self._repo.common_dir, *(directory for directory, _, _ in os.walk(branches))}
+        """Return the directories in which base, branch and locks show; those of the branch may be yet to come."""
+        common = self._repo.common_dir
+        found = {self._repo.git_dir, common, os.path.join(common, b"refs", b"heads")}
+        content = read_small(os.path.join(self._repo.git_dir, b"HEAD"))
+        for _ in range(_LINKS):  # a branch may be another one's second name
+            match = _SYMBOLIC.match(content)
+            if match is None:
+                break
+            ref = os.path.join(common, match[1])
+            content, directory = read_small(ref), os.path.dirname(ref)
+            while len(directory) > len(common):
+                found.add(directory)
+                directory = os.path.dirname(directory)
         return sorted(found)
-
-    def elsewhere(self, branch: str) -> bytes | None:
-        """Return the git directory of another worktree that has ``branch`` checked out."""
-        for git_dir in self._other_worktrees():
-            match = _SYMBOLIC.match(_read(os.path.join(git_dir, b"HEAD")))
-            if match and os.fsdecode(match[1]) == branch:
-                return git_dir
-        return None
-
-    def _other_worktrees(self) -> Iterator[bytes]:
-        common, own = self._repo.common_dir, self._repo.git_dir
-        if own != common:
-            _, bare = self._repo.git.call(
-                "config", "--file", os.path.join(common, b"config"), "core.bare", accept=(0, 1)
-            )
-            if bare.strip() != b"true":
-                yield common
-        try:
-            names = os.listdir(os.path.join(common, b"worktrees"))
-        except FileNotFoundError:
-            return
-        for name in sorted(names):
-            git_dir = os.path.join(common, b"worktrees", name)
-            # Its `gitdir` names the .git file of the worktree, which is gone if that was deleted.
-            if git_dir != own and os.path.lexists(_read(os.path.join(git_dir, b"gitdir")).strip()):
-                yield git_dir
 
     def _packed_tip(self, ref: str) -> CommitId | None:
         path = os.path.join(self._repo.common_dir, b"packed-refs")
@@ -124,7 +111,9 @@ class Head:
             self._packed = (signature, {})
         known = self._packed[1]
         if ref not in known:
-            match = re.search(rb"^([0-9a-f]{40,64}) " + re.escape(os.fsencode(ref)) + rb"$", _read(path), re.MULTILINE)
+            match = re.search(
+                rb"^([0-9a-f]{40,64}) " + re.escape(os.fsencode(ref)) + rb"$", read_small(path), re.MULTILINE
+            )
             known[ref] = CommitId(match[1].decode()) if match else None
         return known[ref]
 
@@ -135,12 +124,3 @@ class Head:
     def _resolve(self, ref: str) -> CommitId | None:
         _, found = self._repo.git.call("rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}", accept=(0, 1, 128))
         return CommitId(found.decode().strip()) if found.strip() else None
-
-
-def _read(path: bytes) -> bytes:
-    """Return the content of a small file, empty if it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return b""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from autosync.backends.git.incoming import Incoming, alternates, incoming
 from autosync.backends.git.leftlocks import sole_writer
+from autosync.backends.git.lsrefs import list_refs
 from autosync.backends.git.network import Line, Outcome, Patience
 from autosync.backends.git.objects import is_branch
 from autosync.backends.git.reflocks import PUSHING_LOCKS, RefLocks
@@ -22,8 +24,8 @@ from autosync.errors import AutosyncError, ConfigError, Missing, Refused, Unreac
 
 log = logging.getLogger(__name__)
 
-_LISTING_LIMIT = 64 << 20
-"""Bytes of a listing of refs: about a million."""
+T = TypeVar("T")
+
 _FETCH = (
     "fetch",
     "--progress",
@@ -35,6 +37,8 @@ _FETCH = (
     "--no-show-forced-updates",
     "--refmap=",
 )
+_STORE_NOT_OFFERED = ("-c", "core.alternateRefsPrefixes=refs/heads/none")
+"""What the user's own refs hold is whole, whatever he prunes; a pin of the store may build on what is gone."""
 # --no-verify and core.hooksPath: no hook of the user's runs for what we push, not for
 # his branch either, since a hook may lie in the working copy (husky does) and what is
 # synced must never be executed.  The server's hooks decide as ever.
@@ -54,6 +58,7 @@ _REFUSED = re.compile(
 )
 _UNSAFE = re.compile(r"fsck error|index-pack failed|index-pack abnormal|bad pack|inflate", re.IGNORECASE)
 _CUT_OFF = re.compile(r"early EOF|hung up|disconnect|reset by peer|broken pipe", re.IGNORECASE)
+_STUCK = re.compile(r"cannot lock ref|unable to update local ref|some local refs could not be updated", re.IGNORECASE)
 _ABSENT = re.compile(
     r"couldn't find remote ref|did not send all necessary|not our ref|did not receive expected", re.IGNORECASE
 )
@@ -185,9 +190,7 @@ class Hub:
             known = self._list(remote).newest.get(device)
         if known is None or known[1] != snapshot:
             raise Missing(f"The hub {remote.shown} does not have {snapshot} as the latest of {device}", hint=_LATER)
-        with incoming(self._repo) as arriving:
-            self._fetch(remote, known[0], arriving)
-            return arriving.admit(snapshot)
+        return self._take_in(remote, known[0], lambda arriving: arriving.admit(snapshot))
 
     def push_branch(self, branch: str) -> bool:
         """Push the user's branch, never forced; ``False`` if the hub has moved on.
@@ -217,14 +220,34 @@ class Hub:
             return None
         tip = CommitId(oid)
         if not self._store.has_commit(tip):
-            with incoming(self._repo) as arriving:
-                self._fetch(remote, branch, arriving)
-                arriving.admit_changeset(tip)
+            self._take_in(remote, branch, lambda arriving: arriving.admit_changeset(tip))
         ref = f"refs/autosync/hub/{branch.removeprefix('refs/')}"
         lock = os.path.join(self._repo.store_dir, os.fsencode(ref) + b".lock")
         with sole_writer(self._repo, [lock], wait=True):
             self._repo.store.run("update-ref", ref, tip)
         return tip
+
+    # -- what the user follows -------------------------------------------------------------
+    def remote_name(self) -> str:
+        """Return what the user calls the hub.  Raises :class:`Refused` if it has an address only."""
+        remote = find_remote(self._repo, self._remote)
+        if remote.name == ALIAS:
+            raise Refused(
+                f"The hub {remote.shown} has no name here, so its branches have no place either",
+                hint="Give it one with `git remote add NAME URL`, and set `remote:` for this path to NAME.",
+            )
+        return remote.name
+
+    def refs(self, *patterns: str) -> Mapping[str, str]:
+        """Return the ids of the hub's refs of these names; one that ends with ``*`` means all that begin so."""
+        return self._refs(find_remote(self._repo, self._remote), *patterns)
+
+    def fetch_tracking(self, refspecs: Sequence[str]) -> None:
+        """Fetch into the user's repository; a ref of his that cannot be moved stays as it is."""
+        remote = find_remote(self._repo, self._remote)
+        outcome = self._line.run([*_FETCH, ALIAS, *refspecs], env=remote.environment)
+        if outcome.ended is not None or (outcome.code != 0 and not _STUCK.search(outcome.errors)):
+            raise self._failure(remote, outcome)
 
     def _push(self, remote: Remote, name: str, refspec: str) -> str | None:
         """Push; return the reason why the server refused the ref, ``None`` if it is there now."""
@@ -254,17 +277,27 @@ class Hub:
             raise self._failure(remote, outcome)
         return refused
 
-    def _fetch(self, remote: Remote, ref: str, arriving: Incoming) -> None:
-        outcome = self._line.run([*_FETCH, ALIAS, ref], env={**remote.environment, **arriving.environment})
+    def _take_in(self, remote: Remote, ref: str, admit: Callable[[Incoming], T]) -> T:
+        try:
+            with incoming(self._repo) as arriving:
+                self._fetch(remote, ref, arriving)
+                return admit(arriving)
+        except Missing:
+            with incoming(self._repo) as arriving:
+                self._fetch(remote, ref, arriving, options=_STORE_NOT_OFFERED)
+                return admit(arriving)
+
+    def _fetch(self, remote: Remote, ref: str, arriving: Incoming, *, options: Sequence[str] = ()) -> None:
+        command = [*options, *_FETCH, ALIAS, ref]
+        outcome = self._line.run(command, env={**remote.environment, **arriving.environment})
         if outcome.code != 0 or outcome.ended is not None:
             raise self._failure(remote, outcome, ref)
 
-    def _refs(self, remote: Remote, pattern: str) -> Mapping[str, str]:
-        outcome = self._line.run(["ls-remote", "--refs", ALIAS, pattern], env=remote.environment, most=_LISTING_LIMIT)
-        if outcome.code != 0 or outcome.ended is not None:
+    def _refs(self, remote: Remote, *patterns: str) -> Mapping[str, str]:
+        outcome, refs = list_refs(self._line, remote, patterns)
+        if refs is None:
             raise self._failure(remote, outcome)
-        lines = (line.partition("\t") for line in outcome.output.decode("utf-8", "replace").split("\n"))
-        return {ref: oid for oid, _, ref in lines if self._repo.is_id(oid)}
+        return {ref: oid for ref, oid in refs.items() if self._repo.is_id(oid)}
 
     def _failure(self, remote: Remote, outcome: Outcome, ref: str = "") -> AutosyncError | OSError:
         """Return what the last words of a git that failed mean."""

@@ -151,6 +151,10 @@ class Incoming:
         arrived = {line[7:] for line in lines if line.startswith(b"commit ")}
         needed = self._git.run("rev-list", wanted, "--not", "--all", "--alternate-refs").split()
         strange = arrived.difference(needed)
+        if strange:  # or a pin builds on what the user has pruned and what has come once more: his refs are whole
+            refs = ("for-each-ref", "--format=^%(objectname)", "refs/heads", "refs/remotes", "refs/tags")
+            revisions = f"{wanted}\n".encode() + self._repo.git.run(*refs)
+            strange = strange.difference(self._git.run("rev-list", "--stdin", input=revisions).split())
         if not strange:
             return
         request = b"\n".join(sorted(strange)) + b"\n"  # the bases of deltas have been added, from here

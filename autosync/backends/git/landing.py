@@ -13,13 +13,15 @@ from autosync.backends.git.lock import IndexLock
 from autosync.backends.git.nextindex import SETTINGS, NextIndex
 from autosync.backends.git.objects import slot_of
 from autosync.backends.git.processes import running_command
-from autosync.backends.git.reflocks import LANDING_LOCKS, PUSHING_LOCKS, RefLocks
+from autosync.backends.git.reflocks import FOLLOWING_LOCKS, LANDING_LOCKS, PUSHING_LOCKS, RefLocks
 from autosync.backends.git.refmove import RefMove
 from autosync.backends.git.rewording import message_of, reworded
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
+from autosync.backends.git.worktrees import Worktrees
 from autosync.core.model import Base, CommitId, RelPath, TreeId
 from autosync.errors import AutosyncError, Busy, Diverged, Missing, Unsafe
+from autosync.lockorder import Lock, holding
 
 _PREFIX = "autosync: "
 
@@ -40,6 +42,7 @@ class Landing:
         settings = (*SETTINGS, "user.useConfigOnly=true", "i18n.commitEncoding=UTF-8")
         self._git = Git(repo.root, config=settings, env=repo.git.env)
         self._head = Head(repo)
+        self._worktrees = Worktrees(repo)
         self._lock = IndexLock(repo)
         self._index = NextIndex(repo)
         self._ref_locks = RefLocks(repo, LANDING_LOCKS)
@@ -113,6 +116,7 @@ class Landing:
         if tree == before and extra_parent is None:
             return old
         self._raise_if_busy()
+        self._raise_if_held(old.branch)
         self._store.flush()
         bring(self._repo, [tree, *([extra_parent] if extra_parent else [])])
         made = self._make_commit(old, tree, message, extra_parent)
@@ -147,6 +151,7 @@ class Landing:
         """
         assert old.commit is not None  # noqa: S101  (who describes it has read its message)
         self._raise_if_busy()
+        self._raise_if_held(old.branch)
         commit = self._git.run("cat-file", "commit", old.commit)
         described = reworded(commit, message, committer=self._committer())
         made = self._git.run("hash-object", "-t", "commit", "-w", "--stdin", input=described)
@@ -167,6 +172,10 @@ class Landing:
         self._ref_locks.clear()
         if not self._recovered:  # later on a push of this agent may be under way, in another thread
             RefLocks(self._repo, PUSHING_LOCKS).clear()
+            following = RefLocks(self._repo, FOLLOWING_LOCKS)
+            with following.alone() as alone:
+                if alone:  # else a command of the user is at it now, and will see to what it leaves
+                    following.clear()
             self._recovered = True
         unfinished = self._lock.unfinished()
         if unfinished is not None and self._lock.is_ours() and self.base() == unfinished[1] and self._index.exists():
@@ -188,6 +197,7 @@ class Landing:
         self._moving = True
         with (
             self._ref_locks.expected(self._head.locks_of(old, new)),
+            holding(Lock.USER_REFS),
             self._ref_move(old, new, message) as move,
             self._lock.held(old, new),
         ):
@@ -257,13 +267,10 @@ class Landing:
                 raise Diverged("a detached HEAD without a commit cannot be had", hint="Check out a branch there.")
             return
         if new.branch == old.branch:
+            self._raise_if_held(new.branch)
             return
         self._raise_if_unsafe(new.branch)
-        if (worktree := self._head.elsewhere(new.branch)) is not None:
-            raise Busy(
-                f"the branch {_short(new.branch)} is checked out in another worktree ({os.fsdecode(worktree)})",
-                hint="Switch that worktree to another branch; then this one follows.",
-            )
+        self._raise_if_held(new.branch)
         tip = self._head.tip(new.branch)
         if tip is not None and tip != new.commit and not (new.commit and self._is_ancestor(tip, new.commit)):
             raise Diverged(
@@ -286,6 +293,15 @@ class Landing:
         code, _ = self._git.call("check-ref-format", branch, accept=(0, 1))
         if code or not branch.startswith("refs/heads/"):
             raise Unsafe(f"{branch[:100]!r} is no name of a branch", hint="Nothing of it was used.")
+
+    def _raise_if_held(self, branch: str | None) -> None:
+        """Raise if another worktree has ``branch``, whose HEAD would go along while its files stay."""
+        held = None if branch is None else self._worktrees.holder(branch)
+        if held is not None:
+            raise Busy(
+                f"the branch {_short(str(branch))} is {held.words} in another worktree, {held.root}: {held.way_out}",
+                hint="It is tried again by itself.",
+            )
 
     def _raise_if_busy(self) -> None:
         if (words := self.busy()) is not None:

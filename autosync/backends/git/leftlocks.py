@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from autosync.backends.git.repository import Repository
 from autosync.errors import Busy
+from autosync.lockorder import Lock, holding
 
 PAUSE = 1.0
 """Seconds after which a lock that is still the same file has no owner: git holds those of refs for milliseconds."""
@@ -51,8 +52,7 @@ def sole_writer(
     himself: that one has let go after ``pause`` seconds.  If another agent is at it, ``wait`` for
     it, for milliseconds, or raise :class:`Busy`.
     """
-    guard = os.open(os.path.join(repo.store_dir, _WRITERS), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with holding(Lock.PRIVATE_REFS), _writers(repo) as guard:
         try:
             fcntl.flock(guard, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -62,5 +62,12 @@ def sole_writer(
         for path in locks:
             remove_if_left(path, pause=pause)
         yield
+
+
+@contextlib.contextmanager
+def _writers(repo: Repository) -> Iterator[int]:
+    guard = os.open(os.path.join(repo.store_dir, _WRITERS), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield guard
     finally:
         os.close(guard)

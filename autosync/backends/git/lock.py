@@ -15,6 +15,7 @@ from autosync.backends.git.processes import possible_holder
 from autosync.backends.git.repository import Repository
 from autosync.core.model import Base, CommitId
 from autosync.errors import Busy
+from autosync.lockorder import Lock, holding
 
 _NEW = b".new"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -42,8 +43,9 @@ class IndexLock:
             self._journal, json.dumps({"token": token.decode(), "old": _plain(old), "new": _plain(new)}).encode()
         )
         try:
-            self._take(token)
-            yield
+            with holding(Lock.INDEX):
+                self._take(token)
+                yield
         finally:
             self.release()
 

@@ -12,10 +12,13 @@ from collections.abc import Callable, Collection, Sequence
 from autosync.backends.git.cli import GitFailed, GitKilled
 from autosync.backends.git.expiry import Expiry
 from autosync.backends.git.incoming import PREFIX
+from autosync.backends.git.orphans import drop_orphans
 from autosync.backends.git.packs import Packs
 from autosync.backends.git.repository import Repository
 from autosync.backends.git.store import TIDY_LOCK, Store
 from autosync.core.model import CommitId, SnapshotId
+from autosync.errors import Busy
+from autosync.lockorder import Lock, holding
 from autosync.ports import Alone, undisturbed
 
 PACKS = 200
@@ -46,7 +49,7 @@ class Maintenance:
         After an amend, a rebase or a deleted branch his next ``git gc --prune=now``
         takes it from his repository.  Does nothing if it is gone already.
         """
-        if not self._sole and self._store.has_commit(commit):
+        if not self._sole and not self._store.is_gone(commit):
             self._copy(commit, self._tips(), besides=frozenset())
 
     def tidy(self, *, thorough: bool = False, alone: Alone = undisturbed) -> None:
@@ -56,7 +59,7 @@ class Maintenance:
         which ``alone`` holds.  Does nothing if another worktree's agent is at it; ``thorough``
         waits for that one, and drops everything that no pin holds and is older than an hour.
         """
-        with open(os.path.join(self._repo.store_dir, TIDY_LOCK), "wb") as lock:
+        with holding(Lock.UPKEEP), open(os.path.join(self._repo.store_dir, TIDY_LOCK), "wb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if thorough else fcntl.LOCK_NB))
             except BlockingIOError:
@@ -92,6 +95,8 @@ class Maintenance:
             if nobody_writes:
                 self.drop_stale_files()
         self._packs.roll_up(most=1 if thorough else PACKS, now=self._clock())
+        with contextlib.suppress(Busy):  # the next time, then
+            drop_orphans(self._repo, now=self._clock())
         if not self._sole:
             self._secure_bases()
         expiry = Expiry(self._repo, self._store, self._packs, now=self._clock(), alone=alone)

@@ -16,17 +16,17 @@ def merge_text(store: Store, base: ObjectId, ours: ObjectId, theirs: ObjectId) -
 
     None is tried for more than 4 MB, or with a NUL byte anywhere: git looks at the first 8000
     bytes only (xdiff-interface.c), but a document may begin as text.  The sides are taken in the
-    order of their ids, so that every device finds the same.
+    order of their ids, so that every device finds the same.  Nor is any tried if the user has pruned
+    what both grew from: then both are kept.
     """
     if ours in (theirs, base):
         return theirs
     if theirs == base:
         return ours
     sides = (*sorted((ours, theirs)), base)
-    for side in sides:
-        header = store.header(side)
-        if header is not None and header[1] > _LARGEST:
-            return None
+    headers = store.headers(sides)
+    if base not in headers or any(size > _LARGEST for _, size in headers.values()):
+        return None
     first, second, origin = (store.blob(side) for side in sides)
     if any(b"\0" in content for content in (first, second, origin)):
         return None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autosync.backends.git.repository import Repository
+from autosync.backends.git.store import TIDY_LOCK
 from autosync.errors import StateError
 
 _INDEX_HEAD = struct.Struct(">4sI1020xI")
@@ -91,12 +92,14 @@ class Packs:
     def delete(self, names: Iterable[bytes]) -> None:
         """Delete packs whose objects are elsewhere by now; who has one open reads on.
 
-        The index goes first: a pack without one is not there for git.
+        The index goes first: a pack without one is not there for git.  The others who have the store open are told.
         """
         for name in names:
             for suffix in (b".idx", b".rev", b".pack"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(self._directory, name + suffix))
+        with open(os.path.join(self._repo.store_dir, TIDY_LOCK), "ab") as told:
+            os.utime(told.fileno())
 
     def objects(self, packs: Iterable[Pack]) -> frozenset[str]:
         """Return the ids of all objects in ``packs``, read from their indexes (gitformat-pack(5), version 2)."""

@@ -20,7 +20,7 @@ from autosync.backends.git.status import dirty_paths
 from autosync.backends.git.store import Store
 from autosync.backends.git.trees import Trees
 from autosync.core.model import Base, Entry, Kind, RelPath, TreeId, parent_directories
-from autosync.errors import Busy
+from autosync.errors import Busy, Missing
 from autosync.ports import Hold, Reading, Standing, hold_nothing
 
 _ROOT = RelPath(b"")
@@ -190,9 +190,11 @@ class Reader:
         self._unreadable = before.union(unreadable)
 
     def _footing(self, base: Base, previous: Previous | None) -> Footing:
+        moved = previous is None or previous[0].commit != base.commit
+        if moved and previous is not None and previous[0].commit and self._store.is_gone(previous[0].commit):
+            raise Missing(f"changeset {previous[0].commit} is not here any more", hint="All is read anew.")
         base_tree = self._store.tree_of(base.commit)
         self._index.refresh(base_tree)
-        moved = previous is None or previous[0].commit != base.commit
         tree = base_tree if previous is None else previous[1]
         return Footing(self._trees, self._index, base_tree=base_tree, tree=tree, moved=moved)
 

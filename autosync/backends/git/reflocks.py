@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 LANDING_LOCKS = b"landing-locks"
 PUSHING_LOCKS = b"pushing-locks"
+FOLLOWING_LOCKS = b"following-locks"
 _SLICE = 0.1
 """Seconds between two looks at what is waited for."""
 
@@ -50,6 +52,18 @@ class RefLocks:
             yield
         finally:
             self.clear()
+
+    @contextlib.contextmanager
+    def alone(self, *, patience: float = 0.0) -> Iterator[bool]:
+        """Keep other processes from the journal within the block; yields ``False`` if one has it all ``patience`` long.
+
+        For a journal that an agent and the commands of its user write: neither may forget what the other has noted.
+        """
+        guard = os.open(self._journal + b".turn", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            yield _taken(guard, time.monotonic() + patience)
+        finally:
+            os.close(guard)
 
     def note(self, held: Sequence[bytes]) -> None:
         """Remember which files ``held`` are now: a git of ours has them at this moment, and nobody else can."""
@@ -151,6 +165,16 @@ class RefLocks:
         for lock, known in found.items():
             locks[os.fsencode(lock)] = None if known is None else (known[0], known[1], known[2], known[3])
         return locks
+
+
+def _taken(guard: int, deadline: float) -> bool:
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_SLICE)
 
 
 def _pause(path: bytes) -> float:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import secrets
 from dataclasses import dataclass
 
 from autosync.backends.git.cli import Git, GitFailed, GitKilled
+from autosync.durable import sync_directory
 from autosync.errors import AutosyncError, NotAWorkingCopy, Unsupported
 
 _OLDEST_GIT = (2, 36)  # the first with `cat-file --batch-command`
+_PINS = b"pins"
+"""The file of ours in which a linked worktree has the name of its pins."""
 _HEX_DIGITS = {"sha1": 40, "sha256": 64}
 
 # Paths are names, never patterns; objects are what their id says, whatever
@@ -53,7 +58,7 @@ class Repository:
         """Where this worktree's pins live in the store, with the "/" at the end."""
         if self.git_dir == self.common_dir:
             return "refs/autosync/pins/main/"
-        return f"refs/autosync/pins/worktrees/{os.fsdecode(os.path.basename(self.git_dir))}/"
+        return f"refs/autosync/pins/worktrees/{name_of_pins(self.git_dir)}/"
 
     def is_id(self, text: str) -> bool:
         """Return whether ``text`` is a whole object id in lower-case hex."""
@@ -71,7 +76,7 @@ def open_repository(path: bytes) -> Repository:
     root = os.path.realpath(path)
     git = Git(root, env=_ENVIRONMENT)
     _check_version(git)
-    git_dir, common_dir = _locate(git, root, shown)
+    git_dir, common_dir = locate(git, root, shown)
     hash_name = _line(git, "rev-parse", "--show-object-format").decode()
     _refuse_unsupported(git, shown, common_dir)
     store_dir = os.path.join(common_dir, b"autosync", b"store.git")
@@ -93,6 +98,15 @@ def open_repository(path: bytes) -> Repository:
     return repository
 
 
+def name_of_pins(git_dir: bytes) -> str:
+    """Return under which name the worktree of ``git_dir`` keeps its pins; that of git is given anew to the next one."""
+    try:
+        with open(os.path.join(git_dir, b"autosync", _PINS), encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return os.fsdecode(os.path.basename(git_dir))
+
+
 def _check_version(git: Git) -> None:
     try:
         text = git.run("version").decode("utf-8", "replace")
@@ -103,7 +117,7 @@ def _check_version(git: Git) -> None:
         raise Unsupported(f"{text.strip()} is too old", hint="Install git 2.36 or newer.")
 
 
-def _locate(git: Git, root: bytes, shown: str) -> tuple[bytes, bytes]:
+def locate(git: Git, root: bytes, shown: str) -> tuple[bytes, bytes]:
     """Return the worktree's own and the common git directory."""
     hint = f"Run: git init {shown} (or hg init, for Mercurial)"
     try:
@@ -112,6 +126,12 @@ def _locate(git: Git, root: bytes, shown: str) -> tuple[bytes, bytes]:
     except GitKilled:
         raise
     except GitFailed as failure:
+        if (place := _linked_to(root)) is not None and not os.path.isdir(place):
+            raise NotAWorkingCopy(
+                f"{shown} belongs to a repository that is not there: {os.fsdecode(place)}",
+                hint="Mount or restore it; if it was moved, `git worktree repair` in its new place, with "
+                f"{shown} as the argument, joins them again.",
+            ) from None
         if "not a git repository" in failure.stderr:
             raise NotAWorkingCopy(f"{shown} is not a git working copy", hint=hint) from None
         raise NotAWorkingCopy(
@@ -137,6 +157,17 @@ def _locate(git: Git, root: bytes, shown: str) -> tuple[bytes, bytes]:
         os.path.realpath(_line(git, *absolute, "--git-dir")),
         os.path.realpath(_line(git, *absolute, "--git-common-dir")),
     )
+
+
+def _linked_to(root: bytes) -> bytes | None:
+    """Return where the file ``.git`` of a linked worktree says that its metadata are, ``None`` without one."""
+    try:
+        with open(os.path.join(root, b".git"), "rb") as file:
+            link = file.read(1 << 16)
+    except OSError:
+        return None
+    place = link.removeprefix(b"gitdir:").strip()
+    return None if place == link else os.path.normpath(os.path.join(root, place))
 
 
 def _refuse_unsupported(git: Git, shown: str, common_dir: bytes) -> None:
@@ -183,14 +214,32 @@ def _prepare(repository: Repository) -> None:
             f"cannot write to {os.fsdecode(repository.git_dir)}: {error.strerror}",
             hint="autosync keeps its snapshots there; make the directory writable for you.",
         ) from None
-    if not os.path.exists(os.path.join(repository.store_dir, b"HEAD")):
-        _make_store(repository)
+    if repository.git_dir != repository.common_dir and not os.listdir(repository.metadata):
+        _name_pins(repository)
+    directory = os.open(os.path.dirname(repository.store_dir), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)  # agents of several worktrees may begin at once
+        if not os.path.exists(os.path.join(repository.store_dir, b"HEAD")):
+            _make_store(repository)
+    finally:
+        os.close(directory)
     # Relative, so that moving or renaming the repository breaks nothing.
     information = os.path.join(repository.store_dir, b"objects", b"info")
     os.makedirs(information, exist_ok=True)
     os.makedirs(os.path.join(repository.store_dir, b"objects", b"pack"), exist_ok=True)
     with open(os.path.join(information, b"alternates"), "wb") as file:
         file.write(b"../../../objects\n")
+
+
+def _name_pins(repository: Repository) -> None:
+    """Give a worktree in which we have never been a name for its pins that no former one of the same name had."""
+    path = os.path.join(repository.metadata, _PINS)
+    with open(path + b".new", "wb") as file:
+        file.write(os.path.basename(repository.git_dir) + b"-" + secrets.token_hex(4).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + b".new", path)
+    sync_directory(repository.metadata)
 
 
 def _make_store(repository: Repository) -> None:

@@ -61,18 +61,38 @@ class Snapshots:
         self._pins.repin(add=add, drop=drop)
 
     def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
-        """Return whether ``ancestor`` is contained in ``descendant``'s history (or is it)."""
-        self._must_have(ancestor, descendant)
-        code, _ = self._repo.store.call("merge-base", "--is-ancestor", ancestor, descendant, accept=(0, 1))
+        """Return whether ``ancestor`` is contained in ``descendant``'s history (or is it).
+
+        An ancestor that is not here, as after the user's ``git gc --prune=now``, is none: a history is here
+        whole.  Raises :class:`Missing` if ``descendant`` is not here.
+        """
+        self._must_have(descendant)
+        if not self._store.has_commit(ancestor):
+            return False
+        code, _ = self._repo.store.call("merge-base", "--is-ancestor", ancestor, descendant, accept=(0, 1, 128))
+        if code == 128:
+            self._must_still_have(descendant)
+            if self._store.is_gone(ancestor):
+                return False
+            code, _ = self._repo.store.call("merge-base", "--is-ancestor", ancestor, descendant, accept=(0, 1))
         return code == 0
 
     def merge_base(self, one: CommitId, other: CommitId) -> CommitId | None:
         """Return the nearest common ancestor, of several the one with the smallest id; ``None`` if there is none."""
         self._must_have(one, other)
-        _, output = self._repo.store.call("merge-base", "--all", one, other, accept=(0, 1))
+        code, output = self._repo.store.call("merge-base", "--all", one, other, accept=(0, 1, 128))
+        if code == 128:
+            self._must_still_have(one, other)
+            _, output = self._repo.store.call("merge-base", "--all", one, other, accept=(0, 1))
         return CommitId(min(output.decode("ascii").split(), default="")) or None
 
     def _must_have(self, *commits: CommitId) -> None:
         for commit in commits:
             if not self._store.has_commit(commit):
                 raise Missing(f"changeset {commit} is not here", hint="It is fetched from the hub or a peer first.")
+
+    def _must_still_have(self, *commits: CommitId) -> None:
+        """Raise :class:`Missing` for what has been pruned since it was read."""
+        for commit in commits:
+            if self._store.is_gone(commit):
+                self._must_have(commit)

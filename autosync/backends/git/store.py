@@ -20,6 +20,9 @@ from autosync.errors import AutosyncError, Missing, Unsafe
 
 TIDY_LOCK = b"autosync-tidy.lock"
 """A file in the store that is touched whenever something is let go of, by any process."""
+_GONE = (
+    "It is asked for again from the other devices. If you have pruned the commit that it belonged to, none may have it."
+)
 _PENDING_LIMIT = 32 << 20
 """Bytes kept in memory before they are written without waiting for a snapshot."""
 
@@ -51,6 +54,19 @@ class Store:
         self._cat.close()
         with self._lock:
             self._recent.clear()
+
+    def is_gone(self, commit: CommitId) -> bool:
+        """Return whether a changeset has been pruned; then nothing that was read before counts any more.
+
+        The process that reads objects goes on seeing what it has open, so another git is asked.
+        """
+        code, _ = self.repo.store.call("cat-file", "-e", f"{commit}^{{commit}}", accept=(0, 1, 128))
+        if code == 0:
+            return False
+        self.close()
+        with self._lock:
+            self._trees = TreeCache(self.repo.hash_name)
+        return True
 
     def put(self, kind: bytes, content: bytes) -> str:
         """Keep an object in memory until :meth:`flush`; return its hex id."""
@@ -152,7 +168,7 @@ class Store:
             return kept
         found = self._cat.contents(self._checked(oid))
         if found is None:
-            raise Missing(f"object {oid} is not here", hint="It is asked for again from the other devices.")
+            raise Missing(f"object {oid} is not here", hint=_GONE)
         with self._lock:
             self._recent.put(oid, *found, written=False)
         return found
@@ -197,6 +213,8 @@ class Store:
 
     def load(self, snapshot: SnapshotId) -> Snapshot | None:
         """Return a snapshot, ``None`` if it is not here; raises :class:`Unsafe` if it is none."""
+        with self._lock:
+            self._written()
         try:
             kind, content = self.read(snapshot)
         except Missing:
@@ -231,6 +249,7 @@ class Store:
         if tidied != self._tidied:
             self._tidied = tidied
             self._recent.clear()
+            self._cat.close()  # it goes on seeing what it has open, deleted or not
         return self._recent
 
     def _contents_of_many(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes, bytes]]:

@@ -15,7 +15,8 @@ from autosync.backends.hg.histories import Histories
 from autosync.backends.hg.marks import parse_marks
 from autosync.backends.hg.nodes import Changed, Namer
 from autosync.backends.hg.recording import Differences
-from autosync.backends.hg.wire import DELTA, HEADER, HISTORY, LARGEST_DELTA, Bounds, Reader, Record, bad
+from autosync.backends.hg.thinning import Open, thicken
+from autosync.backends.hg.wire import DELTA, HEADER, HISTORY, LARGEST_DELTA, THIN, Bounds, Reader, Record, bad
 from autosync.core.model import Change, CommitId, Entry, ObjectId, RelPath, Snapshot, SnapshotId, TreeId
 from autosync.errors import Unsafe
 
@@ -52,7 +53,7 @@ class Admitting:
         """
         with contextlib.ExitStack() as stack:
             history = stack.enter_context(self._histories.scratch())
-            arrived = _look_through(wanted, source, bounds, history)
+            arrived = _look_through(wanted, source, bounds, history, self._differences.open)
             header = arrived.header
             base = header.snapshot.base.commit
             if arrived.has_history and base is not None and not self._has(base):
@@ -118,7 +119,7 @@ class Admitting:
         source.seek(0)
         reader = Reader(source, bounds)
         for record in reader.records():
-            if record.kind in {HEADER, HISTORY}:
+            if record.kind in {HEADER, HISTORY, THIN}:
                 continue
             if record.kind == DELTA:
                 content = Content(self._undone(record, reader))
@@ -144,7 +145,7 @@ class Admitting:
             raise bad(f"holds what is no delta ({error})") from None
 
 
-def _look_through(wanted: SnapshotId, source: BinaryIO, bounds: Bounds, history: BinaryIO) -> _Arrived:
+def _look_through(wanted: SnapshotId, source: BinaryIO, bounds: Bounds, history: BinaryIO, open: Open) -> _Arrived:
     """Return what the stream holds, once it has come to its end; its history is copied to ``history``."""
     arrived: _Arrived | None = None
     expected: set[bytes] = set()
@@ -156,6 +157,9 @@ def _look_through(wanted: SnapshotId, source: BinaryIO, bounds: Bounds, history:
             expected = {bytes.fromhex(edit.oid) for edit in arrived.header.edits if edit.oid is not None}
         elif record.kind == HISTORY:
             reader.copy(history)
+            arrived.has_history = True
+        elif record.kind == THIN:
+            thicken(reader.parts(), open, history, most=bounds.history)
             arrived.has_history = True
         elif record.oid in arrived.contents or record.oid not in expected:
             raise bad(f"holds the content {record.oid.hex()}, which does not belong to it")

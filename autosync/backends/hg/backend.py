@@ -11,6 +11,7 @@ from autosync.backends.hg.basetree import BaseTrees
 from autosync.backends.hg.committing import Committing
 from autosync.backends.hg.contents import Contents
 from autosync.backends.hg.exchange import Exchange
+from autosync.backends.hg.following import Following
 from autosync.backends.hg.head import Head
 from autosync.backends.hg.histories import Histories
 from autosync.backends.hg.history import History
@@ -50,15 +51,17 @@ def open_hg(
     remote: str | None,
     hg: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
+    subscribe: Sequence[str] = (),
 ) -> HgBackend:
     """Return the backend of the hg working copy at ``path``.
 
     ``remote`` is a name in the section ``paths`` of its configuration or the URL of the hub, ``hg``
     the command to run, by default that of our own environment, ``ignore`` further patterns in the
-    form of gitignore(5).  Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
+    form of gitignore(5), ``subscribe`` the bookmarks of the hub that are followed.  Raises
+    :class:`NotAWorkingCopy` or :class:`Unsupported`.
     """
     try:
-        return HgBackend(path, workspace=workspace, remote=remote, hg=hg, ignore=ignore)
+        return HgBackend(path, workspace=workspace, remote=remote, hg=hg, ignore=ignore, subscribe=subscribe)
     except OSError as error:
         raise shortage_of(error, path) or NotAWorkingCopy(
             f"{os.fsdecode(path)} cannot be opened: {error}", hint="Make `hg status` work in that folder first."
@@ -83,6 +86,7 @@ class HgBackend:
         remote: str | None,
         hg: Sequence[str] | None = None,
         ignore: Sequence[str] = (),
+        subscribe: Sequence[str] = (),
     ) -> None:
         self.repo = Repository(root, hg)
         self._beside = Repository(root, hg)
@@ -90,7 +94,6 @@ class HgBackend:
         self.metadata = os.path.join(root, b".hg", b"autosync")
         os.makedirs(self.metadata, mode=0o700, exist_ok=True)
         self._head = Head(root)
-        self.store_directory = self._head.source
         self.snapshots_directory = self.metadata
         self.store = Store(self.metadata)
         server = self.repo.server
@@ -110,6 +113,7 @@ class HgBackend:
         )
         self._histories, self._exchange = self._open_exchange()
         self._hub = Hub(root, self.store, self._histories, remote, hg=hg)
+        self.following = Following(root, self._hub, subscribe)
 
     def _open_exchange(self) -> tuple[Histories, Exchange]:
         """Return the parts that other threads use, with an hg of their own."""
@@ -118,6 +122,11 @@ class HgBackend:
         differences = Differences(self.store, Contents(self._beside, self.store).open, trees.tree_of)
         admitting = Admitting(Namer(self._beside.server), histories, differences)
         return histories, Exchange(histories, differences, admitting)
+
+    @property
+    def store_directory(self) -> bytes:
+        """What names the user's store: that of the source, for a share."""
+        return self._head.source
 
     def close(self) -> None:
         """End every process and release every file."""
@@ -227,6 +236,10 @@ class HgBackend:
     def changes(self, old: TreeId | None, new: TreeId | None) -> tuple[Change, ...]:
         """Return the differing paths in path order."""
         return self.store.changes(old, new)
+
+    def salvage(self, tree: TreeId, commit: CommitId | None) -> TreeId:  # noqa: ARG002 - it is here as a whole
+        """Return ``tree``: it does not go with the base that it was recorded on."""
+        return tree
 
     def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
         """Return ``tree`` with these paths replaced, and with its marks."""

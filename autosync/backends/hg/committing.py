@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 
 from autosync.backends.hg.content import Content
+from autosync.backends.hg.head import Head
 from autosync.backends.hg.history import History
 from autosync.backends.hg.landing import fields_of
 from autosync.backends.hg.marks import source_of
 from autosync.backends.hg.repository import NULL
-from autosync.backends.hg.server import Server
+from autosync.backends.hg.server import HgRefuses, Server
+from autosync.backends.hg.sharing import shares_of
 from autosync.backends.hg.store import Store
 from autosync.backends.hgext.frames import Fields, Value
 from autosync.core.model import Base, CommitId, Entry, Kind, ObjectId, RelPath, TreeId
@@ -94,9 +97,23 @@ class Committing:
 
         Raises :class:`Busy`, and :class:`AutosyncError` if hg refuses; then nothing has changed.
         """
+        self._refuse_shared(old)
         question: dict[bytes, Value] = {b"old": fields_of(old), b"message": message.encode("utf-8", "surrogateescape")}
         node = self._server.ask("reword", question).text(b"node")
         return Base(commit=CommitId(node.hex()), branch=old.branch)
+
+    def _refuse_shared(self, base: Base) -> None:
+        """Raise :class:`HgRefuses` if another working copy of the store has the same changeset checked out.
+
+        Without obsolescence markers hg strips what is replaced.
+        """
+        node = None if base.commit is None else bytes.fromhex(base.commit)
+        for root in shares_of(self._server.root, ()):
+            if node in Head(root).parents():
+                raise HgRefuses(
+                    f"the changeset is checked out in another working copy of the store as well: {os.fsdecode(root)}",
+                    hint="Update that one to another changeset first; then this one gets its message.",
+                )
 
     def _content(self, entry: Entry) -> Content:
         if entry.kind is Kind.NESTED:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import BinaryIO
 
 from autosync.backends.git import delta
@@ -17,6 +19,7 @@ from autosync.backends.hg.headers import Edit, format_header
 from autosync.backends.hg.histories import Histories
 from autosync.backends.hg.marks import encode_marks, source_of
 from autosync.backends.hg.recording import Differences
+from autosync.backends.hg.thinning import WORTH, thin
 from autosync.backends.hg.wire import (
     CONTENT,
     DELTA,
@@ -25,6 +28,7 @@ from autosync.backends.hg.wire import (
     INLINE,
     LARGEST_DELTA,
     STREAM,
+    THIN,
     TooLarge,
     Writer,
 )
@@ -42,6 +46,8 @@ _SNAPSHOTS = 8
 """Of a peer's snapshots that are looked at for contents it need not be sent."""
 _ID = re.compile(r"[0-9a-f]{40}")
 _CHUNK = 1 << 16
+_NOBODYS = "1" * 40
+"""An id that nothing has; as the first that is offered it says that no content may be left out of the history."""
 
 
 class Exchange:
@@ -53,6 +59,8 @@ class Exchange:
         self._admitting = admitting
         self._store = differences.store
         self._received: deque[SnapshotId] = deque(maxlen=4)
+        self._doubted = False
+        """Whether the last stream could not be used: a content that was left out may be lost here, or damaged."""
 
     # -- inline ----------------------------------------------------------------------------
     def pack(
@@ -112,7 +120,12 @@ class Exchange:
         commits = [CommitId(oid) for oid in ids]
         with self._histories.outgoing(loaded.base.commit, commits, most=MANY.changesets) as history:
             known = self._contents_of([SnapshotId(oid) for oid in ids])
-            self._write(loaded, Writer(out), history, known=known)
+            with self._histories.scratch() as file:
+                thinned = None
+                if history is not None and thin(history[0], self._common(loaded, commits, known, history[1]), file):
+                    thinned = file, file.seek(0, os.SEEK_END)
+                    file.seek(0)
+                self._write(loaded, Writer(out), thinned or history, known=known, thinned=thinned is not None)
 
     def receive(self, want: SnapshotId, pack: BinaryIO) -> Snapshot:
         """Store what :meth:`serve` of a peer wrote and return the snapshot.
@@ -125,7 +138,9 @@ class Exchange:
             return known
         with self._histories.scratch() as file:
             self._spool(want, pack, file)
+            self._doubted = True
             snapshot = self._admitting.admit(want, file, STREAM, MANY)
+            self._doubted = False
         self._received.append(want)
         return snapshot
 
@@ -133,9 +148,15 @@ class Exchange:
         """Return the ids of changesets and snapshots to offer to :meth:`serve` of a peer, best first.
 
         These are what is checked out, what has come last, the pinned snapshots and the heads of the
-        history, the latest first; :data:`HAVES` at most.
+        history, the latest first; :data:`HAVES` at most.  After a stream that could not be used only
+        changesets are offered, and in a way that no content is left out of what follows.
         """
         heads = self._histories.heads(HAVES)
+        if self._doubted:
+            return [_NOBODYS, *heads[: HAVES - 1]]
+        if heads:
+            # The other may name contents of it by their ids (thinning), which are known from here on.
+            self._differences.tree_of(heads[0])
         # Not pinned yet: what follows may be wanted before it is integrated.
         received = [snapshot for snapshot in reversed(self._received) if self._store.load(snapshot) is not None]
         pins = list(dict.fromkeys(self._store.pins().values()))[: HAVES // 2]
@@ -151,6 +172,7 @@ class Exchange:
         known: Collection[ObjectId] = (),
         state: Snapshot | None = None,
         left: int | None = None,
+        thinned: bool = False,
     ) -> None:
         """Write a snapshot without the contents ``known``, or those of a ``state`` that the reader has.
 
@@ -163,7 +185,7 @@ class Exchange:
         writer.write(HEADER, format_header(snapshot, marks, outgoing.edits))
         if history is not None:
             file, size = history
-            writer.copy(HISTORY, iter(lambda: file.read(_CHUNK), b""), size)
+            writer.copy(THIN if thinned else HISTORY, iter(lambda: file.read(_CHUNK), b""), size)
         for oid, like in outgoing.wanted.items():
             if oid in known:
                 continue
@@ -177,6 +199,23 @@ class Exchange:
                     raise TooLarge
             _write_content(writer, oid, content, like, old)
         writer.end()
+
+    def _common(
+        self, snapshot: Snapshot, commits: Sequence[CommitId], known: Collection[ObjectId], size: int
+    ) -> Iterator[tuple[ObjectId, Content]]:
+        """Yield contents of a snapshot's base that one who has ``commits`` and ``known`` has as well.
+
+        Of the commits only the first counts: the other has it checked out, and knows its contents by their ids.
+        Not many more are opened than large ones can be in a history of ``size`` bytes.
+        """
+        nearest = next((commit for commit in commits[:1] if self._histories.here(commit)), None)
+        with contextlib.suppress(AutosyncError):  # then the rest is sent
+            base = self._differences.tree_of(nearest)
+            changes = self._store.changes(base, self._differences.tree_of(snapshot.base.commit))
+            there = {entry.oid for _, entry in self._store.entries(base)}.union(known)
+            wanted = dict.fromkeys(change.new.oid for change in changes if change.new and change.new.oid in there)
+            for oid in islice(wanted, 2 * size // WORTH):
+                yield oid, self._differences.open(oid)
 
     def _contents_of(self, snapshots: Sequence[SnapshotId]) -> set[ObjectId]:
         """Return the contents that the first of these snapshots that are here have beyond their bases."""

@@ -8,7 +8,17 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from autosync.backends.hgext.operations import BROKEN, INTERRUPTED, MERGING, OPERATIONS, UNRESOLVED, UPDATE
+from autosync.backends.hgext.interrupted import is_elsewhere
+from autosync.backends.hgext.operations import (
+    BROKEN,
+    BROKEN_ELSEWHERE,
+    INTERRUPTED,
+    MERGING,
+    OPERATIONS,
+    UNRESOLVED,
+    UPDATE,
+)
+from autosync.backends.smallfile import read_small
 from autosync.core.model import Base, CommitId
 
 _NULL = bytes(20)
@@ -34,7 +44,6 @@ class Head:
 
     def __init__(self, root: bytes) -> None:
         self._metadata = os.path.join(root, b".hg")
-        self.source = self._find_source()
         self._changing: tuple[int, int, int] | None = None
 
     def base(self) -> Base:
@@ -86,7 +95,7 @@ class Head:
 
     def _base(self) -> Base:
         p1, _ = self.parents()
-        named = _read(os.path.join(self._metadata, b"branch")).strip() or b"default"
+        named = read_small(os.path.join(self._metadata, b"branch")).strip() or b"default"
         bookmark = self._active_bookmark()
         branch = named + b":" + bookmark if bookmark else named
         return Base(
@@ -96,10 +105,10 @@ class Head:
 
     def _active_bookmark(self) -> bytes:
         """Return the active bookmark, empty if there is none; it outlives its deletion by another share."""
-        active = _read(os.path.join(self._metadata, b"bookmarks.current")).partition(b"\n")[0]
+        active = read_small(os.path.join(self._metadata, b"bookmarks.current")).partition(b"\n")[0]
         if not active:
             return b""
-        lines = _read(os.path.join(self._bookmarks_directory(), b"bookmarks")).split(b"\n")
+        lines = read_small(os.path.join(self._bookmarks_directory(), b"bookmarks")).split(b"\n")
         return active if any(line.partition(b" ")[2] == active for line in lines) else b""
 
     # -- what the user is doing ----------------------------------------------------------------
@@ -111,8 +120,9 @@ class Head:
             return MERGING.decode()
         if self._unresolved():
             return UNRESOLVED.decode()
-        if os.path.lexists(os.path.join(self.source, b"store", b"journal")) and self._store_lock() is None:
-            return BROKEN.decode()
+        store = os.path.join(self.source, b"store")
+        if os.path.lexists(os.path.join(store, b"journal")) and self._store_lock() is None:
+            return (BROKEN_ELSEWHERE if is_elsewhere(self._metadata, store) else BROKEN).decode()
         return None
 
     def _at_work(self) -> str | None:
@@ -134,7 +144,7 @@ class Head:
         return any(state in {b"u", b"pu"} for state in self._conflict_states())
 
     def _conflict_states(self) -> Iterator[bytes]:
-        content = _read(os.path.join(self._metadata, b"merge", b"state2"))
+        content = read_small(os.path.join(self._metadata, b"merge", b"state2"))
         at = 0
         while at + 5 <= len(content):
             kind, size = content[at : at + 1], int.from_bytes(content[at + 1 : at + 5], "big")
@@ -145,16 +155,17 @@ class Head:
             if kind in _CONFLICTS:
                 yield from record.split(b"\0", 2)[1:2]
         if not content:
-            for line in _read(os.path.join(self._metadata, b"merge", b"state")).split(b"\n")[1:]:
+            for line in read_small(os.path.join(self._metadata, b"merge", b"state")).split(b"\n")[1:]:
                 yield from line.split(b"\0", 2)[1:2]
 
     def _has(self, name: bytes) -> bool:
         return os.path.lexists(os.path.join(self._metadata, name))
 
     # -- shares --------------------------------------------------------------------------------
-    def _find_source(self) -> bytes:
-        """Return the ``.hg`` that holds the store: another one in a working copy made by `hg share`."""
-        pointer = _read(os.path.join(self._metadata, b"sharedpath")).rstrip(b"\n")
+    @property
+    def source(self) -> bytes:
+        """The ``.hg`` that holds the store: another one in a working copy made by `hg share`, until `hg unshare`."""
+        pointer = read_small(os.path.join(self._metadata, b"sharedpath")).rstrip(b"\n")
         return os.path.normpath(os.path.join(self._metadata, pointer)) if pointer else self._metadata
 
     def _bookmarks_directory(self) -> bytes:
@@ -163,11 +174,11 @@ class Head:
         needed = {
             line
             for directory in (self._metadata, self.source, store)
-            for line in _read(os.path.join(directory, b"requires")).split(b"\n")
+            for line in read_small(os.path.join(directory, b"requires")).split(b"\n")
         }
         if b"bookmarksinstore" in needed:
             return store
-        shared = _read(os.path.join(self._metadata, b"shared")).split(b"\n")
+        shared = read_small(os.path.join(self._metadata, b"shared")).split(b"\n")
         return self.source if b"bookmarks" in shared else self._metadata
 
 
@@ -179,7 +190,7 @@ def _held(path: bytes) -> _Held | None:
     except FileNotFoundError:
         return None
     except OSError:  # a plain file, where there are no symbolic links
-        owner = _read(path)
+        owner = read_small(path)
         if not owner:
             return None
     match = _LOCKER.match(owner)
@@ -206,12 +217,3 @@ def _lives(process: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
-
-
-def _read(path: bytes) -> bytes:
-    """Return the content of a small file, empty if it is not there."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return b""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from autosync.backends.hg.histories import place_of
 from autosync.backends.hg.repository import NULL
 from autosync.backends.hg.server import HgEnded, Server
+from autosync.backends.hg.sharing import shares_of
 from autosync.backends.hg.store import Store
 from autosync.backends.hgext.frames import Value
 from autosync.core.model import CommitId
@@ -122,12 +123,13 @@ class History:
 
     def _backup(self, commit: CommitId) -> bytes | None:
         """Return the bundle that hg has kept when it stripped a changeset, ``None`` if it is in none of the latest."""
-        directory = os.path.join(self._server.root, b".hg", b"strip-backup")
-        try:
-            found = [os.path.join(directory, name) for name in os.listdir(directory) if name.endswith(b".hg")]
-            latest = sorted(found, key=os.path.getmtime, reverse=True)[:_BACKUPS]
-        except FileNotFoundError:
-            return None
+        root = self._server.root
+        found = []
+        for each in (root, *shares_of(root, ())):  # whoever stripped it has the backup
+            directory = os.path.join(each, b".hg", b"strip-backup")
+            with contextlib.suppress(FileNotFoundError):
+                found += [os.path.join(directory, name) for name in os.listdir(directory) if name.endswith(b".hg")]
+        latest = sorted(found, key=_written, reverse=True)[:_BACKUPS]
         node = bytes.fromhex(commit)
         for place in latest:
             with contextlib.suppress(Unsafe, FileNotFoundError):
@@ -233,6 +235,14 @@ def _ancestors(commit: CommitId, graph: Graph) -> set[CommitId]:
             found.add(each)
             wanted.extend(graph.get(each, ()))
     return found
+
+
+def _written(path: bytes) -> float:
+    """Return when a file was written (seconds since the epoch); one that is gone, long ago."""
+    try:
+        return os.path.getmtime(path)
+    except OSError:
+        return 0.0
 
 
 def _missing(commit: CommitId) -> Missing:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autosync.backends.git.network import Line, Outcome, Patience
 from autosync.backends.hg.branches import is_branch
 from autosync.backends.hg.changegroups import MANY
-from autosync.backends.hg.command import ENTRY, environment, own_hg
+from autosync.backends.hg.command import ENTRY, environment, needed_settings, own_hg
 from autosync.backends.hg.histories import Histories, place_of
 from autosync.backends.hg.store import Store
 from autosync.causes import error_said
@@ -46,7 +46,8 @@ class _Hg:
 
     def argv(self, args: Iterable[str | bytes], /) -> list[str | bytes]:
         """Return the whole command line."""
-        return [*self.command, "-R", self.directory, "--config", f"extensions.autosync={ENTRY}", *args]
+        settings = ("--config", f"extensions.autosync={ENTRY}", *needed_settings(self.directory))
+        return [*self.command, "-R", self.directory, *settings, *args]
 
     def environment(self, extra: Mapping[str, str], /) -> dict[str, str]:
         """Return the environment of a command that needs ``extra`` as well."""
@@ -54,7 +55,7 @@ class _Hg:
 
 
 @dataclass(slots=True)
-class _Answer:
+class Answer:
     """What a command said: at which address the hub is, and its words."""
 
     at: str = ""
@@ -103,7 +104,7 @@ class Hub:
 
     def probe(self) -> None:
         """Find out whether the hub answers.  Raises :class:`Unreachable`, :class:`Refused`."""
-        self._ask("autosync-hub-look", "default")
+        self.ask("autosync-hub-look", "default")
 
     # -- branches ------------------------------------------------------------------------------
     def push_branch(self, branch: str) -> bool:
@@ -112,8 +113,8 @@ class Hub:
         Only what is public already, and what an agent has committed for him, is ever published.
         Raises :class:`Refused` if anything else would go along; then nothing is pushed.
         """
-        said = self._ask("autosync-hub-push", _checked(branch))
-        shown, result = self._shown(said), said.words[-1].split()
+        said = self.ask("autosync-hub-push", _checked(branch))
+        shown, result = self.shown(said), said.words[-1].split()
         if result[0] == "private":
             count, phase, node = result[1:4]
             first = node[:12]
@@ -132,7 +133,7 @@ class Hub:
         No lock of the user's is held meanwhile, and nothing of it shows in his repository.
         """
         with self._histories.scratch() as bundle:
-            said = self._ask("autosync-hub-fetch", _checked(branch), place_of(bundle))
+            said = self.ask("autosync-hub-fetch", _checked(branch), place_of(bundle))
             result = said.words[-1].split()
             if result[0] == "none":
                 return None
@@ -140,18 +141,27 @@ class Hub:
             if not self._histories.here(tip) and not self._store.has_bundle(tip):
                 if os.fstat(bundle.fileno()).st_size > _LARGEST:
                     raise Unsafe(
-                        f"What the hub {self._shown(said)} has of {branch} is larger than {_LARGEST} bytes",
+                        f"What the hub {self.shown(said)} has of {branch} is larger than {_LARGEST} bytes",
                         hint="Get it once with `hg pull`; then only what is new is fetched.",
                     )
                 self._histories.admit(tip, bundle, MANY)
         return tip
 
-    def _ask(self, command: str, branch: str, *place: bytes | str) -> _Answer:
+    # -- what the user follows -----------------------------------------------------------------
+    def ask(self, command: str, *arguments: bytes | str) -> Answer:
+        """Return what a command of ours said that talks to the hub.  Raises :class:`Unreachable`, :class:`Refused`."""
         if self._remote is None:
             raise Refused("This path has no hub", hint="Set `remote:` for it, to a path name of hg or to a URL.")
-        outcome = self._line.run([command, "--", self._remote, branch, *place], env={})
-        answer = _Answer()
-        for line in outcome.output.decode("utf-8", "replace").splitlines():
+        return self._run([command, "--", self._remote, *arguments])
+
+    def note(self, deed: str, names: Sequence[str]) -> Answer:
+        """Return what the command said that adds names to those followed here, or removes them (``deed``)."""
+        return self._run(["autosync-hub-subscribe", "--", deed, *names])
+
+    def _run(self, command: Sequence[bytes | str]) -> Answer:
+        outcome = self._line.run(command, env={})
+        answer = Answer()
+        for line in outcome.output.decode("utf-8", "replace").split("\n"):  # U+2028 may be in a name
             if line.startswith(_SAYS):
                 words = line.removeprefix(_SAYS)
                 if words.startswith("at "):
@@ -162,13 +172,14 @@ class Hub:
             raise self._failure(answer, outcome)
         return answer
 
-    def _shown(self, answer: _Answer) -> str:
+    def shown(self, answer: Answer) -> str:
+        """Return which hub answered, for messages; without a password."""
         remote = re.sub(r"://[^/\s@]*@", "://", self._remote or "")
         return remote if answer.at in {"", remote} else f"{remote} ({answer.at})"
 
-    def _failure(self, answer: _Answer, outcome: Outcome) -> AutosyncError | OSError:
+    def _failure(self, answer: Answer, outcome: Outcome) -> AutosyncError | OSError:
         """Return why a command failed, in hg's words."""
-        shown, said = self._shown(answer), _last_words(outcome.errors)
+        shown, said = self.shown(answer), _last_words(outcome.errors)
         if outcome.ended is not None:
             return Unreachable(f"The hub {shown} was given up: {outcome.ended}", hint=_LATER)
         if "remote:" not in said and (number := error_said(said)) is not None:

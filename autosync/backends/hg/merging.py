@@ -7,6 +7,7 @@ from collections.abc import Callable
 from autosync.backends.hg.content import Content
 from autosync.core import diff3
 from autosync.core.model import ObjectId
+from autosync.errors import Missing
 
 _LARGEST = 4 << 20
 
@@ -21,14 +22,18 @@ def merge_text(
     """Return the clean three-way merge, ``None`` if there is none.
 
     ``open`` returns a content, ``put`` keeps one.  None is tried for more than 4 MB, as for git, or with
-    a NUL byte anywhere.  Not by hg: its versions merge differently (simplemerge), and all devices have to
-    find the same.
+    a NUL byte anywhere, or if what both grew from was stripped and is nowhere any more: then both are kept.
+    Not by hg: its versions merge differently (simplemerge), and all devices have to find the same.
     """
     if ours in (theirs, base):
         return theirs
     if theirs == base:
         return ours
-    contents = [open(each) for each in (base, *sorted((ours, theirs)))]
+    try:
+        origin = open(base)
+    except Missing:
+        return None
+    contents = [origin, *(open(each) for each in sorted((ours, theirs)))]
     if any(content.size > _LARGEST for content in contents):
         return None
     merged = diff3.merge(*(content.whole() for content in contents))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
-from autosync.backends.hg.command import NO_PROGRAM, environment, own_hg
+from autosync.backends.hg.command import NO_PROGRAM, environment, needed_settings, own_hg
 from autosync.backends.hg.server import HgFailed
 from autosync.errors import Unsupported
 
@@ -18,7 +18,7 @@ def run_hg(hg: Sequence[str] | None, directory: bytes, *args: str | bytes, patie
     Raises :class:`Unsupported` if that is no Mercurial or gives no answer for ``patience``
     seconds, :class:`HgFailed` if the command fails.
     """
-    argv = [*(hg or own_hg()), *args]
+    argv = [*(hg or own_hg()), *needed_settings(directory), *args]
     shown = hg[0] if hg else "Mercurial"
     try:
         done = subprocess.run(

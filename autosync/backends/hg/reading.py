@@ -21,6 +21,7 @@ from autosync.backends.hg.repository import NULL, Repository, Survey
 from autosync.backends.hg.server import Signature
 from autosync.backends.hg.store import Store
 from autosync.backends.hg.tracking import Tracking
+from autosync.backends.hgext.frames import Value
 from autosync.core.model import Base, Entry, RelPath, TreeId, parent_directories
 from autosync.errors import Busy
 from autosync.ports import Hold, Reading, Standing, hold_nothing
@@ -120,7 +121,20 @@ class Reader:
                 if reading is not None and self._base() == base:
                     self._last = (base, reading.tree)
                     return reading
+        self._refuse_stripped(base)
         raise Busy("the checked out changeset keeps changing", hint="It is looked at again when that has settled.")
+
+    def _refuse_stripped(self, base: Base) -> None:
+        """Raise :class:`Busy` if the checked out changeset is gone: another working copy of its store stripped it."""
+        if base.commit is None:
+            return
+        nodes: dict[bytes, Value] = {b"nodes": [bytes.fromhex(base.commit)]}
+        if self._repo.server.ask("absent", nodes).texts(b"absent"):
+            raise Busy(
+                f"changeset {base.commit[:12]}, which is checked out here, was stripped from the store: run "
+                "`hg update` to another one (`hg unbundle` of a file in .hg/strip-backup brings it back)",
+                hint="No file is touched until then.",
+            )
 
     def _read(
         self, base: Base, paths: Collection[RelPath] | None, previous: Previous | None, hold: Hold

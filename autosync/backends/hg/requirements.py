@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from autosync.errors import NotAWorkingCopy, Unsupported
 
@@ -30,22 +31,15 @@ def check_requirements(root: bytes) -> frozenset[bytes]:
     Raises :class:`NotAWorkingCopy` or :class:`Unsupported`.
     """
     shown = os.fsdecode(root)
-    metadata = os.path.join(root, b".hg")
-    if not os.path.isdir(metadata):
+    if not os.path.isdir(os.path.join(root, b".hg")):
         raise NotAWorkingCopy(f"{shown} is not an hg working copy", hint=f"Run: hg init {shown}")
-    needed = _lines(os.path.join(metadata, b"requires"))
-    store = metadata
-    if b"shared" in needed or b"relshared" in needed:
-        pointer = b"".join(_lines(os.path.join(metadata, b"sharedpath")))
-        store = os.path.normpath(os.path.join(metadata, pointer))
-        if not os.path.isdir(store):
-            raise NotAWorkingCopy(
-                f"{shown} shares the repository {os.fsdecode(store)}, which is not there",
-                hint="Mount or restore it, or clone the repository again.",
-            )
-        if b"share-safe" not in needed:
-            needed |= _lines(os.path.join(store, b"requires"))
-    needed |= _lines(os.path.join(store, b"store", b"requires"))
+    needed = requirements_of(root)
+    store = _shared(root, needed)
+    if store is not None and not os.path.isdir(store):
+        raise NotAWorkingCopy(
+            f"{shown} shares the repository {os.fsdecode(store)}, which is not there",
+            hint="Mount or restore it, or clone the repository again.",
+        )
     for name in sorted(needed):
         if name in _REFUSED:
             raise Unsupported(
@@ -57,7 +51,25 @@ def check_requirements(root: bytes) -> frozenset[bytes]:
             f"{shown} cannot be synced: it has subrepositories (.hgsub), which autosync does not handle yet",
             hint="Sync another clone, one without it.",
         )
-    return frozenset(needed)
+    return needed
+
+
+def requirements_of(root: bytes) -> frozenset[bytes]:
+    """Return what the repository at ``root`` and the one it shares name; nothing of what is not there."""
+    metadata = os.path.join(root, b".hg")
+    needed = _lines(os.path.join(metadata, b"requires"))
+    store = _shared(root, needed)
+    if store is not None and b"share-safe" not in needed:
+        needed |= _lines(os.path.join(store, b"requires"))
+    return frozenset(needed | _lines(os.path.join(store or metadata, b"store", b"requires")))
+
+
+def _shared(root: bytes, needed: Collection[bytes]) -> bytes | None:
+    """Return the .hg of the repository that is shared, None if it is the own one."""
+    if b"shared" not in needed and b"relshared" not in needed:
+        return None
+    metadata = os.path.join(root, b".hg")
+    return os.path.normpath(os.path.join(metadata, b"".join(_lines(os.path.join(metadata, b"sharedpath")))))
 
 
 def _lines(path: bytes) -> set[bytes]:

@@ -17,11 +17,12 @@ from autosync.errors import Unsafe
 MAGIC = b"autosync-hg\0\1"
 """A stream is this and one zlib stream of records, each a kind, a size in 8 bytes and so many bytes.
 
-In this order: one header, at most one history, contents and deltas, and the end: the SHA-256 of
+In this order: one header, at most one history (or a thin one, :mod:`~autosync.backends.hg.thinning`), contents
+and deltas, and the end: the SHA-256 of
 everything before.
 """
-HEADER, HISTORY, CONTENT, DELTA, _END = b"h", b"y", b"c", b"d", b"e"
-_RANKS = {HEADER: 0, HISTORY: 1, CONTENT: 2, DELTA: 2, _END: 3}
+HEADER, HISTORY, THIN, CONTENT, DELTA, _END = b"h", b"y", b"t", b"c", b"d", b"e"
+_RANKS = {HEADER: 0, HISTORY: 1, THIN: 1, CONTENT: 2, DELTA: 2, _END: 3}
 _IDS = {CONTENT: 32, DELTA: 64}
 """Bytes of ids before the content: its own, and that of what a delta applies to."""
 _RECORD = struct.Struct(">cQ")
@@ -191,7 +192,9 @@ class Reader:
             raise bad(f"unpacks to more than the {self._bounds.unpacked} bytes that are accepted")
 
     def _refuse_size(self, kind: bytes, size: int, ids: int) -> None:
-        most = {HEADER: self._bounds.header, HISTORY: self._bounds.history}.get(kind, self._bounds.content)
+        most = {HEADER: self._bounds.header, HISTORY: self._bounds.history, THIN: self._bounds.history}.get(
+            kind, self._bounds.content
+        )
         if ids != _IDS.get(kind, 0) or size > most:
             raise bad(f"holds a record of {size} bytes, more than the {most} that are accepted")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -46,8 +47,13 @@ class Bookmarks:
 
     def moved(self, name: bytes, node: bytes) -> bytes:
         """Return the content of the file once the bookmark ``name`` is at ``node``."""
-        others = [line for line in self._lines if _parts(line)[1] != name]
-        lines = sorted([*others, hexadecimal(node) + b" " + name], key=lambda line: _parts(line)[1])
+        return self.all_moved({name: node})
+
+    def all_moved(self, nodes: Mapping[bytes, bytes]) -> bytes:
+        """Return the content of the file once each of these bookmarks is at its node."""
+        lines = [line for line in self._lines if _parts(line)[1] not in nodes]
+        lines += [hexadecimal(node) + b" " + name for name, node in nodes.items()]
+        lines.sort(key=lambda line: _parts(line)[1])
         return b"".join(line + b"\n" for line in lines)
 
     def places(self) -> list[Place]:

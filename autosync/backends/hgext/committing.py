@@ -15,6 +15,7 @@ from .adding import add
 from .bookmarking import Bookmarks
 from .bundling import VERSION, changegroup_of
 from .frames import Fields, Value
+from .interrupted import is_elsewhere
 from .landing import Base, base_of, check_base, replace_all
 from .locking import locked
 from .refusal import MISSING, NAMELESS, Declined
@@ -56,8 +57,11 @@ def commit(repo: Any, question: Fields, given: memory.Given) -> dict[bytes, Valu
 
 
 def recover(repo: Any, _question: Fields) -> dict[bytes, Value]:
-    """Undo what a process of ours that was killed has half written, as `hg recover` does."""
-    if os.path.lexists(repo.sjoin(b"journal")):
+    """Undo what a process of ours that was killed has half written, as `hg recover` does.
+
+    What another working copy of this store has left is left to that one.
+    """
+    if os.path.lexists(repo.sjoin(b"journal")) and not is_elsewhere(repo.path, repo.sjoin(b"")):
         with locked(repo, store=True):
             repo.recover()
     return {}

@@ -54,7 +54,7 @@ def write_history(repo: Any, tip: bytes, common: Sequence[bytes], place: bytes, 
     No lock is taken.  Raises :class:`Declined` if ``tip`` is not here.
     """
     here = repo.unfiltered()
-    known = [node for node in common if here.changelog.hasnode(node)]
+    known = [node for node in common if is_here(here, node)]
     revisions = here.revs(b"only(%d, %ln)", find(here, tip).rev(), known)
     count = len(revisions)
     if 0 < count <= most:
@@ -135,10 +135,18 @@ def _read_all(log: Any, work: int) -> int:
     return work
 
 
+def is_here(repo: Any, node: bytes) -> bool:
+    """Return whether a changeset, of which a peer may have told, is in the repository.
+
+    The node of the working directory is none, and one that ``hasnode`` fails at.
+    """
+    return node != repo.nodeconstants.wdirid and bool(repo.changelog.hasnode(node))
+
+
 def absent(repo: Any, nodes: Sequence[bytes]) -> dict[bytes, Value]:
     """Return those of ``nodes`` that are no changesets of the repository, hidden ones included."""
-    log = repo.unfiltered().changelog
-    return {b"absent": [node for node in nodes if node == repo.nullid or not log.hasnode(node)]}
+    here = repo.unfiltered()
+    return {b"absent": [node for node in nodes if node == repo.nullid or not is_here(here, node)]}
 
 
 def heads(repo: Any, most: int) -> dict[bytes, Value]:

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import tempfile
-import time
-from collections.abc import Iterator
 from typing import Any
 
-from mercurial import bundle2, discovery, error, exchange, hg, hook, phases, registrar, util
-from mercurial import ui as uimod
-from mercurial.utils import urlutil
+from mercurial import discovery, error, exchange, phases, registrar
 
-from . import harmless
-from .history import changegroup_version, write_bundle
+from . import following, marks
+from .reaching import reach, say, write_bundle_of
 
 cmdtable: dict[bytes, Any] = {}
-SAYS = b"autosync-hub: "
-"""What begins a line of our answer; whatever else is printed is hg's, or an extension's."""
 OURS = b"autosync"
 """In the extra of a changeset that an agent made for its user (``backends.hg.committing``)."""
-_CHUNK = 1 << 16
-# Appended to the user's command: where that says otherwise, that counts (ssh(1): the first value wins).
-_SSH_OPTIONS = b" -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 -o ServerAliveCountMax=3"
-_HTTP_TIMEOUT = b"60"
-"""Seconds (hg help config.http)."""
 _PHASE = {phases.public: b"public", phases.draft: b"draft"}
 _OVERTAKEN = (b"push creates new remote head", b"push creates multiple headed", b"repository changed while")
 
@@ -34,24 +20,24 @@ _OVERTAKEN = (b"push creates new remote head", b"push creates multiple headed", 
 def fetch(ui: Any, repo: Any, remote: bytes, branch: bytes, place: bytes) -> int:
     """get a branch of the hub as a bundle"""
     named, _, bookmark = branch.partition(b":")
-    peer = _reach(ui, repo, remote, push=False)
+    peer = reach(ui, repo, remote, push=False)
     tip = _tip(peer, named, bookmark)
     if tip is None:
-        _say(ui, b"none")
+        say(ui, b"none")
         return 0
     here = repo.unfiltered()
     if not here.changelog.hasnode(tip):
-        common, _, _ = discovery.findcommonincoming(here, peer, heads=[tip])
-        _write(here, peer, tip, common, place)
-    _say(ui, b"tip " + tip.hex().encode())
+        common, _, _ = discovery.findcommonincoming(here, marks.Part(peer, heads=[tip]), heads=[tip])
+        write_bundle_of(here, peer, [tip], common, place)
+    say(ui, b"tip " + tip.hex().encode())
     return 0
 
 
 def look(ui: Any, repo: Any, remote: bytes, branch: bytes) -> int:
     """find out whether the hub answers"""
     named, _, bookmark = branch.partition(b":")
-    tip = _tip(_reach(ui, repo, remote, push=False), named, bookmark)
-    _say(ui, b"none" if tip is None else b"tip " + tip.hex().encode())
+    tip = _tip(reach(ui, repo, remote, push=False), named, bookmark)
+    say(ui, b"none" if tip is None else b"tip " + tip.hex().encode())
     return 0
 
 
@@ -61,106 +47,32 @@ def push(ui: Any, repo: Any, remote: bytes, branch: bytes) -> int:
     here = repo.unfiltered()
     tip = _ours(here, named, bookmark)
     if tip is None:
-        _say(ui, b"none")
+        say(ui, b"none")
         return 0
-    peer = _reach(ui, repo, remote, push=True)
+    peer = reach(ui, repo, remote, push=True)
     common, _, _ = discovery.findcommonincoming(here, peer, ancestorsof=[tip.node()])
     outgoing = list(here.revs(b"only(%d, %ln)", tip.rev(), common))
     private = [here[rev] for rev in outgoing if _is_private(here[rev])]
     if private:
         words = _PHASE.get(private[0].phase(), b"secret")
-        _say(ui, b"private %d %s %s" % (len(private), words, private[0].hex()))
+        say(ui, b"private %d %s %s" % (len(private), words, private[0].hex()))
         return 0
     if not _continues(here, peer, tip, named, bookmark):
-        _say(ui, b"behind")
+        say(ui, b"behind")
         return 0
     try:
         _send(here, peer, tip, bookmark)
     except error.PushRaced:
-        _say(ui, b"behind")
+        say(ui, b"behind")
         return 0
     except error.Abort as refused:
         if not any(sign in bytes(refused) for sign in _OVERTAKEN):
             raise
-        _say(ui, b"behind")
+        say(ui, b"behind")
         return 0
     _follow_phases(here, peer, tip)
-    _say(ui, b"pushed")
+    say(ui, b"pushed")
     return 0
-
-
-def _say(ui: Any, words: bytes) -> None:
-    ui.write(SAYS + words + b"\n")
-
-
-def _reach(ui: Any, repo: Any, remote: bytes, *, push: bool) -> Any:
-    """Return the hub, of which nobody is asked anything."""
-    for each in (ui, repo.ui, repo.baseui):
-        each.setconfig(b"ui", b"interactive", b"no", b"autosync")
-        each.setconfig(b"ui", b"ssh", _patient_ssh(ui.config(b"ui", b"ssh")), b"autosync")
-        if not ui.hasconfig(b"http", b"timeout"):
-            each.setconfig(b"http", b"timeout", _HTTP_TIMEOUT, b"autosync")
-    uimod.ui.makeprogress = _signs_of_life
-    hook.hook = _hooks_of_others(repo)
-    found = urlutil.get_push_paths(repo, ui, [remote]) if push else urlutil.get_pull_paths(repo, ui, [remote])
-    path = next(iter(found))
-    place = (push and getattr(path, "pushloc", None)) or path.loc
-    _say(ui, b"at " + urlutil.hidepassword(place))
-    return hg.peer(repo, {}, place)
-
-
-def _patient_ssh(given: bytes) -> bytes:
-    """Return the user's command for ssh with the options of OpenSSH that keep it from asking and from waiting."""
-    try:
-        words = shlex.split(os.fsdecode(given))
-    except ValueError:
-        return given
-    program = next((word for word in words if not re.match(r"\w+=", word)), "")
-    if os.path.basename(program) != "ssh" or set(given) & set(b";|&#"):
-        return given
-    return given + _SSH_OPTIONS
-
-
-def _hooks_of_others(ours: Any) -> Any:
-    """Return what runs hooks: those of a hub that is a repository of this machine, and none of ``ours``."""
-
-    def run(ui: Any, repo: Any, *args: Any, **named: Any) -> Any:
-        if repo is None or repo.root == ours.root:
-            return False
-        return harmless.run_hooks(ui, repo, *args, **named)
-
-    return run
-
-
-def _signs_of_life(ui: Any, *_args: Any, **_named: Any) -> Any:
-    """Return a progress bar of which only that it moves is seen: whoever waits for us knows that we live."""
-    return _Progress(ui)
-
-
-class _Progress:
-    """What hg tells of its progress."""
-
-    total: int | None = None
-
-    def __init__(self, ui: Any) -> None:
-        self._ui = ui
-        self._told = time.monotonic()
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def update(self, *_args: Any, **_named: Any) -> None:
-        """Give a sign, if none was given for a second."""
-        now = time.monotonic()
-        if now - self._told > 1:
-            self._told = now
-            self._ui.ferr.write(b".")
-            self._ui.ferr.flush()
-
-    increment = complete = update
 
 
 def _tip(peer: Any, named: bytes, bookmark: bytes) -> bytes | None:
@@ -168,9 +80,9 @@ def _tip(peer: Any, named: bytes, bookmark: bytes) -> bytes | None:
 
     Heads that a bookmark names are others' branches, if there is any that none does.
     """
-    bookmarks = _listed(peer, b"bookmarks")
     if bookmark:
-        return _node(bookmarks.get(bookmark))
+        return marks.named(peer, [bookmark]).get(bookmark)
+    bookmarks = _listed(peer, b"bookmarks")
     heads = _heads(peer, named)
     taken = {_node(node) for node in bookmarks.values()}
     return next(iter([node for node in reversed(heads) if node not in taken] or reversed(heads)), None)
@@ -195,47 +107,6 @@ def _node(hexadecimal: bytes | None) -> bytes | None:
     return bytes.fromhex(hexadecimal.decode("ascii"))
 
 
-def _write(here: Any, peer: Any, tip: bytes, common: list[bytes], place: bytes) -> None:
-    """Write what leads from ``common`` to ``tip`` to ``place``, in the form of our own bundles."""
-    version = changegroup_version(here)
-    capabilities = bundle2.getrepocaps(here, role=b"client")
-    capabilities[b"changegroup"] = (version,)
-    told = {b"HG20", b"bundle2=" + util.urlreq.quote(bundle2.encodecaps(capabilities))}
-    question = {
-        b"source": b"pull",
-        b"heads": [tip],
-        b"common": common,
-        b"bundlecaps": told,
-        b"cg": True,
-        b"phases": b"heads" in bundle2.bundle2caps(peer).get(b"phases", ()),
-    }
-    with peer.commandexecutor() as executor:
-        answer = executor.callcommand(b"getbundle", question).result()
-    count = 0
-    heads: list[tuple[int, bytes]] = []
-    with tempfile.TemporaryFile(dir=here.vfs.join(b"autosync")) as changes:
-        for part in answer.iterparts():
-            if part.type == b"changegroup":
-                if part.params.get(b"version", b"01") != version:
-                    raise error.Abort(b"the hub answers with a changegroup of another version")
-                count = int(part.params.get(b"nbchanges", b"0"))
-                progress = _Progress(here.ui)
-                for chunk in _chunks(part):
-                    changes.write(chunk)
-                    progress.update()
-            elif part.type == b"phase-heads":
-                heads = [(phase, node) for phase, nodes in phases.binarydecode(part).items() for node in nodes]
-        changes.seek(0)
-        with open(place, "wb") as file:
-            stream = iter(lambda: changes.read(_CHUNK), b"")
-            told_heads = [head for head in heads if head[0] in _PHASE]
-            write_bundle(here.ui, file, stream, told_heads or [(phases.draft, tip)], version=version, count=count)
-
-
-def _chunks(part: Any) -> Iterator[bytes]:
-    return iter(lambda: bytes(part.read(_CHUNK)), b"")
-
-
 def _ours(here: Any, named: bytes, bookmark: bytes) -> Any:
     """Return our own end of the branch, ``None`` if there is none."""
     if bookmark:
@@ -257,11 +128,7 @@ def _is_private(changeset: Any) -> bool:
 
 def _continues(here: Any, peer: Any, tip: Any, named: bytes, bookmark: bytes) -> bool:
     """Return whether ``tip`` is, or descends from, what the hub has of the branch."""
-    if bookmark:
-        there = _node(_listed(peer, b"bookmarks").get(bookmark))
-        ends = [] if there is None else [there]
-    else:
-        ends = _heads(peer, named)
+    ends = list(marks.named(peer, [bookmark]).values()) if bookmark else _heads(peer, named)
     if not ends:
         return True
     known = [here[node] for node in ends if here.changelog.hasnode(node)]
@@ -275,8 +142,10 @@ def _send(here: Any, peer: Any, tip: Any, bookmark: bytes) -> None:
         raise error.LockUnavailable(0, b"it is not to be waited for", b"lock", b"store")
 
     here.lock = refuse
+    # It looks for the bookmark among all of them, and compares the others with ours, which are not pushed.
+    hub = marks.Part(peer, marks=marks.named(peer, [bookmark])) if bookmark else peer
     try:
-        done = exchange.push(here, peer, revs=[tip.node()], newbranch=True, bookmarks=[bookmark] if bookmark else [])
+        done = exchange.push(here, hub, revs=[tip.node()], newbranch=True, bookmarks=[bookmark] if bookmark else [])
     finally:
         del here.lock
     if done.cgresult == 0 or done.bkresult == 2:
@@ -296,5 +165,8 @@ def _follow_phases(here: Any, peer: Any, tip: Any) -> None:
 
 _command = registrar.command(cmdtable)
 _command(b"autosync-hub-fetch", [], b"")(fetch)
+_command(b"autosync-hub-follow", [], b"")(following.follow)
+_command(b"autosync-hub-list", [], b"")(following.listed)
+_command(b"autosync-hub-subscribe", [], b"")(following.subscribe)
 _command(b"autosync-hub-look", [], b"")(look)
 _command(b"autosync-hub-push", [], b"")(push)

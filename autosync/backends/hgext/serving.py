@@ -88,10 +88,14 @@ def _username(ui: Any) -> bytes:
 
 
 def _config_files(repo: Any) -> list[bytes]:
-    """Return the files that the configuration came from, and those of the repository that may yet appear."""
+    """Return the files that the configuration came from, and those of the repository that may yet appear.
+
+    Besides them, what says where the store is and what it needs, which `hg unshare` and an upgrade change.
+    """
     sources = (repo.ui.configsource(section, name) for section, name, _ in repo.ui.walkconfig())
     named = {source.rpartition(b":")[0] for source in sources}
-    own = {repo.vfs.join(b"hgrc"), repo.vfs.join(b"hgrc-not-shared")}
+    own = {repo.vfs.join(name) for name in (b"hgrc", b"hgrc-not-shared", b"requires", b"sharedpath")}
+    own.add(repo.svfs.join(b"requires"))
     return sorted(own | {name for name in named if name.startswith(b"/")})
 
 

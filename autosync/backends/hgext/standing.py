@@ -8,7 +8,8 @@ from typing import Any
 from mercurial import error, lock, mergestate
 
 from .frames import Value
-from .operations import BROKEN, INTERRUPTED, MERGING, OPERATIONS, UNKNOWN_MERGE, UNRESOLVED, UPDATE
+from .interrupted import is_elsewhere
+from .operations import BROKEN, BROKEN_ELSEWHERE, INTERRUPTED, MERGING, OPERATIONS, UNKNOWN_MERGE, UNRESOLVED, UPDATE
 from .refusal import MOVED, UNSUPPORTED, Declined
 
 
@@ -55,7 +56,7 @@ def operation(repo: Any) -> bytes:
     except error.UnsupportedMergeRecords:
         return UNKNOWN_MERGE
     if os.path.lexists(repo.sjoin(b"journal")) and not held(repo.sjoin(b"lock"), b""):
-        return BROKEN
+        return BROKEN_ELSEWHERE if is_elsewhere(repo.path, repo.sjoin(b"")) else BROKEN
     return b""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from autosync.backends.memory.bundle import unsafe_path
 from autosync.backends.memory.exchange import Exchange
+from autosync.backends.memory.following import Following
 from autosync.backends.memory.hub import MemoryHub
 from autosync.backends.memory.objects import ObjectStore
 from autosync.backends.memory.user import UserSide
@@ -56,6 +57,7 @@ class MemoryWorkingCopy(Exchange):
         self.metadata = self.root + b"/.autosync"
         self.store_directory = self.root
         self.snapshots_directory = self.metadata
+        self.following = Following(hub)
         self._kept = ObjectStore(self.store)
         self._pins: dict[str, SnapshotId] = {}
         self._last: TreeId | None = None
@@ -231,6 +233,10 @@ class MemoryWorkingCopy(Exchange):
         """Return the differing paths in path order."""
         return self._kept.changes(old, new)
 
+    def salvage(self, tree: TreeId, commit: CommitId | None) -> TreeId:  # noqa: ARG002 - it is here as a whole
+        """Return ``tree``: it does not go with the base that it was recorded on."""
+        return tree
+
     def splice(self, tree: TreeId | None, edits: Mapping[RelPath, Entry | None]) -> TreeId:
         """Return ``tree`` with these paths replaced."""
         return self._kept.splice(tree, edits)
@@ -252,7 +258,9 @@ class MemoryWorkingCopy(Exchange):
         return tree
 
     def merge_text(self, base: ObjectId, ours: ObjectId, theirs: ObjectId) -> ObjectId | None:
-        """Return the clean merge of three texts, ``None`` if there is none or one is binary."""
+        """Return the clean merge of three texts, ``None`` if there is none, one is binary, or ``base`` is not here."""
+        if base not in self._kept.texts:
+            return None
         texts = [self._kept.texts[oid] for oid in (base, ours, theirs)]
         if ours != theirs and base not in (ours, theirs) and any(b"\0" in text[:_LOOKED_AT] for text in texts):
             return None
@@ -271,8 +279,7 @@ class MemoryWorkingCopy(Exchange):
         return self._kept.tree_of(commit)
 
     def is_ancestor(self, ancestor: CommitId, descendant: CommitId) -> bool:
-        """Return whether ``descendant`` contains ``ancestor`` or is it.  Raises :class:`Missing`."""
-        self.store.tree_of(ancestor)
+        """Return whether ``descendant`` contains ``ancestor`` or is it.  Raises :class:`Missing` if it is not here."""
         self.store.tree_of(descendant)
         return ancestor in self.store.history([descendant])
 

@@ -61,7 +61,7 @@ function entry(row, own) {
         el("strong", {}, moment(row.at_ms)), " by ", name(row.device),
         row.current ? [" ", el("span", { class: "chip" }, "now")] : null,
         row.base_moved ? [" ", el("span", { class: "chip" }, "commit or checkout")] : null),
-      el("span", { class: "quiet" }, summary(row.summary)),
+      el("span", { class: "quiet" }, row.readable ? summary(row.summary) : "cannot be shown: a commit was pruned"),
       el("span", { class: "quiet names" }, row.paths.slice(0, 3).map((one, n) => [n ? ", " : "", path(one.path)]))));
 }
 

@@ -178,6 +178,7 @@ class TestHistory:
         assert first is not None
         with pytest.raises(Missing):
             two.backend.tree_of(commit)
+        assert not two.backend.is_ancestor(commit, first)
         with pytest.raises(Missing):
             two.backend.is_ancestor(first, commit)
         with pytest.raises(Missing):
