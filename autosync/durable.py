@@ -68,6 +68,27 @@ def _sole_draft(place: str) -> tuple[int, str]:
     return os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MINE), draft
 
 
+def make_directory(path: str | bytes) -> None:
+    """Make a directory that only its owner may enter, unless it is there.
+
+    None above it: where those are missing, a disk was taken out, and what stands there must stay empty.
+    Raises :class:`OSError`.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+
+
+def make_directories(path: bytes, *, below: bytes) -> None:
+    """Make a directory and what is missing between it and ``below``, which must be there, as :func:`make_directory`."""
+    try:
+        make_directory(path)
+    except FileNotFoundError:
+        if os.path.dirname(path) == below:
+            raise
+        make_directories(os.path.dirname(path), below=below)
+        make_directory(path)
+
+
 def sync_directory(path: bytes) -> None:
     """Return when the names in the directory survive a power cut."""
     _sync(path, _DIRECTORY | os.O_NOFOLLOW)

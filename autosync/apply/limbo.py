@@ -19,7 +19,7 @@ from autosync.apply.rename import ASIDE
 from autosync.apply.signature import Signature, has_writer, is_being_written, signature_at
 from autosync.core.model import Entry, Kind, ObjectId, RelPath
 from autosync.core.safety import unsafe_component
-from autosync.durable import sync_directory
+from autosync.durable import make_directory, sync_directory
 from autosync.ports import Operation
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Limbo:
     """
 
     def __init__(self, directory: bytes, *, quiet: float = QUIET) -> None:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        make_directory(directory)
         self.directory = directory
         self._quiet = quiet
         self.descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -234,7 +234,7 @@ class Limbo:
         for name in os.listdir(os.path.join(self.directory, batch)):
             number = name.removesuffix(ASIDE)
             if number.isdigit() and batch + b"/" + number not in explained:
-                os.makedirs(place, mode=0o700, exist_ok=True)
+                make_directory(place)
                 target = os.path.join(place, b"%d-%s-%s" % (time_ns(), batch, name))
                 os.rename(os.path.join(self.directory, batch, name), target)
                 log.warning("the journal of replaced files is damaged: %s may be a file of yours", os.fsdecode(target))

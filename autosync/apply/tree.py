@@ -18,7 +18,7 @@ from autosync.apply.rescue import Rescue
 from autosync.apply.swap import Swapper
 from autosync.causes import shortage_of
 from autosync.core.model import Entry, RelPath, parent_directories
-from autosync.durable import sync_directories
+from autosync.durable import make_directory, sync_directories
 from autosync.errors import AutosyncError, TransientError
 from autosync.ports import Applied, Operation, Standing
 
@@ -60,7 +60,7 @@ class WorkingTree:
         self._stage = stage
         with contextlib.ExitStack() as opened:
             try:
-                os.makedirs(metadata, mode=0o700, exist_ok=True)
+                make_directory(metadata)
                 self._claim = claim(metadata, root)
                 opened.callback(self._claim.release)
                 self._limbo = Limbo(os.path.join(metadata, b"limbo"), quiet=quiet)

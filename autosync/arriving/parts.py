@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 import msgspec
 
 from autosync.core.model import SnapshotId
+from autosync.durable import make_directory
 from autosync.errors import Unreachable, Unsafe
 from autosync.link.prefix import Prefix
 from autosync.link.wire import Wish
@@ -125,8 +126,7 @@ class Part:
             self._file.close()
 
     def _move_to_disk(self) -> None:
-        with contextlib.suppress(FileExistsError):  # and none above it: they may have gone away with their disk
-            os.mkdir(os.path.dirname(self._name), 0o700)
+        make_directory(os.path.dirname(self._name))
         # The question first: a part without one is of no use, and deleted at the next start.
         _write(self._name + _QUESTION, msgspec.json.encode(_Question(want=self.want, have=self.have)))
         file = open(_private(self._name + _PART, os.O_TRUNC), "w+b", buffering=0)  # noqa: SIM115  # see keep

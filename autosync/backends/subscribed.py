@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from autosync.core.subscriptions import MOST_PATTERNS, problem_of
-from autosync.durable import replacing
+from autosync.durable import make_directory, replacing
 from autosync.errors import ConfigError
 
 
@@ -56,6 +56,6 @@ class Subscribed:
     def _write(self, names: Sequence[str]) -> None:
         if names == self.added():
             return
-        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        make_directory(os.path.dirname(self._path))
         with replacing(self._path, mode=0o644) as file:
             file.write("".join(f"{name}\n" for name in names).encode())

@@ -14,6 +14,7 @@ pytest.register_assert_rewrite("contract")
 from contract import *  # noqa: E402, F403
 from contract.fleet import contents, look, pair, rel, snap  # noqa: E402
 from contract.hubs import TestSnapshotHub  # noqa: E402, F401
+from contract.takenaway import TestTakenAway  # noqa: E402, F401
 from gitfleet import GitFleet  # noqa: E402
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from contract import TestBranchHub, TestCommitting, TestDescribing, TestLanding, TestPeers, TestRounds  # noqa: F401
 from contract.hubs import TestHubWithoutSnapshots  # noqa: F401
+from contract.takenaway import TestTakenAway  # noqa: F401
 from hgfleet import HgFleet
 
 

@@ -31,7 +31,9 @@ from tests.system.mounts import needs_mounts, remount, tmpfs
 
 @pytest.fixture
 def metadata(tmp_path: Path) -> bytes:
-    return os.fsencode(tmp_path / "it's" / "autosync")
+    there = tmp_path / "it's"
+    there.mkdir()
+    return os.fsencode(there / "autosync")
 
 
 @pytest.fixture

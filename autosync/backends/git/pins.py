@@ -13,7 +13,7 @@ from autosync.backends.git.leftlocks import PAUSE, sole_writer
 from autosync.backends.git.repository import Repository
 from autosync.core.model import SnapshotId
 from autosync.core.retention import is_keeping, kept_by
-from autosync.durable import sync_directory
+from autosync.durable import make_directories, sync_directory
 from autosync.errors import Busy
 
 _PIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
@@ -83,7 +83,7 @@ class Pins:
             try:
                 lock = self._lock(path)
             except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), exist_ok=True)
+                make_directories(os.path.dirname(path), below=self._repo.store_dir)
                 lock = self._lock(path)
             try:
                 with os.fdopen(lock, "wb") as file:

@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 
 from autosync.backends.git.cli import Git, GitFailed, GitKilled
-from autosync.durable import sync_directory
+from autosync.durable import make_directory, sync_directory
 from autosync.errors import AutosyncError, NotAWorkingCopy, Unsupported
 
 _OLDEST_GIT = (2, 36)  # the first with `cat-file --batch-command`
@@ -207,8 +207,8 @@ def _line(git: Git, *args: str) -> bytes:
 def _prepare(repository: Repository) -> None:
     """Make the private directory and the store, or mend what is missing of them."""
     try:
-        os.makedirs(repository.metadata, mode=0o700, exist_ok=True)
-        os.makedirs(os.path.dirname(repository.store_dir), mode=0o700, exist_ok=True)
+        make_directory(repository.metadata)
+        make_directory(os.path.dirname(repository.store_dir))
     except OSError as error:
         raise AutosyncError(
             f"cannot write to {os.fsdecode(repository.git_dir)}: {error.strerror}",

@@ -40,6 +40,7 @@ from autosync.core.model import (
     Version,
     WorkspaceId,
 )
+from autosync.durable import make_directory
 from autosync.errors import NotAWorkingCopy
 from autosync.ports import Alone, Hold, Reading, Standing, hold_nothing, undisturbed
 
@@ -92,7 +93,7 @@ class HgBackend:
         self._beside = Repository(root, hg)
         self.root = root
         self.metadata = os.path.join(root, b".hg", b"autosync")
-        os.makedirs(self.metadata, mode=0o700, exist_ok=True)
+        make_directory(self.metadata)
         self._head = Head(root)
         self.snapshots_directory = self.metadata
         self.store = Store(self.metadata)

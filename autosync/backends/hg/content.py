@@ -56,13 +56,9 @@ class Spooled(Content):
     """A content in a file without a name, which goes with the last one who has this."""
 
     def __init__(self, directory: bytes) -> None:
-        """Make it, empty, on the file system of ``directory``, which is made if need be."""
+        """Make it, empty, on the file system of ``directory``."""
         super().__init__(b"")
-        try:
-            self._file = _nameless(directory)
-        except FileNotFoundError:
-            os.makedirs(directory, mode=0o700, exist_ok=True)
-            self._file = _nameless(directory)
+        self._file = _nameless(directory)
         weakref.finalize(self, os.close, self._file)
 
     @property

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
-from autosync.durable import sync_directory
+from autosync.durable import make_directory, sync_directory
 from autosync.errors import Busy, StateError
 
 NAME = b"store.sqlite"
@@ -140,7 +140,7 @@ class Database:
         if self._connection is not None:
             return self._connection
         if not os.path.exists(self.path):
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            make_directory(self.directory)
             for suffix in _BESIDE:  # the log of a file that was taken away would be played into the new one
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self.path + suffix)

@@ -19,6 +19,7 @@ from autosync.backends.hg.server import HgEnded, Server
 from autosync.backends.hg.store import Store
 from autosync.backends.hgext.frames import Value, as_bytes, as_list
 from autosync.core.model import CommitId, Entry, Kind, RelPath, TreeId
+from autosync.durable import make_directory
 from autosync.errors import Missing, Unsafe
 
 _MEMORY = 4 << 30
@@ -180,8 +181,7 @@ class Histories:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[BinaryIO]:
         """Give a file without a name, on the file system of the store."""
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self._store.metadata, 0o700)
+        make_directory(self._store.metadata)
         with tempfile.TemporaryFile(dir=self._store.metadata) as file:
             yield file
 

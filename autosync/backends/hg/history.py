@@ -15,6 +15,7 @@ from autosync.backends.hg.sharing import shares_of
 from autosync.backends.hg.store import Store
 from autosync.backends.hgext.frames import Value
 from autosync.core.model import CommitId
+from autosync.durable import make_directory
 from autosync.errors import AutosyncError, Missing, Unsafe
 
 _HINT = "It is asked for again from the other devices."
@@ -142,8 +143,7 @@ class History:
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
         """Note, for the time in which hg records changesets for us, that what it leaves when it is killed is ours."""
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self._store.metadata, 0o700)
+        make_directory(self._store.metadata)
         marker = os.path.join(self._store.metadata, _MARKER)
         os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
@@ -204,8 +204,7 @@ class History:
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[bytes]:
         """Give a path to a file without a name: nothing of it stays, even if we are killed."""
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self._store.metadata, 0o700)
+        make_directory(self._store.metadata)
         with tempfile.TemporaryFile(dir=self._store.metadata) as file:
             yield place_of(file)
 

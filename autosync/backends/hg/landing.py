@@ -16,7 +16,7 @@ from autosync.backends.hg.server import HgEnded, Server
 from autosync.backends.hg.store import Store
 from autosync.backends.hgext.frames import Value
 from autosync.core.model import Base, CommitId, TreeId
-from autosync.durable import replacing
+from autosync.durable import make_directory, replacing
 from autosync.errors import AutosyncError, Diverged, Missing
 
 _JOURNAL = b"landing"
@@ -97,8 +97,7 @@ class Landing:
 
     def _note(self, old: Base, new: Base, tree: TreeId, ours: TreeId | None) -> None:
         journal = {"old": _plain(old), "new": _plain(new), "tree": tree, "ours": ours}
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self._store.metadata, 0o700)
+        make_directory(self._store.metadata)
         with replacing(self._journal, sole_writer=True) as file:
             file.write(json.dumps(journal).encode())
 

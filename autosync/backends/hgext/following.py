@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
@@ -93,7 +94,8 @@ def _bring(repo: Any, peer: Any, found: Mapping[bytes, bytes]) -> None:
     if not tips:
         return
     common, _, _ = discovery.findcommonincoming(here, marks.Part(peer, heads=tips), heads=tips)
-    os.makedirs(here.vfs.join(b"autosync"), mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # and none above it: they may have gone away with their disk
+        os.mkdir(here.vfs.join(b"autosync"), 0o700)
     with tempfile.NamedTemporaryFile(dir=here.vfs.join(b"autosync")) as bundle:
         place = os.fsencode(bundle.name)
         write_bundle_of(here, peer, tips, common, place)

@@ -2,7 +2,7 @@
 
 A test module gives a fixture ``fleet`` (:class:`contract.fleet.Fleet`) and imports the
 classes named here, and of :mod:`contract.hubs` what its hub can do: ``TestSnapshotHub`` or
-``TestHubWithoutSnapshots``.
+``TestHubWithoutSnapshots``; one of a backend with files also imports :mod:`contract.takenaway`.
 """
 
 from __future__ import annotations
