@@ -82,6 +82,7 @@ class _Cgi(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
         self.server.sent += len(content)
+        self.server.answers += 1
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -100,7 +101,7 @@ class _Cgi(BaseHTTPRequestHandler):
 class HttpHub(ThreadingHTTPServer):
     """The repositories below ``root`` at :attr:`url`; ``status`` makes every answer that error.
 
-    ``sent`` counts the bytes of its answers, without headers.
+    ``answers`` counts what it ran git for, ``sent`` the bytes of that, without headers.
 
     With ``certificate`` (a PEM file of key and certificate) it speaks TLS.
     """
@@ -117,7 +118,7 @@ class HttpHub(ThreadingHTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True)
         self.root = root
         self.status: int | None = None
-        self.sent = 0
+        self.answers = self.sent = 0
         self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 

@@ -16,10 +16,11 @@ from autosync.backends.git.reflocks import FOLLOWING_LOCKS, RefLocks
 from autosync.backends.git.refnames import RefNames
 from autosync.backends.git.remote import find_remote
 from autosync.backends.git.repository import open_repository
-from autosync.core.model import CommitId, WorkspaceId
-from autosync.errors import Busy, ConfigError, Refused, Unreachable
+from autosync.core.model import CommitId, DeviceId, SnapshotId, WorkspaceId
+from autosync.errors import Busy, ConfigError, Missing, Refused, Unreachable
 from autosync.ports import Followed
 from tests import figures
+from tests.system.mounts import needs_mounts, tmpfs
 
 WORKSPACE = WorkspaceId("0" * 32)
 MANY = 3000
@@ -120,6 +121,33 @@ def test_a_list_that_is_too_long_is_none(place: Place) -> None:
     cut, refs = list_refs(line, remote, ["refs/heads/other/*"], most=50 * MANY)
     assert (cut.ended, refs) == (f"it answered with more than {50 * MANY} bytes", None)
     line.close()
+
+
+@needs_mounts
+def test_a_list_without_end_fills_no_disk_and_one_for_which_there_is_no_room_is_none(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(place.one, "remote", "add", "origin", str(place.hub))
+    repo = open_repository(bytes(place.one))
+    line, remote = Line(repo.git, Patience()), find_remote(repo, "origin")
+    with tmpfs(tmp_path / "scratch", "size=200k") as scratch:
+        monkeypatch.setattr("tempfile.tempdir", str(scratch))
+        cut, refs = list_refs(line, remote, ["refs/heads/other/*"], most=100_000)  # of 180 kB
+        assert (cut.ended, refs) == ("it answered with more than 100000 bytes", None)
+        outcome, refs = list_refs(line, remote, ["refs/heads/other/*"])
+        assert refs is None
+        assert outcome.ended == f"there is no room for its answer in {scratch}"
+        assert list(scratch.iterdir()) == []
+    line.close()
+
+
+def test_what_the_hub_does_not_have_is_asked_for_once(place: Place, http: HttpHub) -> None:
+    backend = place.open(url=f"{http.url}/hub.git")
+    backend.list_hub()
+    once, http.answers = http.answers, 0
+    with pytest.raises(Missing, match="does not have"):
+        backend.fetch(DeviceId("nobody-00000000"), SnapshotId("1" * 40))
+    assert http.answers == once
 
 
 def test_a_branch_that_was_rewritten_is_followed_and_no_branch_of_the_users_is(place: Place) -> None:

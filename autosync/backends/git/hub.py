@@ -59,9 +59,12 @@ _REFUSED = re.compile(
 _UNSAFE = re.compile(r"fsck error|index-pack failed|index-pack abnormal|bad pack|inflate", re.IGNORECASE)
 _CUT_OFF = re.compile(r"early EOF|hung up|disconnect|reset by peer|broken pipe", re.IGNORECASE)
 _STUCK = re.compile(r"cannot lock ref|unable to update local ref|some local refs could not be updated", re.IGNORECASE)
-_ABSENT = re.compile(
-    r"couldn't find remote ref|did not send all necessary|not our ref|did not receive expected", re.IGNORECASE
-)
+_ABSENT = re.compile(r"couldn't find remote ref|not our ref", re.IGNORECASE)
+_INCOMPLETE = re.compile(r"did not send all necessary|did not receive expected", re.IGNORECASE)
+
+
+class _Absent(Missing):
+    """The hub has nothing of this name; asking it in another way brings nothing."""
 
 
 class Hub:
@@ -282,6 +285,8 @@ class Hub:
             with incoming(self._repo) as arriving:
                 self._fetch(remote, ref, arriving)
                 return admit(arriving)
+        except _Absent:
+            raise
         except Missing:
             with incoming(self._repo) as arriving:
                 self._fetch(remote, ref, arriving, options=_STORE_NOT_OFFERED)
@@ -309,7 +314,9 @@ class Hub:
         if (number := error_said(said)) is not None:
             return OSError(number, os.strerror(number), self._repo.store_dir)
         if _ABSENT.search(said):
-            return Missing(f"The hub {shown} does not have {ref}: {said}", hint=_LATER)
+            return _Absent(f"The hub {shown} does not have {ref}: {said}", hint=_LATER)
+        if _INCOMPLETE.search(said):
+            return Missing(f"The hub {shown} does not have all of {ref}: {said}", hint=_LATER)
         if remote.local_path is not None and not os.path.exists(remote.local_path):
             return Unreachable(f"The hub {shown} is not there", hint="Mount the disk it is on, or correct its URL.")
         if _UNSAFE.search(said) and not _CUT_OFF.search(said):

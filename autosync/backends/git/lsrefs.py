@@ -18,6 +18,8 @@ _NOWHERE = "refs/autosync-asked/"
 _BYTE = rb"\\(?:37777777[4-7][0-7]{2}|[23][0-7]{2})"
 """How the trace shows a byte that is not ASCII: in octal, as a number that may be below zero (``char`` in C)."""
 _HEARD = re.compile(rb"packet: +fetch< ([0-9a-f]{64}|[0-9a-f]{40}) (refs/(?:[!-\[\]-~]|" + _BYTE + rb")+)")
+_NOT_TRACED = "unable to write trace for GIT_TRACE_PACKET"
+"""What git says once, and goes on, when the disk is full: the rest of the answer is not in the trace."""
 _ANSWERED = re.compile(rb"packet: +fetch< 0000")
 
 
@@ -41,12 +43,15 @@ def list_refs(
         outcome = line.run(
             ["fetch", "--dry-run", "--no-tags", "--no-write-fetch-head", "--refmap=", ALIAS, missing, *specs],
             env={**remote.environment, "GIT_TRACE_PACKET": trace},
+            largest=most + 1,
         )
-        if outcome.ended is not None or f"couldn't find remote ref {missing}" not in outcome.errors:
-            return outcome, None
-        heard = _read(trace, most + 1)
+        heard = _read(trace)
     if len(heard) > most:
         return replace(outcome, ended=f"it answered with more than {most} bytes"), None
+    if _NOT_TRACED in outcome.errors:
+        return replace(outcome, ended=f"there is no room for its answer in {os.path.dirname(directory)}"), None
+    if outcome.ended is not None or f"couldn't find remote ref {missing}" not in outcome.errors:
+        return outcome, None
     if _ANSWERED.search(heard) is None:  # of a server that speaks no packets: plain files behind http
         return _list_all(line, remote, patterns, most)
     refs = {_unquoted(ref): oid.decode() for oid, ref in _HEARD.findall(heard)}
@@ -61,10 +66,10 @@ def _list_all(line: Line, remote: Remote, patterns: Sequence[str], most: int) ->
     return outcome, {ref: oid for oid, _, ref in lines if _meant(patterns, ref)}
 
 
-def _read(trace: str, most: int) -> bytes:
+def _read(trace: str) -> bytes:
     try:
         with open(trace, "rb") as file:
-            return file.read(most)
+            return file.read()
     except FileNotFoundError:
         return b""
 

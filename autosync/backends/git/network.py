@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -67,8 +68,17 @@ class Line:
         for process in running:
             _end(process)
 
-    def run(self, args: Iterable[str | bytes], *, env: Mapping[str, str], most: int = 64 << 20) -> Outcome:
+    def run(
+        self,
+        args: Iterable[str | bytes],
+        *,
+        env: Mapping[str, str],
+        most: int = 64 << 20,
+        largest: int | None = None,
+    ) -> Outcome:
         """Return how the command ended; it reads nothing and may print ``most`` bytes.
+
+        A file that it writes may have ``largest`` bytes; one more ends it.
 
         Progress on its standard error counts as a sign of life.
         """
@@ -87,6 +97,8 @@ class Line:
             )
             self._running.add(process)
         try:
+            if largest is not None:
+                _limit_files(process, largest)
             return self._attend(process, most)
         finally:
             with self._lock:
@@ -167,6 +179,14 @@ class _Ear:
     def forget(self, keep: int) -> None:
         """Drop all but the last ``keep`` bytes."""
         del self.text[:-keep]
+
+
+def _limit_files(process: subprocess.Popen[bytes], largest: int) -> None:
+    """Let a command, and what it starts from now on, be ended that writes a larger file (setrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = largest if soft == resource.RLIM_INFINITY else min(largest, soft)
+    with contextlib.suppress(ProcessLookupError):  # it has ended already
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, hard))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
