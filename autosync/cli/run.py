@@ -69,7 +69,7 @@ def run_here(
     )
     if notifier.watchdog is not None:
         faulthandler.enable()  # a watchdog ends the process with SIGABRT: the log then shows where it stood
-    from autosync.agent import run_agent  # noqa: PLC0415  (imports much, for which no wrong configuration waits)
+    from autosync.lifetime import run_agent  # noqa: PLC0415  (imports much, for which no wrong configuration waits)
 
     agent = run_agent(
         config,

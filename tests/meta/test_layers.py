@@ -16,7 +16,9 @@ def test_the_layers_hold() -> None:
 
 def test_the_library_of_xmpp_is_loaded_for_an_account_only() -> None:
     """It takes a quarter of an agent's start, and of its memory, wherever nobody has configured one."""
-    loaded = "import sys, autosync.agent, autosync.cli.main; print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    loaded = (
+        "import sys, autosync.lifetime, autosync.cli.main; print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    )
     done = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "'autosync'" in done.stdout
     assert "'slixmpp'" not in done.stdout
