@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 
 from autosync.backends.git.network import Line, Outcome
 from autosync.backends.git.remote import ALIAS, Remote
@@ -18,8 +15,6 @@ _NOWHERE = "refs/autosync-asked/"
 _BYTE = rb"\\(?:37777777[4-7][0-7]{2}|[23][0-7]{2})"
 """How the trace shows a byte that is not ASCII: in octal, as a number that may be below zero (``char`` in C)."""
 _HEARD = re.compile(rb"packet: +fetch< ([0-9a-f]{64}|[0-9a-f]{40}) (refs/(?:[!-\[\]-~]|" + _BYTE + rb")+)")
-_NOT_TRACED = "unable to write trace for GIT_TRACE_PACKET"
-"""What git says once, and goes on, when the disk is full: the rest of the answer is not in the trace."""
 _ANSWERED = re.compile(rb"packet: +fetch< 0000")
 
 
@@ -38,23 +33,17 @@ def list_refs(
     """
     missing = _NOWHERE + secrets.token_hex(16)
     specs = [f"{pattern.removesuffix('*')}*:{_NOWHERE}*" for pattern in patterns]
-    with tempfile.TemporaryDirectory(prefix="autosync-") as directory:
-        trace = os.path.join(directory, "trace")
-        outcome = line.run(
-            ["fetch", "--dry-run", "--no-tags", "--no-write-fetch-head", "--refmap=", ALIAS, missing, *specs],
-            env={**remote.environment, "GIT_TRACE_PACKET": trace},
-            largest=most + 1,
-        )
-        heard = _read(trace)
-    if len(heard) > most:
-        return replace(outcome, ended=f"it answered with more than {most} bytes"), None
-    if _NOT_TRACED in outcome.errors:
-        return replace(outcome, ended=f"there is no room for its answer in {os.path.dirname(directory)}"), None
+    outcome = line.run(
+        ["fetch", "--dry-run", "--no-tags", "--no-write-fetch-head", "--refmap=", ALIAS, missing, *specs],
+        env=remote.environment,
+        most=most,
+        traced_by="GIT_TRACE_PACKET",
+    )
     if outcome.ended is not None or f"couldn't find remote ref {missing}" not in outcome.errors:
         return outcome, None
-    if _ANSWERED.search(heard) is None:  # of a server that speaks no packets: plain files behind http
+    if _ANSWERED.search(outcome.trace) is None:  # of a server that speaks no packets: plain files behind http
         return _list_all(line, remote, patterns, most)
-    refs = {_unquoted(ref): oid.decode() for oid, ref in _HEARD.findall(heard)}
+    refs = {_unquoted(ref): oid.decode() for oid, ref in _HEARD.findall(outcome.trace)}
     return outcome, {ref: oid for ref, oid in refs.items() if _meant(patterns, ref)}
 
 
@@ -64,14 +53,6 @@ def _list_all(line: Line, remote: Remote, patterns: Sequence[str], most: int) ->
         return outcome, None
     lines = (each.partition("\t") for each in outcome.output.decode("utf-8", "replace").split("\n"))
     return outcome, {ref: oid for oid, _, ref in lines if _meant(patterns, ref)}
-
-
-def _read(trace: str) -> bytes:
-    try:
-        with open(trace, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return b""
 
 
 def _unquoted(ref: bytes) -> str:

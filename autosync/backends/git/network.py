@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import selectors
 import signal
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Protocol
 
@@ -34,6 +34,7 @@ class Outcome:
     output: bytes
     errors: str
     ended: str | None = None
+    trace: bytes = b""
 
 
 class Program(Protocol):
@@ -74,14 +75,20 @@ class Line:
         *,
         env: Mapping[str, str],
         most: int = 64 << 20,
-        largest: int | None = None,
+        traced_by: str | None = None,
     ) -> Outcome:
         """Return how the command ended; it reads nothing and may print ``most`` bytes.
 
-        A file that it writes may have ``largest`` bytes; one more ends it.
+        ``traced_by`` is the variable that leads it to where it writes its trace, which may have as many bytes.
 
         Progress on its standard error counts as a sign of life.
         """
+        with _fifo() if traced_by is not None else contextlib.nullcontext() as fifo:
+            path, trace = fifo or ("", None)
+            led = {**env, traced_by: path} if traced_by is not None else env
+            return self._run(args, led, most, trace)
+
+    def _run(self, args: Iterable[str | bytes], env: Mapping[str, str], most: int, trace: int | None) -> Outcome:
         with self._lock:
             if self._closed:
                 return Outcome(code=-1, output=b"", errors="", ended=_STOPPING)
@@ -97,9 +104,7 @@ class Line:
             )
             self._running.add(process)
         try:
-            if largest is not None:
-                _limit_files(process, largest)
-            return self._attend(process, most)
+            return self._attend(process, most, trace)
         finally:
             with self._lock:
                 self._running.discard(process)
@@ -108,14 +113,15 @@ class Line:
                 if stream:
                     stream.close()
 
-    def _attend(self, process: subprocess.Popen[bytes], most: int) -> Outcome:
-        """Collect what ``process`` prints until it exits.
+    def _attend(self, process: subprocess.Popen[bytes], most: int, trace: int | None) -> Outcome:
+        """Collect what ``process`` prints, and writes to ``trace``, until it exits.
 
         Not until its pipes close: an ssh that stays behind as a connection master
         (ControlPersist) holds on to standard error.
         """
-        output, errors = _Ear(process.stdout), _Ear(process.stderr)
-        ears = {ear.descriptor: ear for ear in (output, errors)}
+        output, errors = _ear_of(process.stdout), _ear_of(process.stderr)
+        traced = None if trace is None else _Ear(trace)
+        ears = {ear.descriptor: ear for ear in (output, errors, traced) if ear is not None}
         ended: str | None = None
         exited = os.pidfd_open(process.pid)
         with contextlib.ExitStack() as stack:
@@ -135,7 +141,7 @@ class Line:
                     else:
                         selector.unregister(descriptor)
                 errors.forget(_CHUNK)
-                if len(output.text) > most:
+                if len(output.text) > most or (traced is not None and len(traced.text) > most):
                     ended = f"it answered with more than {most} bytes"
                 elif not ready:
                     late = time.monotonic() >= late_at
@@ -151,16 +157,20 @@ class Line:
             ear.listen()
         if self._closed and code < 0:
             ended = _STOPPING
-        return Outcome(code=code, output=bytes(output.text), errors=errors.text.decode("utf-8", "replace"), ended=ended)
+        return Outcome(
+            code=code,
+            output=bytes(output.text),
+            errors=errors.text.decode("utf-8", "replace"),
+            ended=ended,
+            trace=b"" if traced is None else bytes(traced.text),
+        )
 
 
 class _Ear:
     """What has been heard from one pipe of a command."""
 
-    def __init__(self, pipe: IO[bytes] | None) -> None:
-        if pipe is None:
-            raise ValueError("the command was started without a pipe")
-        self.descriptor = pipe.fileno()
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
         self.text = bytearray()
         os.set_blocking(self.descriptor, False)
 
@@ -181,12 +191,24 @@ class _Ear:
         del self.text[:-keep]
 
 
-def _limit_files(process: subprocess.Popen[bytes], largest: int) -> None:
-    """Let a command, and what it starts from now on, be ended that writes a larger file (setrlimit(2))."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    limit = largest if soft == resource.RLIM_INFINITY else min(largest, soft)
-    with contextlib.suppress(ProcessLookupError):  # it has ended already
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, hard))
+def _ear_of(pipe: IO[bytes] | None) -> _Ear:
+    if pipe is None:
+        raise ValueError("the command was started without a pipe")
+    return _Ear(pipe.fileno())
+
+
+@contextlib.contextmanager
+def _fifo() -> Iterator[tuple[str, int]]:
+    """Give the path of a pipe and a descriptor to read from it; no disk can be too full for what is written to it."""
+    with tempfile.TemporaryDirectory(prefix="autosync-") as directory:
+        path = os.path.join(directory, "pipe")
+        os.mkfifo(path, 0o600)
+        # For writing as well: several may open and close it in turn, and its end is that of the command (fifo(7)).
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            yield path, descriptor
+        finally:
+            os.close(descriptor)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
