@@ -429,6 +429,7 @@ class Performer:
     def push(self, command: Push) -> ev.Event:
         """Put a snapshot on the hub."""
         try:
+            self._still_there()  # git would find the repository around it, if there is one
             self.backend.push(self.device, command.snapshot)
         except Exception as error:  # an edge, as above
             return failure(command, self.cause_of(error), self.backend.metadata)
@@ -437,6 +438,7 @@ class Performer:
     def list_hub(self, command: ListHub) -> ev.Event:
         """Read the hub's list."""
         try:
+            self._still_there()  # as above
             listed = self.backend.list_hub()
         except Exception as error:  # an edge, as above
             return failure(command, self.cause_of(error), self.backend.metadata)

@@ -67,10 +67,11 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for a git process of ours.
 
     ``GIT_OPTIONAL_LOCKS=0`` keeps our ``status`` from writing the user's index, which
-    would break a rebase of his (git(1), "GIT_OPTIONAL_LOCKS").
+    would break a rebase of his (git(1), "GIT_OPTIONAL_LOCKS").  ``LANGUAGE`` would translate what we read
+    in whatever locale but C (gettext(1)).
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in _KEPT}
-    env.update(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0", LC_ALL="C.UTF-8", GIT_NO_LAZY_FETCH="1")
+    env.update(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0", LC_ALL="C.UTF-8", LANGUAGE="", GIT_NO_LAZY_FETCH="1")
     if extra:
         env.update(extra)
     return env

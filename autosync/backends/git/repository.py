@@ -91,11 +91,20 @@ def open_repository(path: bytes) -> Repository:
         git_dir=git_dir,
         common_dir=common_dir,
         hash_name=hash_name,
-        git=git,
+        git=Git(root, env={**_ENVIRONMENT, **_ceiling(root)}),
         store=Git(store_dir, env=environment),
     )
     _prepare(repository)
     return repository
+
+
+def _ceiling(root: bytes) -> dict[str, str]:
+    """Return what keeps git in ``root`` from finding the repository around it, where its own has gone away.
+
+    A path with a colon cannot be said (git(1), "GIT_CEILING_DIRECTORIES").
+    """
+    above = os.path.dirname(root)
+    return {} if b":" in above else {"GIT_CEILING_DIRECTORIES": os.fsdecode(above)}
 
 
 def name_of_pins(git_dir: bytes) -> str:
