@@ -68,25 +68,28 @@ def _sole_draft(place: str) -> tuple[int, str]:
     return os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MINE), draft
 
 
-def make_directory(path: str | bytes) -> None:
-    """Make a directory that only its owner may enter, unless it is there.
+def make_directory(path: str | bytes, *, mode: int = 0o700) -> None:
+    """Make a directory, by default one that only its owner may enter, unless it is there.
 
     None above it: where those are missing, a disk was taken out, and what stands there must stay empty.
-    Raises :class:`OSError`.
+    Raises :class:`OSError`; :class:`FileExistsError` if something else stands there.
     """
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
 
 
-def make_directories(path: bytes, *, below: bytes) -> None:
+def make_directories(path: bytes, *, below: bytes, mode: int = 0o700) -> None:
     """Make a directory and what is missing between it and ``below``, which must be there, as :func:`make_directory`."""
     try:
-        make_directory(path)
+        make_directory(path, mode=mode)
     except FileNotFoundError:
         if os.path.dirname(path) == below:
             raise
-        make_directories(os.path.dirname(path), below=below)
-        make_directory(path)
+        make_directories(os.path.dirname(path), below=below, mode=mode)
+        make_directory(path, mode=mode)
 
 
 def sync_directory(path: bytes) -> None:

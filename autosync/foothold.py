@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from autosync.apply.parents import identity_of
 from autosync.durable import sync_directory
 from autosync.errors import TransientError
 
@@ -115,7 +116,6 @@ class Foothold:
 def _identity(directory: bytes) -> tuple[int, int] | None:
     """Return what tells a directory from every other one, ``None`` if none is there."""
     try:
-        found = os.stat(directory)
+        return identity_of(directory)
     except OSError:
         return None
-    return found.st_dev, found.st_ino

@@ -20,13 +20,15 @@ _USES = 32
 
 
 class Parents:
-    """The directories below one root.
+    """The directories below one root, which must be the one that was opened before (:func:`identity_of`).
+
+    Another one, empty perhaps, stands there if a disk was taken out a moment ago.
 
     Every component is opened relative to the one above it, so that nobody can lead us
     elsewhere by putting a symbolic link in the way at the right moment.
     """
 
-    def __init__(self, root: bytes) -> None:
+    def __init__(self, root: bytes, identity: tuple[int, int]) -> None:
         try:
             self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -34,6 +36,13 @@ class Parents:
                 f"The folder {os.fsdecode(root)} cannot be opened: {error.strerror}",
                 hint="It is looked for again; if you moved it, correct its path in the config.",
             ) from None
+        found = os.fstat(self._root)
+        if (found.st_dev, found.st_ino) != identity:
+            os.close(self._root)
+            raise TransientError(
+                f"Another folder stands at {os.fsdecode(root)} than before",
+                hint="Nothing was written to it. Put back the one that was there: it is looked for again.",
+            )
         # What makes a directory of this working copy a repository of its own.
         self._marks = tuple(mark for mark in _REPOSITORIES if _exists(mark, self._root))
         self._plain: set[bytes] = set()
@@ -146,6 +155,12 @@ class Parents:
                 raise Obstacle(f"{_show(path)} is a repository of its own here")
             self._plain.add(path)
         return inner
+
+
+def identity_of(root: bytes) -> tuple[int, int]:
+    """Return what tells a folder from every other one, whatever its name.  Raises :class:`OSError`."""
+    found = os.stat(root)
+    return found.st_dev, found.st_ino
 
 
 def remove_empty(name: bytes, directory: int) -> None:

@@ -25,8 +25,10 @@ _REGULAR = frozenset({Kind.FILE, Kind.EXECUTABLE})
 class Rescue:
     """Looks after the limbo of one working copy."""
 
-    def __init__(self, root: bytes, limbo: Limbo, swapper: Swapper, stage: Stage) -> None:
+    def __init__(self, root: bytes, identity: tuple[int, int], limbo: Limbo, swapper: Swapper, stage: Stage) -> None:
+        """``identity`` tells ``root`` from another folder that may stand there later."""
         self._root = root
+        self._identity = identity
         self._limbo = limbo
         self._swapper = swapper
         self._stage = stage
@@ -39,7 +41,7 @@ class Rescue:
         if not found:
             return frozenset()
         back: set[RelPath] = set()
-        parents = Parents(self._root)
+        parents = Parents(self._root, self._identity)
         try:
             for kept in found:
                 # An obstacle may pass: the file stays and the next sweep tries again.

@@ -12,7 +12,7 @@ from autosync.apply.content import Stage
 from autosync.apply.limbo import QUIET, Limbo
 from autosync.apply.looks import Looks, Standings
 from autosync.apply.obstacle import obstacle_of
-from autosync.apply.parents import Parents
+from autosync.apply.parents import Parents, identity_of
 from autosync.apply.rename import Renames, probe
 from autosync.apply.rescue import Rescue
 from autosync.apply.swap import Swapper
@@ -60,6 +60,7 @@ class WorkingTree:
         self._stage = stage
         with contextlib.ExitStack() as opened:
             try:
+                self._identity = identity_of(root)
                 make_directory(metadata)
                 self._claim = claim(metadata, root)
                 opened.callback(self._claim.release)
@@ -72,7 +73,7 @@ class WorkingTree:
                     hint="autosync prepares new content there; make room, or make the directory writable for you.",
                 ) from error
             opened.pop_all()
-        self._rescue = Rescue(root, self._limbo, self._swapper, stage)
+        self._rescue = Rescue(root, self._identity, self._limbo, self._swapper, stage)
 
     def close(self) -> None:
         """Release the directories; files that are still kept are found again at the next start."""
@@ -88,7 +89,7 @@ class WorkingTree:
         state, which come next, must never be newer than the files.  Raises
         :class:`AutosyncError` if the root cannot be opened or the disk cannot be waited for.
         """
-        parents = Parents(self._root)
+        parents = Parents(self._root, self._identity)
         try:
             looks = Looks(self._standing, self._standings)
             application = Application(self._limbo, self._swapper, looks, self._stage, parents)

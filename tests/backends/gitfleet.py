@@ -129,6 +129,14 @@ class GitFleet:
         git(name, root, "remote", "remove", "origin")
         return self._add(name, root)
 
+    def link(self, of: GitSite, name: str) -> GitSite:
+        """Return a linked worktree of the repository of ``of``, on a branch of its own."""
+        root = self._place(name)
+        of.git("worktree", "add", "-q", "-b", name, root)
+        site = GitSite(name, root)
+        self._sites.append(site)
+        return site
+
     def _place(self, name: str) -> bytes:
         return os.path.join(self._directory, b"%d-%s" % (len(self._sites), name.encode()))
 

@@ -199,6 +199,10 @@ class HgFleet:
         self._users.hg(of.by, self._directory, *enabled, "share", "-q", *options, of.root, root)
         return self._add(name, root)
 
+    def link(self, of: HgSite, name: str) -> HgSite:
+        """Return a share of ``of`` with its bookmarks."""
+        return self.share(of, name, "-B")
+
     def _versions_of(self, name: str) -> tuple[Command, Command | None]:
         return self._versions.get(name, self._otherwise)
 

@@ -13,6 +13,7 @@ import pytest
 
 from autosync.apply.limbo import Limbo
 from autosync.apply.obstacle import Obstacle
+from autosync.apply.parents import identity_of
 from autosync.apply.rename import Renames, Stepwise, probe
 from autosync.apply.rescue import Rescue
 from autosync.apply.signature import signature_at
@@ -75,7 +76,7 @@ def exchange(place: Path, renames: Callable[[bytes], Renames], blind: int, *, sa
         limbo = Limbo(limbo_at, quiet=0.0)
         swapper = Swapper(renames(limbo_at), limbo)
     for _ in range(3):
-        Rescue(bytes(root), limbo, swapper, stage).sweep()
+        Rescue(bytes(root), identity_of(bytes(root)), limbo, swapper, stage).sweep()
     assert os.listdir(root) == ["f"]
     return (root / "f").read_bytes()
 

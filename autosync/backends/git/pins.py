@@ -83,7 +83,7 @@ class Pins:
             try:
                 lock = self._lock(path)
             except FileNotFoundError:
-                make_directories(os.path.dirname(path), below=self._repo.store_dir)
+                make_directories(os.path.dirname(path), below=self._repo.store_dir, mode=0o777)
                 lock = self._lock(path)
             try:
                 with os.fdopen(lock, "wb") as file:

@@ -6,13 +6,25 @@ import contextlib
 import io
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 import pytest
 
-from autosync.core.model import DeviceId, Kind, Snapshot
+from autosync.core.model import DeviceId, Entry, Kind, ObjectId, Snapshot
 from autosync.core.operations import operations
 from autosync.errors import AutosyncError
-from contract.fleet import Fleet, Site, entries, look, pair, snap
+from contract.fleet import Fleet, Site, entries, look, operation, pair, snap
+
+Call = Callable[[Site, Site], Callable[[], object]]
+"""Gets everything ready at two sites, and returns what is then asked of the second."""
+
+
+class LinkingFleet(Fleet, Protocol):
+    """One whose working copies may share a store."""
+
+    def link(self, of: Site, name: str) -> Site:
+        """Return a further working copy of the store of ``of``."""
+
 
 _BIG = bytes(range(256)) * 1024
 """A content that is staged beside the working copy and travels in a pack of some size."""
@@ -64,10 +76,12 @@ def _receive(one: Site, two: Site) -> Callable[[], Snapshot]:
 
 
 def _fetch(one: Site, two: Site) -> Callable[[], object]:
+    if not two.backend.hub_holds_snapshots:
+        return two.backend.probe_hub
     one.write("new", _BIG)
     snapshot = snap(one)
-    with contextlib.suppress(AutosyncError):  # a hub need not hold snapshots
-        one.backend.push(DeviceId("one-00000000"), snapshot.id)
+    one.backend.push(DeviceId("one-00000000"), snapshot.id)
+    two.backend.list_hub()
     return lambda: two.backend.fetch(DeviceId("one-00000000"), snapshot.id)
 
 
@@ -129,35 +143,98 @@ def _merge(_: Site, two: Site) -> Callable[[], object]:
     return lambda: two.backend.merge_text(oid, oid, oid)
 
 
+def _nest(_: Site, two: Site) -> Callable[[], object]:
+    new = Entry(kind=Kind.NESTED, oid=ObjectId("1" * 40))
+    return lambda: two.tree.apply([operation("deep/nested", None, new if two.names.nested else None)])
+
+
+def _push(_: Site, two: Site) -> Callable[[], object]:
+    if not two.backend.hub_holds_snapshots:
+        return two.backend.probe_hub
+    snapshot = snap(two)
+    return lambda: two.backend.push(DeviceId("two-00000000"), snapshot.id)
+
+
+def _push_branch(_: Site, two: Site) -> Callable[[], object]:
+    two.write("new", _BIG)
+    base = two.backend.commit(None, message="automatic", tree=look(two).tree)
+    assert base.branch is not None
+    branch = base.branch
+    return lambda: two.backend.push_branch(branch)
+
+
+def _probe(_: Site, two: Site) -> Callable[[], object]:
+    return two.backend.probe_hub
+
+
+def _list(_: Site, two: Site) -> Callable[[], object]:
+    return two.backend.list_hub
+
+
+def _keep_up(one: Site, two: Site) -> Callable[[], object]:
+    one.branch("followed")
+    one.checkout("followed")
+    one.backend.push_branch(one.backend.base().branch or "")
+    return lambda: two.backend.following.keep_up(["followed"])
+
+
+def _follow(_: Site, two: Site) -> Callable[[], object]:
+    return lambda: two.backend.following.add(["followed"])
+
+
+def _secure(_: Site, two: Site) -> Callable[[], object]:
+    commit = two.commit("of this device")
+    assert commit.commit is not None
+    named = commit.commit
+    return lambda: two.backend.secure(named)
+
+
+def _reword(_: Site, two: Site) -> Callable[[], object]:
+    two.write("new", _BIG)
+    base = two.backend.commit(None, message="automatic", tree=look(two).tree)
+    return lambda: two.backend.reword(base, "in other words")
+
+
+_CALLS = [
+    _absorb,
+    _apply,
+    _commit,
+    _fetch,
+    _fetch_branch,
+    _follow,
+    _keep_up,
+    _land,
+    _list,
+    _merge,
+    _nest,
+    _pin,
+    _probe,
+    _push,
+    _push_branch,
+    _read,
+    _receive,
+    _record,
+    _recover,
+    _repin,
+    _rest,
+    _reword,
+    _secure,
+    _sweep,
+    _tidy,
+]
+
+
 class TestTakenAway:
-    @pytest.mark.parametrize(
-        "call",
-        [
-            _absorb,
-            _apply,
-            _commit,
-            _fetch,
-            _fetch_branch,
-            _land,
-            _merge,
-            _pin,
-            _read,
-            _receive,
-            _record,
-            _recover,
-            _repin,
-            _rest,
-            _sweep,
-            _tidy,
-        ],
-    )
-    def test_nothing_is_made_in_the_empty_folder(
-        self, fleet: Fleet, call: Callable[[Site, Site], Callable[[], object]]
-    ) -> None:
+    """``folder`` is what is taken away: the working copy, another one of its store, or the one that has the store."""
+
+    @pytest.mark.parametrize("folder", ["its own", "a further one", "the store's"])
+    @pytest.mark.parametrize("call", _CALLS)
+    def test_nothing_is_made_in_the_empty_folder(self, fleet: LinkingFleet, call: Call, folder: str) -> None:
         one, two = pair(fleet)
-        before = snap(two)
-        asked = call(one, two)
-        root = two.backend.root
+        used = two if folder == "its own" else fleet.link(two, "three")
+        before = snap(used)
+        asked = call(one, used)
+        root = two.backend.root if folder == "the store's" else used.backend.root
         os.rename(root, root + b".away")
         os.mkdir(root)
         with contextlib.suppress(AutosyncError, OSError):
@@ -165,6 +242,10 @@ class TestTakenAway:
         assert list(os.walk(root)) == [(root, [], [])]
         os.rmdir(root)
         os.rename(root + b".away", root)
-        two.reopen()
-        assert two.backend.load(before.id) == before
-        assert look(two).tree
+        used.reopen()
+        assert used.backend.load(before.id) == before
+        assert look(used).tree
+
+    @pytest.mark.parametrize("call", _CALLS)
+    def test_each_call_does_what_it_does_where_nothing_is_taken_away(self, fleet: LinkingFleet, call: Call) -> None:
+        call(*pair(fleet))()
