@@ -31,13 +31,17 @@ class Parents:
     def __init__(self, root: bytes, identity: tuple[int, int]) -> None:
         try:
             self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                found = identity_of(self._root)
+            except BaseException:
+                os.close(self._root)
+                raise
         except OSError as error:
             raise TransientError(
                 f"The folder {os.fsdecode(root)} cannot be opened: {error.strerror}",
                 hint="It is looked for again; if you moved it, correct its path in the config.",
             ) from None
-        found = os.fstat(self._root)
-        if (found.st_dev, found.st_ino) != identity:
+        if found != identity:
             os.close(self._root)
             raise TransientError(
                 f"Another folder stands at {os.fsdecode(root)} than before",
@@ -157,8 +161,11 @@ class Parents:
         return inner
 
 
-def identity_of(root: bytes) -> tuple[int, int]:
-    """Return what tells a folder from every other one, whatever its name.  Raises :class:`OSError`."""
+def identity_of(root: bytes | int) -> tuple[int, int]:
+    """Return what tells a folder, by its path or a descriptor, from every other one, whatever its name.
+
+    Raises :class:`OSError`.
+    """
     found = os.stat(root)
     return found.st_dev, found.st_ino
 
