@@ -366,7 +366,7 @@ def test_it_goes_on_while_the_user_commits(fleet: HgFleet) -> None:
 
     thread = threading.Thread(target=commit)
     thread.start()
-    count, bases = 1, set()
+    count, bases = 1, {before.base.commit}
     while not done.is_set():
         one.write("a", b"%d\n" % count)
         try:
