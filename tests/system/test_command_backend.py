@@ -152,6 +152,22 @@ def test_edits_on_both_sides_at_once_are_joined(fossils: Fossils) -> None:
     assert files(one).keys() == {"shared", "own of one", "own of two"}
 
 
+def test_an_edit_that_leaves_size_and_time_of_the_file_is_seen(fossils: Fossils) -> None:
+    """As one right after a commit may: Fossil's times are in seconds."""
+    one, two = fossils.checkouts("one", "two")
+    fossils.commands([one, two])
+    one.write("a", "line 0\n")
+    fossils.start()
+    until(lambda: two.read("a") == "line 0\n", why=lambda: one.log + two.log)
+    same(one, two)
+    before = (one.root / "a").stat()
+    one.write("a", "of one\n")
+    os.utime(one.root / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+    one.write("b", "beside it\n")
+    until(lambda: two.read("a") == "of one\n", why=lambda: one.log[-4000:] + two.log[-4000:])
+    same(one, two)
+
+
 def test_a_conflict_is_told_and_waits_for_the_user(fossils: Fossils) -> None:
     one, two = fossils.checkouts("one", "two")
     fossils.commands([one, two], ignore=["*-baseline", "*-merge", "*-original"])
