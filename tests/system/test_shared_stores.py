@@ -99,6 +99,22 @@ class Scene:
         equal(*self.side)
 
 
+def started(fleet: Fleet, laptop: Device, desktop: Device, other: Device, **settings: Any) -> Scene:
+    """Return the scene of a laptop with both copies in one agent, and of a desktop with an agent for each, at rest."""
+    create_key(str(fleet.place / "side.key"))
+    fleet.configure(fleet.devices, **settings)
+    second_path(fleet, laptop, laptop.home / "side")
+    second_agent(fleet, other)
+    fleet.start()
+    scene = Scene(
+        fleet,
+        (Copy(laptop, NOTES, laptop.root), Copy(desktop, NOTES, desktop.root)),
+        (Copy(laptop, SIDE, laptop.home / "side"), Copy(other, SIDE, other.root)),
+    )
+    scene.rest()
+    return scene
+
+
 @pytest.fixture(scope="module")
 def git_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with Fleet(tmp_path_factory.mktemp("worktrees") / "fleet") as fleet:
@@ -109,18 +125,7 @@ def git_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         (desktop,) = fleet.clone(fleet.place / "seed", "desktop")
         desktop.git("worktree", "add", "-q", "-b", "topic/side", "../side")
         other = fleet.device("other", desktop.home / "side")
-        create_key(str(fleet.place / "side.key"))
-        fleet.configure(fleet.devices)
-        second_path(fleet, laptop, laptop.home / "side")
-        second_agent(fleet, other)
-        fleet.start()
-        scene = Scene(
-            fleet,
-            (Copy(laptop, NOTES, laptop.root), Copy(desktop, NOTES, desktop.root)),
-            (Copy(laptop, SIDE, laptop.home / "side"), Copy(other, SIDE, other.root)),
-        )
-        scene.rest()
-        yield scene
+        yield started(fleet, laptop, desktop, other)
 
 
 def test_each_worktree_is_a_line_of_its_own(git_scene: Scene) -> None:
@@ -228,18 +233,7 @@ def hg_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         laptop, desktop = fleet.clone_hg(fleet.seed(FILES, hub=False), "laptop", "desktop")
         fleet.share(laptop, "side", "-B", "--config", "format.use-share-safe=0")
         other = fleet.device("other", fleet.share(desktop, "side", "-B"))
-        create_key(str(fleet.place / "side.key"))
-        fleet.configure(fleet.devices, own={"laptop": f"hg: {DEBIAN[0]}"})
-        second_path(fleet, laptop, laptop.home / "side")
-        second_agent(fleet, other)
-        fleet.start()
-        scene = Scene(
-            fleet,
-            (Copy(laptop, NOTES, laptop.root), Copy(desktop, NOTES, desktop.root)),
-            (Copy(laptop, SIDE, laptop.home / "side"), Copy(other, SIDE, other.root)),
-        )
-        scene.rest()
-        yield scene
+        yield started(fleet, laptop, desktop, other, own={"laptop": f"hg: {DEBIAN[0]}"})
 
 
 def where(copy: Copy) -> str:

@@ -28,7 +28,10 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a command ended: ``code`` is its exit code, ``ended`` says why we ended it ourselves."""
+    """How a command ended: ``code`` is its exit code, ``ended`` says why we ended it ourselves.
+
+    ``trace`` is what it wrote where it was led to do so.
+    """
 
     code: int
     output: bytes
@@ -83,10 +86,10 @@ class Line:
 
         Progress on its standard error counts as a sign of life.
         """
-        with _fifo() if traced_by is not None else contextlib.nullcontext() as fifo:
-            path, trace = fifo or ("", None)
-            led = {**env, traced_by: path} if traced_by is not None else env
-            return self._run(args, led, most, trace)
+        if traced_by is None:
+            return self._run(args, env, most, None)
+        with _fifo() as (path, trace):
+            return self._run(args, {**env, traced_by: path}, most, trace)
 
     def _run(self, args: Iterable[str | bytes], env: Mapping[str, str], most: int, trace: int | None) -> Outcome:
         with self._lock:
