@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tests.backends.hg_repos import isolate, versions
+from tests.hgext.selective import User
 
 VERSIONS = ("7.2", "6.9.5", "6.3.2")
 
@@ -24,6 +25,14 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name, value in isolate(tmp_path_factory.mktemp("own") / "home").items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory, mercurials: Mapping[str, tuple[str, ...]]) -> Iterator[User]:
+    """Give one who has the extension `selectivepull`."""
+    user = User(mercurials["7.2"], tmp_path_factory.mktemp("user"))
+    yield user
+    user.close()
 
 
 @pytest.fixture(params=VERSIONS)

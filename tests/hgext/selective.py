@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "autosync" / "hgext" / "selectivepull"
 PLAIN = "[ui]\nusername = User <user@example.org>\n[web]\npush_ssl = no\nallow_push = *\nrefreshinterval = 0\n"
 ABLE = f"{PLAIN}[extensions]\nselectivepull = {EXTENSION}\n"
+KINDS = {"able": ABLE, "plain": PLAIN}
+"""A server that has the extension, and one that has not."""
 
 
 def environment(directory: Path, config: str) -> dict[str, str]:

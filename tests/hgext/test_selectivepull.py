@@ -10,18 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests import figures
-from tests.hgext.selective import ABLE, PLAIN, Site, User, write_bookmarks
+from tests.hgext.selective import KINDS, PLAIN, Site, User, write_bookmarks
 
 Command = tuple[str, ...]
-KINDS = {"able": ABLE, "plain": PLAIN}
-"""A server that has the extension, and one that has not."""
-
-
-@pytest.fixture(scope="module")
-def user(tmp_path_factory: pytest.TempPathFactory, mercurials: Mapping[str, Command]) -> Iterator[User]:
-    user = User(mercurials["7.2"], tmp_path_factory.mktemp("user"))
-    yield user
-    user.close()
 
 
 @pytest.fixture(scope="module")

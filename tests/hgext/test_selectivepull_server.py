@@ -14,18 +14,10 @@ import pytest
 
 from autosync.hgext.selectivepull import names
 from tests import figures
-from tests.hgext.selective import ABLE, PLAIN, Hostile, Site, User, hostile, write_bookmarks
+from tests.hgext.selective import ABLE, KINDS, PLAIN, Hostile, Site, User, hostile, write_bookmarks
 
 Command = tuple[str, ...]
 FEW, MANY = 20, 600
-KINDS = {"able": ABLE, "plain": PLAIN}
-
-
-@pytest.fixture(scope="module")
-def user(tmp_path_factory: pytest.TempPathFactory, mercurials: Mapping[str, Command]) -> Iterator[User]:
-    user = User(mercurials["7.2"], tmp_path_factory.mktemp("user"))
-    yield user
-    user.close()
 
 
 @pytest.fixture(scope="module")
