@@ -217,8 +217,8 @@ def test_what_may_not_be_written_or_read_is_held_alone(tmp_path: Path) -> None:
         directory.chmod(0o755)
         at.recovers()
         # Files that may not be read, one of them synced before but not committed.
-        at.desktop.write("b.txt", "hidden\n").chmod(0)
-        at.desktop.write("new", "hidden too\n").chmod(0)
+        put_unreadable(at.desktop.root / "b.txt", "hidden\n")
+        put_unreadable(at.desktop.root / "new", "hidden too\n")
         at.desktop.write("a.txt", "in the open\n")
         until(lambda: at.desktop.status()["unreadable"] == ["b.txt", "new"], why=at.desktop.status)
         at.desktop.run("sync")  # which looks at everything
@@ -241,6 +241,14 @@ def test_what_may_not_be_written_or_read_is_held_alone(tmp_path: Path) -> None:
         directory.chmod(0o755)
         at.recovers()
         figures.record("resources taken away", 2)
+
+
+def put_unreadable(path: Path, text: str) -> None:
+    """Put a file there that may never be read: an agent may be faster than a `chmod` after the writing."""
+    elsewhere = path.parent.parent / f"{path.name}.made"
+    elsewhere.write_text(text)
+    elsewhere.chmod(0)
+    elsewhere.replace(path)
 
 
 def limit_for_one_more(pid: int) -> int:
