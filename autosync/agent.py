@@ -39,6 +39,7 @@ from autosync.link import Links
 from autosync.link.flow import Flow
 from autosync.link.traffic import Traffic
 from autosync.link.wire import Wish
+from autosync.lookout import LOOK_EVERY
 from autosync.metrics.serving import MetricsServer
 from autosync.peering import Peering, remembered_ways
 from autosync.ports import Channel, Piping
@@ -53,7 +54,7 @@ from autosync.systemd.notify import Notifier
 from autosync.trust.identity import load_or_create_identity
 from autosync.twins import refuse_twin
 from autosync.wakefulness import Wakefulness
-from autosync.workspace import LOOK_EVERY, PastLost, Workspace, WorkspaceOpener, was_here
+from autosync.workspace import PastLost, Workspace, WorkspaceOpener, was_here
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -25,6 +24,7 @@ from autosync.errors import AutosyncError
 from autosync.failures import not_opened
 from autosync.foothold import Foothold, identify_store, is_same_store
 from autosync.history import History
+from autosync.lookout import keep_looking, why_vanished
 from autosync.membership import Membership
 from autosync.perform import Performer
 from autosync.ports import CURRENT, Backend
@@ -33,9 +33,6 @@ from autosync.store import StateDirectory, WorkspaceState
 from autosync.trust.sealing import load_key
 from autosync.turns import Turns
 from autosync.watch import TreeWatcher
-
-LOOK_EVERY = 2.0
-"""Seconds between two looks whether a working copy's folder is there, which costs two stat(2)."""
 
 LEAP = 1 << 12
 """Numbers of which each state gets one by chance: two machines with one identity soon have different ones,
@@ -70,20 +67,14 @@ class Workspace:
 
     async def keep_looking(self) -> None:
         """Look now and then whether the folder still is there, or is back."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            await loop.run_in_executor(self.local, self.look)
+        await keep_looking(self.look, self.runner.post, executor=self.local)
 
     def look(self) -> None:
-        """Tell the session that the folder went away, or take it up again; in the thread ``local``."""
-        try:
-            if not self.runner.session.root_gone:
-                self.foothold.demand()
-                return
+        """Take up a folder that is back; in the thread ``local``.  Raises AutosyncError or OSError: it is gone."""
+        if self.runner.session.root_gone:
             self.watch_again()
-        except (AutosyncError, OSError) as error:
-            self.runner.post_from_thread(_vanished(error))
+        else:
+            self.foothold.demand()
 
     def watch_again(self) -> None:
         """Take up a folder that is back; in the thread ``local``.  Raises :class:`AutosyncError` if it is not."""
@@ -315,12 +306,6 @@ class _Listener:
         try:
             self._foothold.demand()
         except AutosyncError as error:
-            self._runner.post_from_thread(_vanished(error))
+            self._runner.post_from_thread(why_vanished(error))
         else:  # it is there, but nobody watches it any more: to be opened again
             self._runner.post_from_thread(ev.RootVanished())
-
-
-def _vanished(error: AutosyncError | OSError) -> ev.RootVanished:
-    if isinstance(error, AutosyncError):
-        return ev.RootVanished(title=error.title, hint=error.hint)
-    return ev.RootVanished(title=f"The folder cannot be opened: {error}")

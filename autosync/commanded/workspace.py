@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,8 @@ from autosync.core import events as ev
 from autosync.core.commanded.commands import Action, Commands
 from autosync.core.commanded.session import CommandedSettings
 from autosync.core.model import DeviceId, SnapshotId, WorkspaceId
-from autosync.errors import AutosyncError, ConfigError, Missing, TransientError
+from autosync.errors import ConfigError, Missing, TransientError
+from autosync.lookout import keep_looking
 from autosync.membership import Membership
 from autosync.store import StateDirectory, WorkspaceState
 from autosync.trust.sealing import load_key
@@ -28,8 +28,6 @@ from autosync.watch import TreeWatcher
 
 _SEEN = 1
 """Remembered in the place of a store's mark: there was a repository that could be recognised."""
-LOOK_EVERY = 2.0
-"""Seconds between two looks whether the folder is there."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,26 +45,23 @@ class CommandedWorkspace:
 
     async def keep_looking(self) -> None:
         """Look now and then whether the folder still is there, or is back."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            # Not in the thread of the commands: one of them may take minutes.
-            await loop.run_in_executor(None, self.look)
+        # Not in the thread of the commands: one of them may take minutes.
+        await keep_looking(self.look, self._vanished, executor=None)
 
     def look(self) -> None:
-        """Tell that the folder went away, or take it up again."""
-        try:
-            self.footing.demand()
-            if self.is_gone:
-                self.watcher.stop()
-                watcher = self.make_watcher()
-                watcher.start()
-                self.watcher, self.is_gone = watcher, False
-                self.runner.post_from_thread(ev.RootReturned(current=None))
-        except AutosyncError as error:
-            if not self.is_gone:
-                self.is_gone = True
-                self.runner.post_from_thread(ev.RootVanished(title=error.title, hint=error.hint))
+        """Take up a folder that is back.  Raises :class:`AutosyncError`: it is gone."""
+        self.footing.demand()
+        if self.is_gone:
+            self.watcher.stop()
+            watcher = self.make_watcher()
+            watcher.start()
+            self.watcher, self.is_gone = watcher, False
+            self.runner.post_from_thread(ev.RootReturned(current=None))
+
+    def _vanished(self, event: ev.RootVanished) -> None:
+        if not self.is_gone:
+            self.is_gone = True
+            self.runner.post(event)
 
     def stop_watching(self) -> None:
         """End the watching."""
