@@ -370,6 +370,19 @@ class Fleet:
 
 
 @contextlib.contextmanager
+def at_once(*devices: Device) -> Iterator[None]:
+    """Do what is in the block at one moment, for these agents: they stand still until its end."""
+    processes = [d.process for d in devices if d.process is not None]
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
 def pair(place: Path, files: dict[str, str], *, hub: bool = False, **options: object) -> Iterator[Fleet]:
     """Two running devices, laptop and desktop, with clones of one repository."""
     with Fleet(place) as fleet:

@@ -6,15 +6,13 @@ import contextlib
 import json
 import os
 import shutil
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autosync.errors import AutosyncError
-from tests.system.fleet import Device, pair, until
+from tests.system.fleet import Device, at_once, pair, until
 
 FILES = {f"d{n % 5}/{n}.txt": f"{n}\n" for n in range(60)} | {"keep.txt": "keep\n"}
 
@@ -38,17 +36,6 @@ def in_folders(device: Device) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
             found += os.listdir(device.root / f"d{number}")
     return found
-
-
-@contextlib.contextmanager
-def at_once(device: Device) -> Iterator[None]:
-    """Let the agent see all that is done here as one change, however slow the machine is."""
-    assert device.process is not None
-    device.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        device.process.send_signal(signal.SIGCONT)
 
 
 def test_a_secret_looking_and_a_huge_file_are_held_and_the_rest_goes_on(tmp_path: Path) -> None:

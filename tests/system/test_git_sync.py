@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.fleet import Device, Fleet, entries, pair, until
+from tests.system.fleet import Device, Fleet, at_once, entries, pair, until
 
 NINE = "".join(f"{n}\n" for n in range(1, 10))
 FILES = {"a.txt": NINE, "d/x": "x\n", "d/y": "y\n", "d/deep/z": "z\n"}
@@ -247,9 +247,10 @@ def test_a_rebase_in_progress_is_waited_for(fleet: Fleet) -> None:
 def test_a_checkout_of_many_files_sends_the_commit_alone(fleet: Fleet) -> None:
     laptop, desktop = fleet.devices
     laptop.git("switch", "-q", "-c", "many")
-    for number in range(2000):
-        laptop.write(f"many/{number % 20}/{number}", f"{number}\n" * 30)
-    laptop.commit("many")
+    with at_once(laptop):
+        for number in range(2000):
+            laptop.write(f"many/{number % 20}/{number}", f"{number}\n" * 30)
+        laptop.commit("many")
     fleet.equal()
     for branch, count in (("main", 0), ("many", 2000)):
         seen = len(desktop.activities("applied"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autosync.trust.sealing import create_key
-from tests.system.fleet import Fleet, entries, until
+from tests.system.fleet import Fleet, at_once, entries, until
 
 FILES = {"a.txt": "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "d/x": "x\n"}
 
@@ -73,9 +73,10 @@ def test_three_devices(fleet: Fleet) -> None:
     fleet.configure(fleet.devices)
     fleet.start()
     fleet.equal()
-    one.write("a.txt", "one\n2\n3\n4\n5\n6\n7\n8\n9\n")
-    two.write("a.txt", "1\n2\n3\n4\n5\n6\n7\n8\ntwo\n")
-    three.write("three", "3\n")
+    with at_once(*fleet.devices):
+        one.write("a.txt", "one\n2\n3\n4\n5\n6\n7\n8\n9\n")
+        two.write("a.txt", "1\n2\n3\n4\n5\n6\n7\n8\ntwo\n")
+        three.write("three", "3\n")
     fleet.equal()
     assert one.read("a.txt") == "one\n2\n3\n4\n5\n6\n7\n8\ntwo\n"
     two.commit("all of it")
@@ -88,8 +89,9 @@ def test_three_devices(fleet: Fleet) -> None:
     fleet.equal(two, three)
     one.start()
     fleet.equal()
-    for device in fleet.devices:
-        device.write("d/x", f"{device.name}\n")
+    with at_once(*fleet.devices):
+        for device in fleet.devices:
+            device.write("d/x", f"{device.name}\n")
     fleet.equal()
     versions = {content for name, (_, content) in entries(one.root).items() if name.startswith(b"d/x")}
     assert versions >= {b"one\n", b"two\n", b"three\n"}

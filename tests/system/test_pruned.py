@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.fleet import Device, Fleet, until
+from tests.system.fleet import Device, Fleet, at_once, until
 from tests.system.hgfleet import HgDevice, HgFleet
 
 LINES = "".join(f"line {number}\n" for number in range(30))
@@ -109,9 +109,10 @@ def test_a_base_that_was_pruned_during_a_rebase(tmp_path: Path) -> None:
         head = commit_everywhere(fleet, laptop)
         laptop.git("-c", "sequence.editor=sed -i s/^pick/edit/", "rebase", "-q", "-i", "HEAD~1")
         until(lambda: laptop.status()["waiting-for"] == "a rebase is in progress", why=laptop.status)
-        rewrite_and_prune(laptop, "of the second try\n" + LINES)
-        laptop.git("rebase", "--continue")
-        prune(laptop)
+        with at_once(laptop):  # an agent that looks in between keeps what it stands on
+            rewrite_and_prune(laptop, "of the second try\n" + LINES)
+            laptop.git("rebase", "--continue")
+            prune(laptop)
         assert not has(laptop, head)
         fleet.equal()
         assert laptop.read("src/a.txt") == "of the second try\n" + LINES

@@ -20,7 +20,7 @@ import pytest
 from autosync.cli.main import main
 from autosync.errors import AutosyncError
 from tests.system import mounts
-from tests.system.fleet import Device, Fleet, entries, until
+from tests.system.fleet import Device, Fleet, at_once, entries, until
 from tests.system.hgfleet import hg_pair
 from tests.system.mounts import needs_mounts
 
@@ -187,7 +187,8 @@ def test_what_was_deleted_by_accident_comes_back_held_or_not(fleet: Fleet) -> No
     fleet.equal()
     before, root = entries(laptop.root), str(laptop.root)
     state = laptop.ask("history", path=root, limit=1)["rows"][0]["snapshot"]
-    shutil.rmtree(laptop.root / "many")
+    with at_once(laptop):
+        shutil.rmtree(laptop.root / "many")
     until(lambda: laptop.status()["held"]["count"] >= 25 and laptop.status()["pending"] == 0)
     assert laptop.ask("undo", path=root)["count"] >= 25
     laptop.ask("restore", path=root, at=state)  # if some of them were taken in one by one

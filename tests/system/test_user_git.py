@@ -260,7 +260,9 @@ def test_commits_that_arrive_make_no_command_of_the_user_fail(tmp_path: Path) ->
         try:
             for number in range(COMMITS):
                 laptop.write("src/a.txt", LINES + str(number))
-                head = laptop.commit(f"number {number}")
+                # Alone: what the desktop's user stashes a moment later must not become what his branch is at.
+                laptop.git("commit", "-q", "-m", f"number {number}", "--", "src/a.txt")
+                head = laptop.head()
                 until(lambda head=head: desktop.head() == head, 60)  # type: ignore[misc]
         finally:
             stop.set()
