@@ -155,6 +155,8 @@ class Backend(Protocol):
     """Absolute path of our private directory, on the file system of the working copy."""
     hub_holds_snapshots: bool
     """Whether :meth:`push`, :meth:`list_hub` and :meth:`fetch` are of any use: a hub may hold changesets only."""
+    tells_by_seconds: bool
+    """Whether it tells files apart by the size and a time in whole seconds: what is moved needs a new time."""
     snapshots_directory: bytes
     """Where the snapshots are: working copies that have it in common have each other's."""
 

@@ -272,6 +272,7 @@ def _make_tree(backend: Backend) -> WorkingTree | NoFiles:
         standings=backend.standings,
         stage=backend.stage,
         written=backend.written,
+        new_times=backend.tells_by_seconds,
     )
 
 

@@ -46,12 +46,15 @@ class Application:
         looks: Looks,
         stage: Stage,
         parents: Parents,
+        *,
+        new_times: bool,
     ) -> None:
         self._limbo = limbo
         self._swapper = swapper
         self._looks = looks
         self._preparer = Preparer(stage)
         self._parents = parents
+        self._new_times = new_times
         self._done: dict[RelPath, Entry | None] = {}
         self._refused: dict[RelPath, str] = {}
         self._uncopied: set[RelPath] = set()
@@ -230,6 +233,9 @@ class Application:
                     parent,
                     name,
                 )
+                if self._new_times:
+                    with contextlib.suppress(OSError):  # another's file: seen all the same, if not by its time
+                        os.utime(name, dir_fd=parent, follow_symlinks=False)
         self._emptied.update(_directory(source))
 
     def _nest(self, operation: Operation) -> None:

@@ -42,13 +42,15 @@ class WorkingTree:
         stage: Stage,
         standings: Standings | None = None,
         written: Written = lambda _: None,
+        new_times: bool = False,
         renames: Renames | None = None,
         quiet: float = QUIET,
     ) -> None:
         """Take over what an agent that was killed has left; ``renames`` are probed if not given.
 
         A replaced file is let go after ``quiet`` seconds without a change.  ``written`` is told of the
-        regular files that an application has put there.
+        regular files that an application has put there.  With ``new_times`` a file that is moved has a time of
+        its own afterwards, as one that was written; else it keeps that which it has.
 
         Raises :class:`TransientError` if ``metadata`` cannot be written to, and
         :class:`AutosyncError` if another process looks after the working copy.
@@ -58,6 +60,7 @@ class WorkingTree:
         self._standings = standings
         self._written = written
         self._stage = stage
+        self._new_times = new_times
         with contextlib.ExitStack() as opened:
             try:
                 self._identity = identity_of(root)
@@ -92,7 +95,9 @@ class WorkingTree:
         parents = Parents(self._root, self._identity)
         try:
             looks = Looks(self._standing, self._standings)
-            application = Application(self._limbo, self._swapper, looks, self._stage, parents)
+            application = Application(
+                self._limbo, self._swapper, looks, self._stage, parents, new_times=self._new_times
+            )
             applied = application.run(operations)
         finally:
             parents.close()

@@ -24,6 +24,7 @@ class Shelf:
         self._inner = inner
         self.vcs = inner.vcs
         self.hub_holds_snapshots = inner.hub_holds_snapshots
+        self.tells_by_seconds = inner.tells_by_seconds
         self.root = inner.root
         self.metadata = inner.metadata
         self.store_directory = inner.store_directory

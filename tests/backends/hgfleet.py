@@ -73,6 +73,7 @@ class HgSite(DiskSite):
             standing=self.backend.standing,
             standings=self.backend.standings,
             stage=self.backend.stage,
+            new_times=self.backend.tells_by_seconds,
         )
 
     def close(self) -> None:

@@ -48,6 +48,29 @@ def phase(site: HgSite, commit: CommitId | None) -> bytes:
     return site.hg("log", "--hidden", "-r", commit, "-T", "{phase}")
 
 
+def test_a_file_that_arrives_where_one_of_its_size_and_time_was_is_seen(fleet: HgFleet) -> None:
+    """Also by hg, which knows files by their size and second: it comes with a time of its own."""
+    one, two = pair(fleet, {"a": b"1\n", "d/a": b"2\n"})
+    assert isinstance(two, HgSite)
+    for path in ("a", "d/a"):
+        os.utime(two.at(path), (0, 1_600_000_000))
+    before = snap(one)
+    assert two.hg("status") == b""  # from which hg knows those times
+    send(before, one, two)
+    one.remove("a")
+    removed = snap(one, before, count=2)
+    send(removed, one, two)
+    go(two, before, removed)
+    one.rename("d/a", "a")
+    moved = snap(one, removed, count=3)
+    send(moved, one, two)
+    go(two, removed, moved)
+    assert two.files() == one.files()
+    assert two.status() == one.status()
+    assert two.hg("status") == b"M a\n! d/a\n"
+    assert look(two).tree == moved.tree
+
+
 def test_a_named_branch_is_followed(fleet: HgFleet) -> None:
     one, two = two_of(fleet)
     before = snap(one)

@@ -249,6 +249,24 @@ class TestReading:
         hg(looking.root, "update", "-q", "-C", "0")
         assert looking.read("nothing") == looking.base_tree() != before
 
+    def test_a_file_that_took_the_place_of_one_of_its_size_and_time_stays_as_it_was_read(
+        self, looking: Looking
+    ) -> None:
+        """Which hg itself takes for unchanged, and so does a look at everything that it is asked for."""
+        for name in ("a.txt", "other.txt"):
+            put(looking.root, name, b"two\n" if name == "other.txt" else b"one\n")
+            os.utime(os.path.join(looking.root, name.encode()), (0, 1_600_000_000))
+        commit_all(looking.root)
+        assert hg(looking.root, "status") == b""
+        looking.read()
+        os.rename(os.path.join(looking.root, b"other.txt"), os.path.join(looking.root, b"a.txt"))
+        assert hg(looking.root, "status") == b"! other.txt\n", "hg takes it for unchanged"
+        after = looking.read("a.txt", "other.txt")
+        assert looking.content(after, "a.txt") == b"two\n"
+        assert looking.read() == after
+        commit_all(looking.root)
+        assert looking.read() == after, "hg did not commit it"
+
     def test_files_that_are_written_again_at_once_are_read_again(self, looking: Looking) -> None:
         for number in range(50):
             put(looking.root, "a.txt", b"%02d\n" % number)

@@ -80,6 +80,7 @@ class GitBackend:
 
     vcs = "git"
     hub_holds_snapshots = True
+    tells_by_seconds = False
 
     def __init__(
         self,

@@ -78,6 +78,7 @@ class HgBackend:
 
     vcs = "hg"
     hub_holds_snapshots = False
+    tells_by_seconds = True
 
     def __init__(
         self,

@@ -245,7 +245,11 @@ class Reader:
     def _searched(
         self, directories: Collection[RelPath], survey: Survey, footing: Footing, previous: Previous | None
     ) -> set[RelPath]:
-        """Return what differs from the base below ``directories``, and what was synced without being committed."""
+        """Return what differs from the base below ``directories``, and what was synced without being committed.
+
+        hg takes a file that was moved to where one of its size and second was for unchanged: what is known
+        to differ is not asked of hg alone.
+        """
         unknown = [path for path in survey.unknown if nameable(path)]
         found = self._unignored(unknown, (), footing)
         found.update(path for path in survey.dirty if nameable(path))
@@ -253,8 +257,11 @@ class Reader:
             old_base = self._trees.tree_of(previous[0].commit)
             for directory in directories:
                 changes = self._store.changes(old_base, previous[1], under=directory)
-                found.update(change.path for change in changes if change.old is None)
+                found.update(c.path for c in changes if c.old is None or self._is_tracked(c.path, footing))
         return found
+
+    def _is_tracked(self, path: RelPath, footing: Footing) -> bool:
+        return self._store.entry(footing.base_tree, path) is not None
 
     # -- what cannot be read -----------------------------------------------------------------
     def _unnameable(self, hints: Iterable[RelPath], survey: Survey, ground: Ground) -> set[RelPath]:

@@ -50,6 +50,7 @@ class MemoryWorkingCopy(Exchange):
 
     vcs = "memory"
     hub_holds_snapshots = True
+    tells_by_seconds = False
 
     def __init__(self, name: str, *, hub: MemoryHub | None = None, workspace: WorkspaceId = _WORKSPACE) -> None:
         super().__init__(UserSide(name, ObjectStore()), hub=hub, workspace=workspace)
