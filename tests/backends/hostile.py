@@ -199,9 +199,11 @@ def _measure(work: Callable[[], None], writing: int) -> None:
         except BaseException:
             trace = traceback.format_exc()
         spent = time.process_time() + _of_children() - start
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         gits = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        os.write(writing, json.dumps([refusal, spent, max(own, gits) << 10, trace[-4000:]]).encode())
+        if gits <= peak:  # a child that is made by vfork(2) counts with what its parent has
+            gits = 0
+        os.write(writing, json.dumps([refusal, spent, max(peak - before, gits) << 10, trace[-4000:]]).encode())
     finally:
         sys.stdout.flush()
         os._exit(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import random
@@ -497,6 +498,7 @@ def test_a_lack_of_open_files_is_told_as_one(store: Store) -> None:
         tree = store.splice(first.tree, stored(store, {"b": b"%d" % left}))
         snapshot = snapshot_of(tree, 2 + left)
         store.rest()
+        gc.collect()  # nothing may be closed meanwhile
         lowest = os.dup(0)
         os.close(lowest)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + left, limits[1]))

@@ -117,5 +117,7 @@ class Started:
 
     def end(self) -> tuple[str, str]:
         """Wait until it ends; return its output and all of its errors."""
-        output, errors = self._process.communicate()
-        return output, "".join(self.errors) + errors
+        self.errors += cast(IO[str], self._process.stderr)  # also what was read ahead with the line before
+        output = cast(IO[str], self._process.stdout).read()
+        self._process.wait()
+        return output, "".join(self.errors)
