@@ -258,11 +258,11 @@ class XmppChannel:
     async def _close_client(self, *, unless_resumable: bool = False) -> None:
         client = self._client
         if client is not None and not (unless_resumable and client.resumable):
-            self._client = None
             if self._relay is not None:
                 await self._relay.stop()
                 self._relay = None
             await client.close(within=0.4)
+            self._client = None  # not before: who is cancelled here closes it once more
 
     async def _ask_password(self) -> str:
         """Return the password, asked for in a daemon thread: an unanswered prompt must not hold up the exit."""

@@ -216,6 +216,8 @@ class XmppClient(ClientXMPP):
     async def start_tls(self) -> bool:
         """Encrypt the stream (RFC 6120, section 5)."""
         with self._negotiation():
+            if self.transport is None or self.transport.is_closing():
+                return False  # asyncio would never tell what is built on it now that it ended
             return await super().start_tls()
 
     def _handle_stream_error(self, error: StreamError) -> None:
