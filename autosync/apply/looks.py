@@ -54,12 +54,16 @@ class Looks:
         ``parent`` is a descriptor of its directory, ``name`` its name there.  Raises :class:`Obstacle`.
         """
         standing = self._seen.get(path)
-        if standing is None or _fresh_for(standing, self._seen_ns):
+        if standing is None or self._may_be_fresh(standing):
             standing = self._when_old(path)
-        is_content = standing.signature is not None and standing.entry is not None
-        if is_content and signature_at(parent, name) != standing.signature:
+        if _time_of(standing) is not None and signature_at(parent, name) != standing.signature:
             raise Obstacle(CHANGED)
         return standing
+
+    def _may_be_fresh(self, standing: Standing) -> bool:
+        """Return whether a write after the look ahead may not show: the file may have been written during it, too."""
+        written = _time_of(standing)
+        return written is not None and written > self._seen_ns - _FRESH_NS
 
     def _when_old(self, path: RelPath) -> Standing:
         for _ in range(_LOOKS):
@@ -73,7 +77,13 @@ class Looks:
 
 def _fresh_for(standing: Standing, now: int) -> int:
     """Return for how many ns from ``now``, when it was looked at, a write may not show in the file's time."""
-    if standing.signature is None or standing.entry is None:
+    written = _time_of(standing)
+    if written is None:
         return 0
-    age = now - standing.signature[2]
+    age = now - written
     return _FRESH_NS - age if 0 <= age < _FRESH_NS else 0
+
+
+def _time_of(standing: Standing) -> int | None:
+    """Return when what stands there was written, in ns; ``None`` if it has no content."""
+    return None if standing.signature is None or standing.entry is None else standing.signature[2]
