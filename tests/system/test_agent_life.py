@@ -155,6 +155,7 @@ def test_a_pause_outlives_a_restart(fleet: Fleet) -> None:
     assert desktop.status()["phase"] == "paused"
     laptop.write("a.txt", "meanwhile\n")
     desktop.write("d/x", "meanwhile too\n")
+    until(lambda: desktop.status()["peers"])  # it has heard of the other again
     until(lambda: desktop.status()["peers"][0]["tree"] == laptop.status()["tree"] != desktop.status()["tree"])
     assert (desktop.read("a.txt"), laptop.read("d/x")) == (FILES["a.txt"], "x\n")
     assert desktop.run("resume").returncode == 0

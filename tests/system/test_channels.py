@@ -163,6 +163,7 @@ def test_sparkleshare_and_autosync_notify_each_other(
         assert (sparkle / "from-autosync.txt").read_text() == "hello\n"
         commit = push_as_sparkleshare(sparkle, fleet, "from-sparkleshare.txt", "hi\n")
         listener.announce(ID, commit)
+        listener.wait_for(ID, commit)  # which comes back, and may not be read together with the next one
         until(lambda: laptop.read("from-sparkleshare.txt") == "hi\n", why=lambda: laptop.log)
         until(lambda: laptop.head() == commit)
         # The user's own push is told of too.
@@ -170,6 +171,7 @@ def test_sparkleshare_and_autosync_notify_each_other(
         fleet.configure([laptop], remote="origin", poll="1h", top=f"{kind}: 127.0.0.1:{port}\n")
         laptop.start()
         until(lambda: channels(laptop)[kind] == "online")
+        laptop.ask("conflicts")  # answered in the thread in which it has looked by then what was pushed before
         laptop.write("mine.txt", "mine\n")
         mine = laptop.commit("mine")
         laptop.git("push", "-q", "origin", "main")

@@ -219,6 +219,12 @@ def test_a_rebase_arrives_when_it_is_done(fleet: Fleet) -> None:
     assert desktop.git("rev-parse", "rebased~2") == laptop.git("rev-parse", "main")
 
 
+def waits_for(device: Device, what: str) -> bool:
+    """Return whether it waits for that; each try is a step of its own, in which it does not wait."""
+    status = device.status()
+    return (status["phase"], status["waiting-for"]) == ("waiting", what)
+
+
 def test_a_rebase_in_progress_is_waited_for(fleet: Fleet) -> None:
     laptop, desktop = fleet.devices
     on_topic(laptop, "stopped")
@@ -231,8 +237,7 @@ def test_a_rebase_in_progress_is_waited_for(fleet: Fleet) -> None:
     fleet.equal()
     laptop.git("rebase", "main", ok=(1,))
     desktop.write("d/x", "meanwhile\n")
-    until(lambda: laptop.status()["waiting-for"] == "a rebase is in progress", why=laptop.status)
-    assert laptop.status()["phase"] == "waiting"
+    until(lambda: waits_for(laptop, "a rebase is in progress"), why=laptop.status)
     assert "a rebase is in progress" in laptop.run("status").stdout
     assert laptop.read("d/x") == "x\n"
     assert "<<<<<<<" in (laptop.read("a.txt") or "")
@@ -252,6 +257,8 @@ def test_a_checkout_of_many_files_sends_the_commit_alone(fleet: Fleet) -> None:
             laptop.write(f"many/{number % 20}/{number}", f"{number}\n" * 30)
         laptop.commit("many")
     fleet.equal()
+    here = desktop.status()["snapshot"]
+    until(lambda: any(a["snapshot"] == here for a in desktop.activities("applied")))
     for branch, count in (("main", 0), ("many", 2000)):
         seen = len(desktop.activities("applied"))
         laptop.git("switch", "-q", branch)
@@ -344,7 +351,7 @@ def test_the_same_line_is_kept_in_two_versions_of_one_name(fleet: Fleet) -> None
     assert copy.startswith("a (conflict, ")
     assert copy.endswith(".txt")
     for device in fleet.devices:
-        assert copy in {c["copy"] for c in device.status()["conflicts"]}
+        until(lambda d=device: copy in {c["copy"] for c in d.status()["conflicts"]})  # type: ignore[misc]
 
 
 def follow_the_hint(device: Device) -> None:

@@ -80,6 +80,7 @@ def test_what_happens_is_in_the_journal_with_its_fields(tmp_path: Path) -> None:
         with headless(desktop, *machine.prefix) as process:
             until(desktop.answers)
             laptop.start()
+            fleet.equal()  # what comes next is the laptop's alone, no merge
             laptop.write("caf\udce9\nPRIORITY=0", "from there\n")
             until(
                 lambda: machine.journal("AUTOSYNC_KIND=applied", "AUTOSYNC_LANE=inline over lan"),
@@ -88,7 +89,7 @@ def test_what_happens_is_in_the_journal_with_its_fields(tmp_path: Path) -> None:
             desktop.write("b.txt", "from here\n")
             until(lambda: machine.journal("AUTOSYNC_KIND=saved", "AUTOSYNC_WORKSPACE=notes"))
             process.send_signal(signal.SIGTERM)
-        first = machine.journal("AUTOSYNC_KIND=applied")[0]
+        first = machine.journal("AUTOSYNC_KIND=applied", "AUTOSYNC_FROM=laptop")[0]
         told = {key: first[key] for key in ("AUTOSYNC_DEVICE", "AUTOSYNC_WORKSPACE", "AUTOSYNC_FROM", "PRIORITY")}
         assert told == {
             "AUTOSYNC_DEVICE": "desktop",

@@ -152,7 +152,7 @@ def test_two_programs_that_answer_each_other_are_braked(fleet: Fleet, hooks: tup
         comes_to(device, "idle")
     before = sum(len(hook.runs()) for hook in hooks)
     for hook in hooks:
-        hook.does("date +%N >stamp")
+        hook.does('date +%N >"$run.stamp"; mv "$run.stamp" stamp')  # one change, however slow the machine is
     fleet.devices[0].write("notes.txt", "by hand\n")
     until(lambda: any(on_update(d)["state"] == "halted" for d in fleet.devices), why=lambda: fleet.devices[1].log)
     halted = next(d for d in fleet.devices if on_update(d)["state"] == "halted")

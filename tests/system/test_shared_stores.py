@@ -158,7 +158,8 @@ def test_what_is_moved_through_one_worktree_is_noticed_in_the_other(git_scene: S
     # What the side's branch has is in the store of the main one: its user goes there, and so does his peer.
     one.git("switch", "-q", "--detach", "topic/side")
     git_scene.rest()
-    assert git_scene.notes[1].git("rev-parse", "HEAD") == head
+    until(lambda: git_scene.notes[1].git("rev-parse", "HEAD") == head)
+    git_scene.rest()
     one.git("switch", "-q", "main")
     git_scene.rest()
 
