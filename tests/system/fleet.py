@@ -38,16 +38,23 @@ def entries(root: Path) -> dict[bytes, Entry]:
     for directory, names, files in os.walk(top):
         names[:] = [name for name in names if name not in (b".git", b".hg")]
         for name in [*files, *(n for n in names if os.path.islink(os.path.join(directory, n)))]:
-            full = os.path.join(directory, name)
-            if name == b".git":
-                continue
-            mode = os.lstat(full).st_mode
-            if stat.S_ISLNK(mode):
-                found[os.path.relpath(full, top)] = ("link", os.readlink(full))
-            elif stat.S_ISREG(mode):
-                with open(full, "rb") as file:
-                    found[os.path.relpath(full, top)] = ("executable" if mode & 0o100 else "file", file.read())
+            if name != b".git" and (entry := _entry(os.path.join(directory, name))) is not None:
+                found[os.path.relpath(os.path.join(directory, name), top)] = entry
     return found
+
+
+def _entry(path: bytes) -> Entry | None:
+    """Return what stands there, ``None`` if nothing does any more: an agent may be at work."""
+    try:
+        mode = os.lstat(path).st_mode
+        if stat.S_ISLNK(mode):
+            return "link", os.readlink(path)
+        if stat.S_ISREG(mode):
+            with open(path, "rb") as file:
+                return "executable" if mode & 0o100 else "file", file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return None
 
 
 @dataclass(slots=True)
@@ -207,6 +214,11 @@ class Device:
         found: dict[str, Any] = next(w for w in self.ask("status")["workspaces"] if w["name"] == workspace)
         return found
 
+    def resting_at(self) -> str | None:
+        """Return the tree of the first workspace's state, ``None`` while anything is under way."""
+        status = self.status()
+        return None if status["pending"] or status["phase"] != "watching" else str(status["tree"])
+
     def activities(self, kind: str) -> list[dict[str, Any]]:
         """Return everything of one kind that happened here since the agent's start."""
         return [a for a in self.ask("activity")["activities"] if a["kind"] == kind]
@@ -351,11 +363,12 @@ class Fleet:
         until(lambda: self._are_equal(chosen), seconds, why=lambda: self._differences(chosen))
 
     def _are_equal(self, devices: Sequence[Device]) -> bool:
-        states = [d.status() for d in devices]
-        if len({s["tree"] for s in states}) > 1 or any(s["pending"] or s["phase"] != "watching" for s in states):
+        trees = {d.resting_at() for d in devices}
+        if len(trees) > 1 or None in trees:
             return False
         first, *others = [d.view() for d in devices]
-        return all(other == first for other in others)
+        # Once more: what was under way at first has changed the views until now, and may not be over.
+        return all(other == first for other in others) and {d.resting_at() for d in devices} == trees
 
     @staticmethod
     def _differences(devices: Sequence[Device]) -> str:

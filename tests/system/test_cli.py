@@ -11,7 +11,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -395,17 +395,24 @@ def test_the_log_says_what_was_saved(running: Home) -> None:
     with running.start("--config", running.config, "run") as agent:
         assert agent.stdout is not None
         try:
-            assert line_with(" is up, ", agent.stdout).endswith(f"is up, pid {agent.pid}: notes\n")
-            assert line_with("notes: saved", agent.stdout).endswith(f"notes: saved the state at {base}\n")
+            up, saved = lines_with((" is up, ", "notes: saved"), agent.stdout)
+            assert up.endswith(f"is up, pid {agent.pid}: notes\n")
+            assert saved.endswith(f"notes: saved the state at {base}\n")
             (running.path / "notes/first.txt").write_text("text")
-            assert line_with("notes: saved", agent.stdout).endswith("notes: saved first.txt\n")
+            (saved,) = lines_with(("notes: saved",), agent.stdout)
+            assert saved.endswith("notes: saved first.txt\n")
         finally:
             agent.kill()
 
 
-def line_with(words: str, log: Iterable[str]) -> str:
-    """Return the log's next line that holds ``words``."""
-    return next(line for line in log if words in line)
+def lines_with(words: Sequence[str], log: Iterable[str]) -> list[str]:
+    """Return the log's next line with each of ``words``, in whatever order they come."""
+    found: dict[str, str] = {}
+    for line in log:
+        found.update({each: line for each in words if each in line and each not in found})
+        if len(found) == len(words):
+            break
+    return [found[each] for each in words]
 
 
 def test_check_counts_the_devices_on_the_hub(running: Home) -> None:

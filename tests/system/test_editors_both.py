@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.figures import record
-from tests.system.fleet import Device, Fleet, entries, pair, until
+from tests.system.fleet import Device, Fleet, at_once, entries, pair, until
 from tests.system.terminals import TEXT, Terminal, apart, arrives, assert_only_saved_states, together
 
 CASES = ("vim vim", "nano nano", "emacs emacs", "vim emacs")
@@ -236,11 +236,12 @@ def test_a_program_that_writes_in_place_on_both_sides(fleet: Fleet) -> None:
 def test_sed_on_both_sides_at_once(fleet: Fleet) -> None:
     lines = TEXT.splitlines()
     for number in range(3):
-        running = [
-            subprocess.Popen(["sed", "-i", f"s/^{lines[at]}$/sed {at}/", "sed.txt"], cwd=device.root)
-            for at, device in zip((number, 8 - number), fleet.devices, strict=True)
-        ]
-        assert [process.wait() for process in running] == [0, 0]
+        with at_once(*fleet.devices):
+            running = [
+                subprocess.Popen(["sed", "-i", f"s/^{lines[at]}$/sed {at}/", "sed.txt"], cwd=device.root)
+                for at, device in zip((number, 8 - number), fleet.devices, strict=True)
+            ]
+            assert [process.wait() for process in running] == [0, 0]
         lines[number], lines[8 - number] = f"sed {number}", f"sed {8 - number}"
         for device in fleet.devices:
             arrives(device, "sed.txt", "\n".join(lines) + "\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.figures import record
-from tests.system.fleet import entries, until
+from tests.system.fleet import at_once, entries, until
 from tests.system.hgfleet import HgDevice, HgFleet, hg_pair, servers_of
 from tests.system.strange_hg import strange_hg
 
@@ -379,7 +379,8 @@ def test_an_agent_that_is_killed_again_and_again_loses_nothing(fleet: HgFleet) -
     fleet.equal()
     assert (desktop.read("a.txt"), laptop.read("d/y")) == ("3\n", "3\n")
     assert sorted(n for n in entries(desktop.root) if n.startswith(b"new/")) == [b"new/%d" % n for n in range(4)]
-    assert not [name for name in entries(desktop.root) if b"conflict" in name]
+    # Not promised to be none: a device that was killed may have had the state in between (docs/guarantees.md).
+    record("needless conflict copies", sum(b"(conflict, " in name for name in entries(desktop.root)))
     record("kills survived", 4)
 
 
@@ -398,9 +399,10 @@ def test_commits_are_made_pushed_and_merged(alone: HgFleet) -> None:
     alone.configure([laptop, desktop], remote="default", commits="auto", commit_after="1s", poll="1s")
     alone.start(laptop, desktop)
     alone.equal(laptop, desktop)
-    laptop.write("new", "1\n")
-    laptop.write("a.txt", "laptop\n" + NINE)
-    laptop.hg("mv", "d/x", "d/renamed")
+    with at_once(laptop):  # so that it is one commit
+        laptop.write("new", "1\n")
+        laptop.write("a.txt", "laptop\n" + NINE)
+        laptop.hg("mv", "d/x", "d/renamed")
     alone.pushed(laptop, desktop)
     message = desktop.hg("log", "-r", ".", "-T", "{desc}")
     for line in ("Change a.txt", "Add new", "Rename d/x to d/renamed", "By autosync on "):  # whoever is first
@@ -408,8 +410,9 @@ def test_commits_are_made_pushed_and_merged(alone: HgFleet) -> None:
     outsider.hg("pull", "-q", "--update")
     outsider.write("a.txt", (outsider.read("a.txt") or "") + "outsider\n")
     outsider.commit("by somebody else")
-    outsider.hg("push", "-q")
-    desktop.write("a.txt", "desktop\n" + (desktop.read("a.txt") or ""))
+    with at_once(laptop, desktop):  # who has not seen it yet
+        outsider.hg("push", "-q")
+        desktop.write("a.txt", "desktop\n" + (desktop.read("a.txt") or ""))
     until(lambda: "outsider\n" in (laptop.read("a.txt") or ""), why=laptop.status)
     alone.pushed(laptop, desktop)
     assert laptop.read("a.txt") == f"desktop\nlaptop\n{NINE}outsider\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.fleet import Device, Fleet, entries, until
+from tests.system.fleet import Device, Fleet, at_once, entries, until
 
 NINE = "".join(f"{n}\n" for n in range(1, 10))
 FILES = {"a.txt": NINE, "d/x": "x\n"}
@@ -53,7 +53,6 @@ def pushed(fleet: Fleet, *devices: Device) -> None:
     """Wait until everything is committed, on the hub, and the same everywhere."""
     until(
         lambda: all(d.head() == hub_tip(fleet) and d.is_clean() for d in devices),
-        30,
         why=lambda: "\n".join(d.log[-2000:] + d.git("status") + str(d.status()) for d in devices),
     )
     fleet.equal(*devices)
@@ -66,9 +65,10 @@ def test_commits_are_made_pushed_and_merged(fleet: Fleet) -> None:
     fleet.configure([laptop, desktop], remote="origin", commits="auto", commit_after="1s", poll="1s")
     fleet.start(laptop, desktop)
     fleet.equal(laptop, desktop)
-    laptop.write("new", "1\n")
-    laptop.write("a.txt", "laptop\n" + NINE)
-    (laptop.root / "d/x").rename(laptop.root / "d/renamed")
+    with at_once(laptop):  # so that it is one commit
+        laptop.write("new", "1\n")
+        laptop.write("a.txt", "laptop\n" + NINE)
+        (laptop.root / "d/x").rename(laptop.root / "d/renamed")
     until(lambda: laptop.git("rev-list", "--count", "HEAD").strip() == "2", why=laptop.status)
     pushed(fleet, laptop, desktop)
     message = desktop.git("log", "-1", "--format=%B")
@@ -78,9 +78,10 @@ def test_commits_are_made_pushed_and_merged(fleet: Fleet) -> None:
     outsider.git("pull", "-q")
     outsider.write("a.txt", (outsider.read("a.txt") or "") + "outsider\n")
     outsider.commit("by somebody else")
-    outsider.git("push", "-q")
-    laptop.write("a.txt", (laptop.read("a.txt") or "").replace("5\n", "five\n"))
-    desktop.write("from desktop", "1\n")
+    with at_once(laptop, desktop):  # who has not seen it yet
+        outsider.git("push", "-q")
+        laptop.write("a.txt", (laptop.read("a.txt") or "").replace("5\n", "five\n"))
+        desktop.write("from desktop", "1\n")
     until(lambda: "by somebody else" in laptop.git("log", "--format=%s"), why=laptop.status)
     pushed(fleet, laptop, desktop)
     merged = ("laptop\n" + NINE + "outsider\n").replace("5\n", "five\n")
@@ -90,8 +91,9 @@ def test_commits_are_made_pushed_and_merged(fleet: Fleet) -> None:
     outsider.git("pull", "-q")
     outsider.write("new", "outsider's\n")
     outsider.commit("the same line")
-    outsider.git("push", "-q")
-    laptop.write("new", "laptop's\n")
+    with at_once(laptop, desktop):
+        outsider.git("push", "-q")
+        laptop.write("new", "laptop's\n")
     until(lambda: "the same line" in laptop.git("log", "--format=%s"), why=laptop.status)
     pushed(fleet, laptop, desktop)
     versions = {content for name, (_, content) in entries(desktop.root).items() if name.startswith(b"new")}

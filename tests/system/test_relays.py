@@ -106,10 +106,11 @@ def test_a_server_killed_in_the_middle_costs_nothing_but_time(fleet: Fleet, slow
     with ExitStack() as stack:
         hatch = over_xmpp_alone(fleet, slow_server, "u1", stack)
         content = os.urandom(LARGE // 2)
-        before = hatch.carried
+        hatch.hold_after(LARGE // 5)
         laptop.write("large.bin", content)
-        until(lambda: hatch.carried > before + LARGE // 5, PATIENCE, why=lambda: laptop.log[-3000:])
+        until(lambda: hatch.is_holding, PATIENCE, why=lambda: laptop.log[-3000:])
         slow_server.kill()
+        hatch.hold_after(math.inf)
         assert not (desktop.root / "large.bin").exists()
         slow_server.start()
         until((desktop.root / "large.bin").exists, 2 * PATIENCE, why=lambda: desktop.log[-5000:])

@@ -122,6 +122,7 @@ def test_peers_shows_who_where_and_why(fleet_of_two: Fleet) -> None:
     assert laptop.status()["transfers"] == []
     desktop.end()
     until(lambda: peers_of(laptop)[0]["state"] == "away")
+    until(lambda: "Connection refused" in laptop.run("peers").stdout)  # it says farewell before it is gone
     away = laptop.run("peers").stdout
     assert "desktop: it is not reached\n    lan " in away
     assert away.count(f":{fleet_of_two.ports['desktop']}: Connection refused") == 1

@@ -101,10 +101,14 @@ class GitUser(User):
     def remove_locks(self) -> None:
         """Do what git asks for after a crash of its: remove the lock files that nobody holds any more."""
         git = Path(self.device.root) / ".git"
-        private = git / "autosync"
-        for lock in [*git.rglob("*.lock"), git / "gc.pid"]:
+        found = [git / "gc.pid"]
+        for directory, below, names in os.walk(git):  # in which an agent is at work
+            if directory == str(git):
+                below[:] = [name for name in below if name != "autosync"]
+            found += [Path(directory, name) for name in names if name.endswith(".lock")]
+        for lock in found:
             with contextlib.suppress(FileNotFoundError):
-                if private not in lock.parents and not lock.read_bytes().startswith(b"autosync "):
+                if not lock.read_bytes().startswith(b"autosync "):
                     lock.unlink()
 
     def tidy_up(self) -> None:
