@@ -367,8 +367,8 @@ class Fleet:
         if len(trees) > 1 or None in trees:
             return False
         first, *others = [d.view() for d in devices]
-        # Once more: what was under way at first has changed the views until now, and may not be over.
-        return all(other == first for other in others) and {d.resting_at() for d in devices} == trees
+        # Once more: what was under way has changed the views.  An hg that is asked makes its agent look, so it may.
+        return all(other == first for other in others) and {d.status()["tree"] for d in devices} == trees
 
     @staticmethod
     def _differences(devices: Sequence[Device]) -> str:
