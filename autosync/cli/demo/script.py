@@ -109,7 +109,8 @@ def _await_equal(fleet: Fleet, log: LiveLog) -> bool:
     while time.monotonic() < deadline:
         log.pump(0.05)
         if is_equal(fleet):
-            log.pump(0.3)  # what the agents tell of it
+            while (log.pump(0.3) or log.is_undecided) and time.monotonic() < deadline:
+                pass  # what the agents tell of it
             return True
     return False
 
