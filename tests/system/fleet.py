@@ -126,6 +126,13 @@ class Device:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
+    def save(self, name: str, content: str | bytes) -> None:
+        """Save as editors do: nobody ever sees half of it, so it is one state however slow the machine is."""
+        new, path = self.home / "new", self.root / name
+        new.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(new, path)
+
     def read(self, name: str) -> str | None:
         """Return a file's text, ``None`` if there is no such file."""
         try:

@@ -74,7 +74,7 @@ def put(files: dict[str, bytes]) -> Callable[[Device], None]:
 
     def edit(device: Device) -> None:
         for name, content in files.items():
-            device.write(name, content.replace(b"5", device.name.encode()))
+            device.save(name, content.replace(b"5", device.name.encode()))
 
     return edit
 

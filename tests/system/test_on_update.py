@@ -101,7 +101,7 @@ def test_a_failure_gets_back_to_who_caused_it_even_if_he_was_away(fleet: Fleet, 
     gate = hook.place / "gate"
     os.mkfifo(gate)
     hook.does(f"cat {gate}; printf '\\033[31mno\\tway\\033[0m\\n'; exit 3")
-    laptop.write("notes.txt", "broken\n")
+    laptop.save("notes.txt", "broken\n")
     comes_to(server, "running")
     assert laptop.end() == 0
     gate.write_text("one\n")
@@ -176,5 +176,5 @@ def is_running(pid: int) -> bool:
     """Return whether there is such a process that has not ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except OSError:  # it is gone, or went while it was read
         return False

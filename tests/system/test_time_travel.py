@@ -78,24 +78,17 @@ def autosync(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture
     return CommandLine(monkeypatch, capfdbinary)
 
 
-def save(device: Device, name: str, content: str) -> None:
-    """Save as editors do: nobody ever sees half of it, so it is one snapshot however slow the machine is."""
-    new = device.home / "new"
-    new.write_text(content)
-    os.replace(new, device.root / name)
-
-
 def test_what_was_is_listed_compared_shown_and_brought_back_everywhere(fleet: Fleet, autosync: CommandLine) -> None:
     laptop, desktop = fleet.devices
     head, user = laptop.head(), laptop.fingerprint()
-    save(laptop, "plan.txt", "one\ntwo\n")
+    laptop.save("plan.txt", "one\ntwo\n")
     fleet.equal()
-    save(desktop, "plan.txt", "one\n2\n")
+    desktop.save("plan.txt", "one\n2\n")
     fleet.equal()
     odd = os.fsdecode(b"odd \xff")
     laptop.ask("pause")  # so that both are seen in one look
     os.rename(laptop.root / "plan.txt", laptop.root / "renamed.txt")
-    save(laptop, odd, "odd\n")
+    laptop.save(odd, "odd\n")
     laptop.ask("resume")
     fleet.equal()
     until(lambda: len(autosync.told(laptop, "log", "renamed.txt")["rows"]) == 3)
@@ -156,7 +149,7 @@ def test_undo_is_one_step_and_can_be_undone(fleet: Fleet, autosync: CommandLine)
 def test_undo_to_now_takes_nothing_back(fleet: Fleet, autosync: CommandLine) -> None:
     laptop, _ = fleet.devices
     (laptop.root / "below").mkdir()
-    save(laptop, "below/newest", "of now\n")
+    laptop.save("below/newest", "of now\n")
     fleet.equal()
     done = autosync(laptop, "undo", "now", at=laptop.root / "below")
     assert (done.code, "Nothing differs from it" in done.out) == (0, True), done
@@ -167,10 +160,10 @@ def test_undo_to_now_takes_nothing_back(fleet: Fleet, autosync: CommandLine) -> 
 
 def test_what_was_saved_a_moment_ago_is_the_last_change(fleet: Fleet) -> None:
     laptop, _ = fleet.devices
-    save(laptop, "moment", "before\n")
+    laptop.save("moment", "before\n")
     fleet.equal()
     rehearsed = laptop.ask("undo", path=str(laptop.root), dry_run=True)["recorded"]
-    save(laptop, "moment", "just now\n")
+    laptop.save("moment", "just now\n")
     with pytest.raises(AutosyncError, match="notes has changed since you were asked: nothing was restored"):
         laptop.ask("undo", path=str(laptop.root), expected=rehearsed)
     assert laptop.read("moment") == "just now\n"
@@ -242,7 +235,7 @@ def test_without_an_agent_one_can_look_but_not_replace(fleet: Fleet, autosync: C
 
 def test_on_a_terminal_it_has_colours_and_nothing_in_a_file_is_obeyed(fleet: Fleet) -> None:
     laptop, _ = fleet.devices
-    save(laptop, "escape", "\x1b]0;title\x07\n")
+    laptop.save("escape", "\x1b]0;title\x07\n")
     until(lambda: laptop.ask("history", path=str(laptop.root / "escape"))["rows"])
     line = shlex.join([sys.executable, "-m", "autosync", "--config", str(laptop.config), "show", "now"])
     done = subprocess.run(

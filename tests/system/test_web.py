@@ -258,7 +258,7 @@ def test_a_conflict_is_shown_side_by_side_and_finished_by_the_keyboard(desk: Des
 
 def test_a_snapshot_shows_what_it_changed_and_brings_it_back(desk: Desk) -> None:
     laptop, desktop, page = desk.laptop, desk.desktop, desk.page
-    laptop.write("src/main.py", "print('hello, world')\n")
+    laptop.save("src/main.py", "print('hello, world')\n")
     desk.fleet.equal()
     desk.go("timeline")
     row = page.locator("button.row").first
