@@ -26,6 +26,7 @@ from tests.system.fleet import Device, Fleet, until
 from tests.system.machine import Machine
 from tests.system.mounts import needs_mounts
 from tests.system.test_headless import Manager
+from tests.waiting import PATIENCE
 
 
 class Seat:
@@ -98,7 +99,7 @@ def _it_is_started_as_systemd_would(fleet: Fleet) -> None:
         manager.until("WATCHDOG=1")
         process.terminate()
         manager.until("STOPPING=1")
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def _what_it_opens_is_no_part_of_it(seat: Seat, found: Path) -> None:
@@ -119,7 +120,7 @@ def _it_is_upgraded(seat: Seat, pid: int) -> None:
     assert (again["written"], int(seat.show("MainPID"))) == ([], pid)
     drop_in = seat.unit.parent / "autosync.service.d/override.conf"
     drop_in.parent.mkdir()
-    drop_in.write_text("[Service]\nWatchdogSec=2\nTimeoutStopSec=1\nRestartSec=0\n")
+    drop_in.write_text("[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\nRestartSec=0\n")
     text = seat.unit.read_text()
     earlier = text.replace(f" of version {__version__},", " of version 0.0.1,")
     assert earlier != text
