@@ -21,6 +21,8 @@ from tests.ports import free_ports
 from tests.system.fleet import Device, Fleet, until
 from tests.system.machine import Machine
 from tests.system.mounts import needs_mounts
+from tests.system.recording import recorded
+from tests.waiting import PATIENCE
 
 FILES = {"a.txt": "1\n2\n3\n"}
 
@@ -65,7 +67,7 @@ def headless(device: Device, *prefix: str, **environment: str) -> Iterator[subpr
     device.process = process
     try:
         yield process
-        assert process.wait(10) == 0, device.log
+        assert process.wait(PATIENCE) == 0, device.log
     finally:
         device.process = None
         process.kill()
@@ -173,8 +175,7 @@ def test_what_it_starts_finds_nobody_to_ask(tmp_path: Path) -> None:
         with headless(laptop, NOTIFY_SOCKET="@nobody", **desk) as process:
             until(laptop.answers)
             laptop.write("b.txt", "new\n")
-            until(found.exists, why=lambda: laptop.log)
-            until(lambda: laptop.activities("saved"))
+            recorded(laptop, "b.txt")
             process.send_signal(signal.SIGTERM)
         lines = found.read_text().splitlines()
         names = {line.partition("=")[0] for line in lines}

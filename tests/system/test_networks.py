@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests import figures
 from tests.networks import ip, needs_network
 from tests.system.fleet import Device, Fleet, until
+from tests.system.recording import recorded
 from tests.waiting import PATIENCE
 
 FILES = {"a.txt": "one\n", "b/c.txt": "two\n"}
@@ -93,6 +96,7 @@ def exchange(fleet: Fleet, what: str) -> None:
         )
 
 
+@pytest.mark.timeout(900)  # networks that break are waited for several times
 @needs_network
 def test_devices_stay_together_whatever_their_networks_do(tmp_path: Path) -> None:
     with machines(2) as (here, there), agents(tmp_path / "fleet", [here, there]) as fleet:
@@ -142,6 +146,7 @@ def test_devices_stay_together_whatever_their_networks_do(tmp_path: Path) -> Non
     figures.record("faults injected", 6)
 
 
+@pytest.mark.timeout(900)  # networks that break are waited for several times
 @needs_network
 def test_a_device_that_slept_catches_up_without_looking_at_everything(tmp_path: Path) -> None:
     """A stopped process stands in for a sleeping machine; meanwhile its network has become another one."""
@@ -160,7 +165,7 @@ def test_a_device_that_slept_catches_up_without_looking_at_everything(tmp_path: 
         here.ip("addr add 192.0.2.111/24 dev eth0")
         for n in range(5):
             desktop.write(f"new{n}.txt", f"while the laptop slept {n}\n")
-            until(lambda: not desktop.status()["pending"])
+            recorded(desktop, f"new{n}.txt")
         process.send_signal(signal.SIGCONT)
         until(lambda: laptop.read("new4.txt") is not None, 3 * PATIENCE, why=lambda: laptop.log)
         fleet.equal()

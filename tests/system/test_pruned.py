@@ -11,6 +11,7 @@ import pytest
 
 from tests.system.fleet import Device, Fleet, at_once, until
 from tests.system.hgfleet import HgDevice, HgFleet
+from tests.system.recording import recorded
 
 LINES = "".join(f"line {number}\n" for number in range(30))
 FLEETS = {"git": Fleet, "hg": HgFleet}
@@ -91,7 +92,7 @@ def test_a_base_that_was_pruned_while_the_agent_was_off(fleet: Fleet) -> None:
     laptop, desktop = fleet.devices
     head = rewritten_while_off(fleet, laptop)
     desktop.write("src/b.txt", "from the desktop\n" + LINES)
-    until(lambda: not desktop.status()["pending"])
+    recorded(desktop, "src/b.txt")
     laptop.start()
     fleet.equal()
     assert laptop.read("src/a.txt") == "of the second try\n" + LINES
@@ -124,7 +125,7 @@ def test_a_file_that_others_changed_on_a_base_that_was_pruned_here(fleet: Fleet)
     laptop, desktop = fleet.devices
     rewritten_while_off(fleet, laptop)
     desktop.write("src/a.txt", "of the first try\n" + LINES + "from the desktop\n")
-    until(lambda: not desktop.status()["pending"])
+    recorded(desktop, "src/a.txt")
     laptop.start()
     fleet.equal()
     assert laptop.read("src/a.txt") == "of the second try\n" + LINES + "from the desktop\n"
@@ -187,7 +188,7 @@ def test_what_stood_on_a_base_that_was_pruned_here_comes_from_the_hub(tmp_path: 
         rewrite_and_prune(laptop, "of the second try\n" + LINES)
         assert not has(laptop, head)
         desktop.write("src/b.txt", "from the desktop\n" + LINES)
-        until(lambda: not desktop.status()["pending"])
+        recorded(desktop, "src/b.txt")
         until(lambda: desktop.status()["snapshot"] in fleet.git("for-each-ref", at=fleet.hub), why=desktop.status)
         desktop.end()
         laptop.start()

@@ -18,8 +18,9 @@ import pytest
 from autosync.trust.sealing import create_key
 from tests import figures
 from tests.system import mounts
-from tests.system.fleet import Device, Fleet, entries, until
+from tests.system.fleet import Device, Fleet, at_once, entries, until
 from tests.system.mounts import needs_mounts
+from tests.system.recording import recorded
 from tests.waiting import PATIENCE
 
 FILES = {"a.txt": "1\n", "d/x": "x\n"}
@@ -134,10 +135,11 @@ def test_a_full_disk_and_a_read_only_one(tmp_path: Path) -> None:
         mounts.remount(at.disk, "size=40m")
         at.recovers()
         # No room for the snapshot of what was saved here.
-        fill(at.disk / "filler")
-        os.truncate(at.disk / "filler", (at.disk / "filler").stat().st_size - 8192)
         saved = os.urandom(6000)
-        at.desktop.write("d/x", saved)
+        with at_once(at.desktop):
+            fill(at.disk / "filler")
+            os.truncate(at.disk / "filler", (at.disk / "filler").stat().st_size - 8192)
+            at.desktop.write("d/x", saved)
         at.halted(f"The disk {at.disk} is full: ")
         (at.disk / "filler").unlink()
         at.recovers()
@@ -373,7 +375,7 @@ def test_an_agent_that_is_suspended_catches_up(tmp_path: Path) -> None:
         at.desktop.process.send_signal(signal.SIGSTOP)
         at.laptop.write("a.txt", "while the other slept\n")
         at.desktop.write("d/x", "typed before it slept\n")
-        until(lambda: not at.laptop.status()["pending"])
+        recorded(at.laptop, "a.txt")
         at.desktop.process.send_signal(signal.SIGCONT)
         at.recovers()
         assert (at.desktop.read("a.txt"), at.laptop.read("d/x")) == (

@@ -21,8 +21,9 @@ from autosync.trust.sealing import load_key
 from tests import figures
 from tests.channels.reflectors import Running
 from tests.system.fleet import Device, Fleet
+from tests.system.recording import recorded
 from tests.system.rogue import rogue
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 FILES = {"a.txt": "one\n"}
 
@@ -189,7 +190,7 @@ async def test_the_old_key_opens_nothing_any_more(fleet: Fleet) -> None:
         await mallory.say(snapshot=SnapshotId("f" * 40))
         heard: list[tuple[int, bytes]] = []
         while not heard or heard[-1][0] != Kind.END:
-            heard.append(await asyncio.wait_for(wire.read_frame(mallory.reader), 20))
+            heard.append(await asyncio.wait_for(wire.read_frame(mallory.reader), PATIENCE))
         assert wire.parse_end(heard[-1][1])[1] is Outcome.MISSING
         assert Kind.DATA not in [kind for kind, _ in heard]
         await asyncio.to_thread(until, lambda: anna.status()["dropped"].get("old key", 0) > 0)
@@ -262,7 +263,7 @@ def test_who_was_off_finds_the_new_key_on_a_channel_while_nobody_is_there(tmp_pa
             assert anna.run("revoke", "cleo", "--yes").returncode == 0
             until(lambda: cleo.status()["state"] == "halted", why=lambda: cleo.log[-3000:])
             anna.write("a.txt", "under the new key\n")
-            until(lambda: anna.activities("saved"), why=lambda: anna.log[-3000:])
+            recorded(anna, "a.txt")
             assert anna.run("sync").returncode == 0
             assert anna.end() == cleo.end() == 0
             fleet.start(bert)

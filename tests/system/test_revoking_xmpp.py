@@ -17,6 +17,7 @@ from autosync.trust.sealing import WorkspaceKey, load_key
 from tests.edges.test_xmpp import ask, bare_client, item
 from tests.edges.xmpp_servers import SERVERS, XmppServer
 from tests.system.fleet import Device, Fleet
+from tests.system.recording import recorded
 from tests.system.test_revoking import FILES, known, moved, own_key, tag
 from tests.system.test_xmpp_agents import login
 from tests.waiting import until
@@ -116,7 +117,7 @@ def test_what_was_said_stays_for_who_comes_when_nobody_is_there(fleet: Fleet) ->
         assert anna.run("revoke", gone.name, "--yes").returncode == 0
         until(lambda d=gone: d.status()["state"] == "halted", 60, why=lambda d=gone: d.log[-3000:])  # type: ignore[misc]
     anna.write("a.txt", "under the third key\n")
-    until(lambda: anna.activities("saved"), why=lambda: anna.log[-3000:])
+    recorded(anna, "a.txt")
     assert anna.run("sync").returncode == 0
     assert anna.end() == cleo.end() == dora.end() == 0
     fleet.start(bert)

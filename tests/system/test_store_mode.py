@@ -140,7 +140,7 @@ def test_a_hub_that_takes_no_snapshots(fleet: Fleet) -> None:
     laptop.git("push", "-q", "origin", "main")
     laptop.write("a.txt", "not committed\n" * 2)
     left = laptop.view()
-    until(lambda: server.status()["tree"] == laptop.status()["tree"] and not laptop.status()["pending"])
+    handed_over(laptop)
     until(lambda: laptop.activities("told"), why=laptop.status)
     assert laptop.end() == 0
     fleet.start(desktop)
