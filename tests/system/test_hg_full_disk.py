@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from tests.system import mounts
+from tests.system.fleet import at_once
 from tests.system.hgfleet import HgDevice, HgFleet
 from tests.system.mounts import needs_mounts
 from tests.waiting import until
@@ -30,11 +31,10 @@ def test_what_arrives_and_what_is_saved_waits_for_room(tmp_path: Path) -> None:
         mounts.remount(disk, "size=60m")
         _recovers(fleet, desktop)
         # No room for what is saved here, nor for hg to take note of anything.
-        filler = disk / "filler"
-        with filler.open("wb", buffering=0) as file:
+        filler, saved = disk / "filler", os.urandom(8000)
+        with at_once(desktop), filler.open("wb", buffering=0) as file:
             os.posix_fallocate(file.fileno(), 0, os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize - 8192)
-        saved = os.urandom(8000)
-        desktop.write("new", saved)
+            desktop.write("new", saved)
         until(lambda: _is_full(desktop, disk), why=desktop.status)
         filler.unlink()
         _recovers(fleet, desktop)
