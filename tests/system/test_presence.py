@@ -57,6 +57,7 @@ def leave(terminal: Terminal) -> None:
 
 def test_what_is_open_elsewhere_is_shown_and_told_once_you_open_it_too(fleet: Fleet, terminals: list[Terminal]) -> None:
     (laptop, desktop, tablet), (at_laptop, at_desktop, at_tablet) = fleet.devices, terminals
+    until(lambda: len({d.status()["snapshot"] for d in fleet.devices}) == 1)  # nothing is left to merge
     before = laptop.status()["snapshot"]
     edit(at_desktop, "a.py")
     sees(laptop, ("desktop", "a.py"))
