@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 _JOURNALD = "/usr/lib/systemd/systemd-journald"
 _SETTINGS = (
@@ -76,12 +76,12 @@ class Machine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for end in reversed(self._ends):
             end()
-        self._keeper.communicate("end\n", 10)
+        self._keeper.communicate("end\n", PATIENCE)
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a program there and return how it ended."""
         return subprocess.run(
-            [*self.prefix, *command], capture_output=True, text=True, check=False, timeout=60, **options
+            [*self.prefix, *command], capture_output=True, text=True, check=False, timeout=PATIENCE, **options
         )
 
     def run_beside(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
@@ -90,7 +90,7 @@ class Machine:
 
         def end() -> None:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE)
 
         self._ends.append(end)
         return process
