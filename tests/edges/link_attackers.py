@@ -15,6 +15,7 @@ from autosync.link.hello import Hello, open_hello, receive_hello, secure
 from autosync.link.wire import Kind
 from autosync.trust.identity import load_or_create_identity
 from tests.edges.linked_devices import KEY, QUICK, Device
+from tests.edges.listeners import drop, listening
 from tests.waiting import PATIENCE
 
 
@@ -54,8 +55,8 @@ async def member(
     )
     connection, theirs = await say_hello(listener, mine)
     reader, writer = await secure(connection, identity, theirs, dialled=True, timing=QUICK)
-    assert (await wire.read_frame(reader))[0] == Kind.READY
     try:
+        assert (await wire.read_frame(reader))[0] == Kind.READY
         yield reader, writer
     finally:
         await close(writer)
@@ -104,9 +105,11 @@ async def relay(address: str) -> AsyncIterator[Relay]:
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         onward = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(copy(reader, onward[1], between.recorded), copy(onward[0], writer, None))
+        try:
+            await asyncio.gather(copy(reader, onward[1], between.recorded), copy(onward[0], writer, None))
+        finally:
+            await drop(onward[1])
 
-    server = await asyncio.start_server(connect, "127.0.0.1", 0)
-    between = Relay(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    async with server:
+    async with listening(connect) as listens:
+        between = Relay(f"127.0.0.1:{listens}")
         yield between

@@ -9,6 +9,7 @@ import ssl
 from pathlib import Path
 from types import TracebackType
 
+from tests.edges.listeners import drop
 from tests.edges.xmpp_servers import DOMAIN, write_certificate
 
 _HEADER = (
@@ -40,7 +41,7 @@ class ScriptedServer:
             self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self._context.load_cert_chain(directory / "both.pem")
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self._serving: set[asyncio.Task[None]] = set()
 
     @property
@@ -62,16 +63,18 @@ class ScriptedServer:
         for writer in self._writers:
             writer.transport.abort()
         await asyncio.gather(*self._serving, return_exceptions=True)
+        for writer in self._writers:
+            await drop(writer)
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         serving = asyncio.create_task(self._connected(reader, writer))
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, EOFError):
                 if self._context is not None:
                     await self._hear(reader, "version='1.0'>")
                     writer.write(f"{_HEADER}{_STARTTLS}".encode())
@@ -87,11 +90,14 @@ class ScriptedServer:
                     writer.write(_BOUND.format(number=number, jid=self._bind).encode())
                 await self._hear(reader, "</stream:stream>")
         finally:
-            self._writers.discard(writer)
             writer.close()
 
     async def _hear(self, reader: asyncio.StreamReader, ending: str) -> None:
         text = ""
-        while ending not in text and (part := await reader.read(4096)):
-            text += part.decode()
-        self.heard += text
+        try:
+            while ending not in text:
+                if not (part := await reader.read(4096)):
+                    raise EOFError
+                text += part.decode()
+        finally:
+            self.heard += text

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable
 from types import TracebackType
 
+from tests.edges.listeners import drop
+
 
 class TcpProxy:
     """Passes connections on to ``upstream``, a port on loopback, which can be changed, until told otherwise.
@@ -28,6 +30,7 @@ class TcpProxy:
         self.upstream = upstream
         self._writers: set[asyncio.StreamWriter] = set()
         self._dead: set[asyncio.StreamWriter] = set()
+        self._begun: list[asyncio.StreamWriter] = []
         self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -60,11 +63,15 @@ class TcpProxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        self.refusing = True  # what has just come in, too
         self.cut()
         await self._server.wait_closed()
         await asyncio.gather(*self._serving, return_exceptions=True)
+        for writer in self._begun:
+            await drop(writer)
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._begun.append(writer)
         serving = asyncio.create_task(self._connected(reader, writer))
         self._serving.add(serving)
         serving.add_done_callback(self._serving.discard)
@@ -77,6 +84,11 @@ class TcpProxy:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.upstream)
         except OSError:
             writer.close()
+            return
+        self._begun.append(up_writer)
+        if self.refusing:
+            writer.close()
+            up_writer.close()
             return
         pair = {writer, up_writer}
         self._writers |= pair

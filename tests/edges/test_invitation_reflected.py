@@ -20,6 +20,7 @@ from autosync.link.dialling import Unlinked
 from autosync.link.reflected import call, place_of
 from tests.channels.reflectors import Running, running
 from tests.edges.linked_devices import eventually
+from tests.edges.listeners import drop, listening
 from tests.edges.test_invitation import KEY, KEY_TEXT, Host, host, visit
 from tests.figures import record
 from tests.ports import free_ports
@@ -41,18 +42,23 @@ class Operator:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Lead one caller to where he wants, and meddle."""
-        with contextlib.suppress(OSError):
-            writer.write(b"debug!connected...\n")
-            request = await reader.readline()
-            found = re.fullmatch(rb"call ([0-9a-f]{32})\n", request)
-            assert found is not None, request
+        writer.write(b"debug!connected...\n")
+        request = await reader.readuntil()
+        found = re.fullmatch(rb"call ([0-9a-f]{32})\n", request)
+        assert found is not None, request
+        try:
             onward = await call(f"127.0.0.1:{self._honest.port}/{found[1].decode()}")
-            to_reader, to_writer = await asyncio.open_connection(sock=onward)
-            writer.write(b"pipe!open\n")
-            back = asyncio.create_task(_copy(to_reader, writer, lambda _, piece: piece))
+        except Unlinked:
+            return
+        to_reader, to_writer = await asyncio.open_connection(sock=onward)
+        writer.write(b"pipe!open\n")
+        back = asyncio.create_task(_copy(to_reader, writer, lambda _, piece: piece))
+        try:
             await _copy(reader, to_writer, self._seen)
+        finally:
             back.cancel()
-        writer.close()
+            await asyncio.wait([back])
+            await drop(to_writer)
 
     def _seen(self, number: int, piece: bytes) -> bytes:
         self.recorded += piece
@@ -72,9 +78,7 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter, throug
 async def operator(honest: Running, meddle: Meddle = lambda _, piece: piece) -> AsyncIterator[Operator]:
     """A reflector with an operator."""
     there = Operator(honest, meddle)
-    server = await asyncio.start_server(there.serve, "127.0.0.1", 0)
-    there.port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(there.serve) as there.port:
         yield there
 
 
@@ -256,11 +260,8 @@ async def test_what_is_no_pipe_is_told_as_such(answer: bytes, why: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(answer)
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async with listening(serve) as port:
         with pytest.raises(Unlinked, match=f"^{re.escape(why)}$"):
             await call(f"127.0.0.1:{port}/{'0' * 32}")
     record("bad inputs refused", 1)

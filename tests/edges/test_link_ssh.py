@@ -17,6 +17,7 @@ from autosync.core.candidates import Candidate, CandidateKind
 from autosync.link.carriage import Carriage
 from autosync.link.ssh import SshAddress, SshConnector, arguments
 from tests.edges.linked_devices import QUICK, eventually, running
+from tests.edges.listeners import listening
 from tests.edges.ssh_server import SshServer
 from tests.figures import record
 from tests.ports import free_ports
@@ -86,15 +87,12 @@ async def echo() -> AsyncIterator[int]:
     """A port where everything comes back."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while content := await reader.read(65536):
-                writer.write(content)
-                await writer.drain()
-        writer.close()
+        while content := await reader.read(65536):
+            writer.write(content)
+            await writer.drain()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with listening(answer) as port:
+        yield port
 
 
 async def test_bytes_go_both_ways_and_the_program_ends_with_its_connection(sshd: SshServer) -> None:
@@ -128,6 +126,8 @@ async def test_a_device_is_linked_through_ssh_alone(sshd: SshServer, tmp_path: P
         await eventually(lambda: laptop.linked_with() and desktop.linked_with())
         laptop.say("through ssh")
         assert await desktop.hears() == ("laptop", "through ssh")
+        # The program of an attempt that was not needed may not have ended yet.
+        await eventually(lambda: len(children()) == 1)
         (program,) = children()
         os.kill(program, signal.SIGKILL)
         laptop.say("after ssh was killed")
@@ -198,11 +198,8 @@ async def test_a_forbidden_forwarding_is_told(tmp_path: Path) -> None:
 async def test_an_attempt_that_is_given_up_leaves_no_program(tmp_path: Path) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    async with server, connector("ssh", "-F", "/dev/null") as ssh:
-        port = server.sockets[0].getsockname()[1]
+    async with listening(silent) as port, connector("ssh", "-F", "/dev/null") as ssh:
         attempt = asyncio.create_task(ssh.connect(f"you@127.0.0.1:{port}/1"))
         await eventually(children)
         attempt.cancel()

@@ -33,7 +33,10 @@ from tests.edges.linked_devices import (
     running,
     serving,
 )
+from tests.edges.listeners import drop, listening
 from tests.waiting import PATIENCE
+
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 # -- strangers ------------------------------------------------------------------------------------
@@ -122,29 +125,32 @@ async def test_a_man_in_the_middle_gets_no_link(tmp_path: Path, towards: str) ->
 
         async def intercept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             listener = await asyncio.open_connection("127.0.0.1", laptop.links.port)
-            for source, target in ((reader, listener[1]), (listener[0], writer)):
-                length = await source.readexactly(2)
-                target.write(length + await source.readexactly(int.from_bytes(length, "big")))
-                await target.drain()
+            try:
+                for source, target in ((reader, listener[1]), (listener[0], writer)):
+                    length = await source.readexactly(2)
+                    target.write(length + await source.readexactly(int.from_bytes(length, "big")))
+                    await target.drain()
+                met.put_nowait(await spoken_tls((reader, writer), listener))
+            finally:
+                await drop(listener[1])
+
+        async def spoken_tls(dialler: _Streams, listener: _Streams) -> str:
             to_listener = towards == "listener"
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT if to_listener else ssl.PROTOCOL_TLS_SERVER)
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             context.load_cert_chain(eve.path)
-            victim = listener if to_listener else (reader, writer)
+            victim = listener if to_listener else dialler
             try:
                 await victim[1].start_tls(context)
-                met.put_nowait(repr(await victim[0].read(100)))
+                return repr(await victim[0].read(100))
             except OSError as error:
-                met.put_nowait(type(error).__name__)
-            for side in (writer, listener[1]):
-                side.close()
+                return type(error).__name__
 
-        server = await asyncio.start_server(intercept, "127.0.0.1", 0)
-        async with server, running(tmp_path, "desktop") as desktop:
+        async with listening(intercept) as port, running(tmp_path, "desktop") as desktop:
             desktop.say("secret")
             laptop.say("secret")
-            desktop.links.learn(KEY.id, None, on_lan([f"127.0.0.1:{server.sockets[0].getsockname()[1]}"]))
+            desktop.links.learn(KEY.id, None, on_lan([f"127.0.0.1:{port}"]))
             async with asyncio.timeout(PATIENCE):
                 assert await met.get() in ("b''", "SSLError", "SSLCertVerificationError", "ConnectionResetError")
             assert laptop.linked_with() == desktop.linked_with() == []
