@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 _DUNST = """\
 [global]
@@ -93,7 +93,7 @@ class Screen:
         self.end_dunst()
         for process in reversed(self._processes):
             process.terminate()
-            process.wait(10)
+            process.wait(PATIENCE)
 
     def _start_x(self) -> int:
         reading, writing = os.pipe()
@@ -152,7 +152,7 @@ class Screen:
         """End it."""
         if self._dunst is not None:
             self._dunst.send_signal(how)
-            self._dunst.wait(10)
+            self._dunst.wait(PATIENCE)
             self._dunst = None
 
     def press(self, button: str) -> None:
@@ -203,11 +203,22 @@ class Screen:
         new, self._seen = rows[: len(rows) - self._seen], len(rows)
         return new
 
+    def selected(self) -> str:
+        """Return the text that is selected in a window."""
+        return self.run("/usr/bin/python3", "-c", _SELECTED).stdout
+
     def picture(self, file: Path, height: int) -> None:
         """Write what is to be seen in the upper part of the screen to a PNG file."""
         done = self.run("/usr/bin/python3", "-c", _PICTURE, str(file), str(height))
         assert done.returncode == 0, done.stderr
 
+
+_SELECTED = """
+import gi
+gi.require_version("Gtk", "3.0")
+from gi.repository import Gdk, Gtk
+print(Gtk.Clipboard.get(Gdk.SELECTION_PRIMARY).wait_for_text() or "", end="")
+"""
 
 _PICTURE = """
 import sys, gi

@@ -88,11 +88,21 @@ def test_a_commit_is_described_in_a_window_before_it_is_pushed(fleet: Fleet, scr
     keep_picture(screen, "popup-commit")
     screen.press("Describe…")
     title = "notes: describe the last commit"
-    until(lambda: screen.run("xdotool", "search", "--name", title).stdout, why=lambda: laptop.log)
-    window = screen.run("xdotool", "search", "--name", title).stdout.split()[0]
+    windows: list[str] = []
+    search = ("xdotool", "search", "--onlyvisible", "--name", title)
+    until(lambda: windows.extend(screen.run(*search).stdout.split()) or windows, why=lambda: laptop.log)
+    window = windows[0]
     screen.run("xdotool", "windowfocus", "--sync", window)
-    screen.run("xdotool", "key", "--window", window, "ctrl+a")
+
+    def holds(text: str) -> bool:
+        screen.run("xdotool", "key", "--window", window, "ctrl+a")
+        return screen.selected().strip() == text
+
+    # Keys that come before the window takes them are lost.
+    until(lambda: holds("Change a.txt"), why=screen.selected)
     screen.run("xdotool", "type", "--window", window, "Say it better")
+    until(lambda: holds("Say it better"), why=screen.selected)
+    screen.run("xdotool", "key", "--window", window, "ctrl+End")  # nothing is selected in the picture
     keep_picture(screen, "describe", height=screen.height)
     assert fleet.git("rev-parse", "main", at=fleet.hub) == before
     screen.run("xdotool", "key", "--window", window, "ctrl+Return")

@@ -15,7 +15,7 @@ import pytest
 from autosync.core.brakes import HELD_HINT
 from tests.desktop.screen import Screen
 from tests.desktop.scripted import ScriptedAgent, status
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 PLAIN_SERVER = """
 import sys, dbus, dbus.service, dbus.mainloop.glib
@@ -64,7 +64,8 @@ class Desk:
         """Start `autosync desktop`, and wait until it has asked."""
         opener = self.place / "bin/xdg-open"
         opener.parent.mkdir(exist_ok=True)
-        opener.write_text(f'#!/bin/sh\nprintf "%s\\n" "$1" >>{self.opened}\n')
+        # As a whole, or it would be found before anything stands in it.
+        opener.write_text(f'#!/bin/sh\nprintf "%s\\n" "$1" >{self.opened}.new\nmv {self.opened}.new {self.opened}\n')
         opener.chmod(0o755)
         path = f"{opener.parent}:{os.environ['PATH']}"
         with (self.place / "log").open("ab") as log:
@@ -84,7 +85,7 @@ class Desk:
         assert self.process is not None
         assert self.process.stdin is not None
         self.process.stdin.close()
-        code = self.process.wait(20)
+        code = self.process.wait(PATIENCE)
         self.process = None
         return code
 
@@ -183,10 +184,10 @@ def test_levels_are_heeded_and_may_change_while_it_runs(desk: Desk) -> None:
     desk.agent.happens("hook-failed", text="server: make restart failed\nexit code 2")
     popup = desk.popup()
     assert (popup["summary"], popup["body"]) == ("server: make restart failed", "exit code 2")
-    assert "variant             byte 2" in desk.screen.last()
+    until(lambda: "variant             byte 2" in desk.screen.last(), why=desk.screen.last)
     desk.configure("{arrived: critical, hook: none}")
     until(lambda: desk.agent.happens("applied", "b.txt") or desk.screen.count() == 1)
-    assert "variant             byte 2" in desk.screen.last()
+    until(lambda: "b.txt" in desk.screen.last() and "variant             byte 2" in desk.screen.last())
 
 
 def test_what_shows_popups_may_come_and_go(desk: Desk, screen: Screen) -> None:
@@ -207,7 +208,7 @@ def test_do_not_disturb_is_the_desktops_and_nothing_passes_through(desk: Desk, s
     screen.control("set-paused", "true")
     desk.agent.happens("applied", "<i>x</i>.txt")
     until(lambda: screen.count("waiting") == 1)
-    assert "variant             byte 1" in screen.last()
+    until(lambda: "variant             byte 1" in screen.last(), why=screen.last)
     assert screen.count() == 0
     screen.control("set-paused", "false")
     assert desk.popup()["summary"] == "notes: 1 file from desktop"
@@ -224,6 +225,8 @@ def test_without_buttons_a_popup_says_the_command_and_without_markup_it_has_none
             desk.agent.happens("conflict", "a<b>.txt", copy="a (c).txt", text="a<b>.txt: two versions of <b>")
             until(lambda: "autosync resolve FILE --keep mine|theirs|both" in screen.last(), why=lambda: desk.log)
             assert "two versions of <b>\n" in screen.last()
+            # The buttons stand behind the text.
+            until(lambda: "urgency" in screen.last(), why=screen.last)
             assert "Keep mine" not in screen.last()
     finally:
         screen.start_dunst()

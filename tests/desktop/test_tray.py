@@ -63,7 +63,8 @@ def test_the_icon_tells_the_truth_and_its_menu_works(tmp_path: Path, screen: Scr
     with Fleet(tmp_path / "fleet") as fleet:
         opened = tmp_path / "opened"
         browser = tmp_path / "browser"
-        browser.write_text(f'#!/bin/sh\nprintf "%s\\n" "$1" >>{opened}\n')
+        # As a whole, or it would be found before anything stands in it.
+        browser.write_text(f'#!/bin/sh\nprintf "%s\\n" "$1" >{opened}.new\nmv {opened}.new {opened}\n')
         browser.chmod(0o755)
         laptop, desktop = fleet.clone(fleet.seed({"a.txt": "1\n"}), "laptop", "desktop")
         fleet.configure([laptop, desktop])
@@ -81,9 +82,14 @@ def test_the_icon_tells_the_truth_and_its_menu_works(tmp_path: Path, screen: Scr
         )
         assert panel.labels() == ["All is recorded; no other device yet", "-", "[Pause]", "[Open the web page]"]
         desktop.start()
-        until(lambda: panel("look")["IconName"] == "autosync-in-sync", why=lambda: laptop.log)
-        assert panel("look")["ToolTip"] == ["autosync-in-sync", [], "autosync: in sync", "In sync with desktop"]
-        assert {"NewIcon", "NewTitle", "NewToolTip", "LayoutUpdated"} <= set(panel("signals"))
+        in_sync = ["autosync-in-sync", [], "autosync: in sync", "In sync with desktop"]
+        until(
+            lambda: [(look := panel("look")).get("IconName"), look.get("ToolTip")] == [in_sync[0], in_sync],
+            why=lambda: laptop.log,
+        )
+        signals: set[str] = set()
+        wanted = {"NewIcon", "NewTitle", "NewToolTip", "LayoutUpdated"}
+        until(lambda: signals.update(panel("signals")) or wanted <= signals, why=lambda: signals)
 
         panel("click", "Pause")
         until(lambda: laptop.status()["phase"] == "paused")
@@ -94,6 +100,7 @@ def test_the_icon_tells_the_truth_and_its_menu_works(tmp_path: Path, screen: Scr
         until(lambda: panel("look").get("IconName") == "autosync-paused")
         panel("click", "Resume")
         until(lambda: laptop.status()["phase"] != "paused")
+        until(lambda: "[Pause]" in panel.labels(), why=lambda: laptop.log)
 
         panel("activate")
         until(opened.exists, why=lambda: laptop.log)
