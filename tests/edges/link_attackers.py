@@ -14,7 +14,7 @@ from autosync.link import wire
 from autosync.link.hello import Hello, open_hello, receive_hello, secure
 from autosync.link.wire import Kind
 from autosync.trust.identity import load_or_create_identity
-from tests.edges.linked_devices import KEY, QUICK, Device
+from tests.edges.linked_devices import KEY, PATIENT, Device
 from tests.edges.listeners import drop, listening
 from tests.waiting import PATIENCE
 
@@ -54,7 +54,7 @@ async def member(
         nonce=os.urandom(16),
     )
     connection, theirs = await say_hello(listener, mine)
-    reader, writer = await secure(connection, identity, theirs, dialled=True, timing=QUICK)
+    reader, writer = await secure(connection, identity, theirs, dialled=True, timing=PATIENT)
     try:
         assert (await wire.read_frame(reader))[0] == Kind.READY
         yield reader, writer

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -27,6 +28,8 @@ OTHER_KEY = WorkspaceKey(bytes(32))
 QUICK = Timing(
     hello=2.0, ping=0.2, patience=2.0, stall=5.0, stagger=0.05, retry_first=0.02, retry_most=0.2, settled=0.5
 )
+PATIENT = replace(QUICK, hello=PATIENCE, patience=PATIENCE, stall=PATIENCE)
+"""Where one side says nothing, or takes nothing, for as long as the test wants it."""
 LOOPBACK = ("127.0.0.1", 0)
 BLOCK = bytes(64 * 1024)
 WANTED = SnapshotId("a" * 40)
@@ -125,9 +128,9 @@ async def running(
 
 
 @contextlib.asynccontextmanager
-async def linked_pair(state: Path) -> AsyncIterator[tuple[Device, Device]]:
+async def linked_pair(state: Path, *, timing: Timing = QUICK) -> AsyncIterator[tuple[Device, Device]]:
     """Two devices with a link."""
-    async with running(state, "laptop") as laptop, running(state, "desktop") as desktop:
+    async with running(state, "laptop", timing=timing) as laptop, running(state, "desktop", timing=timing) as desktop:
         laptop.knows(desktop)
         await eventually(lambda: laptop.linked_with() and desktop.linked_with())
         yield laptop, desktop
@@ -146,7 +149,7 @@ class Sink(io.RawIOBase):
 
     def write(self, written: Any) -> int:
         if self._gate is not None:
-            self._gate.wait(20)
+            self._gate.wait(PATIENCE)
         self.size += len(written)
         return len(written)
 
@@ -202,7 +205,7 @@ async def child(state: Path, name: str, *peers: str, says: str = "here I am") ->
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             port, device = json.loads(await process.stdout.readline())
         yield Child(process, name, port, device)
     finally:

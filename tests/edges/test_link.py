@@ -21,6 +21,7 @@ from tests.edges.linked_devices import (
     BLOCK,
     KEY,
     OTHER_KEY,
+    PATIENT,
     WANTED,
     Device,
     Sink,
@@ -95,8 +96,10 @@ async def test_simultaneous_dials_end_in_one_link(tmp_path: Path, addresses: str
 
 
 def _ends_of_one_connection(one: Device, other: Device) -> bool:
-    (there,) = one.links._links.values()
-    (here,) = other.links._links.values()
+    links = [*one.links._links.values(), *other.links._links.values()]
+    if len(links) != 2:  # one is replaced by the other in this moment
+        return False
+    there, here = links
     mine, theirs = (link._writer.get_extra_info for link in (there, here))
     settled = len(one.links._carrying) == len(other.links._carrying) == 1
     return settled and mine("sockname") == theirs("peername") and mine("peername") == theirs("sockname")
@@ -114,7 +117,7 @@ async def test_of_two_links_that_one_side_dialled_the_last_is_kept(
     tmp_path: Path, instance: bytes, number: int, kept: str
 ) -> None:
     async with (
-        running(tmp_path, "laptop") as laptop,
+        running(tmp_path, "laptop", timing=PATIENT) as laptop,
         member(laptop, tmp_path, number=5) as old,
         member(laptop, tmp_path, instance=instance, number=number) as new,
     ):
@@ -132,7 +135,7 @@ async def test_of_two_links_that_one_side_dialled_the_last_is_kept(
 async def test_of_two_links_that_both_sides_dialled_that_of_the_smaller_id_is_kept(
     tmp_path: Path, mine: str, theirs: str, kept: str
 ) -> None:
-    async with running(tmp_path, mine) as one, running(tmp_path, theirs) as other:
+    async with running(tmp_path, mine, timing=PATIENT) as one, running(tmp_path, theirs, timing=PATIENT) as other:
         one.knows(other)
         await eventually(lambda: one.linked_with() and other.linked_with())
         (dialled,) = one.links.peers(KEY.id)
@@ -250,7 +253,8 @@ async def test_a_peer_killed_in_the_middle_of_a_fetch_and_back(tmp_path: Path) -
             fetching = asyncio.create_task(laptop.fetch(server.id, WANTED, sink))
             await sink.reached(4_000_000)
             server.send_signal(signal.SIGKILL)
-            with pytest.raises(Unreachable, match=r"^server: (closed the connection|Connection reset by peer)"):
+            gone = r"^server: (closed the connection|Connection reset by peer|Broken pipe)"
+            with pytest.raises(Unreachable, match=gone):
                 await fetching
         with pytest.raises(Unreachable, match=r"^server-[a-z2-7]{26} is not linked"):
             await laptop.fetch(server.id, WANTED, io.BytesIO())

@@ -7,7 +7,6 @@ import io
 import os
 import socket
 import threading
-import time
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.edges.link_attackers import member
 from tests.edges.linked_devices import (
     BLOCK,
     KEY,
+    PATIENT,
     WANTED,
     Answer,
     Device,
@@ -34,6 +34,7 @@ from tests.edges.linked_devices import (
     running,
     serving,
 )
+from tests.waiting import PATIENCE
 
 
 async def test_a_fetch_brings_what_is_served(tmp_path: Path) -> None:
@@ -126,13 +127,18 @@ async def test_a_peer_that_does_not_answer_delays_only_the_first_fetch(tmp_path:
                 await laptop.fetch(nobody, WANTED, io.BytesIO())
             await eventually(lambda: laptop.links.peers(KEY.id)[0].problem == f"{address}: no answer in time")
             for _ in range(3):
-                async with asyncio.timeout(0.1):
-                    with pytest.raises(Unreachable, match=r"is not linked: .* no answer in time"):
-                        await laptop.fetch(nobody, WANTED, io.BytesIO())
+                fetching = asyncio.create_task(laptop.fetch(nobody, WANTED, io.BytesIO()))
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                assert fetching.done(), "it waits for another attempt"
+                with pytest.raises(Unreachable, match=r"is not linked: .* no answer in time"):
+                    await fetching
 
             async with running(tmp_path, "desktop") as desktop:
                 desktop.workspace.answers[WANTED] = serving(b"pack")
                 laptop.knows(desktop)
+                # A first attempt may take longer than the laptop waits here.
+                await eventually(lambda: laptop.linked_with() == ["desktop"])
                 await laptop.fetch(desktop.id, WANTED, sink := io.BytesIO())
                 assert sink.getvalue() == b"pack"
 
@@ -143,7 +149,7 @@ async def test_a_full_disk_is_the_fetchers_own_error(tmp_path: Path) -> None:
         desktop.workspace.answers[WANTED] = _endless(ended)
         with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):  # noqa: ASYNC230
             await laptop.fetch(desktop.id, WANTED, full)
-        assert await asyncio.to_thread(ended.wait, 10)
+        assert await asyncio.to_thread(ended.wait, PATIENCE)
         assert laptop.linked_with() == ["desktop"]
 
 
@@ -156,7 +162,7 @@ async def test_a_cancelled_fetch_ends_its_answer(tmp_path: Path) -> None:
         fetching.cancel()
         with pytest.raises(asyncio.CancelledError):
             await fetching
-        assert await asyncio.to_thread(ended.wait, 10)
+        assert await asyncio.to_thread(ended.wait, PATIENCE)
         desktop.workspace.answers[WANTED] = serving(b"pack")
         await laptop.fetch(desktop.id, WANTED, again := io.BytesIO())
         assert again.getvalue() == b"pack"
@@ -176,7 +182,8 @@ async def test_a_silent_answer_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_an_answer_that_drips_is_given_up(tmp_path: Path) -> None:
-    async with running(tmp_path, "laptop", timing=Timing(stall=0.5)) as laptop, member(laptop, tmp_path) as link:
+    timing = Timing(hello=PATIENCE, stall=0.5)
+    async with running(tmp_path, "laptop", timing=timing) as laptop, member(laptop, tmp_path) as link:
         reader, writer = link
         mallory = next(p.device for p in laptop.links.peers(KEY.id) if p.device)
         fetching = asyncio.create_task(laptop.fetch(mallory, WANTED, sink := Sink()))
@@ -192,7 +199,7 @@ async def test_an_answer_that_drips_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_a_slow_writer_holds_back_the_peer_and_not_the_announcements(tmp_path: Path) -> None:
-    async with linked_pair(tmp_path) as (laptop, desktop):
+    async with linked_pair(tmp_path, timing=PATIENT) as (laptop, desktop):
         served = 0
 
         def answer(have: Sequence[str], out: BinaryIO) -> None:
@@ -224,20 +231,21 @@ async def test_200_mb_stream_in_bounded_memory_while_announcements_pass(tmp_path
         sink = Sink()
         blocks = [f"{n:040x}" for n in range(1024)]
         fetching = asyncio.create_task(_fetch_often(laptop, server.id, blocks, sink, times=3))
-        waits: list[float] = []
+        passed: list[int] = []
         while not fetching.done():
-            began = time.perf_counter()
-            laptop.say(f"state {len(waits)}")
-            assert await server.hears() == ("laptop", f"state {len(waits)}")
-            waits.append(time.perf_counter() - began)
+            before_it = sink.size
+            laptop.say(f"state {len(passed)}")
+            assert await server.hears() == ("laptop", f"state {len(passed)}")
+            passed.append(sink.size - before_it)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         await fetching
         assert sink.size == 3 * 1024 * len(BLOCK) > 200_000_000
         assert peak < 10_000_000
         assert server.peak_memory() - before < 20_000_000
-        assert len(waits) > 10
-        assert sorted(waits)[len(waits) // 2] < 0.5
+        assert len(passed) > 10
+        # In bytes of the stream: on a busy machine both are slow.
+        assert sorted(passed)[len(passed) // 2] < 4 * WINDOW
 
 
 def _read_all(read_end: int) -> bytes:
@@ -262,7 +270,7 @@ def _waiting(release: threading.Event) -> Answer:
     """Return an answer that says nothing until it is released."""
 
     def answer(have: Sequence[str], out: BinaryIO) -> None:
-        release.wait(20)
+        release.wait(PATIENCE)
 
     return answer
 

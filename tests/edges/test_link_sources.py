@@ -38,7 +38,19 @@ from autosync.link.wire import CHUNK, Kind, WireError
 from tests import figures
 from tests.announcements import said_by
 from tests.edges.link_attackers import member
-from tests.edges.linked_devices import KEY, QUICK, WANTED, Device, Sink, eventually, linked_pair, running, serving
+from tests.edges.linked_devices import (
+    KEY,
+    PATIENT,
+    QUICK,
+    WANTED,
+    Device,
+    Sink,
+    eventually,
+    linked_pair,
+    running,
+    serving,
+)
+from tests.waiting import PATIENCE
 
 LARGE = os.urandom(3 * SMALL)
 NEAR = DeviceId("near-00000000")
@@ -179,7 +191,7 @@ async def test_nobody_starves_whose_only_source_is_busy(tmp_path: Path) -> None:
 
 
 async def test_small_answers_are_never_refused(tmp_path: Path) -> None:
-    async with linked_pair(tmp_path) as (laptop, desktop):
+    async with linked_pair(tmp_path, timing=PATIENT) as (laptop, desktop):
         gate = asyncio.Event()
         large = asyncio.create_task(_fetch_slowly(laptop, desktop, gate))
         second = asyncio.create_task(_fetch_slowly(laptop, desktop, gate))
@@ -201,7 +213,7 @@ async def _fetch_slowly(laptop: Device, desktop: Device, gate: asyncio.Event) ->
 
     class Waiting(Sink):
         def write(self, written: Any) -> int:
-            asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(20)
+            asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(PATIENCE)
             return super().write(written)
 
     desktop.workspace.answers[WANTED] = serving(bytes(4 << 20))
@@ -211,7 +223,10 @@ async def _fetch_slowly(laptop: Device, desktop: Device, gate: asyncio.Event) ->
 
 
 async def test_small_answers_that_nobody_takes_hold_up_no_others(tmp_path: Path) -> None:
-    async with linked_pair(tmp_path) as (laptop, desktop), member(desktop, tmp_path) as (_, writer):
+    async with (
+        linked_pair(tmp_path, timing=PATIENT) as (laptop, desktop),
+        member(desktop, tmp_path) as (_, writer),
+    ):
         desktop.workspace.answers[WANTED] = serving(bytes(SMALL))
         for request in range(2 * AT_ONCE):
             writer.write(wire.fetch(request, WANTED, ()))  # and no credit
@@ -224,7 +239,10 @@ async def test_small_answers_that_nobody_takes_hold_up_no_others(tmp_path: Path)
 
 async def test_what_is_asked_for_and_cancelled_again_and_again_is_made_a_few_times_at_once(tmp_path: Path) -> None:
     """What makes an answer cannot be stopped before it has something to say."""
-    async with linked_pair(tmp_path) as (laptop, desktop), member(desktop, tmp_path) as (reader, writer):
+    async with (
+        linked_pair(tmp_path, timing=PATIENT) as (laptop, desktop),
+        member(desktop, tmp_path) as (reader, writer),
+    ):
         begun, go_on = Counter[str](), threading.Event()
 
         def answer(_have: Sequence[str], out: BinaryIO) -> None:
@@ -357,8 +375,11 @@ async def test_a_limited_download_grants_no_more_than_it_takes(tmp_path: Path) -
 
 # -- ways ------------------------------------------------------------------------------------
 async def test_a_link_moves_to_a_nearer_way_without_a_gap(tmp_path: Path) -> None:
-    quick = replace(QUICK, better=0.05, better_most=0.1)
-    async with running(tmp_path, "laptop", timing=quick) as laptop, running(tmp_path, "desktop") as desktop:
+    quick = replace(PATIENT, better=0.05, better_most=0.1)
+    async with (
+        running(tmp_path, "laptop", timing=quick) as laptop,
+        running(tmp_path, "desktop", timing=PATIENT) as desktop,
+    ):
         laptop.links.add_connector(CandidateKind.SSH, _connect, carriage=Carriage(timing=quick))
         far = Candidate(kind=CandidateKind.SSH, address=f"me@127.0.0.1/{desktop.links.port}")
         laptop.links.learn(KEY.id, desktop.id, [far])

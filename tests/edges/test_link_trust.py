@@ -26,6 +26,7 @@ from tests.edges.linked_devices import (
     BLOCK,
     KEY,
     OTHER_KEY,
+    PATIENT,
     QUICK,
     WANTED,
     Sink,
@@ -207,7 +208,7 @@ async def test_junk_connections_do_not_keep_a_peer_out(tmp_path: Path) -> None:
     ],
 )
 async def test_what_a_member_sends_breaks_at_most_his_link(tmp_path: Path, sent: bytes, broken: bool) -> None:
-    async with running(tmp_path, "laptop") as laptop:
+    async with running(tmp_path, "laptop", timing=PATIENT) as laptop:
         laptop.workspace.answers[WANTED] = serving(b"")
         async with member(laptop, tmp_path) as (reader, writer):
             writer.write(sent)
@@ -224,7 +225,7 @@ async def test_what_a_member_sends_breaks_at_most_his_link(tmp_path: Path, sent:
 
 
 async def test_data_beyond_the_window_ends_the_link(tmp_path: Path) -> None:
-    async with running(tmp_path, "laptop") as laptop, member(laptop, tmp_path) as (reader, writer):
+    async with running(tmp_path, "laptop", timing=PATIENT) as laptop, member(laptop, tmp_path) as (reader, writer):
         gate = threading.Event()
         mallory = load_or_create_identity(str(tmp_path / "mallory")).device_id("mallory")
         fetching = asyncio.create_task(laptop.fetch(mallory, WANTED, Sink(gate)))
