@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,8 +111,13 @@ class Machine:
         assert program.stdin is not None
         program.stdin.write(stdin.encode())
         program.stdin.close()
-        is_agent = "autosync run" in commands or "autosync join" in commands
-        until(lambda: self._is_up(program) and (self._is_watching() if is_agent else self.told()), why=self.told)
+        is_there: Callable[[], object] = self.told
+        if "autosync join" in commands or "--join" in commands:
+            # It watches before it has anything of what it joins.
+            is_there = lambda: "In sync." in self.log[-1].read_text()  # noqa: E731
+        elif "autosync run" in commands:
+            is_there = self._is_watching
+        until(lambda: self._is_up(program) and is_there(), why=self.told)
 
     def stop(self) -> None:
         """End what goes on, as Ctrl-C does, the last first."""
