@@ -310,7 +310,7 @@ class Desk:
         return file.read_text().splitlines() if file.exists() else []
 
 
-PATHS = "tr '\\0' ' ' >>../paths; echo >>../paths"
+PATHS = "printf '%s\\n' \"$(tr '\\0' ' ')\" >>../paths"  # a line at once, or half of one would be read
 
 
 async def test_own_edits_run_nothing_and_those_of_others_do(tmp_path: Path) -> None:
