@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +20,11 @@ from autosync.core.events import PathHint
 from autosync.core.model import RelPath
 from autosync.errors import TransientError
 from autosync.supervision import Supervision
+from autosync.systemd.liveness import Pulse
 from autosync.systemd.notify import Notifier
 from autosync.watch import TreeWatcher
 from tests import figures
+from tests.waiting import PATIENCE
 
 
 @dataclass
@@ -41,7 +45,7 @@ class Manager:
         self.socket.bind(self.address)
         self.socket.setblocking(False)
 
-    async def hear(self, seconds: float = 20) -> str:
+    async def hear(self, seconds: float = PATIENCE) -> str:
         async with asyncio.timeout(seconds):
             return (await asyncio.get_running_loop().sock_recv(self.socket, 4096)).decode()
 
@@ -67,7 +71,7 @@ class Listener:
 
     def paths_changed(self, _hints: Sequence[PathHint]) -> None:
         self.called.set()
-        self.go_on.wait(30)
+        self.go_on.wait(PATIENCE)
 
     def metadata_changed(self) -> None:
         pass
@@ -143,6 +147,31 @@ async def supervision(manager: Manager, kept: Kept, words: Words) -> AsyncIterat
     supervision.stop()
 
 
+class Turns:
+    """A clock that goes by the turns of one thread: however long that waits for a processor, it is not late."""
+
+    def __init__(self, ask: Callable[..., Any]) -> None:
+        self._ask = ask
+        self._asked = 0
+
+    def ask(self, *arguments: Any) -> Any:
+        self._asked += 1
+        return self._ask(*arguments)
+
+    def now(self) -> float:
+        return self._asked * 0.1
+
+
+@contextlib.contextmanager
+def time_by_turns(whose: object, method: str) -> Iterator[None]:
+    """Measure what stands still from now on by the turns that ``method`` asks for."""
+    with pytest.MonkeyPatch.context() as patch:
+        clock = Turns(getattr(whose, method))
+        patch.setattr(whose, method, clock.ask)
+        patch.setattr("autosync.supervision.Pulse", partial(Pulse, now=clock.now))
+        yield
+
+
 async def hears_no_more(manager: Manager, words: Words, caplog: pytest.LogCaptureFixture) -> None:
     """Wait until it is noticed that something hangs; from then on nothing more may be heard, look after look."""
     while not caplog.records:
@@ -172,12 +201,13 @@ async def test_the_life_of_a_service(manager: Manager, supervision: Supervision)
 async def test_a_working_copy_that_hangs_stops_the_heartbeat(
     manager: Manager, kept: Kept, words: Words, supervision: Supervision, caplog: pytest.LogCaptureFixture
 ) -> None:
-    supervision.ready()
-    await manager.until("READY=1")
-    await manager.until("WATCHDOG=1")
     go_on = threading.Event()
-    kept.local.submit(go_on.wait, 30)
-    await hears_no_more(manager, words, caplog)
+    with time_by_turns(kept.watcher, "next_turn"):
+        supervision.ready()
+        await manager.until("READY=1")
+        await manager.until("WATCHDOG=1")
+        kept.local.submit(go_on.wait, PATIENCE)
+        await hears_no_more(manager, words, caplog)
     told = "notes: its local thread has not moved for 0 s: the service manager is not told any more that all is well"
     assert [r.getMessage() for r in caplog.records] == [told]
     go_on.set()
@@ -192,12 +222,13 @@ async def test_a_watcher_that_hangs_stops_the_heartbeat(
     supervision: Supervision,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    supervision.ready()
-    await manager.until("READY=1")
-    kept.listener.go_on.clear()
-    (Path(kept.config.path) / "a").touch()
-    assert await asyncio.to_thread(kept.listener.called.wait, 10)
-    await hears_no_more(manager, words, caplog)
+    with time_by_turns(kept.local, "submit"):
+        supervision.ready()
+        await manager.until("READY=1")
+        kept.listener.go_on.clear()
+        (Path(kept.config.path) / "a").touch()
+        assert await asyncio.to_thread(kept.listener.called.wait, PATIENCE)
+        await hears_no_more(manager, words, caplog)
     kept.listener.go_on.set()
     await manager.until("WATCHDOG=1")
     figures.record("faults injected", 1)
@@ -208,7 +239,7 @@ async def test_a_long_step_that_gets_on_does_not(manager: Manager, kept: Kept, s
     await manager.until("READY=1")
     program = await asyncio.create_subprocess_exec("sh", "-c", "while :; do :; done")
     go_on = threading.Event()
-    kept.local.submit(go_on.wait, 30)
+    kept.local.submit(go_on.wait, PATIENCE)
     manager.forget()
     began = asyncio.get_running_loop().time()
     while asyncio.get_running_loop().time() - began < 1.0:  # twice as long as it may stand still
