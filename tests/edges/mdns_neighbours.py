@@ -51,6 +51,11 @@ def texts_in(packet: bytes) -> dict[str, bytes]:
     return {r.name.partition(".")[0]: r.text for r in records if isinstance(r, DNSText) and r.name.endswith(SERVICE)}
 
 
+def is_answer_to_a_question(packet: bytes) -> bool:
+    """Return whether it answers a question: what tells of a service unasked has all of it as answers."""
+    return DNSIncoming(packet).num_additionals > 0
+
+
 def shout(packets: Sequence[bytes], address: str = "127.0.0.1") -> None:
     """Send packets to the group by the interface that has this address."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
