@@ -414,7 +414,9 @@ async def host(state: Path, reflector: int | None = None) -> AsyncIterator[Host]
 
 
 @contextlib.asynccontextmanager
-async def visit(state: Path, name: str, line: str, patience: float = 10, *, ssh: bool = True) -> AsyncIterator[Arrival]:
+async def visit(
+    state: Path, name: str, line: str, patience: float = PATIENCE, *, ssh: bool = True
+) -> AsyncIterator[Arrival]:
     """A device that comes by a line."""
     identity = load_or_create_identity(str(state / name))
     way = reached(

@@ -20,6 +20,7 @@ from autosync.metrics.exposition import Family, write
 from autosync.metrics.serving import MOST_ASKED, MOST_READERS, MetricsServer
 from tests import figures
 from tests.ports import free_ports
+from tests.waiting import PATIENCE
 
 HOSTILE = ['a"b', "a\\b", "a\\", 'a\nautosync_up{x="1"} 7', "a\\n", "a}b{", "é漢", "\u2028", "\r", "\x1b[2J", "\x00"]
 
@@ -149,7 +150,7 @@ async def ask(port: int, request: bytes) -> tuple[str, dict[str, str], bytes]:
         await writer.drain()
     received = b""
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while chunk := await reader.read(65536):
                 received += chunk
     writer.close()
@@ -246,7 +247,7 @@ async def test_who_does_not_read_is_not_waited_for(
         await asyncio.get_running_loop().sock_sendall(slow, get())
         while not server._readers:  # noqa: ASYNC110 - nothing tells of a connection
             await asyncio.sleep(0.01)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*server._readers)
     assert (await ask(port, get()))[0] == "HTTP/1.1 200 OK"
 

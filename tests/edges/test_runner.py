@@ -29,6 +29,7 @@ from autosync.runner import Runner
 from tests import figures
 from tests.announcements import said_by
 from tests.system.mounts import needs_mounts, tmpfs
+from tests.waiting import PATIENCE
 
 LAPTOP, DESKTOP = DeviceId("laptop-00000001"), DeviceId("desktop-00000002")
 PAGE = 4096
@@ -67,7 +68,7 @@ async def started(world: World, copy: MemoryWorkingCopy) -> AsyncIterator[Runner
         )
         runner.bind(asyncio.get_running_loop())
         await runner.start()
-        assert await runner.until(runner.session.quiet, 10)
+        assert await runner.until(runner.session.quiet, PATIENCE)
         try:
             yield runner
         finally:
@@ -126,7 +127,7 @@ def test_a_pack_whose_last_bytes_find_no_room_is_a_fetch_that_failed(tmp_path: P
             copy.metadata = os.fsencode(disk)
             async with started(World(room), copy) as runner:
                 runner.post(news())
-                assert await runner.until(lambda: bool(peer_of(runner).reason), 10)
+                assert await runner.until(lambda: bool(peer_of(runner).reason), PATIENCE)
                 assert peer_of(runner).reason.startswith(f"The disk {disk} is full")
                 assert runner.session.halt is not None
                 assert runner.session.halt.title == peer_of(runner).reason
@@ -166,7 +167,7 @@ async def test_an_agent_that_ends_has_said_what_it_recorded_last() -> None:
         copy.let.clear()
         copy.user.write(RelPath(b"a"), b"2\n")
         runner.post(ev.PathsChanged(hints=(ev.PathHint(path=RelPath(b"a"), touch=ev.Touch.CLOSED),)))
-        assert await asyncio.to_thread(copy.asked.wait, 10)
+        assert await asyncio.to_thread(copy.asked.wait, PATIENCE)
         await runner.speak_out(0)
         assert world.announced[-1].current != runner.session.current
         copy.let.set()
@@ -189,8 +190,8 @@ async def test_a_session_that_crashed_goes_on_from_what_is_recorded_and_asks_the
         runner.post(cast(ev.Event, "what no session knows"))  # ... the session crashes
         runner.post(cast(ev.Event, "nor the next one"))
         assert runner.counts == {"crashes": 2}
-        assert await runner.until(lambda: any(said.state == HELLO for said in world.announced), 10)
-        assert await runner.until(runner.session.quiet, 10)
+        assert await runner.until(lambda: any(said.state == HELLO for said in world.announced), PATIENCE)
+        assert await runner.until(runner.session.quiet, PATIENCE)
         current = runner.session.current
         assert current is not None
         assert current.parents == (before.id,)
