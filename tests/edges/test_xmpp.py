@@ -16,14 +16,16 @@ import pytest
 from slixmpp import JID
 from slixmpp.exceptions import IqError
 
+from autosync.channels.xmpp import XmppTiming
 from autosync.channels.xmpp_client import Trust, XmppClient
 from autosync.channels.xmpp_element import EVENT, MAX_SEALED, NAMESPACE, OWNER, PUBSUB, Item
 from autosync.channels.xmpp_node import Node, Role
 from autosync.errors import AutosyncError, Unreachable
 from tests.edges.conftest import StartDevice
 from tests.edges.tcp_proxy import TcpProxy
-from tests.edges.xmpp_devices import QUICK, Device, eventually
+from tests.edges.xmpp_devices import QUICK, WARY, Device, eventually
 from tests.edges.xmpp_servers import DOMAIN, PASSWORD, SERVERS, XmppServer
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +38,7 @@ async def bare_client(
     client = XmppClient(
         JID(f"{account}@{DOMAIN}/{resource}"), Trust(server.ca_file), event_received=lambda _message: None
     )
-    await client.log_in(PASSWORD, host="127.0.0.1", port=port or server.port, within=10)
+    await client.log_in(PASSWORD, host="127.0.0.1", port=port or server.port, within=PATIENCE)
     try:
         yield client
     finally:
@@ -50,7 +52,7 @@ def element(xml: str) -> ET.Element:
 
 async def ask(client: XmppClient, owner: str, xml: str) -> ET.Element:
     """Send a ``set`` to ``owner``'s account."""
-    return await client.ask(f"{owner}@{DOMAIN}", "set", element(xml), within=10)
+    return await client.ask(f"{owner}@{DOMAIN}", "set", element(xml), within=PATIENCE)
 
 
 def item(payload: str, *, slot: str = "slot") -> str:
@@ -136,7 +138,7 @@ async def test_account_that_is_no_member_hears_nothing(
     async with bare_client(xmpp_server, other_account) as client:
         with pytest.raises(IqError) as refusal:
             query = f"<pubsub xmlns='{PUBSUB}'><items node='{NAMESPACE}'/></pubsub>"
-            await client.ask(f"{account}@{DOMAIN}", "get", element(query), within=10)
+            await client.ask(f"{account}@{DOMAIN}", "get", element(query), within=PATIENCE)
     assert refusal.value.condition in ("forbidden", "not-allowed")
     assert curious.heard.received == []
     assert f"Not (yet) allowed to listen to {account}@localhost." in curious.state[1]
@@ -235,7 +237,7 @@ async def test_strangers_are_not_let_in_by_the_agent(
         message.send()
         await eventually(lambda: laptop.channel.status().dropped == {"forged": 1})
         await laptop.say(b"still here")
-        await stranger.ping(within=10)
+        await stranger.ping(within=PATIENCE)
     assert answers == []
 
 
@@ -252,7 +254,7 @@ CONFIGURE_OPEN = (
 async def access_model(client: XmppClient, account: str) -> str | None:
     """Return who may read the node of ``account``."""
     query = element(f"<pubsub xmlns='{OWNER}'><configure node='{NAMESPACE}'/></pubsub>")
-    answer = await client.ask(f"{account}@{DOMAIN}", "get", query, within=10)
+    answer = await client.ask(f"{account}@{DOMAIN}", "get", query, within=PATIENCE)
     field = answer.find(".//{jabber:x:data}field[@var='pubsub#access_model']")
     return None if field is None else field.findtext("{jabber:x:data}value")
 
@@ -300,7 +302,7 @@ async def test_a_node_that_an_announcement_on_its_way_made_keeps_everybodys_last
 ) -> None:
     """Who publishes where a node was deleted in that moment makes one, which keeps a single item (XEP-0060, 7.1.4)."""
     async with bare_client(xmpp_server, account) as client:
-        node = Node(client, f"{account}@{DOMAIN}", NAMESPACE, role=Role.READER, timeout=10)
+        node = Node(client, f"{account}@{DOMAIN}", NAMESPACE, role=Role.READER, timeout=PATIENCE)
         for slot in ("early 1", "early 2"):
             await node.publish(Item(slot=slot.replace(" ", "-"), workspace_tag="tag", sealed=slot.encode()))
         assert len(await node.items()) == 1
@@ -356,9 +358,9 @@ async def test_what_others_take_away_is_said_again(
     await laptop.say(b"of laptop", slot="1")
     await desktop.say(b"of desktop", slot="2")
     async with bare_client(xmpp_server, account) as client:
-        node = Node(client, f"{account}@{DOMAIN}", NAMESPACE, role=Role.READER, timeout=10)
+        node = Node(client, f"{account}@{DOMAIN}", NAMESPACE, role=Role.READER, timeout=PATIENCE)
         await ask(client, account, deed)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             left: set[str | None] = set()
             while left != {"1", "2"}:
                 await asyncio.sleep(0.05)
@@ -370,11 +372,11 @@ async def test_what_others_take_away_is_said_again(
 
 
 async def two_devices(
-    server: XmppServer, account: str, start_device: StartDevice, **settings: object
+    server: XmppServer, account: str, start_device: StartDevice, *, both: XmppTiming = QUICK, **settings: object
 ) -> tuple[Device, Device]:
     """Return two connected devices; ``settings`` are those of the first."""
-    first = await start_device(account, "laptop", server, **settings)
-    second = await start_device(account, "desktop", server)
+    first = await start_device(account, "laptop", server, **{"timing": both, **settings})
+    second = await start_device(account, "desktop", server, timing=both)
     await first.online()
     await second.online()
     return first, second
@@ -417,7 +419,7 @@ async def test_a_network_that_swallows_everything_is_noticed(
     xmpp_server: XmppServer, account: str, start_device: StartDevice
 ) -> None:
     async with TcpProxy(xmpp_server.port) as proxy:
-        laptop, desktop = await two_devices(xmpp_server, account, start_device, port=proxy.port)
+        laptop, desktop = await two_devices(xmpp_server, account, start_device, port=proxy.port, timing=WARY)
         proxy.swallowing = True
         await desktop.say(b"unheard")
         await eventually(lambda: laptop.state[0] == "offline")
@@ -492,7 +494,7 @@ async def test_a_session_is_resumed_without_a_new_one(
 async def test_a_frozen_server_is_noticed_and_used_again(
     xmpp_server: XmppServer, account: str, start_device: StartDevice
 ) -> None:
-    laptop, desktop = await two_devices(xmpp_server, account, start_device)
+    laptop, desktop = await two_devices(xmpp_server, account, start_device, both=WARY)
     xmpp_server.freeze()
     try:
         await eventually(lambda: laptop.state[0] == desktop.state[0] == "offline")
@@ -524,7 +526,7 @@ async def child_device(account: str, port: int, ca_file: str) -> AsyncIterator[a
 async def printed(child: asyncio.subprocess.Process, line: str) -> None:
     """Return when ``child`` has printed ``line``."""
     assert child.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while (got := await child.stdout.readline()) != f"{line}\n".encode():
             assert got, "the child has ended"
 

@@ -29,7 +29,7 @@ from tests.edges.xmpp_servers import DOMAIN, PASSWORD, XmppServer
 from tests.figures import record
 
 CONTENT = os.urandom(200_000)
-PATIENT = replace(QUICK, ping_timeout=20, listening=300)
+PATIENT = replace(QUICK, listening=300)
 """A ping waits behind what a stream has under way."""
 
 

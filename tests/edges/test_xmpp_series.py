@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import Callable
 
@@ -16,12 +15,10 @@ from autosync.channels.xmpp_places import CAPACITY, ahead, full
 from autosync.channels.xmpp_publisher import WINDOW
 from tests.edges.conftest import StartDevice
 from tests.edges.test_xmpp import ask, bare_client, element, item
-from tests.edges.xmpp_devices import QUICK, Device, eventually
+from tests.edges.xmpp_devices import Device, eventually
 from tests.edges.xmpp_servers import DOMAIN, SERVERS, SERVICE, XmppServer
+from tests.waiting import PATIENCE
 
-PATIENT = dataclasses.replace(QUICK, keepalive=60, ping_timeout=60, iq_timeout=60)
-"""Hundreds of items take their time on a busy machine."""
-LONG = 60
 WORD = f"<announcement xmlns='{NAMESPACE}' workspace='tag'>aGVsbG8=</announcement>"
 
 
@@ -36,7 +33,7 @@ async def fill(device: Device, name: str, count: int) -> list[bytes]:
 async def test_everybody_is_heard_when_there_are_more_than_a_node_holds(
     xmpp_server: XmppServer, account: str, other_account: str, start_device: StartDevice, shared: bool
 ) -> None:
-    where = {"service": SERVICE, "node": account, "timing": PATIENT} if shared else {"timing": PATIENT}
+    where = {"service": SERVICE, "node": account} if shared else {}
     laptop = await start_device(account, "laptop", xmpp_server, members=(other_account,), **where)
     desktop = await start_device(account, "desktop", xmpp_server, members=(other_account,), **where)
     await laptop.online()
@@ -45,13 +42,13 @@ async def test_everybody_is_heard_when_there_are_more_than_a_node_holds(
     await other.online()
     halves = await asyncio.gather(fill(laptop, "a", 170), fill(desktop, "b", 170))
     words = halves[0] + halves[1]
-    await other.heard.until(*words, within=LONG)
+    await other.heard.until(*words)
     # A slot stays where it is, whatever was added since.
     await laptop.say(b"news", slot="a-0")
     await other.heard.until(b"news")
     late = await start_device(other_account, "late", xmpp_server, members=(account,), **where)
     await late.online()
-    await late.heard.until(*words[1:], b"news", within=LONG)
+    await late.heard.until(*words[1:], b"news")
     assert late.heard.received.count(b"news") == 1
     assert words[0] not in late.heard.received
 
@@ -60,7 +57,7 @@ async def test_everybody_is_heard_when_there_are_more_than_a_node_holds(
 async def test_a_server_that_allows_few_items_gets_more_nodes(kind: str, start_device: StartDevice) -> None:
     """Debian 11's ejabberd allows ten.  Accounts that only listen are not told how many it is."""
     with SERVERS[kind](["ann", "bob"], items=10) as server:
-        where = {"members": ("ann", "bob"), "timing": PATIENT}
+        where = {"members": ("ann", "bob")}
         laptop = await start_device("ann", "laptop", server, **where)
         other = await start_device("bob", "pc", server, **where)
         await laptop.online()
@@ -85,7 +82,7 @@ async def slots(client: XmppClient, account: str, node: str) -> set[str] | None:
     """Return the slots in a node of ``account``, ``None`` if there is no such node."""
     listing = element(f"<pubsub xmlns='{PUBSUB}'><items node='{node}'/></pubsub>")
     try:
-        answer = await client.ask(f"{account}@{DOMAIN}", "get", listing, within=10)
+        answer = await client.ask(f"{account}@{DOMAIN}", "get", listing, within=PATIENCE)
     except IqError as error:
         assert error.condition == "item-not-found"  # any other refusal is a failure
         return None
@@ -93,7 +90,7 @@ async def slots(client: XmppClient, account: str, node: str) -> set[str] | None:
 
 
 async def slots_once(
-    client: XmppClient, account: str, node: str, so: Callable[[set[str] | None], bool], *, within: float = LONG
+    client: XmppClient, account: str, node: str, so: Callable[[set[str] | None], bool], *, within: float = PATIENCE
 ) -> set[str] | None:
     """Return the slots in a node once they are ``so``; fails after ``within`` seconds."""
     deadline = time.monotonic() + within
@@ -104,7 +101,7 @@ async def slots_once(
 
 
 async def test_a_small_account_has_one_node(xmpp_server: XmppServer, account: str, start_device: StartDevice) -> None:
-    laptop = await start_device(account, "laptop", xmpp_server, timing=PATIENT)
+    laptop = await start_device(account, "laptop", xmpp_server)
     await laptop.online()
     await fill(laptop, "a", ahead(CAPACITY) - 1)
     async with bare_client(xmpp_server, account) as client:
@@ -116,7 +113,7 @@ async def test_a_small_account_has_one_node(xmpp_server: XmppServer, account: st
 async def test_what_a_full_node_lets_go_is_said_again(
     xmpp_server: XmppServer, account: str, start_device: StartDevice
 ) -> None:
-    laptop = await start_device(account, "laptop", xmpp_server, timing=PATIENT)
+    laptop = await start_device(account, "laptop", xmpp_server)
     await laptop.online()
     await laptop.say(b"the first of all", slot="first")
     words = await fill(laptop, "a", full(CAPACITY) - 1)
@@ -130,9 +127,9 @@ async def test_what_a_full_node_lets_go_is_said_again(
         assert len(lost) == 10
         again = await slots_once(client, account, f"{NAMESPACE}/2", lambda found: len(found or ()) >= 10)
         assert again == lost
-    late = await start_device(account, "late", xmpp_server, timing=PATIENT)
+    late = await start_device(account, "late", xmpp_server)
     await late.online()
-    await late.heard.until(b"the first of all", *words, within=LONG)
+    await late.heard.until(b"the first of all", *words)
 
 
 async def test_what_is_said_of_a_workspace_is_heard_from_joining_it_on(
@@ -146,7 +143,7 @@ async def test_what_is_said_of_a_workspace_is_heard_from_joining_it_on(
     await laptop.say(b"of no interest yet", slot="1")
     await laptop.heard.until(b"of no interest yet")
     async with bare_client(xmpp_server, account) as client:
-        await client.ping(within=10)
+        await client.ping(within=PATIENCE)
     assert desktop.heard.received == []
     workspaces.add("tag")
     await desktop.say(b"joined", slot="2")
@@ -182,8 +179,8 @@ async def test_accounts_are_added_and_removed_while_the_others_go_on(
 async def test_a_frozen_server_gets_no_more_than_the_window(
     xmpp_server: XmppServer, account: str, start_device: StartDevice
 ) -> None:
-    laptop = await start_device(account, "laptop", xmpp_server, timing=PATIENT)
-    desktop = await start_device(account, "desktop", xmpp_server, timing=PATIENT)
+    laptop = await start_device(account, "laptop", xmpp_server)
+    desktop = await start_device(account, "desktop", xmpp_server)
     await laptop.online()
     await desktop.online()
     for n in range(20):
@@ -197,7 +194,7 @@ async def test_a_frozen_server_gets_no_more_than_the_window(
     finally:
         xmpp_server.thaw()
     await asyncio.gather(*saying)
-    await desktop.heard.until(*large.values(), within=LONG)
+    await desktop.heard.until(*large.values())
     early = [word for word in desktop.heard.received if word.startswith(b"outdated")]
     # What had left was the first or the newest of its slot; what waited here was only sent when it was the newest.
     assert len(early) <= WINDOW // 8000

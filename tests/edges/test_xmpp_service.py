@@ -17,6 +17,7 @@ from tests.edges.test_xmpp import bare_client, element
 from tests.edges.xmpp_devices import Device, Recorder, eventually
 from tests.edges.xmpp_servers import DOMAIN, SERVERS, SERVICE, XmppServer
 from tests.figures import record
+from tests.waiting import PATIENCE
 
 WORD = f"<announcement xmlns='{NAMESPACE}' workspace='tag'>aGVsbG8=</announcement>"
 FORM = "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>{}</value></field>{}</x>"
@@ -54,7 +55,7 @@ async def test_a_team_hears_each_other_with_any_number_of_devices(
     assert laptop.channel.status().dropped == {}
     async with bare_client(team_server, "member") as client:
         with pytest.raises(IqError, match="item-not-found"):  # nothing lies in the account itself
-            await client.ask(f"member@{DOMAIN}", "get", element(READ.format(node=NAMESPACE)), within=10)
+            await client.ask(f"member@{DOMAIN}", "get", element(READ.format(node=NAMESPACE)), within=PATIENCE)
 
 
 async def test_a_device_that_comes_back_with_another_account_goes_on(
@@ -128,7 +129,7 @@ async def test_a_stranger_can_neither_read_nor_write_nor_change_the_node(
         names = {"node": node, "jid": stranger.boundjid.full, "bare": stranger.boundjid.bare}
         for way, attack in ATTACKS:
             with pytest.raises(IqError) as refusal:
-                await stranger.ask(SERVICE, way, element(attack.format(**names)), within=10)
+                await stranger.ask(SERVICE, way, element(attack.format(**names)), within=PATIENCE)
             assert refusal.value.condition in ("forbidden", "not-allowed", "feature-not-implemented"), attack
         forged = f"<event xmlns='{EVENT}'><items node='{node}'><item id='1'>{WORD}</item></items></event>"
         message = stranger.make_message(f"lead@{DOMAIN}/laptop", mtype="headline")
@@ -156,7 +157,7 @@ async def test_a_member_that_takes_the_place_of_another_is_told_of_or_gives_way(
     mark = hashlib.sha256(f"member@{DOMAIN}".encode()).hexdigest()[:8]
     publish = f"<publish node='{NAMESPACE}@squatted'><item id='slot.{mark}'>{WORD}</item></publish>"
     async with bare_client(team_server, "lead") as squatter:
-        await squatter.ask(SERVICE, "set", element(f"<pubsub xmlns='{PUBSUB}'>{publish}</pubsub>"), within=10)
+        await squatter.ask(SERVICE, "set", element(f"<pubsub xmlns='{PUBSUB}'>{publish}</pubsub>"), within=PATIENCE)
     await member.heard.until(b"hello")
     if team_server.name == "prosody":
         await member.say(b"mine again")
@@ -198,7 +199,7 @@ async def test_a_node_that_was_opened_is_closed_by_its_owner_and_not_used_by_the
     await member.online()
     async with bare_client(team_server, "lead") as client:
         change = f"<pubsub xmlns='{OWNER}'><configure node='{NAMESPACE}@opened'>{OPEN}</configure></pubsub>"
-        await client.ask(SERVICE, "set", element(change), within=10)
+        await client.ask(SERVICE, "set", element(change), within=PATIENCE)
     with pytest.raises(Refused, match="stays readable by others"):
         await member.say(b"for the team only", slot="1")
     await lead.say(b"closed again", slot="2")

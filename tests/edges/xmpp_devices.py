@@ -14,11 +14,11 @@ from tests.edges.xmpp_servers import DOMAIN, PASSWORD
 from tests.waiting import PATIENCE
 
 QUICK = XmppTiming(
-    keepalive=0.5,
-    ping_timeout=0.5,
+    keepalive=PATIENCE,
+    ping_timeout=PATIENCE,
     listening=0.5,
     login_timeout=5,
-    iq_timeout=10,
+    iq_timeout=PATIENCE,
     retry_base=0.1,
     retry_cap=0.5,
     refused_retry=0.3,
@@ -26,6 +26,9 @@ QUICK = XmppTiming(
     member_retry_cap=0.2,
     spread=0.1,
 )
+"""Patient with a server that is slow, as on a busy disk: one that is given up is logged in to again."""
+WARY = dataclasses.replace(QUICK, keepalive=0.5, ping_timeout=0.5)
+"""For silence that is to be noticed."""
 
 
 async def eventually(condition: Callable[[], bool], *, within: float = PATIENCE) -> None:
@@ -131,7 +134,7 @@ def make_device(
 
 
 async def _print_what_is_heard(account: str, port: int, ca_file: str) -> None:
-    timing = dataclasses.replace(QUICK, keepalive=3600, tick=0.1)  # only having been suspended makes it ping
+    timing = dataclasses.replace(WARY, keepalive=3600, tick=0.1)  # only having been suspended makes it ping
     device = make_device(account, "child", port=port, ca_file=ca_file, timing=timing)
     await device.channel.start()
     printed = 0

@@ -24,12 +24,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.ports import free_ports
+from tests.waiting import PATIENCE
 
 DOMAIN = "localhost"
 PASSWORD = "correct horse"
 SERVICE = f"pubsub.{DOMAIN}"
-
-_PATIENCE = 30.0  # seconds a server may take for anything
 
 
 def free_port() -> int:
@@ -200,14 +199,14 @@ class XmppServer(ABC):
         process = self.process
         process.send_signal(how)
         try:
-            process.wait(_PATIENCE)
+            process.wait(PATIENCE)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what the server itself has started
             self._process = None
 
     def _await(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not condition():
             code = self.process.poll()
             if code is not None or time.monotonic() > deadline:
