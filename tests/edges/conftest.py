@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from tests.edges.looptime import loop_time
 from tests.edges.points import fast_directory
 from tests.edges.xmpp_devices import Device, make_device
 from tests.edges.xmpp_servers import SERVERS, XmppServer
 
-_ACCOUNTS = 150
+_ACCOUNTS = 200
 _numbers = itertools.count()
 
 
@@ -45,13 +45,19 @@ def xmpp_server(kept_xmpp_server: XmppServer) -> XmppServer:
 @pytest.fixture
 def account() -> str:
     """An account of :func:`xmpp_server` that no other test uses."""
-    return f"u{next(_numbers)}"
+    return _next_account()
 
 
 @pytest.fixture
 def other_account() -> str:
     """Another account that no other test uses."""
-    return f"u{next(_numbers)}"
+    return _next_account()
+
+
+def _next_account() -> str:
+    number = next(_numbers)
+    assert number < _ACCOUNTS, "raise _ACCOUNTS"
+    return f"u{number}"
 
 
 @pytest.fixture
@@ -69,12 +75,15 @@ async def start_device() -> AsyncIterator[StartDevice]:
         return device
 
     yield start
+    slow = []
     for device in devices:
-        began = time.monotonic()
-        await device.channel.stop()
-        assert time.monotonic() - began < 1, "stop() took too long"
+        async with loop_time() as took:
+            await device.channel.stop()
+        if took.seconds >= 1:
+            slow.append(took.seconds)
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, f"tasks left behind: {left}"
+    assert not slow, f"stop() took too long: {slow}"
 
 
 @pytest.fixture
