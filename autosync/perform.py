@@ -336,11 +336,13 @@ class Performer:
 
     def _without_mass_deletion(self, before: Snapshot | None, expected: TreeId | None, reading: Reading) -> Reading:
         """Return the reading, of what was ``expected`` on the base of ``before``, with what the brakes hold in it."""
-        if expected == reading.tree:
-            return reading
         # What a checkout or a commit deleted, the user deleted in his history too.
         committed = before is None or before.base.commit != reading.base.commit
         start = self.backend.tree_of(reading.base.commit) if committed else expected
+        if committed:
+            self.brakes.forget_deletions(lambda: [c.path for c in self.backend.changes(None, start)])
+        if expected == reading.tree:
+            return reading
         changes = self.backend.changes(start, reading.tree)
         gone = {c.path: c.old for c in changes if c.old is not None and c.new is None}
         if not gone:

@@ -164,6 +164,12 @@ class Brakes:
         self._deleted.append((self._now, len(asked)))
         return Deletions()
 
+    def forget_deletions(self, left: Callable[[], Collection[RelPath]]) -> None:
+        """Hold no deletion but of the paths that are ``left`` in what is checked out now: the others are meant."""
+        if Brake.DELETION in self._held.values():
+            there = frozenset(left())
+            self._held = {p: brake for p, brake in self._held.items() if brake is not Brake.DELETION or p in there}
+
     def _is_mass(self, gone: int, limit: int, remaining: Callable[[], int]) -> bool:
         held = sum(brake is Brake.DELETION for brake in self._held.values())
         together = gone + held + sum(n for _, n in self._deleted)

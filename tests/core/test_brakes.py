@@ -252,3 +252,13 @@ def test_only_what_is_newly_held_is_told() -> None:
     assert news_of_held([], [*gone, huge]).startswith(
         "30 deletions are held back and not sent to the other devices; film"
     )
+
+
+def test_a_held_deletion_that_is_committed_is_not_held_any_more() -> None:
+    brakes = Brakes(BrakeLimits())
+    brakes.forget_deletions(lambda: pytest.fail("nothing is held"))
+    assert brakes.hold(RelPath(b".env"), 10)
+    gone = many(60)
+    assert judge(brakes, gone, 0, paths=rel("d")).held == frozenset(gone)
+    brakes.forget_deletions(lambda: many(3))  # those are in the commit still
+    assert held(brakes) == {b".env": Brake.SECRET, **dict.fromkeys(many(3), Brake.DELETION)}

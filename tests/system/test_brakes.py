@@ -156,11 +156,15 @@ def test_files_that_come_back_by_themselves_are_not_held_any_more(tmp_path: Path
         fleet.equal()
 
 
-def test_a_deletion_that_is_committed_is_meant(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_before", [False, True])
+def test_a_deletion_that_is_committed_is_meant(tmp_path: Path, held_before: bool) -> None:
     with pair(tmp_path, FILES) as fleet:
         laptop, desktop = fleet.devices
-        laptop.git("rm", "-q", "-r", *(f"d{n}" for n in range(5)))
-        laptop.git("commit", "-q", "-m", "all away")
+        with contextlib.nullcontext() if held_before else at_once(laptop):
+            laptop.git("rm", "-q", "-r", *(f"d{n}" for n in range(5)))
+            if held_before:
+                until(lambda: laptop.status()["held"]["count"] == 60)
+            laptop.git("commit", "-q", "-m", "all away")
         until(lambda: not in_folders(desktop))
         fleet.equal()
         until(lambda: laptop.status()["held"]["count"] == 0)
