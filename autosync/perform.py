@@ -338,11 +338,11 @@ class Performer:
         """Return the reading, of what was ``expected`` on the base of ``before``, with what the brakes hold in it."""
         # What a checkout or a commit deleted, the user deleted in his history too.
         committed = before is None or before.base.commit != reading.base.commit
-        start = self.backend.tree_of(reading.base.commit) if committed else expected
         if committed:
-            self.brakes.forget_deletions(lambda: [c.path for c in self.backend.changes(None, start)])
+            self.brakes.forget_deletions(lambda: self._paths_of(reading.base))
         if expected == reading.tree:
             return reading
+        start = self.backend.tree_of(reading.base.commit) if committed else expected
         changes = self.backend.changes(start, reading.tree)
         gone = {c.path: c.old for c in changes if c.old is not None and c.new is None}
         if not gone:
@@ -358,6 +358,9 @@ class Performer:
             return reading
         tree = self.backend.splice(reading.tree, edits)
         return replace(reading, tree=tree, torn=reading.torn | deletions.growing)
+
+    def _paths_of(self, base: Base) -> list[RelPath]:
+        return [change.path for change in self.backend.changes(None, self.backend.tree_of(base.commit))]
 
     def release(self, paths: Collection[RelPath]) -> Collection[RelPath]:
         """Let what the brakes hold at or below ``paths`` go; return it.  Call it where :meth:`local` is called."""

@@ -566,9 +566,8 @@ def test_tracked_is_never_ignored(looking: Looking) -> None:
 
 def test_a_write_that_takes_long_is_not_caught_in_the_middle(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of a file is that of the beginning of a write: it alone does not tell that one goes on."""
-    monkeypatch.setattr(
-        "autosync.backends.git.files._YOUNG", 3600 * 10**9
-    )  # however long git takes until the file is looked at
+    # However long git takes until the file is looked at:
+    monkeypatch.setattr("autosync.backends.git.files._YOUNG", 3600 * 10**9)
     clean = looking.read()
     path = os.path.join(looking.root, b"a.txt")
     with open(path, "r+b") as file:
