@@ -174,6 +174,7 @@ def test_what_it_starts_finds_nobody_to_ask(tmp_path: Path) -> None:
         }
         with headless(laptop, NOTIFY_SOCKET="@nobody", **desk) as process:
             until(laptop.answers)
+            until(lambda: laptop.activities("saved"), why=lambda: laptop.log)  # the first state, which tells no paths
             laptop.write("b.txt", "new\n")
             recorded(laptop, "b.txt")
             process.send_signal(signal.SIGTERM)
