@@ -26,8 +26,9 @@ from autosync.core.commands import (
 )
 from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, TreeId, Version
 from autosync.core.nested import at_commit
-from autosync.core.operations import operations, pair_renames
+from autosync.core.operations import operations
 from autosync.core.sources import PLAUSIBLE
+from autosync.deletions import Deletions
 from autosync.early import Early
 from autosync.errors import AutosyncError, Busy, Diverged, Missing, StateError, TransientError
 from autosync.failures import failure, not_fetched, not_opened
@@ -95,6 +96,7 @@ class Performer:
         self._highest = 0
         """The greatest number of a state of this working copy: each is used once, whatever happens between."""
         self._brought = Brought(backend=backend)
+        self._deletions = Deletions(backend, self.brakes)
         self._early = Early(backend.metadata)
         self._integrator = Integrator(
             backend=backend,
@@ -285,7 +287,7 @@ class Performer:
         self._raise_if_busy()
         if self.backend.base() != reading.base:
             raise Busy("another commit is being checked out", hint="This passes by itself.")
-        reading = self._without_mass_deletion(before, expected, reading)
+        reading = self._deletions.kept(before, expected, reading)
         tree = reading.tree if expected == reading.tree else self._at_commit(reading)
         if before is not None and comparable and tree == expected and reading.base == before.base:
             self._opened = False
@@ -333,34 +335,6 @@ class Performer:
             except AutosyncError:
                 pass  # killed while it was noted: then nothing of it was integrated
             self._early.forget(snapshot)
-
-    def _without_mass_deletion(self, before: Snapshot | None, expected: TreeId | None, reading: Reading) -> Reading:
-        """Return the reading, of what was ``expected`` on the base of ``before``, with what the brakes hold in it."""
-        # What a checkout or a commit deleted, the user deleted in his history too.
-        committed = before is None or before.base.commit != reading.base.commit
-        if committed:
-            self.brakes.forget_deletions(lambda: self._paths_of(reading.base))
-        if expected == reading.tree:
-            return reading
-        start = self.backend.tree_of(reading.base.commit) if committed else expected
-        changes = self.backend.changes(start, reading.tree)
-        gone = {c.path: c.old for c in changes if c.old is not None and c.new is None}
-        if not gone:
-            return reading
-        for old in pair_renames(changes, key=lambda entry: entry.oid):
-            gone.pop(old, None)
-        if before is not None and committed:
-            known = {c.path for c in self.backend.changes(expected, reading.tree) if c.new is None}
-            gone = {path: entry for path, entry in gone.items() if path in known}
-        deletions = self.brakes.judge_deletions(gone, lambda: len(self.backend.changes(None, reading.tree)))
-        edits = {path: gone[path] for path in deletions.held | deletions.growing}
-        if not edits:
-            return reading
-        tree = self.backend.splice(reading.tree, edits)
-        return replace(reading, tree=tree, torn=reading.torn | deletions.growing)
-
-    def _paths_of(self, base: Base) -> list[RelPath]:
-        return [change.path for change in self.backend.changes(None, self.backend.tree_of(base.commit))]
 
     def release(self, paths: Collection[RelPath]) -> Collection[RelPath]:
         """Let what the brakes hold at or below ``paths`` go; return it.  Call it where :meth:`local` is called."""

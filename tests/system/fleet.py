@@ -137,7 +137,7 @@ class Device:
         """Return a file's text, ``None`` if there is no such file."""
         try:
             return (self.root / name).read_bytes().decode()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
     # -- autosync ------------------------------------------------------------------------

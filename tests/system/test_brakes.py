@@ -196,3 +196,50 @@ def test_explain_knows_every_kind_of_path(tmp_path: Path) -> None:
         outside = laptop.run("explain", str(tmp_path))
         assert outside.returncode == 1
         assert "is not in a working copy" in outside.stderr
+
+
+def number_of_new(device: Device) -> int:
+    return sum(1 for _ in device.root.glob("new/*"))
+
+
+@pytest.mark.parametrize("held_before", [True, False])
+def test_a_commit_of_something_else_lets_no_deletion_go(tmp_path: Path, held_before: bool) -> None:
+    """Files that were never committed stand in no commit, so no commit says that their deletion is meant."""
+    with pair(tmp_path, {"a.txt": "a\n"}) as fleet:
+        laptop, desktop = fleet.devices
+        with at_once(laptop):
+            for n in range(60):
+                laptop.write(f"new/{n}", f"{n}\n")
+        fleet.equal()
+        laptop.save("a.txt", "b\n")
+        fleet.equal()
+        commit = ("commit", "-q", "-a", "-m", "something else")
+        with at_once(laptop):
+            shutil.rmtree(laptop.root / "new")
+            if not held_before:
+                laptop.git(*commit)
+        if held_before:
+            until(lambda: laptop.status()["held"]["count"] == 60)
+            laptop.git(*commit)
+        until(lambda: desktop.head() == laptop.head())
+        fleet.equal(desktop)
+        assert (laptop.status()["held"]["count"], number_of_new(desktop)) == (60, 60)
+        assert "released: 60" in laptop.run("release", str(laptop.root)).stdout
+        fleet.equal()
+        assert number_of_new(desktop) == 0
+
+
+def test_what_stands_in_the_place_of_deleted_files_is_synced(tmp_path: Path) -> None:
+    files = {f"d{n}/{m}": f"{n} {m}\n" for n in range(10) for m in range(6)} | {"f": "a file\n"}
+    with pair(tmp_path, files) as fleet:
+        laptop, desktop = fleet.devices
+        with at_once(laptop):
+            for n in range(10):
+                shutil.rmtree(laptop.root / f"d{n}")
+            (laptop.root / "f").unlink()
+            laptop.write("d0", "a file now\n")
+            laptop.write("f/below", "a folder now\n")
+        until(lambda: desktop.read("d0") == "a file now\n" and desktop.read("f/below") == "a folder now\n")
+        until(lambda: laptop.status()["held"]["count"] == 54)
+        fleet.equal(desktop)
+        assert sum(1 for _ in desktop.root.glob("d*/*")) == 54
