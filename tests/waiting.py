@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from autosync.errors import Busy
 
@@ -37,3 +40,21 @@ def persistently(deed: Callable[[], object]) -> None:
         return done
 
     until(is_done)
+
+
+def freeze(pid: int) -> None:
+    """Let a process stand still; return when it does: some of its threads run on for a moment after the signal."""
+    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
+
+
+def stand_still(pid: int) -> None:
+    """Wait until a process that was sent the signal to stop stands still; fail if it has ended."""
+    until(lambda: {_state(thread) for thread in Path(f"/proc/{pid}/task").iterdir()} <= {"T", ""})
+
+
+def _state(thread: Path) -> str:
+    """Return the letter for what a thread is doing, nothing if it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return (thread / "stat").read_text().rpartition(") ")[2][0]
+    return ""

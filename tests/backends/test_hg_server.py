@@ -24,7 +24,7 @@ from autosync.backends.hg.repository import Repository
 from autosync.backends.hg.server import HgEnded, HgFailed, Server
 from autosync.errors import AutosyncError, NotAWorkingCopy, TransientError, Unsupported
 from tests import figures
-from tests.waiting import until
+from tests.waiting import freeze, until
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +88,7 @@ class TestLiving:
         for _ in range(3):
             pid = server.pid
             assert pid is not None
-            os.kill(pid, signal.SIGSTOP)
-            until(lambda pid=pid: state(pid) == "T")
+            freeze(pid)
             with ThreadPoolExecutor(1) as pool:
                 asked = pool.submit(server.ask, "standing")
                 until(lambda: unread(server))
@@ -106,8 +105,7 @@ class TestLiving:
         server.identity()
         pid = server.pid
         assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
-        until(lambda: state(pid) == "T")
+        freeze(pid)
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(server.ask, "standing")
             until(lambda: unread(server))

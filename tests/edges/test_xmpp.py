@@ -25,7 +25,7 @@ from tests.edges.conftest import StartDevice
 from tests.edges.tcp_proxy import TcpProxy
 from tests.edges.xmpp_devices import QUICK, WARY, Device, eventually
 from tests.edges.xmpp_servers import DOMAIN, PASSWORD, SERVERS, XmppServer
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, freeze
 
 ROOT = Path(__file__).parents[2]
 
@@ -537,7 +537,7 @@ async def test_a_suspended_agent_hears_the_last_word_when_it_wakes(
     laptop = await start_device(account, "laptop", xmpp_server)
     await laptop.online()
     async with child_device(account, xmpp_server.port, xmpp_server.ca_file) as child:
-        child.send_signal(signal.SIGSTOP)
+        freeze(child.pid)
         await laptop.say(b"word 1")
         await laptop.say(b"word 2")
         child.send_signal(signal.SIGCONT)
@@ -550,7 +550,7 @@ async def test_a_suspended_agent_that_lost_its_connection_notices_when_it_wakes(
     laptop = await start_device(account, "laptop", xmpp_server)
     await laptop.online()
     async with TcpProxy(xmpp_server.port) as proxy, child_device(account, proxy.port, xmpp_server.ca_file) as child:
-        child.send_signal(signal.SIGSTOP)
+        freeze(child.pid)
         proxy.swallow_present()
         await laptop.say(b"unheard")
         await asyncio.sleep(0.5)  # the length of the sleep is what the child goes by

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.ports import free_ports
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, stand_still
 
 DOMAIN = "localhost"
 PASSWORD = "correct horse"
@@ -171,6 +171,7 @@ class XmppServer(ABC):
     def freeze(self) -> None:
         """Stop the server without closing anything; connections to it are still accepted by the kernel."""
         os.killpg(self.process.pid, signal.SIGSTOP)
+        stand_still(self.process.pid)
 
     def thaw(self) -> None:
         """Let a frozen server go on."""

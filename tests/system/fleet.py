@@ -23,7 +23,7 @@ from autosync.control import call
 from autosync.errors import AutosyncError
 from autosync.trust.sealing import create_key
 from tests.ports import free_ports
-from tests.waiting import PATIENCE, until
+from tests.waiting import PATIENCE, freeze, until
 
 WORKSPACE = "notes"
 
@@ -394,7 +394,7 @@ def at_once(*devices: Device) -> Iterator[None]:
     """Do what is in the block at one moment, for these agents: they stand still until its end."""
     processes = [d.process for d in devices if d.process is not None]
     for process in processes:
-        process.send_signal(signal.SIGSTOP)
+        freeze(process.pid)
     try:
         yield
     finally:

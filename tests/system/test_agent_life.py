@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.fleet import Device, Fleet, entries, pair, until
+from tests.waiting import freeze
 
 FILES = {"a.txt": "1\n2\n3\n", "d/x": "x\n"}
 
@@ -179,7 +180,7 @@ def test_sync_wait_tells_by_its_exit_code(fleet: Fleet) -> None:
     desktop.ask("resume")
     fleet.equal()
     assert desktop.process is not None
-    desktop.process.send_signal(signal.SIGSTOP)
+    freeze(desktop.process.pid)
     laptop.write("a.txt", "while it is frozen\n")
     until(lambda: laptop.status()["peers"][0]["state"] == "behind")
     done = laptop.run("sync", "--wait", "--timeout", "0.5")

@@ -93,9 +93,9 @@ def test_a_mass_deletion_is_held_until_it_is_released(tmp_path: Path) -> None:
                 shutil.rmtree(laptop.root / f"d{n}")
         laptop.write("new.txt", "new\n")
         until(lambda: desktop.read("new.txt") == "new\n")
-        until(lambda: laptop.status()["held"]["count"] == 60)
+        until(lambda: laptop.status()["held"]["count"] == 60, why=laptop.status)
         assert sum(1 for _ in desktop.root.glob("d*/*.txt")) == 60
-        until(lambda: laptop.status()["state"] == "holding")
+        until(lambda: laptop.status()["state"] == "holding", why=laptop.status)
         assert laptop.status()["held"]["reasons"] == {"deletion": 60}
         shown = " ".join(laptop.run("status").stdout.split())
         assert " notes holding 60 main " in shown
@@ -108,7 +108,7 @@ def test_a_mass_deletion_is_held_until_it_is_released(tmp_path: Path) -> None:
         desktop.write("keep.txt", "kept\n")
         desktop.write("d1/1.txt", "edited\n")
         until(lambda: laptop.read("keep.txt") == "kept\n" and laptop.read("d1/1.txt") == "edited\n")
-        until(lambda: laptop.status()["held"]["count"] == 59)
+        until(lambda: laptop.status()["held"]["count"] == 59, why=laptop.status)
         shown = laptop.run("status").stdout
         assert "notes holds back 59 paths" in shown
         assert "release --restore" in shown
@@ -131,15 +131,15 @@ def test_held_deletions_can_be_undone(tmp_path: Path) -> None:
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         secret = laptop.root / ".env"
         secret.write_text("PASSWORD=1\n")
-        until(lambda: laptop.status()["held"]["count"] == 62)
+        until(lambda: laptop.status()["held"]["count"] == 62, why=laptop.status)
         done = laptop.run("release", "--restore", str(laptop.root))
         assert "restored: 61" in done.stdout
-        until(lambda: laptop.status()["held"]["count"] == 1)
+        until(lambda: laptop.status()["held"]["count"] == 1, why=laptop.status)
         again = laptop.run("release", "--restore", str(laptop.root))
         assert again.returncode == 1
         assert "No deletion is held back" in again.stderr
         secret.unlink()
-        until(lambda: laptop.status()["held"]["count"] == 0)
+        until(lambda: laptop.status()["held"]["count"] == 0, why=laptop.status)
         fleet.equal()
         assert laptop.view() == before
 
@@ -150,9 +150,9 @@ def test_files_that_come_back_by_themselves_are_not_held_any_more(tmp_path: Path
         with at_once(laptop):
             for n in range(5):
                 shutil.rmtree(laptop.root / f"d{n}")
-        until(lambda: laptop.status()["held"]["count"] == 60)
+        until(lambda: laptop.status()["held"]["count"] == 60, why=laptop.status)
         laptop.git("checkout", "--", ".")
-        until(lambda: laptop.status()["held"]["count"] == 0)
+        until(lambda: laptop.status()["held"]["count"] == 0, why=laptop.status)
         fleet.equal()
 
 
@@ -163,11 +163,11 @@ def test_a_deletion_that_is_committed_is_meant(tmp_path: Path, held_before: bool
         with contextlib.nullcontext() if held_before else at_once(laptop):
             laptop.git("rm", "-q", "-r", *(f"d{n}" for n in range(5)))
             if held_before:
-                until(lambda: laptop.status()["held"]["count"] == 60)
+                until(lambda: laptop.status()["held"]["count"] == 60, why=laptop.status)
             laptop.git("commit", "-q", "-m", "all away")
         until(lambda: not in_folders(desktop))
         fleet.equal()
-        until(lambda: laptop.status()["held"]["count"] == 0)
+        until(lambda: laptop.status()["held"]["count"] == 0, why=laptop.status)
 
 
 def test_explain_knows_every_kind_of_path(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_commit_of_something_else_lets_no_deletion_go(tmp_path: Path, held_bef
             if not held_before:
                 laptop.git(*commit)
         if held_before:
-            until(lambda: laptop.status()["held"]["count"] == 60)
+            until(lambda: laptop.status()["held"]["count"] == 60, why=laptop.status)
             laptop.git(*commit)
         until(lambda: desktop.head() == laptop.head())
         fleet.equal(desktop)
@@ -240,6 +240,6 @@ def test_what_stands_in_the_place_of_deleted_files_is_synced(tmp_path: Path) -> 
             laptop.write("d0", "a file now\n")
             laptop.write("f/below", "a folder now\n")
         until(lambda: desktop.read("d0") == "a file now\n" and desktop.read("f/below") == "a folder now\n")
-        until(lambda: laptop.status()["held"]["count"] == 54)
+        until(lambda: laptop.status()["held"]["count"] == 54, why=laptop.status)
         fleet.equal(desktop)
         assert sum(1 for _ in desktop.root.glob("d*/*")) == 54

@@ -22,7 +22,7 @@ from tests.system.fleet import Device, Fleet, until
 from tests.system.machine import Machine
 from tests.system.mounts import needs_mounts
 from tests.system.recording import recorded
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, freeze
 
 FILES = {"a.txt": "1\n2\n3\n"}
 
@@ -131,7 +131,7 @@ def test_a_service_manager_hears_how_it_is(tmp_path: Path) -> None:
             manager.until("READY=1")
             assert "all goes on as it was: " in laptop.log
             laptop.config.write_text(before)
-            os.kill(process.pid, signal.SIGSTOP)  # who stands still is not heard
+            freeze(process.pid)  # who stands still is not heard
             manager.socket.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 while manager.socket.recv(4096):

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.system.hgfleet import HgDevice, hg_pair
-from tests.waiting import until
+from tests.waiting import freeze, until
 
 
 @contextlib.contextmanager
 def stopped(processes: Sequence[int]) -> Iterator[None]:
     """Let processes stand still, as when the disk under them does not answer."""
     for process in processes:
-        os.kill(process, signal.SIGSTOP)
+        freeze(process)
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from tests import figures
 from tests.networks import ip, needs_network
 from tests.system.fleet import Device, Fleet, until
 from tests.system.recording import recorded
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, freeze
 
 FILES = {"a.txt": "one\n", "b/c.txt": "two\n"}
 EVERYTHING = "everything is looked at"
@@ -160,7 +160,7 @@ def test_a_device_that_slept_catches_up_without_looking_at_everything(tmp_path: 
         before, told = (looks(laptop), looks(desktop)), laptop.log.count("the networks changed")
         process = laptop.process
         assert process is not None
-        process.send_signal(signal.SIGSTOP)
+        freeze(process.pid)
         here.ip("addr del 192.0.2.1/24 dev eth0")
         here.ip("addr add 192.0.2.111/24 dev eth0")
         for n in range(5):

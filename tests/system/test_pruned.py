@@ -12,6 +12,7 @@ import pytest
 from tests.system.fleet import Device, Fleet, at_once, until
 from tests.system.hgfleet import HgDevice, HgFleet
 from tests.system.recording import recorded
+from tests.waiting import freeze
 
 LINES = "".join(f"line {number}\n" for number in range(30))
 FLEETS = {"git": Fleet, "hg": HgFleet}
@@ -248,7 +249,7 @@ def test_a_base_that_was_pruned_before_a_running_agent_could_look(tmp_path: Path
         fleet.start(laptop, desktop)
         fleet.equal(laptop, desktop)
         assert laptop.process is not None
-        laptop.process.send_signal(signal.SIGSTOP)  # so that only the user's repository has what is committed
+        freeze(laptop.process.pid)  # so that only the user's repository has what is committed
         laptop.write("src/deep/new.txt", "first try\n")
         head = laptop.commit("first try")
         laptop.git("gc", "-q")
@@ -257,7 +258,7 @@ def test_a_base_that_was_pruned_before_a_running_agent_could_look(tmp_path: Path
         laptop.write("src/b.txt", "edited\n" + LINES)
         fleet.equal(laptop, desktop)
         desktop.end()
-        laptop.process.send_signal(signal.SIGSTOP)
+        freeze(laptop.process.pid)
         if uncommitted:
             uncommit(laptop)
         else:

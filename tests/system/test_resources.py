@@ -21,7 +21,7 @@ from tests.system import mounts
 from tests.system.fleet import Device, Fleet, at_once, entries, until
 from tests.system.mounts import needs_mounts
 from tests.system.recording import recorded
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, freeze
 
 FILES = {"a.txt": "1\n", "d/x": "x\n"}
 QUIET = 1.5
@@ -372,7 +372,7 @@ def test_a_disk_that_is_taken_out_and_put_back(tmp_path: Path) -> None:
 def test_an_agent_that_is_suspended_catches_up(tmp_path: Path) -> None:
     with lab(tmp_path / "fleet") as at:
         assert at.desktop.process is not None
-        at.desktop.process.send_signal(signal.SIGSTOP)
+        freeze(at.desktop.process.pid)
         at.laptop.write("a.txt", "while the other slept\n")
         at.desktop.write("d/x", "typed before it slept\n")
         recorded(at.laptop, "a.txt")

@@ -21,6 +21,7 @@ from tests.edges.tcp_proxy import TcpProxy
 from tests.edges.test_xmpp import bare_client, element
 from tests.edges.xmpp_servers import DOMAIN, PASSWORD, SERVERS, XmppServer
 from tests.system.fleet import Device, Fleet, entries, until
+from tests.waiting import freeze
 
 _ACCOUNTS = 60
 _numbers = itertools.count()
@@ -277,7 +278,7 @@ def test_cut_connections_and_whoever_sleeps_hold_nothing_back(fleet: Fleet, serv
         arrives("frozen 2\n", "a.txt", desktop)
         arrives("too\n", "desktop.txt", laptop)
         assert desktop.process is not None
-        desktop.process.send_signal(signal.SIGSTOP)
+        freeze(desktop.process.pid)
         try:
             for number in range(3):
                 save(laptop, f"suspended {number}\n")
