@@ -27,7 +27,7 @@ SEEDS = 10_000
 A = RelPath(b"a.txt")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_nothing_is_lost_in_thousands_of_stories() -> None:
     # A process of its own, for measuring the coverage takes longer than the stories.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}

@@ -168,6 +168,11 @@ def _unchanged(handle: int, path: bytes, before: State) -> bool:
     return same and not in_writing(handle, before)
 
 
+def longest_write(size: int) -> int:
+    """Return after how many nanoseconds a write to a file of ``size`` bytes counts as over."""
+    return _YOUNG + _LONGEST_WRITE * size
+
+
 def in_writing(handle: int, state: State) -> bool:
     """Return whether a write to the file may be under way: it is young, and somebody has it open for writing.
 
@@ -176,7 +181,7 @@ def in_writing(handle: int, state: State) -> bool:
     (leases are off, not supported there, the file is another user's), nobody is assumed.
     """
     age = time.time_ns() - state[2]
-    if not -_YOUNG < age < _YOUNG + _LONGEST_WRITE * state[1]:
+    if not -_YOUNG < age < longest_write(state[1]):
         return False
     try:
         # Should somebody open it just now, we are sent a signal; the default one would end us.
