@@ -2,71 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 
 from autosync.core.brakes import Brakes
-from autosync.core.model import Base, RelPath, Snapshot, TreeId, parent_directories
+from autosync.core.model import CommitId, Entry, RelPath, Snapshot, TreeId, parent_directories
 from autosync.core.operations import pair_renames
 from autosync.errors import Missing
 from autosync.ports import Backend, Reading
 
 
 @dataclass(frozen=True, slots=True)
-class Deletions:
-    """Tells which of the files that are gone from a working copy were deleted without the user's word."""
+class DeletionGuard:
+    """Tells which of the files that are gone from a working copy its user deleted without saying so anywhere else."""
 
     backend: Backend
     brakes: Brakes
 
-    def kept(self, before: Snapshot | None, expected: TreeId | None, reading: Reading) -> Reading:
+    def keep(self, before: Snapshot | None, expected: TreeId | None, reading: Reading) -> Reading:
         """Return the reading, of what was ``expected`` on the base of ``before``, with what the brakes hold in it."""
-        moved = before is None or before.base.commit != reading.base.commit
-        start = cache(lambda: self._left(before, expected, reading.base) if moved else expected)
-        if moved:
-            self.brakes.forget_deletions(lambda: [change.path for change in self.backend.changes(None, start())])
-        if expected == reading.tree:
+        start = self.backend.tree_of(reading.base.commit) if before is None else expected
+        if start == reading.tree:
             return reading
-        changes = self.backend.changes(start(), reading.tree)
+        changes = self.backend.changes(start, reading.tree)
         gone = {c.path: c.old for c in changes if c.old is not None and c.new is None}
+        if gone:
+            for old in pair_renames(changes, key=lambda entry: entry.oid):
+                gone.pop(old, None)
+        if gone and before is not None and before.base.commit != reading.base.commit:
+            gone = self._not_by_history(gone, before.base.commit, reading.base.commit)
         if not gone:
             return reading
-        for old in pair_renames(changes, key=lambda entry: entry.oid):
-            gone.pop(old, None)
-        for path in _taken(gone, [c.path for c in changes if c.old is None]):
-            del gone[path]
-        if before is not None and moved:
-            known = {c.path for c in self.backend.changes(expected, reading.tree) if c.new is None}
-            gone = {path: entry for path, entry in gone.items() if path in known}
         judged = self.brakes.judge_deletions(gone, lambda: len(self.backend.changes(None, reading.tree)))
-        edits = {path: gone[path] for path in judged.held | judged.growing}
-        if not edits:
+        kept = {path: gone[path] for path in judged.held | judged.growing}
+        if not kept:
             return reading
-        tree = self.backend.splice(reading.tree, edits)
-        return replace(reading, tree=tree, torn=reading.torn | judged.growing)
+        self.brakes.hold_in_place(_in_place(judged.held, [c.path for c in changes if c.old is None]))
+        return replace(reading, tree=self.backend.splice(reading.tree, kept), torn=reading.torn | judged.growing)
 
-    def _left(self, before: Snapshot | None, expected: TreeId | None, base: Base) -> TreeId:
-        """Return what a checkout of, or a commit as, ``base`` leaves: its tree, with what was and is uncommitted.
+    def _not_by_history(
+        self, gone: Mapping[RelPath, Entry], then: CommitId | None, now: CommitId | None
+    ) -> dict[RelPath, Entry]:
+        """Return what of ``gone`` no checkout or commit has deleted or replaced, as that would have left it.
 
         What such a step deleted, the user deleted in his history too; a file that stands in neither commit it
         does not touch.
         """
-        now = self.backend.tree_of(base.commit)
-        if before is None:
-            return now
         try:
-            then = self.backend.tree_of(before.base.commit)
-        except Missing:  # rewritten and pruned: who can tell what stood in it?
-            return now
-        stays = {c.path: c.new for c in self.backend.changes(now, expected) if c.old is None}
-        if stays:
-            new = {c.path for c in self.backend.changes(then, expected) if c.old is None}
-            stays = {path: entry for path, entry in stays.items() if path in new}
-        return self.backend.splice(now, stays) if stays else now
+            start: TreeId | None = self.backend.tree_of(then)
+        except Missing:  # rewritten and pruned: nobody can tell what stood in it
+            start = None
+        steps = {change.path: change.new for change in self.backend.changes(start, self.backend.tree_of(now))}
+        left = {path: steps.get(path, entry) for path, entry in gone.items()}
+        replaced = _in_place([path for path, new in steps.items() if new is not None], left)
+        return {path: entry for path, entry in left.items() if entry is not None and path not in replaced}
 
 
-def _taken(gone: Collection[RelPath], new: Collection[RelPath]) -> list[RelPath]:
-    """Return what of ``gone`` cannot stand beside ``new``: a folder has a file's name now, or the other way round."""
-    files, folders = frozenset(new), {folder for path in new for folder in parent_directories(path)}
-    return [path for path in gone if path in folders or not files.isdisjoint(parent_directories(path))]
+def _in_place(some: Collection[RelPath], others: Collection[RelPath]) -> frozenset[RelPath]:
+    """Return those of ``others`` that cannot stand beside ``some``: one needs a folder where the other has a file."""
+    files = frozenset(some)
+    folders = {folder for path in files for folder in parent_directories(path)}
+    return frozenset(p for p in others if p in folders or not files.isdisjoint(parent_directories(p)))

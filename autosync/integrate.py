@@ -44,6 +44,20 @@ MERGED_SHARE = 0.5
 """Of the room that an announcement has for a version: a merge with more strangers could not be announced for long."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOff:
+    """What an agent was bringing when it was killed."""
+
+    at: Snapshot
+    """The state that the working copy has reached as a whole."""
+    theirs: Snapshot
+    """What was brought; the same as ``at`` if that is all here."""
+    standing: TreeId
+    """What stands in the working copy because of it: all that differs the user has done since."""
+    brought: Mapping[RelPath, Entry | None] = field(default_factory=dict)
+    """What was brought on top of ``at``."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Integrator:
     """Merges, applies and lands snapshots in one working copy.
@@ -114,21 +128,28 @@ class Integrator:
             return False
         return True
 
-    def resume(self, ours: Snapshot, base: Base, found: TreeId, *, above: int) -> Integrated | None:
-        """Go on with what an agent was bringing when it was killed; ``None`` if it was nothing.
+    def left_off(self, ours: Snapshot, base: Base, found: TreeId) -> LeftOff | None:
+        """Return what an agent was bringing when it was killed; ``None`` if it was nothing.
 
         ``found`` stands in the working copy, on ``base``.  Paths that stand there as in
         a snapshot that ``ours`` does not contain were brought by us: taken for the
         user's edits they would clash with what the others make of them later.
         """
         if base != ours.base:
-            return self._landed(ours, base, found, above=above)
+            landed = self._landed(ours, base, found)
+            return LeftOff(at=landed, theirs=landed, standing=landed.tree) if landed else None
         theirs, brought = self._recognise(ours, found)
         if not brought:
             return None
-        self.brought.note(ours.tree, brought)
-        attempt = _Attempt(start=base, ours=ours, theirs=theirs, above=above)
-        attempt.ours = self._record(attempt, self.brought.left_out(ours, base, found))
+        return LeftOff(at=ours, theirs=theirs, standing=self.backend.splice(ours.tree, brought), brought=brought)
+
+    def resume(self, left_off: LeftOff, base: Base, found: TreeId, *, above: int) -> Integrated:
+        """Go on where an agent left off; ``found`` stands in the working copy, on ``base``."""
+        attempt = _Attempt(start=base, ours=left_off.at, theirs=left_off.theirs, above=above)
+        if not left_off.brought:
+            return Integrated(theirs=left_off.theirs.id, current=self._record(attempt, found), complete=True)
+        self.brought.note(left_off.at.tree, left_off.brought)
+        attempt.ours = self._record(attempt, self.brought.left_out(left_off.at, base, found))
         ended = self._go(attempt, exact=False)
         return ended if isinstance(ended, Integrated) else self._incomplete(attempt)
 
@@ -152,7 +173,7 @@ class Integrator:
                 best = max(best, (target, equal), key=lambda each: len(each[1]))
         return best
 
-    def _landed(self, ours: Snapshot, base: Base, found: TreeId, *, above: int) -> Integrated | None:
+    def _landed(self, ours: Snapshot, base: Base, found: TreeId) -> Snapshot | None:
         """Find the snapshot that was brought completely, base and all, but not noted any more.
 
         The base moves last: so it is the one that was pinned for that, whatever was edited since, or
@@ -165,9 +186,7 @@ class Integrator:
                 edited = {c.path for c in self.backend.changes(snapshot.tree, found)}
                 own = {c.path for c in self.backend.changes(committed, snapshot.tree)}
                 if snapshot.id == pinned or edited.isdisjoint(own):
-                    attempt = _Attempt(start=base, ours=snapshot, theirs=snapshot, above=above)
-                    current = self._record(attempt, found)
-                    return Integrated(theirs=snapshot.id, current=current, complete=True)
+                    return snapshot
         return None
 
     def _go(self, attempt: _Attempt, *, exact: bool) -> Integrated | BranchesDiverged | AncestorMissing:

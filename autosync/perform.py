@@ -28,7 +28,7 @@ from autosync.core.model import Base, DeviceId, RelPath, Snapshot, SnapshotId, T
 from autosync.core.nested import at_commit
 from autosync.core.operations import operations
 from autosync.core.sources import PLAUSIBLE
-from autosync.deletions import Deletions
+from autosync.deletions import DeletionGuard
 from autosync.early import Early
 from autosync.errors import AutosyncError, Busy, Diverged, Missing, StateError, TransientError
 from autosync.failures import failure, not_fetched, not_opened
@@ -96,7 +96,7 @@ class Performer:
         self._highest = 0
         """The greatest number of a state of this working copy: each is used once, whatever happens between."""
         self._brought = Brought(backend=backend)
-        self._deletions = Deletions(backend, self.brakes)
+        self._deletions = DeletionGuard(backend, self.brakes)
         self._early = Early(backend.metadata)
         self._integrator = Integrator(
             backend=backend,
@@ -287,18 +287,25 @@ class Performer:
         self._raise_if_busy()
         if self.backend.base() != reading.base:
             raise Busy("another commit is being checked out", hint="This passes by itself.")
-        reading = self._deletions.kept(before, expected, reading)
-        tree = reading.tree if expected == reading.tree else self._at_commit(reading)
-        if before is not None and comparable and tree == expected and reading.base == before.base:
-            self._opened = False
-            return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)
+        moved = before is not None and before.base.commit != reading.base.commit
+        if moved and paths is not None and self.brakes.holds_deletions:  # which may be committed now
+            self.brakes.undo()
+            return self._take(replace(command, paths=None), comparable=comparable)
+        if expected != reading.tree:
+            reading = replace(reading, tree=self._at_commit(reading))
         if before is not None and comparable and self._opened:
-            resumed = self._integrator.resume(before, reading.base, tree, above=command.above)
-            if resumed is not None:
+            left_off = self._integrator.left_off(before, reading.base, reading.tree)
+            if left_off is not None:
+                reading = self._deletions.keep(left_off.at, left_off.standing, reading)
+                resumed = self._integrator.resume(left_off, reading.base, reading.tree, above=command.above)
                 self._opened = False
                 return replace(resumed, again=resumed.again | reading.torn)
         self._opened = False
+        reading = self._deletions.keep(before, expected, reading)
+        tree = reading.tree
         if before is not None and comparable:
+            if tree == expected and reading.base == before.base:
+                return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)
             tree = self._brought.left_out(before, reading.base, tree)
             if tree == before.tree and reading.base == before.base:
                 return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)

@@ -36,6 +36,7 @@ class Brake(Enum):
     BURST = "came with more new content at once than is usual"
     SECRET = "looks like a secret by its name"  # noqa: S105  (a reason, not a password)
     DELETION = "was deleted together with many others"
+    PLACE = "stands in the place of what was deleted together with many others"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,11 @@ class Brakes:
         """Return what is held, in path order."""
         return tuple(Held(path=path, brake=brake) for path, brake in sorted(self._held.items()))
 
+    @property
+    def holds_deletions(self) -> bool:
+        """Return whether deletions are held."""
+        return Brake.DELETION in self._held.values()
+
     def held_within(self, paths: Iterable[RelPath]) -> tuple[Held, ...]:
         """Return what is held at or below ``paths``."""
         chosen = frozenset(paths)
@@ -164,11 +170,9 @@ class Brakes:
         self._deleted.append((self._now, len(asked)))
         return Deletions()
 
-    def forget_deletions(self, left: Callable[[], Collection[RelPath]]) -> None:
-        """Hold no deletion but of the paths that are ``left`` in what is checked out now: the others are meant."""
-        if Brake.DELETION in self._held.values():
-            there = frozenset(left())
-            self._held = {p: brake for p, brake in self._held.items() if brake is not Brake.DELETION or p in there}
+    def hold_in_place(self, paths: Iterable[RelPath]) -> None:
+        """Hold what stands where files were whose deletion is held: both cannot be sent."""
+        self._held.update(dict.fromkeys(paths, Brake.PLACE))
 
     def _is_mass(self, gone: int, limit: int, remaining: Callable[[], int]) -> bool:
         held = sum(brake is Brake.DELETION for brake in self._held.values())
@@ -210,9 +214,11 @@ class Brakes:
         The next look takes them in.  A file stays released; deletions are let go this once.
         """
         free = frozenset(held.path for held in self.held_within(paths))
+        in_place = {p for p in free if self._held[p] is Brake.PLACE}
+        free |= {up for path in in_place for up in parent_directories(path) if up in self._held}
         deletions = frozenset(p for p in free if self._held[p] is Brake.DELETION)
         self._let_go |= deletions
-        self.released |= free - deletions
+        self.released |= free - deletions - in_place
         for path in free:
             del self._held[path]
         return free

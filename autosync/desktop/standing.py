@@ -130,7 +130,7 @@ def _held(workspace: Mapping[str, Any], key: str, burst: int) -> Popup:
     held, root, name = workspace["held"], workspace["path"], workspace["name"]
     paths = tuple(h["path"] for h in held["paths"])
     complete = len(paths) == held["count"]
-    only_deleted = set(held["reasons"]) == {Brake.DELETION.name.lower()}
+    only_deleted = set(held["reasons"]) <= {brake.name.lower() for brake in (Brake.DELETION, Brake.PLACE)}
     all_of_it = Release(root=root, paths=(), count=held["count"])
     buttons = [Button("Sync", Release(root=root, paths=paths) if complete else all_of_it)]
     if only_deleted:

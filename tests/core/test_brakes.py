@@ -254,11 +254,12 @@ def test_only_what_is_newly_held_is_told() -> None:
     )
 
 
-def test_a_held_deletion_that_is_committed_is_not_held_any_more() -> None:
+def test_who_releases_what_stands_in_a_place_releases_the_deletion_there() -> None:
     brakes = Brakes(BrakeLimits())
-    brakes.forget_deletions(lambda: pytest.fail("nothing is held"))
-    assert brakes.hold(RelPath(b".env"), 10)
-    gone = many(60)
-    assert judge(brakes, gone, 0, paths=rel("d")).held == frozenset(gone)
-    brakes.forget_deletions(lambda: many(3))  # those are in the commit still
-    assert held(brakes) == {b".env": Brake.SECRET, **dict.fromkeys(many(3), Brake.DELETION)}
+    assert judge(brakes, many(60), 0).held == frozenset(many(60))
+    below = RelPath(many(1)[0] + b"/below")
+    brakes.hold_in_place([below])
+    assert held(brakes) == {**dict.fromkeys(many(60), Brake.DELETION), below: Brake.PLACE}
+    assert brakes.release([below]) == {below, many(1)[0]}
+    assert brakes.released == frozenset()  # it was not held for what it is
+    assert held(brakes) == dict.fromkeys(many(60)[1:], Brake.DELETION)

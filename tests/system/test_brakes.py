@@ -227,19 +227,3 @@ def test_a_commit_of_something_else_lets_no_deletion_go(tmp_path: Path, held_bef
         assert "released: 60" in laptop.run("release", str(laptop.root)).stdout
         fleet.equal()
         assert number_of_new(desktop) == 0
-
-
-def test_what_stands_in_the_place_of_deleted_files_is_synced(tmp_path: Path) -> None:
-    files = {f"d{n}/{m}": f"{n} {m}\n" for n in range(10) for m in range(6)} | {"f": "a file\n"}
-    with pair(tmp_path, files) as fleet:
-        laptop, desktop = fleet.devices
-        with at_once(laptop):
-            for n in range(10):
-                shutil.rmtree(laptop.root / f"d{n}")
-            (laptop.root / "f").unlink()
-            laptop.write("d0", "a file now\n")
-            laptop.write("f/below", "a folder now\n")
-        until(lambda: desktop.read("d0") == "a file now\n" and desktop.read("f/below") == "a folder now\n")
-        until(lambda: laptop.status()["held"]["count"] == 54, why=laptop.status)
-        fleet.equal(desktop)
-        assert sum(1 for _ in desktop.root.glob("d*/*")) == 54
