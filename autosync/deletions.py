@@ -34,11 +34,13 @@ class DeletionGuard:
         if not gone:
             return reading
         judged = self.brakes.judge_deletions(gone, lambda: len(self.backend.changes(None, reading.tree)))
-        kept = {path: gone[path] for path in judged.held | judged.growing}
+        kept = judged.held | judged.growing
         if not kept:
             return reading
-        self.brakes.hold_in_place(_in_place(judged.held, [c.path for c in changes if c.old is None]))
-        return replace(reading, tree=self.backend.splice(reading.tree, kept), torn=reading.torn | judged.growing)
+        new = [c.path for c in changes if c.old is None]
+        self.brakes.hold_in_place(_in_place(judged.held, new))
+        edits = {**dict.fromkeys(_in_place(kept, new)), **{path: gone[path] for path in kept}}
+        return replace(reading, tree=self.backend.splice(reading.tree, edits), torn=reading.torn | judged.growing)
 
     def _not_by_history(
         self, gone: Mapping[RelPath, Entry], then: CommitId | None, now: CommitId | None
