@@ -268,7 +268,7 @@ async def test_a_peer_killed_in_the_middle_of_a_fetch_and_back(tmp_path: Path) -
 async def test_a_frozen_peer_is_noticed_and_taken_back(tmp_path: Path) -> None:
     async with running(tmp_path, "laptop") as laptop, child(tmp_path, "server", laptop.address) as server:
         assert await laptop.hears() == ("server", "here I am")
-        freeze(server.pid)
+        freeze(server.process.pid)
         await eventually(lambda: not laptop.linked_with())
         server.send_signal(signal.SIGCONT)
         await eventually(laptop.linked_with)
@@ -339,7 +339,7 @@ async def test_a_peer_that_started_again_replaces_its_dead_link(tmp_path: Path) 
     patient = Timing(retry_first=0.02, retry_most=0.1)
     async with running(tmp_path, "laptop", timing=patient) as laptop, child(tmp_path, "server", laptop.address) as old:
         assert await laptop.hears() == ("server", "here I am")
-        freeze(old.pid)
+        freeze(old.process.pid)
         async with child(tmp_path, "server", laptop.address, says="new life") as new:
             assert await laptop.hears() == ("server", "new life")
             laptop.say("welcome")
@@ -353,7 +353,7 @@ async def test_stopping_is_quick_beside_a_frozen_peer_and_a_fetch(tmp_path: Path
         assert await laptop.hears() == ("server", "here I am")
         fetching = asyncio.create_task(laptop.fetch(server.id, WANTED, sink := Sink()))
         await sink.reached(1_000_000)
-        freeze(server.pid)
+        freeze(server.process.pid)
         async with loop_time() as took:
             await laptop.links.stop()
         assert took.seconds < 2
