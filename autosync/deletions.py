@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from autosync.core.brakes import Brakes
-from autosync.core.model import CommitId, Entry, RelPath, Snapshot, TreeId, parent_directories
+from autosync.core.model import Base, Entry, RelPath, Snapshot, TreeId, parent_directories
 from autosync.core.operations import pair_renames
 from autosync.errors import Missing
 from autosync.ports import Backend, Reading
@@ -24,13 +24,16 @@ class DeletionGuard:
         start = self.backend.tree_of(reading.base.commit) if before is None else expected
         if start == reading.tree:
             return reading
+        step = self._step(before, reading.base)
+        if step and not self._may_be_gone(*step, start, reading.tree):
+            return reading
         changes = self.backend.changes(start, reading.tree)
         gone = {c.path: c.old for c in changes if c.old is not None and c.new is None}
         if gone:
             for old in pair_renames(changes, key=lambda entry: entry.oid):
                 gone.pop(old, None)
-        if gone and before is not None and before.base.commit != reading.base.commit:
-            gone = self._not_by_history(gone, before.base.commit, reading.base.commit)
+        if gone and step:
+            gone = self._not_by_history(gone, *step)
         if not gone:
             return reading
         judged = self.brakes.judge_deletions(gone, lambda: len(self.backend.changes(None, reading.tree)))
@@ -42,19 +45,35 @@ class DeletionGuard:
         edits = {**dict.fromkeys(_in_place(kept, new)), **{path: gone[path] for path in kept}}
         return replace(reading, tree=self.backend.splice(reading.tree, edits), torn=reading.torn | judged.growing)
 
-    def _not_by_history(
-        self, gone: Mapping[RelPath, Entry], then: CommitId | None, now: CommitId | None
-    ) -> dict[RelPath, Entry]:
+    def _step(self, before: Snapshot | None, base: Base) -> tuple[TreeId | None, TreeId] | None:
+        """Return the trees between which what is checked out has moved, ``None`` if it has not.
+
+        The first is ``None`` if its commit was rewritten and pruned: nobody can tell what stood in it.
+        """
+        if before is None or before.base.commit == base.commit:
+            return None
+        now = self.backend.tree_of(base.commit)
+        try:
+            return self.backend.tree_of(before.base.commit), now
+        except Missing:
+            return None, now
+
+    def _may_be_gone(self, then: TreeId | None, now: TreeId, expected: TreeId | None, found: TreeId) -> bool:
+        """Return whether anything is gone that no step from ``then`` to ``now`` took, without a look at what that did.
+
+        A checkout may differ in tens of thousands of paths, and what is uncommitted is little.
+        """
+        uncommitted = self.backend.changes(now, found)
+        loose = {c.path for c in self.backend.changes(then, expected) if c.old is None}
+        return any(c.new is None for c in uncommitted) or not loose <= {c.path for c in uncommitted if c.old is None}
+
+    def _not_by_history(self, gone: Mapping[RelPath, Entry], then: TreeId | None, now: TreeId) -> dict[RelPath, Entry]:
         """Return what of ``gone`` no checkout or commit has deleted or replaced, as that would have left it.
 
         What such a step deleted, the user deleted in his history too; a file that stands in neither commit it
         does not touch.
         """
-        try:
-            start: TreeId | None = self.backend.tree_of(then)
-        except Missing:  # rewritten and pruned: nobody can tell what stood in it
-            start = None
-        steps = {change.path: change.new for change in self.backend.changes(start, self.backend.tree_of(now))}
+        steps = {change.path: change.new for change in self.backend.changes(then, now)}
         left = {path: steps.get(path, entry) for path, entry in gone.items()}
         replaced = _in_place([path for path, new in steps.items() if new is not None], left)
         return {path: entry for path, entry in left.items() if entry is not None and path not in replaced}
