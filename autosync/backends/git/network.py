@@ -7,10 +7,9 @@ import os
 import selectors
 import signal
 import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Protocol
 
@@ -88,10 +87,19 @@ class Line:
         """
         if traced_by is None:
             return self._run(args, env, most, None)
-        with _fifo() as (path, trace):
-            return self._run(args, {**env, traced_by: path}, most, trace)
+        # No disk can be too full for a pipe, and whoever writes to one whose reader was killed does not wait for him.
+        trace, written = os.pipe()
+        with open(trace, "rb", buffering=0), open(written, "wb", buffering=0) as writing:
+            return self._run(args, {**env, traced_by: f"/proc/self/fd/{written}"}, most, trace, writing)
 
-    def _run(self, args: Iterable[str | bytes], env: Mapping[str, str], most: int, trace: int | None) -> Outcome:
+    def _run(
+        self,
+        args: Iterable[str | bytes],
+        env: Mapping[str, str],
+        most: int,
+        trace: int | None,
+        writing: IO[bytes] | None = None,
+    ) -> Outcome:
         with self._lock:
             if self._closed:
                 return Outcome(code=-1, output=b"", errors="", ended=_STOPPING)
@@ -104,8 +112,11 @@ class Line:
                 stderr=subprocess.PIPE,
                 env=self._program.environment(env),
                 start_new_session=True,
+                pass_fds=() if writing is None else (writing.fileno(),),
             )
             self._running.add(process)
+        if writing is not None:
+            writing.close()  # the command and its children have it
         try:
             return self._attend(process, most, trace)
         finally:
@@ -198,20 +209,6 @@ def _ear_of(pipe: IO[bytes] | None) -> _Ear:
     if pipe is None:
         raise ValueError("the command was started without a pipe")
     return _Ear(pipe.fileno())
-
-
-@contextlib.contextmanager
-def _fifo() -> Iterator[tuple[str, int]]:
-    """Give the path of a pipe and a descriptor to read from it; no disk can be too full for what is written to it."""
-    with tempfile.TemporaryDirectory(prefix="autosync-") as directory:
-        path = os.path.join(directory, "pipe")
-        os.mkfifo(path, 0o600)
-        # For writing as well: several may open and close it in turn, and its end is that of the command (fifo(7)).
-        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            yield path, descriptor
-        finally:
-            os.close(descriptor)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
