@@ -106,6 +106,7 @@ class Machine:
                 stderr=log,
                 cwd=self.home,
                 env=self.environment,
+                start_new_session=True,
             )
         self.running.append(program)
         assert program.stdin is not None
@@ -120,15 +121,15 @@ class Machine:
         until(lambda: self._is_up(program) and is_there(), why=self.told)
 
     def stop(self) -> None:
-        """End what goes on, as Ctrl-C does, the last first."""
+        """End what goes on with all that it has started, as Ctrl-C does, the last first."""
         codes = []
         while self.running:
             program = self.running.pop()
-            program.send_signal(signal.SIGINT)
+            os.killpg(program.pid, signal.SIGINT)
             try:
                 codes.append(program.wait(PATIENCE))
             except subprocess.TimeoutExpired:
-                program.kill()
+                os.killpg(program.pid, signal.SIGKILL)
                 codes.append(program.wait())
         assert set(codes) <= {*_ENDED}, f"{codes}\n{self.told()}"
 
