@@ -29,20 +29,25 @@ class DeletionGuard:
             return reading
         changes = self.backend.changes(start, reading.tree)
         gone = {c.path: c.old for c in changes if c.old is not None and c.new is None}
-        if gone:
-            for old in pair_renames(changes, key=lambda entry: entry.oid):
-                gone.pop(old, None)
+        renames = pair_renames(changes, key=lambda entry: entry.oid) if gone else {}
+        moved = {old: gone.pop(old) for old in renames}
         if gone and step:
             gone = self._not_by_history(gone, *step)
+            moved = self._not_by_history(moved, *step)
         if not gone:
             return reading
         judged = self.brakes.judge_deletions(gone, lambda: len(self.backend.changes(None, reading.tree)))
-        kept = judged.held | judged.growing
+        kept = {path: gone[path] for path in judged.held | judged.growing}
         if not kept:
             return reading
         new = [c.path for c in changes if c.old is None]
-        self.brakes.hold_in_place(_in_place(judged.held, new))
-        edits = {**dict.fromkeys(_in_place(kept, new)), **{path: gone[path] for path in kept}}
+        # What was moved to where it cannot be sent stays where it was.
+        while back := {p: e for p, e in moved.items() if p not in kept and renames[p] in _in_place(kept, new)}:
+            kept |= back
+        in_place = _in_place(kept, new)
+        if judged.held:
+            self.brakes.hold_in_place(in_place, moved=kept.keys() - judged.held)
+        edits = {**dict.fromkeys(in_place), **kept}
         return replace(reading, tree=self.backend.splice(reading.tree, edits), torn=reading.torn | judged.growing)
 
     def _step(self, before: Snapshot | None, base: Base) -> tuple[TreeId | None, TreeId] | None:

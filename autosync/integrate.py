@@ -340,8 +340,8 @@ class Integrator:
         if reading.tree == expected or reading.base != ours.base or reading.torn:
             return None
         edits = _at(attempt.refused, self.backend.changes(expected, reading.tree))
-        if not edits:
-            return None
+        if not edits or any(new is None and path not in attempt.refused for path, new in edits.items()):
+            return None  # of more deletions than are in the way a look judges
         found = self.backend.splice(expected, edits)
         return self._record(attempt, self.brought.left_out(ours, ours.base, found))
 

@@ -293,6 +293,9 @@ class Performer:
             return self._take(replace(command, paths=None), comparable=comparable)
         if expected != reading.tree:
             reading = replace(reading, tree=self._at_commit(reading))
+        if before is not None and comparable and reading.tree == expected and reading.base == before.base:
+            self._opened = False  # an attempt that failed is made again; a look does not depend on it
+            return ev.SnapshotTaken(snapshot=before, changed=False, torn=reading.torn)
         if before is not None and comparable and self._opened:
             left_off = self._integrator.left_off(before, reading.base, reading.tree)
             if left_off is not None:

@@ -170,9 +170,13 @@ class Brakes:
         self._deleted.append((self._now, len(asked)))
         return Deletions()
 
-    def hold_in_place(self, paths: Iterable[RelPath]) -> None:
-        """Hold what stands where files were whose deletion is held: both cannot be sent."""
+    def hold_in_place(self, paths: Iterable[RelPath], moved: Iterable[RelPath] = ()) -> None:
+        """Hold what stands where files were whose deletion is held, for both cannot be sent.
+
+        ``moved`` are the former names of what was moved there: they stay, or it would be nowhere.
+        """
         self._held.update(dict.fromkeys(paths, Brake.PLACE))
+        self._held.update(dict.fromkeys(moved, Brake.DELETION))
 
     def _is_mass(self, gone: int, limit: int, remaining: Callable[[], int]) -> bool:
         held = sum(brake is Brake.DELETION for brake in self._held.values())

@@ -11,6 +11,7 @@ import pytest
 
 from autosync.core.brakes import Brake
 from autosync.core.model import RelPath
+from autosync.errors import TransientError
 from tests.backends.gitdevice import git
 from tests.edges.git_agents import Agent, Killed, laptop_and_desktop
 
@@ -171,6 +172,39 @@ def test_what_stands_in_the_place_of_a_file_waits_with_its_deletion(tmp_path: Pa
         assert len(list(desktop.root.glob("[0-9]*"))) == MANY
 
 
+def test_what_was_moved_into_the_place_of_a_held_deletion_stays_where_it_was(agents: tuple[Agent, Agent]) -> None:
+    laptop, desktop = agents
+    shutil.rmtree(laptop.root / "d")
+    (laptop.root / "a.txt").rename(laptop.root / "d")
+    laptop.look()
+    assert held(laptop) == {Brake.DELETION: MANY + 1, Brake.PLACE: 1}
+    tell(laptop, desktop)
+    assert (desktop.root / "a.txt").read_text() == "a\n"
+    assert count(desktop, "d") == MANY
+    laptop.performer.release([RelPath(b"d")])
+    laptop.look()
+    assert held(laptop) == {}
+    tell(laptop, desktop)
+    assert sorted(desktop.files().items()) == [("d", "a\n")]
+
+
+def test_an_edit_below_what_stands_in_the_place_of_a_folder_lets_nothing_go(agents: tuple[Agent, Agent]) -> None:
+    laptop, desktop = agents
+    (laptop.root / "d").rename(laptop.root.parent / "elsewhere")
+    (laptop.root / "d").symlink_to(laptop.root.parent / "elsewhere")
+    laptop.look()
+    tell(laptop, desktop)
+    (desktop.root / "d/5").write_text("edited\n")
+    (desktop.root / "b.txt").write_text("beside\n")
+    desktop.look()
+    tell(desktop, laptop)
+    laptop.look()
+    assert (laptop.root / "b.txt").read_text() == "beside\n"
+    assert held(laptop)[Brake.DELETION] >= MANY - 1
+    tell(laptop, desktop)
+    assert count(desktop, "d") == MANY
+
+
 @pytest.mark.parametrize("committed_before", [True, False])
 @pytest.mark.parametrize("staged_only", [True, False])
 def test_a_folder_that_becomes_a_nested_repository(
@@ -251,3 +285,26 @@ def test_what_the_user_deletes_after_a_kill_is_held(fresh: tuple[Agent, Agent]) 
     laptop.hear(desktop, early=False)
     assert count(laptop, "new") == MANY
     assert all((desktop.root / f"{n}.txt").exists() for n in range(4))
+
+
+def test_a_failed_attempt_keeps_no_look_from_recording(
+    fresh: tuple[Agent, Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laptop, desktop = fresh
+    (laptop.root / "new/1").write_text("edited\n")
+    (laptop.root / "a.txt").write_text("committed\n")
+    commit(laptop, "a.txt")
+    laptop.look()
+    git(desktop.root, "fetch", "-q", str(laptop.root), "HEAD")
+
+    def fail(*_: object, **__: object) -> None:
+        raise TransientError("the disk is full", hint="Make room.")
+
+    monkeypatch.setattr(desktop.backend, "land", fail)
+    with pytest.raises(AssertionError, match="the disk is full"):
+        desktop.hear(laptop, early=False)
+    desktop.look()
+    (desktop.root / "mine.txt").write_text("saved meanwhile\n")
+    desktop.look()
+    laptop.hear(desktop, early=False)
+    assert (laptop.root / "mine.txt").read_text() == "saved meanwhile\n"
